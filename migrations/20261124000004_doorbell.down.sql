@@ -1,0 +1,2 @@
+drop trigger events_doorbell on events;
+drop function ring();

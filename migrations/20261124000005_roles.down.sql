@@ -1,0 +1,2 @@
+-- The roles themselves stay: they belong to the cluster, and another database may use them.
+revoke all on log, events, views, locker, settled, parked from foldlog_command, foldlog_query, foldlog_projection;

@@ -1,0 +1,33 @@
+-- Least privilege, one role a kind of host. Roles belong to the cluster, so another database of the same cluster may
+-- have created them already, at this very moment even: each block catches both forms of "is there".
+do $$
+begin
+    create role foldlog_command nologin;
+exception when duplicate_object or unique_violation then null;
+end
+$$;
+
+do $$
+begin
+    create role foldlog_query nologin;
+exception when duplicate_object or unique_violation then null;
+end
+$$;
+
+do $$
+begin
+    create role foldlog_projection nologin;
+exception when duplicate_object or unique_violation then null;
+end
+$$;
+
+-- Command: inserts and reads events, reads views (granted where a view is created).
+grant select on log, views, settled to foldlog_command;
+grant select, insert on events to foldlog_command;
+
+-- Query: reads, and nothing else.
+grant select on log, events, views, locker, settled, parked to foldlog_query;
+
+-- Projection: reads events; writes what it derives from them.
+grant select on log, events, views to foldlog_projection;
+grant select, insert, update, delete on locker, settled, parked to foldlog_projection;

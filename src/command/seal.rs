@@ -1,0 +1,75 @@
+//! Passwords: hashed before anything is stored, verified where contents are compared.
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use serde_json::Value;
+
+use super::Error;
+use crate::engine::Engine;
+use crate::event::NewEvent;
+
+/// The events with every password replaced by its argon2id hash (a PHC string).
+pub(super) async fn hash(
+    engine: &Engine,
+    events: &[NewEvent<Value>],
+) -> Result<Vec<NewEvent<Value>>, Error> {
+    let mut sealed = events.to_vec();
+    for event in &mut sealed {
+        for field in engine.passwords(event.type_id) {
+            let Some(Value::String(password)) = event.payload.get_mut(field) else {
+                continue;
+            };
+            let plain = std::mem::take(password);
+            let hash = move || {
+                Argon2::default()
+                    .hash_password(plain.as_bytes())
+                    .map(|hash| hash.to_string())
+            };
+            *password = on_a_core(engine, hash).await?.map_err(|_| Error::Hash)?;
+        }
+    }
+    Ok(sealed)
+}
+
+/// Whether the payload that was sent is the one that is stored; passwords are verified, everything else is equal.
+pub(super) async fn same_content(
+    engine: &Engine,
+    sent: &NewEvent<Value>,
+    mut stored: Value,
+) -> Result<bool, Error> {
+    let mut rest = sent.payload.clone();
+    for field in engine.passwords(sent.type_id) {
+        let (sent, stored) = (take(&mut rest, field), take(&mut stored, field));
+        let (Some(Value::String(plain)), Some(Value::String(hash))) = (&sent, &stored) else {
+            if sent == stored {
+                continue;
+            }
+            return Ok(false);
+        };
+        let (plain, hash) = (plain.clone(), hash.clone());
+        let verify = move || {
+            Argon2::default()
+                .verify_password(plain.as_bytes(), hash.as_str())
+                .is_ok()
+        };
+        if !on_a_core(engine, verify).await? {
+            return Ok(false);
+        }
+    }
+    Ok(rest == stored)
+}
+
+fn take(payload: &mut Value, field: &str) -> Option<Value> {
+    payload.as_object_mut()?.remove(field)
+}
+
+/// Runs `work`, which takes a core for a while, away from the tasks that must not wait.
+async fn on_a_core<T: Send + 'static>(
+    engine: &Engine,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let _permit = engine.hashing.acquire().await.map_err(|_| Error::Hash)?;
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Hash)
+}

@@ -1,0 +1,241 @@
+//! The connection pool, and database errors as one small enum that all layers share.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
+
+/// Begins every transaction of ours that writes. READ COMMITTED is asked for, whatever the database's default: under
+/// REPEATABLE READ a blind claim raises instead of skipping. The limits end, on the server's side, what a vanished
+/// worker left open; as `set local` they pass through a transaction-mode pooler and leak to nobody.
+const BEGIN: &str = "begin isolation level read committed; \
+     set local lock_timeout = '5s'; \
+     set local statement_timeout = '60s'; \
+     set local idle_in_transaction_session_timeout = '10s'; \
+     set local jit = off";
+
+/// How long a request waits for a connection before it is told that Postgres is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection that was used so recently is not asked whether it lives.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// How often a request is tried on another connection because its own turned out to be dead.
+const STALE_CONNECTIONS: u32 = 3;
+
+/// What can go wrong between us and Postgres, as far as a caller can act on it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DbError {
+    /// Postgres cannot be reached, shuts down or has no connection left. Try again later.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// Somebody else was at the same rows (deadlock, serialization). Nothing was stored; try again now.
+    #[error("the transaction lost against another one")]
+    Contended(#[source] sqlx::Error),
+    /// A lock or a statement took longer than its limit. Nothing was stored; try again later.
+    #[error("a lock or a statement took too long")]
+    TimedOut(#[source] sqlx::Error),
+    /// A unique, foreign key, check or not-null constraint refused a row.
+    #[error("constraint {constraint} refused a row")]
+    Conflict {
+        /// The constraint's name; empty where Postgres names none (not-null).
+        constraint: String,
+        /// What Postgres said. It quotes values: not for clients, not for logs.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The data does not fit a column (a number too big, a text with a NUL).
+    #[error("a value does not fit its column (SQLSTATE {code})")]
+    Data {
+        /// The five-character SQLSTATE.
+        code: String,
+        /// What Postgres said. It quotes values: not for clients, not for logs.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Anything else is a mistake of ours or of the installation: a missing table, a missing grant.
+    #[error("the database refused a statement{}", .0.as_database_error().and_then(|e| e.code()).map(|c| format!(" (SQLSTATE {c})")).unwrap_or_default())]
+    Other(#[source] sqlx::Error),
+}
+
+impl DbError {
+    /// Whether the same transaction may succeed when it is tried again at once.
+    #[must_use]
+    pub const fn is_contended(&self) -> bool {
+        matches!(self, Self::Contended(_))
+    }
+
+    /// Whether the rows themselves are at fault, so that trying again cannot help.
+    #[must_use]
+    pub const fn is_about_rows(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Data { .. })
+    }
+}
+
+impl From<sqlx::Error> for DbError {
+    fn from(error: sqlx::Error) -> Self {
+        let Some(database) = error.as_database_error() else {
+            return match error {
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+                other => Self::Other(other),
+            };
+        };
+        let code = database.code().unwrap_or_default().into_owned();
+        match code.as_str() {
+            "40001" | "40P01" => Self::Contended(error),
+            "55P03" | "57014" => Self::TimedOut(error),
+            // Connection failure, shutdown, cannot connect now, too many connections, idle transaction ended.
+            "25P03" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" => Self::Unavailable(error),
+            _ if code.starts_with("08") => Self::Unavailable(error),
+            _ if code.starts_with("23") => {
+                let constraint = database.constraint().unwrap_or_default().to_owned();
+                Self::Conflict {
+                    constraint,
+                    source: error,
+                }
+            }
+            _ if code.starts_with("22") => Self::Data {
+                code,
+                source: error,
+            },
+            _ => Self::Other(error),
+        }
+    }
+}
+
+/// An error that another connection may not have.
+pub trait Stale {
+    /// Whether the connection broke under the statement. What the statement did is not known, so only what may be done
+    /// twice may be tried again: a read, or an append, whose events have ids.
+    fn is_stale(&self) -> bool;
+}
+
+impl Stale for DbError {
+    fn is_stale(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
+            Self::Unavailable(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Tries that are left when connections turn out to be dead: after a restart of Postgres, a fail-over or a thaw, the
+/// pool is full of connections that only their next statement can tell to be dead.
+#[derive(Debug)]
+pub struct Tries(u32);
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self(STALE_CONNECTIONS)
+    }
+}
+
+impl Tries {
+    /// Whether to do the work again because of this error.
+    pub fn again(&mut self, error: &impl Stale) -> bool {
+        let again = self.0 > 0 && error.is_stale();
+        self.0 = self.0.saturating_sub(1);
+        again
+    }
+}
+
+/// A pool that connects when it is first used, so that a process starts while Postgres is away.
+///
+/// Each new connection first looks whether the log came from another cluster, and heals it before any append; see
+/// `migrations/…_heal_log.up.sql`.
+#[must_use]
+pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A round trip before each use would double the cost of an append, so only a connection that was idle for a
+        // while is asked whether it lives. One that died meanwhile fails its first statement; see `Tries`.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > TRUSTED_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(|connection, _| Box::pin(heal_log(connection)))
+        .connect_lazy_with(options.application_name("foldlog"))
+}
+
+/// Raises the log's offset when the cluster's transaction counter is behind the log.
+pub(crate) async fn heal_log(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let behind: Option<bool> = match sqlx::query_scalar(include_str!("db/log_is_behind.sql"))
+        .fetch_one(&mut *connection)
+        .await
+    {
+        Ok(behind) => behind,
+        // Not migrated yet: there is no log that could be behind.
+        Err(error)
+            if error
+                .as_database_error()
+                .is_some_and(|e| e.code().as_deref() == Some("42883")) =>
+        {
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    if behind == Some(true) {
+        let offset: i64 = sqlx::query_scalar(include_str!("db/heal_log.sql"))
+            .fetch_one(connection)
+            .await?;
+        tracing::warn!(
+            log.offset = offset,
+            "the log was restored from another cluster: its transaction ids are now offset by {offset}"
+        );
+    }
+    Ok(())
+}
+
+/// Begins a writing transaction with the limits of this module.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`], mostly.
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, DbError> {
+    Ok(pool.begin_with(BEGIN).await?)
+}
+
+/// A connection of the pool, for statements that each are a transaction of their own.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`], mostly.
+pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, DbError> {
+    Ok(pool.acquire().await?)
+}
+
+/// One connection beside the pool, for what belongs to a session: the listener's key and its LISTEN.
+///
+/// # Errors
+///
+/// [`DbError::Unavailable`], mostly.
+pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
+    Ok(PgConnection::connect_with(&options.clone().application_name("foldlog listener")).await?)
+}
+
+/// Runs several statements at once, without parameters.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn execute(
+    connection: &mut PgConnection,
+    statements: &'static str,
+) -> Result<(), DbError> {
+    connection.execute(sqlx::raw_sql(statements)).await?;
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! HTTP: the routes, all on this page. Whoever hosts them (a local server, a Lambda function) takes a router as it is.
+
+mod command;
+mod extract;
+mod health;
+mod problem;
+mod query;
+mod trace;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+pub use self::problem::Problem;
+use crate::engine::Engine;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// The system behind the routes.
+    pub engine: Engine,
+    /// The origins whose pages may call the API.
+    pub cors_origins: Arc<[String]>,
+}
+
+/// The routes that append.
+pub fn command_router(state: AppState) -> Router {
+    host(command_routes(), state)
+}
+
+/// The routes that read.
+pub fn query_router(state: AppState) -> Router {
+    host(query_routes(), state)
+}
+
+/// All routes.
+pub fn router(state: AppState) -> Router {
+    host(command_routes().merge(query_routes()), state)
+}
+
+fn command_routes() -> Router<AppState> {
+    Router::new()
+        .route("/events", post(command::append_any))
+        .route("/{domain}", post(command::append))
+}
+
+fn query_routes() -> Router<AppState> {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/{domain}", get(query::list))
+        .route("/{domain}/{id}", get(query::get))
+}
+
+/// What every request goes through, from the outside in: an id and a log line, CORS, a problem for a panic, a time limit.
+fn host(routes: Router<AppState>, state: AppState) -> Router {
+    let origins = Arc::clone(&state.cors_origins);
+    let routes = routes
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .with_state(state);
+    trace::layered(routes, &origins)
+}

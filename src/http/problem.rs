@@ -1,0 +1,308 @@
+//! Every error as an RFC 9457 problem: a stable `type`, and a `detail` that says what to do. No text of the database
+//! ever gets here; the cause goes along as a response extension, for the one log line of the request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::command;
+use crate::db::DbError;
+use crate::domain::Refusal;
+use crate::projection;
+use crate::query;
+
+/// What kind of problem it is. The only place that knows status codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Malformed,
+    NotFound,
+    NoRoute,
+    NoMethod,
+    RuleBroken,
+    IdReused,
+    Deleted,
+    VersionMismatch,
+    TooLarge,
+    WrongMediaType,
+    Unprocessable,
+    Internal,
+    Unavailable,
+    TimedOut,
+}
+
+impl Kind {
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (
+                StatusCode::BAD_REQUEST,
+                "malformed",
+                "The request is malformed",
+            ),
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not-found",
+                "There is no such aggregate",
+            ),
+            Self::NoRoute => (
+                StatusCode::NOT_FOUND,
+                "no-such-route",
+                "There is no such route",
+            ),
+            Self::NoMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The route does not take this method",
+            ),
+            Self::RuleBroken => (
+                StatusCode::CONFLICT,
+                "rule-broken",
+                "A rule of the domain refuses the event",
+            ),
+            Self::IdReused => (StatusCode::CONFLICT, "id-reused", "The event id is taken"),
+            Self::Deleted => (StatusCode::GONE, "deleted", "The aggregate is deleted"),
+            Self::VersionMismatch => (
+                StatusCode::PRECONDITION_FAILED,
+                "version-mismatch",
+                "The aggregate is at another version",
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The request is too large",
+            ),
+            Self::WrongMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "wrong-media-type",
+                "The body must be JSON",
+            ),
+            Self::Unprocessable => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "unprocessable",
+                "The event does not fit its domain",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong here",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The service is not available now",
+            ),
+            Self::TimedOut => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "timed-out",
+                "The request took too long",
+            ),
+        }
+    }
+}
+
+/// An error answer.
+#[derive(Debug)]
+pub struct Problem {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    more: Map<String, Value>,
+    retry_after: Option<Duration>,
+    cause: Option<Arc<anyhow::Error>>,
+}
+
+/// The cause of a problem, for the request's log line.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub Arc<anyhow::Error>);
+
+/// The kind of a problem, for the request's log line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProblemType(pub &'static str);
+
+impl Problem {
+    pub(super) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            more: Map::new(),
+            retry_after: None,
+            cause: None,
+        }
+    }
+
+    /// With a member of its own beside the standard ones.
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(Duration::from_secs(seconds));
+        self
+    }
+
+    fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.cause = Some(Arc::new(cause.into()));
+        self
+    }
+
+    pub(super) fn timed_out() -> Self {
+        Self::new(
+            Kind::TimedOut,
+            "the request was given up; send it again, an event's id makes that harmless",
+        )
+        .retry_after(1)
+    }
+
+    pub(super) fn panicked() -> Self {
+        Self::new(
+            Kind::Internal,
+            "the request ended in a mistake of ours; it is logged with the request's id",
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, slug, title) = self.kind.parts();
+        let mut body = json!({
+            "type": format!("urn:foldlog:problem:{slug}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.detail,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.more);
+        }
+        let kind = (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        let mut response = (status, [kind], body.to_string()).into_response();
+        if let Some(wait) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, wait.as_secs().into());
+        }
+        response.extensions_mut().insert(ProblemType(slug));
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
+        response
+    }
+}
+
+/// A path that is none of ours.
+pub(super) async fn no_route() -> Problem {
+    Problem::new(Kind::NoRoute, "see the README for the routes")
+}
+
+/// A path of ours with a method that it does not take.
+pub(super) async fn no_method() -> Problem {
+    Problem::new(
+        Kind::NoMethod,
+        "the header Allow names the methods that this route takes",
+    )
+}
+
+impl From<command::Error> for Problem {
+    fn from(error: command::Error) -> Self {
+        use command::Error;
+        let detail = error.to_string();
+        match error {
+            Error::Empty | Error::DuplicateId { .. } | Error::OneAggregate => {
+                Self::new(Kind::Malformed, detail)
+            }
+            Error::TooMany(_) => Self::new(Kind::TooLarge, detail),
+            Error::NotOfDomain { index, .. }
+            | Error::NoDomain { index, .. }
+            | Error::MixedAggregate { index }
+            | Error::Unstorable { index } => {
+                Self::new(Kind::Unprocessable, detail).with("index", index)
+            }
+            Error::Refused { index, refusal } => refused(detail, refusal).with("index", index),
+            Error::SetRule { refusal } => Self::new(Kind::RuleBroken, refusal),
+            Error::VersionMismatch {
+                aggregate_id,
+                actual,
+            } => Self::new(
+                Kind::VersionMismatch,
+                format!("{detail}; read it again and send If-Match with the version that you read"),
+            )
+            .with("aggregate_id", aggregate_id.to_string())
+            .with("version", actual.0),
+            Error::IdReused { index, .. } | Error::PartlyResent { index, .. } => {
+                Self::new(Kind::IdReused, detail).with("index", index)
+            }
+            Error::Contended => Self::new(Kind::Unavailable, detail).retry_after(1),
+            Error::Hash => Self::panicked().because(error),
+            Error::Inline(projection) => projection.into(),
+            Error::Db(error) => error.into(),
+        }
+    }
+}
+
+fn refused(detail: String, refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Decode(_) | Refusal::UnknownField(_) | Refusal::Invalid(_) => {
+            Problem::new(Kind::Unprocessable, detail)
+        }
+        Refusal::Rule(_) | Refusal::Foreign(..) => Problem::new(Kind::RuleBroken, detail),
+        Refusal::Deleted => Problem::new(Kind::Deleted, detail),
+        Refusal::Unfoldable(cause) => Problem::panicked().because(cause),
+    }
+}
+
+impl From<query::Error> for Problem {
+    fn from(error: query::Error) -> Self {
+        use query::Error;
+        let detail = error.to_string();
+        match error {
+            Error::Unknown | Error::NotYetProjected => Self::new(Kind::NotFound, detail),
+            Error::Deleted => Self::new(Kind::Deleted, detail),
+            Error::Behind { actual } => {
+                Self::new(Kind::VersionMismatch, detail).with("version", actual.0)
+            }
+            Error::Unfoldable(cause) => Self::panicked().because(cause),
+            Error::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<projection::Error> for Problem {
+    fn from(error: projection::Error) -> Self {
+        use projection::Error;
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Settled(_) => Self::panicked().because(error),
+            Error::Unfoldable { .. } => Self::new(
+                Kind::Unavailable,
+                "an earlier event of the aggregate cannot be folded yet; send the event again later",
+            )
+            .retry_after(5)
+            .because(error),
+        }
+    }
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        let away = "the database cannot be reached; send the request again later, an event's id makes that harmless";
+        match &error {
+            DbError::Unavailable(_) => Self::new(Kind::Unavailable, away)
+                .retry_after(2)
+                .because(error),
+            DbError::Contended(_) | DbError::TimedOut(_) => Self::new(
+                Kind::Unavailable,
+                "the database is busy with the same rows; send the request again",
+            )
+            .retry_after(1)
+            .because(error),
+            DbError::Conflict { .. } | DbError::Data { .. } | DbError::Other(_) => {
+                Self::panicked().because(error)
+            }
+        }
+    }
+}

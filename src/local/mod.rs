@@ -1,0 +1,113 @@
+//! The all-in-one host: HTTP, the listener, and a Postgres that it finds or brings.
+
+pub mod postgres;
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::postgres::{Server, Settings};
+use crate::config::Config;
+use crate::domain::Domains;
+use crate::engine::Engine;
+use crate::http::AppState;
+use crate::{db, migrations, run, telemetry};
+
+/// How long requests under way may take to end once the server is asked to.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs everything until SIGTERM or SIGINT: then requests under way end, the listener finishes its batch, and the
+/// Postgres that was started here stops with the last process that uses it.
+///
+/// # Errors
+///
+/// When the environment is not right, no Postgres can be had, or the address is taken.
+pub async fn serve(
+    domains: Domains,
+    router: impl FnOnce(AppState) -> Router,
+) -> anyhow::Result<()> {
+    // A missing .env is no error; an unreadable one is.
+    match dotenvy::dotenv() {
+        Err(error) if !error.not_found() => {
+            return Err(error).context("the file .env cannot be read");
+        }
+        _ => {}
+    }
+    telemetry::start();
+    let config = Config::from_env()?;
+    let settings = Settings::from_env()?;
+    let stop = run::stop_signal()?;
+    let socket = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "{} cannot be listened on; set APP_SERVER_PORT to another port",
+            config.listen
+        )
+    })?;
+    let server = Arc::new(postgres::find_or_start(&settings).await?);
+    let engine = start(&config, domains, &server).await?;
+    run::print(&greeting(&config, &engine, &server));
+    let listener = run::listener(&config, &engine, server.options(), stop.clone());
+    let listener = tokio::spawn(listener.run());
+    let supervisor = tokio::spawn(Arc::clone(&server).supervise(stop.clone()));
+    let state = AppState {
+        engine,
+        cors_origins: config.cors_origins.into(),
+    };
+    serve_http(socket, router(state), stop).await?;
+    listener.await?;
+    supervisor.await?;
+    server.stop_if_last().await?;
+    Ok(())
+}
+
+/// Migrates, and makes the engine.
+async fn start(config: &Config, domains: Domains, server: &Server) -> anyhow::Result<Engine> {
+    let engine = run::engine(config, domains, server.options())?;
+    let mut connection = db::connect(&server.options())
+        .await
+        .context("no connection to the database")?;
+    migrations::up(&mut connection, &engine.views, engine.inline()).await?;
+    Ok(engine)
+}
+
+/// Serves until `stop`, and then until the requests under way have ended, but not for ever.
+async fn serve_http(
+    socket: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let late = {
+        let stop = stop.clone();
+        async move {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        }
+    };
+    let server = axum::serve(socket, router).with_graceful_shutdown(stop.cancelled_owned());
+    tokio::select! {
+        ended = server.into_future() => ended?,
+        () = late => tracing::warn!("requests were still under way after {DRAIN:?}"),
+    }
+    Ok(())
+}
+
+/// The first lines: where it listens, which Postgres it uses, and something to try.
+fn greeting(config: &Config, engine: &Engine, server: &Server) -> String {
+    let address = config.listen;
+    let domain = engine
+        .domains
+        .iter()
+        .next()
+        .map_or("users", |domain| domain.name());
+    format!(
+        "foldlog listens on http://{address}\n\
+         {}\n\
+         try: curl http://{address}/{domain}\n",
+        server.description()
+    )
+}

@@ -1,0 +1,187 @@
+//! Catching up: passes over what is new, batch by batch, until nothing is left or the time is up.
+
+use std::time::Instant;
+
+use sqlx::Row;
+use sqlx::postgres::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::claim::{self, Batch};
+use super::fold::{self, OnRefusedWrite};
+use super::settled::{Cursor, Snapshot};
+use super::{Error, parked, status};
+use crate::db;
+use crate::view::View;
+
+/// How often in a row a pass may lose its batch (a deadlock, a claim that somebody holds for too long) before the
+/// catch-up ends with what it has.
+const LOST_BATCHES: u32 = 5;
+
+/// A pass that found nothing settles only when this many transaction ids have gone by. Settling takes an id itself, so
+/// an idle system that settled each time would never come to rest.
+const SETTLE_EVERY: u64 = 256;
+
+/// Until when to work.
+#[derive(Clone, Debug, Default)]
+pub struct Budget {
+    /// Stop between batches after this moment.
+    pub until: Option<Instant>,
+    /// Stop between batches once this is cancelled.
+    pub stop: CancellationToken,
+}
+
+impl Budget {
+    pub(super) fn is_spent(&self) -> bool {
+        self.stop.is_cancelled() || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+}
+
+/// What a catch-up did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CatchUp {
+    /// Events folded.
+    pub applied: u64,
+    /// Events that wait still; not those of parked aggregates.
+    pub remaining: u64,
+    /// Aggregates that are parked.
+    pub parked: u64,
+    /// Whether everything that was visible when the last pass began is applied or parked.
+    pub done: bool,
+}
+
+/// What a pass did.
+#[derive(Debug, Default)]
+struct Pass {
+    applied: u64,
+    given_back: usize,
+    through: bool,
+}
+
+/// Applies what is new to one projection: first the parked aggregates whose time has come, then passes until one goes
+/// through with nothing given back.
+///
+/// # Errors
+///
+/// Any [`Error`] but lost races, which are tried again. What was committed before stays.
+pub async fn catch_up(
+    pool: &PgPool,
+    view: &View,
+    batch_size: u32,
+    budget: &Budget,
+) -> Result<CatchUp, Error> {
+    let mut result = CatchUp {
+        applied: parked::retry_due(pool, view, budget).await?,
+        ..CatchUp::default()
+    };
+    let (mut lost, mut refused) = (0, OnRefusedWrite::Fail);
+    while !budget.is_spent() && lost < LOST_BATCHES {
+        match pass(pool, view, batch_size, budget, refused, &mut result.applied).await {
+            Ok(pass) if pass.through && pass.given_back == 0 => {
+                result.done = true;
+                break;
+            }
+            Ok(pass) if pass.through && pass.applied == 0 => {
+                // Only events whose predecessor is not claimed: it is in somebody's hands. Come back later.
+                break;
+            }
+            Ok(_) => lost = 0,
+            // The cursor is worth nothing after an aborted batch: the claims it passed may have been anyone's.
+            Err(Error::Db(error)) if error.is_about_rows() && refused == OnRefusedWrite::Fail => {
+                refused = OnRefusedWrite::Narrow;
+            }
+            Err(Error::Db(error @ (db::DbError::Contended(_) | db::DbError::TimedOut(_)))) => {
+                lost += 1;
+                tracing::warn!(
+                    projection = view.name(),
+                    attempt = lost,
+                    "lost a batch of {}: {error}",
+                    view.name()
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if !result.done {
+        let status = status::of(pool, view, i64::MAX).await?;
+        (result.remaining, result.parked) = (status.lag_events, status.parked);
+        return Ok(result);
+    }
+    result.parked = status::parked(pool, view).await?;
+    Ok(result)
+}
+
+/// One pass: freezes C, walks what is visible in it and not settled once, with a keyset cursor, and settles C.
+async fn pass(
+    pool: &PgPool,
+    view: &View,
+    batch_size: u32,
+    budget: &Budget,
+    on_refused: OnRefusedWrite,
+    total: &mut u64,
+) -> Result<Pass, Error> {
+    let Some((frozen, settled)) = freeze(pool, view).await? else {
+        return Ok(Pass::default());
+    };
+    let (mut pass, mut cursor, mut looked) = (Pass::default(), Cursor::default(), 0);
+    while !budget.is_spent() {
+        let spans = frozen.spans_since(&settled, cursor);
+        if spans.is_empty() {
+            pass.through = true;
+            break;
+        }
+        let mut transaction = db::begin(pool).await?;
+        let batch =
+            claim::claim(&mut transaction, view, &spans, &frozen, batch_size.into()).await?;
+        let Batch {
+            looked: found,
+            last,
+            claimed,
+        } = batch;
+        let applied = fold::apply(&mut transaction, view, claimed, on_refused).await?;
+        fold::park(&mut transaction, view, &applied.failures).await?;
+        transaction.commit().await?;
+        *total += applied.applied as u64;
+        pass.applied += applied.applied as u64;
+        pass.given_back += applied.given_back;
+        looked += found;
+        cursor = last.unwrap_or(cursor);
+        if found < batch_size as usize {
+            pass.through = true;
+            break;
+        }
+    }
+    if pass.through
+        && pass.given_back == 0
+        && (looked > 0 || frozen.distance(&settled) >= SETTLE_EVERY)
+    {
+        sqlx::query(include_str!("sql/settle.sql"))
+            .bind(view.name())
+            .bind(frozen.to_string())
+            .execute(&mut *db::acquire(pool).await?)
+            .await?;
+    }
+    Ok(pass)
+}
+
+/// C and the settled snapshot. C is frozen before the transaction writes anything: its own open id would count as
+/// visible once a later one has committed. `None` when the log had to be healed first.
+async fn freeze(pool: &PgPool, view: &View) -> Result<Option<(Snapshot, Snapshot)>, Error> {
+    let mut connection = db::acquire(pool).await?;
+    let row = sqlx::query(include_str!("sql/freeze.sql"))
+        .bind(view.name())
+        .fetch_one(&mut *connection)
+        .await?;
+    if row.try_get("behind")? {
+        db::heal_log(&mut connection).await?;
+        return Ok(None);
+    }
+    let settled: Option<String> = row.try_get("settled")?;
+    let settled = settled
+        .map(|text| text.parse())
+        .transpose()?
+        .unwrap_or_else(Snapshot::empty);
+    Ok(Some((
+        row.try_get::<String, _>("frozen")?.parse()?,
+        settled,
+    )))
+}

@@ -1,0 +1,113 @@
+//! Claiming: which events are this projection's next ones, and whose they are.
+
+use std::collections::HashSet;
+
+use sqlx::{PgConnection, Row};
+
+use super::Error;
+use super::settled::{Cursor, Snapshot, Span};
+use crate::event::{AggregateId, EventId, RecordedEvent};
+use crate::store;
+use crate::view::View;
+
+/// What one claim statement found.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// How many events it looked at, claimed by others or not.
+    pub looked: usize,
+    /// The last of them; the next batch begins behind it.
+    pub last: Option<Cursor>,
+    /// Those that are ours now, in log order.
+    pub claimed: Vec<RecordedEvent>,
+}
+
+/// Takes the next `limit` events of `spans`, as far as they are visible in `frozen`, and claims them.
+pub(super) async fn claim(
+    connection: &mut PgConnection,
+    view: &View,
+    spans: &[Span],
+    frozen: &Snapshot,
+    limit: i64,
+) -> Result<Batch, Error> {
+    let types = view.projection.block();
+    let rows = sqlx::query(include_str!("sql/claim.sql"))
+        .bind(view.name())
+        .bind(
+            spans
+                .iter()
+                .map(|span| span.after.txid.to_string())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            spans
+                .iter()
+                .map(|span| span.after.position)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            spans
+                .iter()
+                .map(|span| span.before.to_string())
+                .collect::<Vec<_>>(),
+        )
+        .bind(frozen.to_string())
+        .bind(types.start)
+        .bind(types.end)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+    let key =
+        |row| Ok::<_, sqlx::Error>((Row::try_get(row, "id")?, Row::try_get(row, "aggregate_id")?));
+    let (mut events, mut ours, mut last) =
+        (Vec::with_capacity(rows.len() / 2), HashSet::new(), None);
+    for row in &rows {
+        match row.try_get::<Option<i64>, _>("position")? {
+            None => {
+                let (id, aggregate_id) = key(row)?;
+                ours.insert((EventId(id), AggregateId(aggregate_id)));
+            }
+            Some(position) => {
+                let txid = row
+                    .try_get::<String, _>("txid")?
+                    .parse()
+                    .map_err(|_| super::settled::NoSnapshot)?;
+                last = last.max(Some(Cursor { txid, position }));
+                events.push(store::recorded(row)?);
+            }
+        }
+    }
+    let looked = events.len();
+    events.retain(|event| ours.contains(&(event.id, event.aggregate_id)));
+    Ok(Batch {
+        looked,
+        last,
+        claimed: events,
+    })
+}
+
+/// Claims given events; returns those that were not somebody else's already.
+pub(super) async fn claim_events(
+    connection: &mut PgConnection,
+    view: &View,
+    mut events: Vec<RecordedEvent>,
+) -> Result<Vec<RecordedEvent>, Error> {
+    // Nearly log order: workers and appends then seldom meet in opposite order. Where they do, Postgres aborts one.
+    events.sort_by_key(|event| event.position);
+    let rows = sqlx::query(include_str!("sql/claim_events.sql"))
+        .bind(view.name())
+        .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let ours = rows
+        .iter()
+        .map(|row| {
+            Ok((
+                EventId(row.try_get("event_id")?),
+                AggregateId(row.try_get("aggregate_id")?),
+            ))
+        })
+        .collect::<Result<HashSet<_>, sqlx::Error>>()?;
+    events.retain(|event| ours.contains(&(event.id, event.aggregate_id)));
+    Ok(events)
+}

@@ -1,0 +1,107 @@
+//! Projections: claim events, fold them into views, exactly once and in order, by any number of workers and no leader.
+//!
+//! # Why every event is folded exactly once, in order
+//!
+//! One transaction a batch, READ COMMITTED: claim ([`claim`]), load, fold in memory, write ([`fold`]), commit.
+//!
+//! **Once.**
+//!
+//! 1. A claim is a row of `locker` with a unique key. A second worker that inserts the same claim waits for the first
+//!    one's transaction, then skips it, or takes over if that one aborted. Claim and view row commit together. (tests:
+//!    `four_workers_claim_each_event_once`, `a_worker_killed_at_any_step_leaves_nothing_behind`)
+//! 2. A claim that somebody is at is waited for, never skipped: the waiting is bounded, and a batch that was aborted
+//!    starts the pass over, because its cursor passed events that may have been anyone's. (test:
+//!    `a_claim_that_is_held_is_waited_for_not_skipped`)
+//!
+//! **None forgotten.**
+//!
+//! 3. A pass freezes a snapshot C before it writes anything, walks once what C sees and the settled snapshot does not,
+//!    and then settles C. So every event visible in the settled snapshot is claimed or parked, whatever order commits
+//!    arrived in. (tests: `an_event_of_a_slow_transaction_is_not_skipped`, `a_pass_looks_at_what_its_frozen_snapshot_sees`)
+//! 4. C is not settled when a claim was given back. (test: `a_version_that_is_older_than_its_predecessor_waits_for_it`)
+//! 5. A log whose cluster's counter is behind it is noticed at the first connection and healed by an offset. (test:
+//!    `a_restored_log_goes_on_where_it_was`)
+//!
+//! **In order.**
+//!
+//! 6. Version n + 1 is visible only where n is, and log order `(txid, position)` agrees with versions but where a
+//!    transaction got its id before an event it follows was committed. So version n + 1 is folded only if n is claimed:
+//!    the row's version says so, or n is in this batch, or, when there is no row, the locker. Otherwise its claim is
+//!    given back in the same transaction. (tests: `a_version_that_is_older_than_its_predecessor_waits_for_it`,
+//!    `after_a_deletion_the_locker_knows_the_predecessor`)
+//! 7. Row and predecessor are read in one statement, after the claims. Read before, an event committed in between would
+//!    be folded over. (test: `the_row_is_read_after_the_claims`)
+//!
+//! **Poison.**
+//!
+//! 8. An event that cannot be folded parks its aggregate, in the transaction that gives its claim back; all others go on.
+//!    (test: `one_bad_aggregate_parks_and_a_thousand_go_on`)
+//! 9. A pass share-locks the parked rows it relies on; a retry takes the row first, reads the chain in later statements,
+//!    and folds all of it before it un-parks. (tests: `a_pass_and_a_retry_exclude_each_other`,
+//!    `a_retry_folds_the_whole_chain`)
+//!
+//! The transaction ids' visibility is Postgres' own ([`pg_visible_in_snapshot`]); the idea of keyset order over `(txid,
+//! position)` and of claims instead of a checkpoint is argued, with the ways it breaks, in `ARCHITECTURE.md`.
+//!
+//! [`claim`]: self
+//! [`fold`]: self
+//! [`pg_visible_in_snapshot`]: https://www.postgresql.org/docs/current/functions-info.html
+
+mod catch_up;
+mod claim;
+mod fold;
+mod inline;
+mod listener;
+mod parked;
+mod settled;
+pub mod status;
+
+use sqlx::postgres::PgPool;
+
+pub use self::catch_up::{Budget, CatchUp, catch_up};
+pub use self::inline::fold_inline;
+pub use self::listener::{CHANNEL, Listener};
+pub use self::parked::{Retried, retry};
+pub use self::settled::{Cursor, NoSnapshot, Snapshot, Span};
+use crate::db::DbError;
+use crate::event::AggregateId;
+use crate::view::View;
+
+/// Why a projection could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The settled snapshot cannot be read: something else wrote it. Deleting its row is safe, and costs a longer search.
+    #[error("the settled snapshot cannot be read; deleting its row is safe")]
+    Settled(#[from] NoSnapshot),
+    /// An inline fold failed, so nothing was appended. Catch-up parks the aggregate if an earlier event is at fault.
+    #[error("an event of aggregate {aggregate_id} cannot be folded into {projection}")]
+    Unfoldable {
+        /// The projection.
+        projection: &'static str,
+        /// The aggregate.
+        aggregate_id: AggregateId,
+    },
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Catches up all projections beside each other, so that a slow one does not hold up the others; by name.
+pub async fn catch_up_all<'a>(
+    pool: &PgPool,
+    views: &'a [View],
+    batch_size: u32,
+    budget: &Budget,
+) -> Vec<(&'a str, Result<CatchUp, Error>)> {
+    let each = views
+        .iter()
+        .map(|view| async move { (view.name(), catch_up(pool, view, batch_size, budget).await) });
+    futures_util::future::join_all(each).await
+}

@@ -1,0 +1,17 @@
+-- A retry failed again: the next one comes after twice the time, an hour at most.
+-- $1 text lock domain
+-- $2 uuid aggregate id
+-- $3 uuid the event that could not be folded
+-- $4 integer its version
+-- $5 text why
+-- role: foldlog_projection
+-- uses: parked_pkey
+update parked
+set event_id = $3,
+    version = $4,
+    error = $5,
+    attempts = attempts + 1,
+    next_try = statement_timestamp()
+        + least(interval '1 hour', interval '5 seconds' * power(2, least(attempts, 20)))
+where lock_domain = $1
+    and aggregate_id = $2

@@ -1,0 +1,11 @@
+-- The parked aggregates, those first whose turn came first.
+-- $1 text lock domain
+-- $2 bool only those whose next try is due
+-- returns rows uuid
+-- role: foldlog_projection
+-- uses: parked_pkey
+select aggregate_id
+from parked
+where lock_domain = $1
+    and (not $2 or next_try <= statement_timestamp())
+order by next_try, aggregate_id

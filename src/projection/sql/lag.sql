@@ -1,0 +1,49 @@
+-- How far a projection is behind: events without a claim, not of parked aggregates; and its parked aggregates. Measured
+-- from the settled snapshot but decided by the locker, so a mark that stands still cannot make it look healthy.
+-- $1 text lock domain
+-- $2 smallint the first event type
+-- $3 smallint the event type before which to end
+-- $4 bigint count at most so many
+-- returns a row (events bigint, seconds double precision, parked bigint)
+-- role: foldlog_query
+-- uses: settled_pkey events_txid_position_idx locker_pkey parked_pkey
+with mark as (
+    select coalesce((select snapshot from settled where lock_domain = $1), '1:1:'::pg_snapshot) as snapshot
+),
+span as (
+    select txid, txid as last
+    from mark, pg_snapshot_xip(mark.snapshot) as running (txid)
+    union all
+    select pg_snapshot_xmax(mark.snapshot), '9223372036854775807'::xid8
+    from mark
+),
+unclaimed as (
+    select e.created_at
+    from span
+    cross join lateral (
+        select e.created_at
+        from events e
+        left join lateral (
+            select true as is
+            from locker l
+            where l.event_id = e.id
+                and l.aggregate_id = e.aggregate_id
+                and l.lock_domain = $1
+            limit 1
+        ) claimed on true
+        where e.txid >= span.txid
+            and e.txid <= span.last
+            and e.type_id >= $2
+            and e.type_id < $3
+            and claimed.is is null
+            and e.aggregate_id not in (select aggregate_id from parked where lock_domain = $1)
+        order by e.txid, e.position
+        limit $4
+    ) e
+    limit $4
+)
+select
+    count(*) as events,
+    coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at)), 0), 0)::double precision as seconds,
+    (select count(*) from parked where lock_domain = $1) as parked
+from unclaimed

@@ -1,0 +1,13 @@
+-- Parks aggregates. One that is parked already stays as it is: an update would wait for a retry that is at it.
+-- $1 text lock domain
+-- $2 uuid[] aggregate ids
+-- $3 uuid[] the events that could not be folded
+-- $4 integer[] their versions
+-- $5 text[] why
+-- role: foldlog_projection
+-- uses: parked_pkey
+insert into parked (lock_domain, aggregate_id, event_id, version, error, next_try)
+select $1, aggregate_id, event_id, version, error, statement_timestamp() + interval '5 seconds'
+from unnest($2::uuid[], $3::uuid[], $4::integer[], $5::text[]) as failed (aggregate_id, event_id, version, error)
+order by aggregate_id
+on conflict do nothing

@@ -1,0 +1,53 @@
+//! How far a projection is behind.
+
+use sqlx::Row;
+use sqlx::postgres::PgPool;
+
+use super::Error;
+use crate::db;
+use crate::view::View;
+
+/// How many unclaimed events a health check counts at most: what it costs must not grow with the backlog.
+pub const COUNTED: i64 = 10_000;
+
+/// How far a projection is behind.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Status {
+    /// Events without a claim, not those of parked aggregates.
+    pub lag_events: u64,
+    /// The age of the oldest of them.
+    pub lag_seconds: f64,
+    /// Aggregates that are parked.
+    pub parked: u64,
+}
+
+/// The status of one projection; at most `counted` events are counted.
+///
+/// # Errors
+///
+/// Any [`Error`].
+pub async fn of(pool: &PgPool, view: &View, counted: i64) -> Result<Status, Error> {
+    let types = view.projection.block();
+    let row = sqlx::query(include_str!("sql/lag.sql"))
+        .bind(view.name())
+        .bind(types.start)
+        .bind(types.end)
+        .bind(counted)
+        .fetch_one(&mut *db::acquire(pool).await?)
+        .await?;
+    let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+    Ok(Status {
+        lag_events: count("events")?,
+        lag_seconds: row.try_get("seconds")?,
+        parked: count("parked")?,
+    })
+}
+
+/// How many aggregates are parked.
+pub(super) async fn parked(pool: &PgPool, view: &View) -> Result<u64, Error> {
+    let count: i64 = sqlx::query_scalar(include_str!("sql/count_parked.sql"))
+        .bind(view.name())
+        .fetch_one(&mut *db::acquire(pool).await?)
+        .await?;
+    Ok(count.unsigned_abs())
+}

@@ -1,0 +1,159 @@
+//! Queries: rows and pages of views; with the events that a view lacks folded on top where the caller asks for it.
+//! Knows nothing of HTTP.
+
+use sqlx::PgConnection;
+
+use crate::db::{self, DbError, Stale, Tries};
+use crate::domain::Unfoldable;
+use crate::engine::Engine;
+use crate::event::{AggregateId, Version};
+use crate::state;
+use crate::view::{self, Cursor, Page, View, ViewRow};
+
+/// How fresh a row must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// As projected so far.
+    #[default]
+    Eventual,
+    /// With everything that is committed, projected or not.
+    Strong,
+    /// At least at this version.
+    AtLeast(Version),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No event of this aggregate is recorded.
+    #[error("there is no aggregate with this id")]
+    Unknown,
+    /// It exists, but the view has not come to it yet.
+    #[error("the aggregate is not projected yet; ask with ?consistency=strong, or again later")]
+    NotYetProjected,
+    /// It has ended.
+    #[error("the aggregate is deleted")]
+    Deleted,
+    /// The caller has seen, or expects, a version that is not recorded here.
+    #[error("the aggregate is at version {actual}, below min_version")]
+    Behind {
+        /// Its newest version.
+        actual: Version,
+    },
+    /// Events that the view lacks cannot be folded.
+    #[error("events that are not projected yet cannot be folded")]
+    Unfoldable(#[source] Unfoldable),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Stale for Error {
+    fn is_stale(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_stale())
+    }
+}
+
+/// One aggregate's row.
+///
+/// # Errors
+///
+/// See [`Error`].
+pub async fn get(
+    engine: &Engine,
+    view: &View,
+    id: AggregateId,
+    consistency: Consistency,
+) -> Result<ViewRow, Error> {
+    let mut tries = Tries::default();
+    loop {
+        match get_once(engine, view, id, consistency).await {
+            Err(error) if tries.again(&error) => {}
+            result => return result,
+        }
+    }
+}
+
+/// A page of rows, as projected so far. `filters` are values of public columns.
+///
+/// # Errors
+///
+/// [`DbError::Data`] when a filter's value is none of its column's type; see [`Error`].
+pub async fn list(
+    engine: &Engine,
+    view: &View,
+    filters: &[(&'static str, String)],
+    after: Option<Cursor>,
+    limit: u16,
+) -> Result<Page, Error> {
+    let mut tries = Tries::default();
+    loop {
+        match list_once(engine, view, filters, after, limit).await {
+            Err(error) if tries.again(&error) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+async fn get_once(
+    engine: &Engine,
+    view: &View,
+    id: AggregateId,
+    consistency: Consistency,
+) -> Result<ViewRow, Error> {
+    let mut connection = db::acquire(&engine.pool).await?;
+    if consistency != Consistency::Strong
+        && let Some(row) = view::get(&mut connection, view, id).await?
+        && !matches!(consistency, Consistency::AtLeast(version) if row.version < version)
+    {
+        return Ok(row);
+    }
+    fold_on_top(&mut connection, view, id, consistency).await
+}
+
+async fn list_once(
+    engine: &Engine,
+    view: &View,
+    filters: &[(&'static str, String)],
+    after: Option<Cursor>,
+    limit: u16,
+) -> Result<Page, DbError> {
+    view::list(
+        &mut *db::acquire(&engine.pool).await?,
+        view,
+        filters,
+        after,
+        limit,
+    )
+    .await
+}
+
+/// The row with the events that it lacks; or why there is none.
+async fn fold_on_top(
+    connection: &mut PgConnection,
+    view: &View,
+    id: AggregateId,
+    consistency: Consistency,
+) -> Result<ViewRow, Error> {
+    let mut states = state::load(connection, view, &[id]).await?;
+    let mut state = states.remove(&id).unwrap_or_default();
+    let types = view.projection.block();
+    state.tail.retain(|event| types.contains(&event.type_id.0));
+    let (version, projected) = (state.version(), state.row.is_some());
+    if version == Version(0) {
+        return Err(Error::Unknown);
+    }
+    let folded = view.projection.fold(state.row_json(), &state.tail);
+    if let Some(failure) = folded.failure {
+        return Err(Error::Unfoldable(failure));
+    }
+    let Some(row) = folded.row else {
+        return Err(Error::Deleted);
+    };
+    match consistency {
+        Consistency::AtLeast(wanted) if version < wanted => Err(Error::Behind { actual: version }),
+        Consistency::Eventual if !projected => Err(Error::NotYetProjected),
+        _ => Ok(ViewRow::new(view, id, version, &row)?),
+    }
+}

@@ -1,0 +1,84 @@
+//! What the rules and a consistent read need of an aggregate: its view row, and the events above it. The view *is* the
+//! snapshot.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+
+use crate::db::DbError;
+use crate::event::{AggregateId, RecordedEvent, Version};
+use crate::store;
+use crate::view::View;
+
+/// An aggregate at one moment.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The view's row, if there is one, and the last event folded into it.
+    pub row: Option<(Version, Box<RawValue>)>,
+    /// The events above the row, in their order; all of them where there is no row.
+    pub tail: Vec<RecordedEvent>,
+}
+
+impl State {
+    /// The version of the newest event; 0 when there is none.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let row = self.row.as_ref().map(|(version, _)| *version);
+        self.tail
+            .last()
+            .map(|event| event.version)
+            .or(row)
+            .unwrap_or(Version(0))
+    }
+
+    /// The row's JSON.
+    #[must_use]
+    pub fn row_json(&self) -> Option<&RawValue> {
+        self.row.as_ref().map(|(_, json)| &**json)
+    }
+}
+
+/// Loads the states of aggregates, each of one moment, in one statement. Every id asked for is in the answer.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn load(
+    connection: &mut PgConnection,
+    view: &View,
+    ids: &[AggregateId],
+) -> Result<HashMap<AggregateId, State>, DbError> {
+    let rows = sqlx::query(view.sql.with_tail())
+        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let mut states: HashMap<AggregateId, State> = HashMap::with_capacity(ids.len());
+    for row in &rows {
+        let state = states
+            .entry(AggregateId(row.try_get("wanted_id")?))
+            .or_default();
+        if let (None, Some(version)) =
+            (&state.row, row.try_get::<Option<i32>, _>("viewed_version")?)
+        {
+            let Json(json) = row.try_get("viewed")?;
+            state.row = Some((Version(version), json));
+        }
+        if row.try_get::<Option<i32>, _>("version")?.is_some() {
+            state.tail.push(store::recorded(row)?);
+        }
+    }
+    Ok(states)
+}
+
+/// The view with the statements that this module adds to it.
+///
+/// # Errors
+///
+/// See [`View::new`].
+pub fn view(
+    projection: &'static dyn crate::domain::AnyProjection,
+) -> Result<View, crate::view::BadView> {
+    View::new(projection, store::TAIL)
+}

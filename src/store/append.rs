@@ -1,0 +1,148 @@
+//! Appending.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use crate::db::DbError;
+use crate::event::{AggregateId, AppendedEvent, EventId, NewEvent, Position, Version};
+
+/// Which version the aggregates of an append must be at: `None` is any, 0 is "does not exist".
+pub type Expected = HashMap<AggregateId, i32>;
+
+/// What became of an append.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All events are stored, in the order in which they were given.
+    Stored(Vec<AppendedEvent>),
+    /// Nothing is stored: an aggregate is at another version than expected, somebody else appended first, or an event
+    /// id is taken. The transaction, if there is one around this, is over.
+    Lost,
+}
+
+/// Appends `events`, all or none, in one statement. Aggregates that are missing in `expected` may be at any version.
+///
+/// # Errors
+///
+/// Any [`DbError`]; of the constraints only those that no caller can run into by racing.
+pub async fn append(
+    connection: &mut PgConnection,
+    events: &[NewEvent<Value>],
+    expected: &Expected,
+) -> Result<Outcome, DbError> {
+    let stored = match events {
+        [] => return Ok(Outcome::Stored(Vec::new())),
+        [event] => {
+            append_one(
+                connection,
+                event,
+                expected.get(&event.aggregate_id).copied(),
+            )
+            .await
+        }
+        _ => append_all(connection, events, expected).await,
+    };
+    match stored {
+        Ok(stored) if stored.len() == events.len() => Ok(Outcome::Stored(stored)),
+        Ok(_) => Ok(Outcome::Lost),
+        Err(DbError::Conflict { constraint, .. })
+            if matches!(
+                constraint.as_str(),
+                "events_pkey" | "events_aggregate_id_version_key"
+            ) =>
+        {
+            Ok(Outcome::Lost)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn append_one(
+    connection: &mut PgConnection,
+    event: &NewEvent<Value>,
+    expected: Option<i32>,
+) -> Result<Vec<AppendedEvent>, DbError> {
+    let row = sqlx::query(include_str!("sql/append_event.sql"))
+        .bind(event.id.0)
+        .bind(event.aggregate_id.0)
+        .bind(event.type_id.0)
+        .bind(&event.payload)
+        .bind(sqlx::types::Json(&event.metadata))
+        .bind(expected)
+        .fetch_optional(connection)
+        .await?;
+    let appended = |row: PgRow| appended(&row, event.id, event.aggregate_id);
+    Ok(row.map(appended).transpose()?.into_iter().collect())
+}
+
+async fn append_all(
+    connection: &mut PgConnection,
+    events: &[NewEvent<Value>],
+    expected: &Expected,
+) -> Result<Vec<AppendedEvent>, DbError> {
+    let mut steps: HashMap<AggregateId, i32> = HashMap::new();
+    let step_of = |event: &NewEvent<Value>| {
+        let step = steps.entry(event.aggregate_id).or_default();
+        *step += 1;
+        *step
+    };
+    let step: Vec<i32> = events.iter().map(step_of).collect();
+    let aggregates: Vec<AggregateId> = steps.into_keys().collect();
+    let rows = sqlx::query(include_str!("sql/append_events.sql"))
+        .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.type_id.0).collect::<Vec<_>>())
+        .bind(
+            events
+                .iter()
+                .map(|e| sqlx::types::Json(&e.payload))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|e| sqlx::types::Json(&e.metadata))
+                .collect::<Vec<_>>(),
+        )
+        .bind(step)
+        .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(
+            aggregates
+                .iter()
+                .map(|id| expected.get(id).copied())
+                .collect::<Vec<_>>(),
+        )
+        .fetch_all(connection)
+        .await?;
+    let mut stored = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let key = (
+            EventId(row.try_get("id")?),
+            AggregateId(row.try_get("aggregate_id")?),
+        );
+        stored.insert(key, appended(row, key.0, key.1)?);
+    }
+    Ok(events
+        .iter()
+        .filter_map(|e| stored.remove(&(e.id, e.aggregate_id)))
+        .collect())
+}
+
+fn appended(
+    row: &PgRow,
+    id: EventId,
+    aggregate_id: AggregateId,
+) -> Result<AppendedEvent, sqlx::Error> {
+    let (version, position) = (
+        Version(row.try_get("version")?),
+        Position(row.try_get("position")?),
+    );
+    Ok(AppendedEvent {
+        id,
+        aggregate_id,
+        version,
+        position,
+    })
+}

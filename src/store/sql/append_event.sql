@@ -1,0 +1,31 @@
+-- Appends one event behind the newest of its aggregate.
+-- $1 uuid event id
+-- $2 uuid aggregate id
+-- $3 smallint type id
+-- $4 jsonb payload
+-- $5 jsonb metadata
+-- $6 integer expected version of the aggregate (0: it must not exist), or null
+-- returns a row (version, position), or none when the version is another or the id is taken
+-- role: foldlog_command
+-- uses: events_aggregate_id_version_key events_pkey log_pkey
+insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
+select
+    $1,
+    $2,
+    coalesce(newest.version, 0) + 1,
+    $3,
+    $4,
+    $5,
+    (pg_current_xact_id()::text::bigint + log.txid_offset)::text::xid8,
+    greatest(statement_timestamp(), newest.created_at)
+from log
+left join lateral (
+    select e.version, e.created_at
+    from events e
+    where e.aggregate_id = $2
+    order by e.version desc
+    limit 1
+) newest on true
+where ($6::integer is null or coalesce(newest.version, 0) = $6)
+    and not exists (select from events e where e.id = $1)
+returning version, position

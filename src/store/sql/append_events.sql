@@ -1,0 +1,45 @@
+-- Appends several events, all or none, each behind the newest of its aggregate.
+-- $1 uuid[] event ids
+-- $2 uuid[] aggregate ids
+-- $3 smallint[] type ids
+-- $4 jsonb[] payloads
+-- $5 jsonb[] metadata
+-- $6 integer[] the event's place among the events of its aggregate in this request: 1, 2, 3 …
+-- $7 uuid[] the aggregates, each once
+-- $8 integer[] their expected versions (0: must not exist), or nulls
+-- returns rows (id, aggregate_id, version, position), or none when a version is another or an id is taken
+-- role: foldlog_command
+-- uses: events_aggregate_id_version_key events_pkey
+with heads as materialized (
+    select
+        wanted.aggregate_id,
+        wanted.expected,
+        coalesce(newest.version, 0) as version,
+        newest.created_at
+    from unnest($7::uuid[], $8::integer[]) as wanted (aggregate_id, expected)
+    left join lateral (
+        select e.version, e.created_at
+        from events e
+        where e.aggregate_id = wanted.aggregate_id
+        order by e.version desc
+        limit 1
+    ) newest on true
+)
+insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
+select
+    new.id,
+    new.aggregate_id,
+    heads.version + new.step,
+    new.type_id,
+    new.payload,
+    new.metadata,
+    (pg_current_xact_id()::text::bigint + log.txid_offset)::text::xid8,
+    greatest(statement_timestamp(), heads.created_at)
+from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[])
+    with ordinality as new (id, aggregate_id, type_id, payload, metadata, step, place)
+join heads on heads.aggregate_id = new.aggregate_id
+cross join log
+where not exists (select from heads where expected <> version)
+    and not exists (select from events e where e.id = any ($1))
+order by new.place
+returning id, aggregate_id, version, position

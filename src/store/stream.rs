@@ -1,0 +1,67 @@
+//! Reading events.
+
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+
+use crate::db::DbError;
+use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Version};
+
+/// The events of the aggregate `wanted.id` above `viewed.version`, as the body of a lateral join: a view row and the
+/// events it lacks are read in one statement, that is, of one moment.
+pub const TAIL: &str = include_str!("sql/tail.sql");
+
+/// The events with these ids, whatever their aggregate; at most two an id.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn find(
+    connection: &mut PgConnection,
+    ids: &[EventId],
+) -> Result<Vec<RecordedEvent>, DbError> {
+    let rows = sqlx::query(include_str!("sql/find_events.sql"))
+        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.iter().map(recorded).collect::<Result<_, _>>()?)
+}
+
+/// At most `limit` events of an aggregate above the version `after`, in their order.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn read_stream(
+    connection: &mut PgConnection,
+    aggregate_id: AggregateId,
+    after: Version,
+    limit: i64,
+) -> Result<Vec<RecordedEvent>, DbError> {
+    let rows = sqlx::query(include_str!("sql/read_stream.sql"))
+        .bind(aggregate_id.0)
+        .bind(after.0)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.iter().map(recorded).collect::<Result<_, _>>()?)
+}
+
+/// A row with the columns of an event.
+///
+/// # Errors
+///
+/// When a column is missing or of another type.
+pub fn recorded(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
+    let (Json(payload), Json(metadata)) = (row.try_get("payload")?, row.try_get("metadata")?);
+    Ok(RecordedEvent {
+        id: EventId(row.try_get("id")?),
+        aggregate_id: AggregateId(row.try_get("aggregate_id")?),
+        type_id: TypeId(row.try_get("type_id")?),
+        version: Version(row.try_get("version")?),
+        position: Position(row.try_get("position")?),
+        created_at: row.try_get("created_at")?,
+        payload,
+        metadata,
+    })
+}

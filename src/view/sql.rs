@@ -1,0 +1,139 @@
+//! The only dynamic SQL: table and column names are identifiers that come from the program text (checked by
+//! [`is_identifier`]), everything else is a bind.
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::event::fields::Field;
+
+/// The statements over one view table.
+#[derive(Debug)]
+pub struct Statements {
+    table: &'static str,
+    columns: Vec<&'static str>,
+    get: SqlStr,
+    with_tail: SqlStr,
+    upsert: SqlStr,
+    delete: SqlStr,
+}
+
+impl Statements {
+    /// Composes them. `tail` is the body of a lateral join; it may refer to `wanted.id` and `viewed.version`.
+    pub(super) fn new(table: &'static str, columns: &[Field], tail: &str) -> Self {
+        let columns: Vec<&'static str> = columns.iter().map(|c| c.name).collect();
+        let names = columns
+            .iter()
+            .map(|c| format!("\"{c}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let assignments = columns
+            .iter()
+            .map(|c| format!("\"{c}\" = excluded.\"{c}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        Self {
+            get: text(format!(
+                "select to_json(v) as viewed, v.version as viewed_version from {table} v where v.id = $1"
+            )),
+            with_tail: text(format!(
+                "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, tail.* \
+                 from unnest($1::uuid[]) as wanted (id) \
+                 left join lateral (select to_json(v) as json, v.version from {table} v where v.id = wanted.id) viewed on true \
+                 left join lateral ({tail}) tail on true \
+                 order by wanted.id, tail.version"
+            )),
+            upsert: text(format!(
+                "insert into {table} (id, version, {names}) \
+                 select id, version, {names} from json_populate_recordset(null::{table}, $1::text::json) \
+                 on conflict (id) do update set version = excluded.version, {assignments}"
+            )),
+            delete: text(format!("delete from {table} where id = any ($1)")),
+            table,
+            columns,
+        }
+    }
+
+    /// One row by its id.
+    pub(super) fn get(&self) -> SqlStr {
+        self.get.clone()
+    }
+
+    /// The rows of the aggregates `$1` (`wanted_id`, `viewed`, `viewed_version`), and for each what `tail` reads.
+    pub fn with_tail(&self) -> SqlStr {
+        self.with_tail.clone()
+    }
+
+    /// Writes the rows of the JSON array `$1`.
+    pub(super) fn upsert(&self) -> SqlStr {
+        self.upsert.clone()
+    }
+
+    /// Deletes the rows with the ids `$1`.
+    pub(super) fn delete(&self) -> SqlStr {
+        self.delete.clone()
+    }
+
+    /// A page of rows: `$1` the last id of the page before, `$2` how many, `$3` a JSON object that holds the value of
+    /// each column in `filters`. Values are read by the column's own type, so an index on it can serve.
+    pub(super) fn list(&self, filters: &[&'static str]) -> SqlStr {
+        let table = self.table;
+        let equal = |c: &&str| {
+            format!(
+                " and v.\"{c}\" = (json_populate_record(null::{table}, $3::text::json)).\"{c}\""
+            )
+        };
+        let wheres: String = filters.iter().map(equal).collect();
+        text(format!(
+            "select v.id, to_json(v) as viewed, v.version as viewed_version from {table} v \
+             where v.id > $1{wheres} order by v.id limit $2"
+        ))
+    }
+
+    /// For the aggregates `$1` with the lowest version `$2` that is to be folded into each: the row, if there is one,
+    /// and otherwise what `predecessor` says of the version before; see
+    /// [`projection::fold`](crate::projection). One statement, so of one moment.
+    pub fn with_predecessors(&self, predecessor: &str) -> SqlStr {
+        let table = self.table;
+        text(format!(
+            "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, \
+             case when viewed.version is null and wanted.lowest > 1 then ({predecessor}) end as predecessor_claimed \
+             from unnest($1::uuid[], $2::integer[]) as wanted (id, lowest) \
+             left join lateral (select to_json(v) as json, v.version from {table} v where v.id = wanted.id) viewed on true"
+        ))
+    }
+
+    /// Grants the hosts' roles what each may do with the table.
+    pub(super) fn grants(&self) -> SqlStr {
+        let table = self.table;
+        text(format!(
+            "grant select on {table} to foldlog_command, foldlog_query; \
+             grant select, insert, update, delete on {table} to foldlog_projection"
+        ))
+    }
+
+    /// Whether the table's columns can be told apart by name: the identifiers that were checked.
+    pub(super) fn columns(&self) -> &[&'static str] {
+        &self.columns
+    }
+}
+
+/// A statement that the program text wrote down: a view's DDL, a set rule's index.
+pub(super) fn definition(ddl: &'static str) -> SqlStr {
+    AssertSqlSafe(ddl).into_sql_str()
+}
+
+/// Drops an index by its name.
+pub(super) fn drop_index(name: &'static str) -> SqlStr {
+    text(format!("drop index if exists \"{name}\""))
+}
+
+/// Whether `name` can stand in SQL text as it is, between double quotes at the most.
+pub(super) fn is_identifier(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c == '_';
+    name.starts_with(letter)
+        && name.chars().all(|c| letter(c) || c.is_ascii_digit())
+        && name.len() <= 63
+}
+
+fn text(sql: String) -> SqlStr {
+    AssertSqlSafe(sql).into_sql_str()
+}

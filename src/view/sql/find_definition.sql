@@ -1,0 +1,8 @@
+-- The definition that a view was created from.
+-- $1 text the view's name
+-- returns text
+-- role: foldlog_projection
+-- uses: views_pkey
+select definition
+from views
+where name = $1

@@ -1,0 +1,6 @@
+-- Remembers what a view was created from.
+-- $1 text the view's name
+-- $2 text its DDL
+-- role: owner
+insert into views (name, definition)
+values ($1, $2)

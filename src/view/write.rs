@@ -1,0 +1,68 @@
+//! Writing rows.
+
+use std::fmt::Write;
+
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+
+use super::View;
+use crate::db::DbError;
+use crate::event::{AggregateId, Version};
+
+/// Inserts or replaces rows, in one statement.
+///
+/// # Errors
+///
+/// [`DbError::Conflict`] and [`DbError::Data`] when a row does not fit the table; else any [`DbError`].
+pub async fn upsert(
+    connection: &mut PgConnection,
+    view: &View,
+    rows: &[(AggregateId, Version, &RawValue)],
+) -> Result<(), DbError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(view.sql.upsert())
+        .bind(json_array(rows))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Deletes the rows of these aggregates.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn delete(
+    connection: &mut PgConnection,
+    view: &View,
+    ids: &[AggregateId],
+) -> Result<(), DbError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(view.sql.delete())
+        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// `[{"id":…,"version":…,<fields of the row>}, …]`. The rows are JSON objects already; `id` and `version` are put in
+/// front of their text, so that nothing is parsed and written again.
+fn json_array(rows: &[(AggregateId, Version, &RawValue)]) -> String {
+    let mut json = String::with_capacity(rows.iter().map(|(_, _, row)| row.get().len() + 80).sum());
+    json.push('[');
+    for (index, (id, version, row)) in rows.iter().enumerate() {
+        let fields = row.get().trim().strip_prefix('{').unwrap_or("}");
+        let comma = if index == 0 { "" } else { "," };
+        // Every row type has at least one field (`View::new`), so a comma belongs before it. Writing to a String cannot fail.
+        let _ = write!(
+            json,
+            "{comma}{{\"id\":\"{id}\",\"version\":{version},{fields}"
+        );
+    }
+    json.push(']');
+    json
+}

@@ -1,0 +1,1 @@
+//! Every binary, started.

@@ -1,0 +1,1 @@
+//! Catching up: many workers, late commits, what a pass costs.

@@ -1,0 +1,1 @@
+//! The defects of the usual hand-written version, each a test.

@@ -1,0 +1,1 @@
+//! Hostile input: refused with a problem, nothing stored.

@@ -1,0 +1,1 @@
+//! `POST /{domain}` and `POST /events`.

@@ -1,0 +1,1 @@
+//! `GET /{domain}`, `GET /{domain}/{id}`, `GET /health`.

@@ -1,0 +1,1 @@
+//! Folding in the append's own transaction.

@@ -1,0 +1,1 @@
+//! The all-in-one host as a person runs it.

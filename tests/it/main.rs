@@ -1,0 +1,29 @@
+//! All integration tests, one binary. They run on a real Postgres; see `support/db.rs` for where it comes from.
+#![expect(
+    unreachable_pub,
+    reason = "support is shared by the modules of this binary only"
+)]
+
+mod append;
+mod bins;
+mod catch_up;
+mod crash;
+mod defects;
+mod doorbell;
+mod hostile;
+mod http_append;
+mod http_query;
+mod inline;
+mod local;
+mod migrations;
+mod order;
+mod parked;
+mod promises;
+mod properties;
+mod restored;
+mod schema;
+mod secrets;
+mod sql;
+mod support;
+mod tidy;
+mod unavailable;

@@ -1,0 +1,1 @@
+//! Migrations: up, down, up; create; views.

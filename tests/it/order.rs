@@ -1,0 +1,1 @@
+//! Versions in order, whatever order commits arrive in.

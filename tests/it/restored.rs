@@ -1,0 +1,1 @@
+//! A log that moved to another cluster.

@@ -1,0 +1,1 @@
+//! The schema as the catalog has it.

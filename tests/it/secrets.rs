@@ -1,0 +1,1 @@
+//! Secrets are never seen.

@@ -1,0 +1,1 @@
+//! Every statement: planned, with the rights of its role.

@@ -1,0 +1,214 @@
+//! A database a test, cloned from a template that is migrated once a cluster.
+//!
+//! The cluster: `TEST_DATABASE_URL` (a superuser's), or one that the tests find or bring like `cargo run` does, with its
+//! data in `/var/tmp/foldlog-tests-…`. A test's database is dropped when it passes and kept, with its name printed, when
+//! it fails.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use foldlog::domain::Domains;
+use foldlog::engine::Engine;
+use foldlog::local::postgres::{self, Settings};
+use foldlog::projection::{self, Budget, CatchUp};
+use foldlog::view::Inline;
+use foldlog::{db, migrations};
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::accounts;
+
+static CLUSTER: OnceCell<PgConnectOptions> = OnceCell::const_new();
+
+/// The domains of the tests: the project's own, and one that lives only here, with a second projection over its events.
+pub const DOMAINS: Domains = foldlog::domains![foldlog::domains::users::Users, accounts::Accounts; projections: accounts::Ledger];
+
+/// A database of a test's own.
+pub struct TestDb {
+    pub options: PgConnectOptions,
+    pub engine: Engine,
+    name: String,
+}
+
+impl TestDb {
+    /// A migrated, empty database with nothing folded inline.
+    pub async fn new() -> Self {
+        Self::with_inline(&[]).await
+    }
+
+    /// The same with these projections folded inline.
+    pub async fn with_inline(inline: &[&str]) -> Self {
+        let cluster = CLUSTER.get_or_init(cluster).await;
+        let name = format!("foldlog_test_{}", Uuid::now_v7().simple());
+        let mut admin = PgConnection::connect_with(cluster).await.unwrap();
+        run(
+            &mut admin,
+            &format!("create database {name} template {}", template()),
+        )
+        .await;
+        let options = cluster.clone().database(&name);
+        let inline: Inline = inline.iter().map(|name| (*name).to_owned()).collect();
+        let engine = Engine::new(db::pool(options.clone(), 10), DOMAINS, inline).unwrap();
+        if !engine.inline().is_empty() {
+            migrations::up(
+                &mut PgConnection::connect_with(&options).await.unwrap(),
+                &engine.views,
+                engine.inline(),
+            )
+            .await
+            .unwrap();
+        }
+        Self {
+            options,
+            engine,
+            name,
+        }
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options).await.unwrap()
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &PgPool {
+        &self.engine.pool
+    }
+
+    /// Catches up one projection, in batches of 100.
+    pub async fn catch_up(&self, projection: &str) -> CatchUp {
+        let view = self.engine.view(projection).unwrap();
+        projection::catch_up(self.pool(), view, 100, &Budget::default())
+            .await
+            .unwrap()
+    }
+
+    /// Runs statements; for arranging and for foul play.
+    pub async fn run(&self, sql: &str) {
+        run(&mut self.connect().await, sql).await;
+    }
+
+    /// One number.
+    pub async fn count(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(&mut self.connect().await)
+            .await
+            .unwrap()
+    }
+
+    /// Every view equals a fold of its events from the first, and the locker holds each folded event once.
+    pub async fn assert_views_equal_a_fold_from_scratch(&self) {
+        let mut connection = self.connect().await;
+        for view in self.engine.views.iter() {
+            super::events::assert_equals_fold(&mut connection, view).await;
+        }
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("kept the database {}", self.name);
+            return;
+        }
+        let (Some(cluster), name) = (CLUSTER.get().cloned(), self.name.clone()) else {
+            return;
+        };
+        let drop = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let mut admin = PgConnection::connect_with(&cluster).await.unwrap();
+                run(
+                    &mut admin,
+                    &format!("drop database if exists {name} with (force)"),
+                )
+                .await;
+            });
+        };
+        std::thread::spawn(drop).join().unwrap();
+    }
+}
+
+/// Runs statements.
+pub async fn run(connection: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .unwrap_or_else(|e| panic!("{sql}: {e}"));
+}
+
+/// A cluster with a migrated template.
+async fn cluster() -> PgConnectOptions {
+    let options = match std::env::var("TEST_DATABASE_URL") {
+        Ok(url) => PgConnectOptions::from_str(&url).unwrap(),
+        Err(_) => find_or_start().await,
+    };
+    let mut admin = PgConnection::connect_with(&options).await.unwrap();
+    run(
+        &mut admin,
+        "select pg_advisory_lock(hashtextextended('foldlog test template', 0))",
+    )
+    .await;
+    let there: bool =
+        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+            .bind(template())
+            .fetch_one(&mut admin)
+            .await
+            .unwrap();
+    if !there {
+        run(&mut admin, &format!("create database {}", template())).await;
+        let options = options.clone().database(&template());
+        let engine = Engine::new(db::pool(options.clone(), 1), DOMAINS, Inline::new()).unwrap();
+        let mut connection = PgConnection::connect_with(&options).await.unwrap();
+        migrations::up(&mut connection, &engine.views, engine.inline())
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        engine.pool.close().await;
+    }
+    admin.close().await.unwrap();
+    options
+}
+
+/// Named by what it was made of, so that a changed migration or view makes a new one.
+fn template() -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    let mut files: Vec<_> = std::fs::read_dir("migrations")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .for_each(|path| std::fs::read(path).unwrap().hash(&mut hasher));
+    DOMAINS
+        .projections()
+        .for_each(|projection| projection.definition().hash(&mut hasher));
+    format!("foldlog_template_{:016x}", hasher.finish())
+}
+
+async fn find_or_start() -> PgConnectOptions {
+    let mut settings = Settings::from_env().unwrap();
+    settings.database_url = None;
+    let which = settings.bin_dir.as_ref().map_or(String::new(), |dir| {
+        dir.display().to_string().replace('/', "-")
+    });
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    settings.data_dir = Some(format!("/var/tmp/foldlog-tests-{user}{which}").into());
+    let fast = [("fsync", "off"), ("max_connections", "400"), ("jit", "off")];
+    settings.extra = fast
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
+    let options = server.options();
+    // The server is used until the process ends.
+    std::mem::forget(server);
+    options
+}

@@ -1,0 +1,10 @@
+//! What the tests share.
+
+pub mod accounts;
+pub mod app;
+pub mod db;
+pub mod events;
+pub mod locks;
+
+pub use self::db::TestDb;
+pub use self::events::{created, renamed};
