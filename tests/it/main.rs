@@ -15,6 +15,7 @@ mod http_append;
 mod http_query;
 mod inline;
 mod local;
+mod local_postgres;
 mod migrations;
 mod order;
 mod parked;

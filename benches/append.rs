@@ -1,0 +1,153 @@
+//! Appending: through the library and over HTTP, as ratios to the bare insert of the same row; and what the bell costs.
+
+mod support;
+
+use std::sync::Arc;
+
+use foldlog::command;
+use foldlog::event::ExpectedVersion;
+use foldlog::http::{self, AppState};
+use sqlx::types::Json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+
+use support::{Bench, Scale, created, median, rate, report};
+
+/// The table without triggers, checks of ours, and look-ups: what any append has to do at least.
+const BARE_TABLE: &str = "create table bare (like events including all)";
+const BARE_INSERT: &str = "insert into bare (id, aggregate_id, version, type_id, payload, metadata, txid, created_at) \
+                           values ($1, $2, 1, $3, $4, $5, pg_current_xact_id(), statement_timestamp())";
+
+#[tokio::main]
+async fn main() {
+    let scale = Scale::from_args();
+    let bench = Bench::new("append").await;
+    bench.run(BARE_TABLE).await;
+    for connections in [8, 32] {
+        let (mut bare, mut library, mut over_http, mut no_trigger) =
+            (vec![], vec![], vec![], vec![]);
+        for _ in 0..scale.turns {
+            bare.push(bare_insert(&bench, connections, scale).await);
+            library.push(through_library(&bench, connections, scale).await);
+            over_http.push(through_http(&bench, connections, scale).await);
+            bench
+                .run("alter table events disable trigger events_doorbell")
+                .await;
+            no_trigger.push(through_library(&bench, connections, scale).await);
+            bench
+                .run("alter table events enable trigger events_doorbell")
+                .await;
+        }
+        let ratio = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>();
+        println!(
+            "{connections} connections: bare insert {:.0}/s",
+            median(bare.clone())
+        );
+        report(
+            "append through the library ÷ bare insert",
+            median(library.clone()),
+            "events/s",
+            ratio(&library, &bare),
+            "0.8",
+        );
+        report(
+            "append over HTTP ÷ bare insert",
+            median(over_http.clone()),
+            "events/s",
+            ratio(&over_http, &bare),
+            "0.5",
+        );
+        report(
+            "append with the bell, nobody asleep ÷ without",
+            median(library.clone()),
+            "events/s",
+            ratio(&library, &no_trigger),
+            "0.9",
+        );
+    }
+    bench.drop().await;
+}
+
+async fn bare_insert(bench: &Bench, connections: usize, scale: Scale) -> f64 {
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(Arc::new(Mutex::new(bench.connect().await)));
+    }
+    rate(connections, scale.turn, move |task| {
+        let connection = open[task].clone();
+        async move {
+            let event = created();
+            sqlx::query(BARE_INSERT)
+                .bind(event.id.0)
+                .bind(event.aggregate_id.0)
+                .bind(event.type_id.0)
+                .bind(&event.payload)
+                .bind(Json(&event.metadata))
+                .execute(&mut *connection.lock().await)
+                .await
+                .unwrap();
+        }
+    })
+    .await
+}
+
+async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64 {
+    let engine = bench.engine(u32::try_from(connections).unwrap()).await;
+    let rate = rate(connections, scale.turn, {
+        let engine = engine.clone();
+        move |_| {
+            let engine = engine.clone();
+            async move {
+                command::execute(&engine, &[created()], ExpectedVersion::Any, None)
+                    .await
+                    .unwrap();
+            }
+        }
+    })
+    .await;
+    engine.pool.close().await;
+    rate
+}
+
+/// The client is as thin as can be, because it runs on the same cores: a socket, a request, an answer.
+async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
+    let engine = bench.engine(u32::try_from(connections).unwrap()).await;
+    let state = AppState {
+        engine: engine.clone(),
+        cors_origins: [].into(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server =
+        tokio::spawn(async move { axum::serve(listener, http::router(state)).await.unwrap() });
+    let mut sockets = Vec::new();
+    for _ in 0..connections {
+        let socket = TcpStream::connect(address).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        sockets.push(Arc::new(Mutex::new(socket)));
+    }
+    let rate = rate(connections, scale.turn, move |task| {
+        let socket = sockets[task].clone();
+        async move {
+            let event = created();
+            let body = serde_json::json!({
+                "id": event.id, "aggregate_id": event.aggregate_id, "type_id": event.type_id, "payload": event.payload,
+            })
+            .to_string();
+            let request = format!(
+                "POST /users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut socket = socket.lock().await;
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 1024];
+            let read = socket.read(&mut answer).await.unwrap();
+            assert!(answer[..read].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer[..read]));
+        }
+    })
+    .await;
+    server.abort();
+    engine.pool.close().await;
+    rate
+}

@@ -1,0 +1,195 @@
+//! What the benchmarks share: a database, load by several connections, and ratios to something run beside it.
+//!
+//! Machines are noisy, so no figure stands alone: the thing measured and the thing it is compared with take turns, and
+//! the median of the ratios of neighbouring turns is what counts.
+
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use foldlog::domains;
+use foldlog::domains::users::UserEvent;
+use foldlog::engine::Engine;
+use foldlog::event::{AggregateId, NewEvent};
+use foldlog::local::postgres::{self, Settings};
+use foldlog::view::Inline;
+use foldlog::{db, migrations};
+use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+/// How much to measure: `cargo bench -- --smoke` runs everything once and tiny, to see that it still runs.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    pub turns: usize,
+    pub turn: Duration,
+    pub smoke: bool,
+}
+
+impl Scale {
+    pub fn from_args() -> Self {
+        let smoke = std::env::args().any(|argument| argument == "--smoke");
+        if smoke {
+            Self {
+                turns: 1,
+                turn: Duration::from_millis(200),
+                smoke,
+            }
+        } else {
+            Self {
+                turns: 5,
+                turn: Duration::from_secs(3),
+                smoke,
+            }
+        }
+    }
+
+    /// A number of events: `full`, or a hundredth of it.
+    pub fn events(self, full: i64) -> i64 {
+        if self.smoke { full / 100 } else { full }
+    }
+}
+
+/// A fresh, migrated database on `BENCH_DATABASE_URL` or on a server that is found or brought.
+pub struct Bench {
+    pub options: PgConnectOptions,
+    pub admin: PgConnectOptions,
+    name: String,
+}
+
+impl Bench {
+    pub async fn new(label: &str) -> Self {
+        let admin = match std::env::var("BENCH_DATABASE_URL") {
+            Ok(url) => PgConnectOptions::from_str(&url).unwrap(),
+            Err(_) => {
+                let mut settings = Settings::from_env().unwrap();
+                settings.database_url = None;
+                settings.data_dir = Some("/var/tmp/foldlog-bench".into());
+                let extra = [("shared_buffers", "1GB"), ("max_wal_size", "4GB")];
+                settings.extra = extra
+                    .iter()
+                    .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                    .collect();
+                let server = postgres::find_or_start(&settings).await.unwrap();
+                let options = server.options();
+                std::mem::forget(server);
+                options
+            }
+        };
+        let name = format!("foldlog_bench_{label}");
+        let mut connection = PgConnection::connect_with(&admin).await.unwrap();
+        run(
+            &mut connection,
+            &format!("drop database if exists {name} with (force)"),
+        )
+        .await;
+        run(&mut connection, &format!("create database {name}")).await;
+        let options = admin.clone().database(&name);
+        let bench = Self {
+            options,
+            admin,
+            name,
+        };
+        let engine = bench.engine(1).await;
+        migrations::up(&mut bench.connect().await, &engine.views, engine.inline())
+            .await
+            .unwrap();
+        bench
+    }
+
+    pub async fn engine(&self, connections: u32) -> Engine {
+        Engine::new(
+            db::pool(self.options.clone(), connections),
+            domains::ALL,
+            Inline::new(),
+        )
+        .unwrap()
+    }
+
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options).await.unwrap()
+    }
+
+    pub async fn run(&self, sql: &str) {
+        run(&mut self.connect().await, sql).await;
+    }
+
+    pub async fn drop(self) {
+        let mut connection = PgConnection::connect_with(&self.admin).await.unwrap();
+        run(
+            &mut connection,
+            &format!("drop database if exists {} with (force)", self.name),
+        )
+        .await;
+    }
+}
+
+pub async fn run(connection: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .unwrap_or_else(|e| panic!("{sql}: {e}"));
+}
+
+/// An event of about 150 bytes that creates a user.
+pub fn created() -> NewEvent<Value> {
+    let id = Uuid::now_v7();
+    let payload = UserEvent::Created {
+        id,
+        username: format!("user {id}"),
+        email: format!("{id}@example.org"),
+        password: None,
+    };
+    NewEvent::new(AggregateId(id), payload).encode().unwrap()
+}
+
+/// `tasks` do `work` over and over for a while; how often a second it was done.
+pub async fn rate<F: Future<Output = ()> + Send>(
+    tasks: usize,
+    turn: Duration,
+    work: impl Fn(usize) -> F + Send + Sync + 'static,
+) -> f64 {
+    let (work, done, stop) = (
+        Arc::new(work),
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let begun = Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for task in 0..tasks {
+        let (work, done, stop) = (work.clone(), done.clone(), stop.clone());
+        running.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                work(task).await;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    tokio::time::sleep(turn).await;
+    stop.store(true, Ordering::Relaxed);
+    running.join_all().await;
+    #[expect(clippy::cast_precision_loss, reason = "a count of seconds' work")]
+    let done = done.load(Ordering::Relaxed) as f64;
+    done / begun.elapsed().as_secs_f64()
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A line of the result.
+pub fn report(what: &str, value: f64, unit: &str, ratios: Vec<f64>, wanted: &str) {
+    let (low, high) = ratios
+        .iter()
+        .fold((f64::MAX, 0.0_f64), |(l, h), r| (l.min(*r), h.max(*r)));
+    println!(
+        "{what:<62} {value:>10.1} {unit:<9} ratio {:>6.2} ({low:.2}–{high:.2}), wanted {wanted}",
+        median(ratios)
+    );
+}
