@@ -16,9 +16,9 @@ select
     $3,
     $4,
     $5,
-    (pg_current_xact_id()::text::bigint + log.txid_offset)::text::xid8,
+    (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8,
     greatest(statement_timestamp(), newest.created_at)
-from log
+from (select) as one
 left join lateral (
     select e.version, e.created_at
     from events e

@@ -33,12 +33,11 @@ select
     new.type_id,
     new.payload,
     new.metadata,
-    (pg_current_xact_id()::text::bigint + log.txid_offset)::text::xid8,
+    (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8,
     greatest(statement_timestamp(), heads.created_at)
 from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[])
     with ordinality as new (id, aggregate_id, type_id, payload, metadata, step, place)
 join heads on heads.aggregate_id = new.aggregate_id
-cross join log
 where not exists (select from heads where expected <> version)
     and not exists (select from events e where e.id = any ($1))
 order by new.place

@@ -1,0 +1,116 @@
+//! From commit to visible in the view, with the listener asleep and awake, as ratios to a bare NOTIFY round trip.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use foldlog::command;
+use foldlog::engine::Engine;
+use foldlog::event::ExpectedVersion;
+use foldlog::projection::Listener;
+use foldlog::query::{self, Consistency};
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+
+use support::{Bench, Scale, created, run};
+
+#[tokio::main]
+async fn main() {
+    let scale = Scale::from_args();
+    let bench = Bench::new("latency").await;
+    let engine = bench.engine(8).await;
+    let samples = if scale.smoke { 5 } else { 300 };
+    let stop = CancellationToken::new();
+    let listener = Listener {
+        options: bench.options.clone(),
+        pool: engine.pool.clone(),
+        views: engine.views.clone(),
+        batch_size: 2000,
+        stop: stop.clone(),
+    };
+    let listener = tokio::spawn(listener.run());
+    visible_after(&engine).await;
+    let (mut notify, mut asleep, mut awake) = (vec![], vec![], vec![]);
+    for _ in 0..scale.turns {
+        notify.extend(round_trips(&bench, samples).await);
+        for _ in 0..samples / 5 {
+            // Longer than the listener lingers.
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            asleep.push(visible_after(&engine).await);
+        }
+        let busy = keep_awake(&engine);
+        for _ in 0..samples / 5 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            awake.push(visible_after(&engine).await);
+        }
+        busy.cancel();
+    }
+    let (n50, n99) = percentiles(notify);
+    println!("a bare NOTIFY there and back: p50 {n50:.2} ms, p99 {n99:.2} ms");
+    for (state, times) in [("asleep", asleep), ("awake", awake)] {
+        let (p50, p99) = percentiles(times);
+        println!(
+            "commit to visible, listener {state}: p50 {p50:.2} ms (ratio {:.1}), p99 {p99:.2} ms (ratio {:.1}), wanted at most 3",
+            p50 / n50,
+            p99 / n99
+        );
+    }
+    stop.cancel();
+    listener.await.unwrap();
+    engine.pool.close().await;
+    bench.drop().await;
+}
+
+/// Appends a user and reads its row until it is there; the time from the answer to the append, in milliseconds.
+async fn visible_after(engine: &Engine) -> f64 {
+    let event = created();
+    command::execute(engine, std::slice::from_ref(&event), ExpectedVersion::Any, None).await.unwrap();
+    let begun = Instant::now();
+    while query::get(engine, &engine.views[0], event.aggregate_id, Consistency::Eventual).await.is_err() {}
+    begun.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Appends every few milliseconds, so that the listener never comes to sleep.
+fn keep_awake(engine: &Engine) -> CancellationToken {
+    let (engine, stop) = (engine.clone(), CancellationToken::new());
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        while !stopped.is_cancelled() {
+            command::execute(&engine, &[created()], ExpectedVersion::Any, None).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+    });
+    stop
+}
+
+/// Two sessions: one notifies, the other answers with a notification.
+async fn round_trips(bench: &Bench, samples: usize) -> Vec<f64> {
+    let pool = bench.engine(4).await.pool;
+    let (mut here, mut there) = (PgListener::connect_with(&pool).await.unwrap(), PgListener::connect_with(&pool).await.unwrap());
+    here.listen("bench_here").await.unwrap();
+    there.listen("bench_there").await.unwrap();
+    let mut answering = bench.connect().await;
+    let answers = tokio::spawn(async move {
+        for _ in 0..samples {
+            there.recv().await.unwrap();
+            run(&mut answering, "notify bench_here").await;
+        }
+    });
+    let mut asking = bench.connect().await;
+    let mut times = Vec::with_capacity(samples);
+    for _ in 0..samples {
+        let begun = Instant::now();
+        run(&mut asking, "notify bench_there").await;
+        here.recv().await.unwrap();
+        times.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    answers.await.unwrap();
+    drop(here);
+    pool.close().await;
+    times
+}
+
+fn percentiles(mut times: Vec<f64>) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
