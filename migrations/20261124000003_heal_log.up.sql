@@ -30,7 +30,6 @@ create function heal_log() returns bigint
 language plpgsql
 volatile
 security definer
-set search_path from current
 as $$
 declare
     healed bigint;
@@ -42,5 +41,13 @@ begin
     end if;
     select txid_offset into healed from log;
     return healed;
+end
+$$;
+
+-- What runs as its owner looks up tables in the log's own schema, and among temporary ones last, not first: any role may
+-- create a temporary table `log` with a trigger of its own on it.
+do $$
+begin
+    execute format('alter function heal_log() set search_path = %I, pg_temp', current_schema());
 end
 $$;

@@ -31,3 +31,7 @@ grant select on log, events, views, locker, settled, parked to foldlog_query;
 -- Projection: reads events; writes what it derives from them.
 grant select on log, events, views to foldlog_projection;
 grant select, insert, update, delete on locker, settled, parked to foldlog_projection;
+
+-- Any host may be the first to connect to a restored log, and nobody else has to heal it.
+revoke execute on function heal_log() from public;
+grant execute on function heal_log() to foldlog_command, foldlog_query, foldlog_projection;

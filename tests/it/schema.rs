@@ -1,1 +1,312 @@
-//! The schema as the catalog has it.
+//! The schema as the catalog has it, so that an excess grant or a missing check shows in review; and what the roles can
+//! really do.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+use crate::support::db::run;
+use crate::support::events::append;
+use crate::support::{TestDb, created};
+use uuid::Uuid;
+
+/// The tables that migrations make. Views are in the snapshot, too: users stands for all of them.
+const TABLES: &str = "('log', 'events', 'locker', 'settled', 'parked', 'views', 'users')";
+
+/// Fails on any change of the schema. If it was meant, accept the new snapshot, and somebody else looks at it.
+#[tokio::test]
+async fn the_schema_is_what_was_reviewed() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    let mut text = String::new();
+    for (title, sql) in CATALOG {
+        let sql = sql.replace("TABLES", TABLES);
+        let lines = lines(&mut connection, &sql).await;
+        text.push_str(&format!("# {title}\n{}\n\n", lines.join("\n")));
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("schema", text.trim_end()));
+}
+
+/// The parts of the schema. Only grants to others than the owner are listed: what an owner holds differs between versions
+/// of Postgres, and so do not-null constraints, which are constraints by name from 18 on; columns say it anyway.
+const CATALOG: &[(&str, &str)] = &[
+    (
+        "columns",
+        "select concat_ws(' ', c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
+             case when a.attnotnull then 'not null' end,
+             case when a.attidentity = 'a' then 'generated always as identity' end,
+             'default ' || pg_get_expr(d.adbin, d.adrelid))
+         from pg_class c
+         join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+         left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+         where c.relnamespace = 'public'::regnamespace and c.relname in TABLES
+         order by c.relname, a.attnum",
+    ),
+    (
+        "constraints",
+        "select concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))
+         from pg_constraint
+         where connamespace = 'public'::regnamespace and contype <> 'n' and conrelid::regclass::text in TABLES
+         order by conrelid::regclass::text, conname",
+    ),
+    (
+        "indexes",
+        "select indexdef from pg_indexes where schemaname = 'public' and tablename in TABLES order by tablename, indexname",
+    ),
+    (
+        "triggers",
+        "select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by tgrelid::regclass::text, tgname",
+    ),
+    (
+        "functions",
+        "select concat_ws(' ', p.oid::regprocedure, l.lanname,
+             case p.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
+             case when prosecdef then 'security definer' end, array_to_string(proconfig, ', '))
+         from pg_proc p join pg_language l on l.oid = prolang
+         where pronamespace = 'public'::regnamespace
+         order by proname",
+    ),
+    (
+        "grants on tables",
+        "select format('%s may %s on %s', r.rolname, lower(string_agg(g.privilege_type, ', ' order by g.privilege_type)), c.relname)
+         from pg_class c
+         cross join aclexplode(c.relacl) g
+         join pg_roles r on r.oid = g.grantee
+         where c.relnamespace = 'public'::regnamespace and g.grantee <> c.relowner
+             and (c.relname in TABLES or c.relkind <> 'r' and c.relname not like 'pg_%')
+         group by c.relname, r.rolname
+         order by c.relname, r.rolname",
+    ),
+    (
+        "grants to everybody, on tables, columns and functions",
+        "select format('everybody may %s on %s', lower(g.privilege_type), o.name)
+         from (
+             select relname::text as name, relacl as acl from pg_class where relnamespace = 'public'::regnamespace
+             union all
+             select attname::text, attacl from pg_attribute join pg_class c on c.oid = attrelid
+             where c.relnamespace = 'public'::regnamespace
+             union all
+             select proname::text, coalesce(proacl, acldefault('f', proowner)) from pg_proc
+             where pronamespace = 'public'::regnamespace
+         ) o
+         cross join aclexplode(o.acl) g
+         where g.grantee = 0
+         order by 1",
+    ),
+    (
+        "roles",
+        "select concat_ws(' ', rolname, case when rolcanlogin then 'login' end, case when rolsuper then 'superuser' end,
+             case when rolcreaterole then 'createrole' end, case when rolcreatedb then 'createdb' end,
+             case when rolbypassrls then 'bypassrls' end, case when rolreplication then 'replication' end)
+         from pg_roles where rolname like 'foldlog\\_%' order by rolname",
+    ),
+];
+
+/// Fails when a constraint or an index is named otherwise than `<table>_<columns>_{key,idx,check,fkey}` or `<table>_pkey`:
+/// Rust matches on these names.
+#[tokio::test]
+async fn constraints_and_indexes_are_named_by_their_columns() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    let sql = format!(
+        "select r.relname || ' ' || i.relname || ' ' || case when indisprimary then 'pkey' when indisunique then 'key' else 'idx' end
+             || ' ' || coalesce((select string_agg(attname, '_' order by n) from unnest(indkey::int2[]) with ordinality k (a, n)
+                 join pg_attribute on attrelid = r.oid and attnum = k.a), '')
+         from pg_index join pg_class i on i.oid = indexrelid join pg_class r on r.oid = indrelid
+         where r.relname in {TABLES}
+         union all
+         select c.conrelid::regclass || ' ' || conname || ' ' || case contype when 'c' then 'check' else 'fkey' end
+             || ' ' || (select string_agg(attname, '_' order by n) from unnest(conkey) with ordinality k (a, n)
+                 join pg_attribute on attrelid = conrelid and attnum = k.a)
+         from pg_constraint c where contype in ('c', 'f') and conrelid::regclass::text in {TABLES}"
+    );
+    let found = lines(&mut connection, &sql).await;
+    assert!(found.len() > 12);
+    for line in found {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [table, name, kind, columns] = parts.as_slice() else {
+            panic!("{line}")
+        };
+        let expected = match *kind {
+            "pkey" => format!("{table}_pkey"),
+            kind => format!("{table}_{columns}_{kind}"),
+        };
+        assert_eq!(*name, expected, "of {table} ({columns})");
+    }
+}
+
+/// What each role may do to each table: the letters of select, insert, update, delete and truncate.
+const MAY: &[(&str, &[(&str, &str)])] = &[
+    (
+        "foldlog_command",
+        &[
+            ("log", "s"),
+            ("events", "si"),
+            ("views", "s"),
+            ("locker", ""),
+            ("settled", "s"),
+            ("parked", ""),
+            ("users", "s"),
+        ],
+    ),
+    (
+        "foldlog_query",
+        &[
+            ("log", "s"),
+            ("events", "s"),
+            ("views", "s"),
+            ("locker", "s"),
+            ("settled", "s"),
+            ("parked", "s"),
+            ("users", "s"),
+        ],
+    ),
+    (
+        "foldlog_projection",
+        &[
+            ("log", "s"),
+            ("events", "s"),
+            ("views", "s"),
+            ("locker", "siud"),
+            ("settled", "siud"),
+            ("parked", "siud"),
+            ("users", "siud"),
+        ],
+    ),
+];
+
+/// Fails when a role can do more than its part, or less: a command that writes views, a query that writes at all, a projection
+/// that writes events. Each statement is really tried.
+#[tokio::test]
+async fn every_role_may_do_what_it_must_and_no_more() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    for (role, tables) in MAY {
+        for (table, may) in *tables {
+            let column = column(table);
+            let tries = [
+                ('s', format!("select 1 from {table} limit 1")),
+                (
+                    'i',
+                    format!(
+                        "insert into {table} ({column}) select {column} from {table} where false"
+                    ),
+                ),
+                (
+                    'u',
+                    format!("update {table} set {column} = {column} where false"),
+                ),
+                ('d', format!("delete from {table} where false")),
+                ('t', format!("truncate {table}")),
+            ];
+            for (letter, statement) in tries {
+                let refused = refused(&mut connection, role, &statement).await;
+                assert_eq!(
+                    refused.is_none(),
+                    may.contains(letter),
+                    "{role}: {statement}: {refused:?}"
+                );
+            }
+        }
+        for statement in [
+            "create table mine (id int)",
+            "alter table events disable trigger all",
+            "drop table users",
+        ] {
+            assert!(
+                refused(&mut connection, role, statement).await.is_some(),
+                "{role}: {statement}"
+            );
+        }
+    }
+}
+
+/// Fails when the database itself lets somebody rewrite the log, be it the owner of the table.
+#[tokio::test]
+async fn the_log_cannot_be_rewritten() {
+    let db = TestDb::new().await;
+    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    let mut connection = db.connect().await;
+    let before = lines(&mut connection, "select e::text from events e").await;
+    for statement in [
+        "update events set payload = '{}'",
+        "update events set version = version where false",
+        "delete from events",
+        "truncate events",
+        "truncate events cascade",
+        "insert into events (id, aggregate_id, version, type_id, payload) select id, aggregate_id, version, type_id, '{}' from events \
+         on conflict (id, aggregate_id) do update set payload = excluded.payload",
+    ] {
+        let refused = sqlx::raw_sql(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap_err();
+        let refused = refused.as_database_error().unwrap();
+        assert_eq!(refused.code().as_deref(), Some("42501"), "{statement}");
+        assert!(
+            refused.message().starts_with("events are immutable"),
+            "{statement}: {refused}"
+        );
+    }
+    assert_eq!(
+        lines(&mut connection, "select e::text from events e").await,
+        before
+    );
+}
+
+/// Fails when a temporary table, which any role may create and which Postgres finds first, stands in for the log's own in
+/// the one function that runs as its owner: a trigger on such a table would run as the owner, too.
+#[tokio::test]
+async fn healing_the_log_sees_the_logs_own_tables_only() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    run(
+        &mut connection,
+        "set role foldlog_query; create temporary table log as select 99::bigint as txid_offset, true as one",
+    )
+    .await;
+    assert_eq!(
+        lines(&mut connection, "select heal_log()::text").await,
+        ["0"]
+    );
+}
+
+/// Some column, to update it.
+fn column(table: &str) -> &'static str {
+    match table {
+        "log" => "one",
+        "events" => "payload",
+        "settled" | "locker" | "parked" => "lock_domain",
+        "views" => "name",
+        _ => "version",
+    }
+}
+
+/// Tries a statement as a role and takes it back: why it was refused, if for lack of a privilege.
+async fn refused(connection: &mut PgConnection, role: &str, statement: &str) -> Option<String> {
+    let mut transaction = connection.begin().await.unwrap();
+    run(&mut transaction, &format!("set local role {role}")).await;
+    let result = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+        .execute(&mut *transaction)
+        .await;
+    transaction.rollback().await.unwrap();
+    let error = result.err()?;
+    let code = error
+        .as_database_error()
+        .and_then(|e| e.code().map(|c| c.into_owned()));
+    assert_eq!(
+        code.as_deref(),
+        Some("42501"),
+        "{role}: {statement}: {error}"
+    );
+    Some(error.to_string())
+}
+
+async fn lines(connection: &mut PgConnection, sql: &str) -> Vec<String> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .fetch_all(connection)
+        .await;
+    let rows = rows.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    rows.iter().map(|row| row.get(0)).collect()
+}
