@@ -1,1 +1,234 @@
-//! Every statement: planned, with the rights of its role.
+//! Every statement of `src/**/*.sql`, as a database with the least privileges sees it: it is prepared with the types of its
+//! header, planned and run as the role of its header, and its plan uses the indexes of its header.
+
+pub mod file;
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+use self::file::SqlFile;
+use crate::support::TestDb;
+use crate::support::db::run;
+
+/// Fails when a statement's binds are of other types than its header says, or when its role lacks a privilege: of a
+/// table, or of what a function that it calls touches. (Each is really run, with nulls, in a transaction that is rolled
+/// back; whatever the nulls break is no matter.)
+#[tokio::test]
+async fn every_statement_runs_as_the_role_in_its_header() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    for statement in statements(&db) {
+        prepare(&mut connection, &statement).await;
+        let mut transaction = connection.begin().await.unwrap();
+        let execute = format!("execute statement{}", nulls(&statement));
+        let ran = sqlx::raw_sql(AssertSqlSafe(execute))
+            .execute(&mut *transaction)
+            .await;
+        if let Err(error) = ran {
+            let code = error
+                .as_database_error()
+                .and_then(|e| e.code().map(|c| c.into_owned()));
+            let code = code.unwrap_or_else(|| panic!("{}: {error}", statement.name));
+            assert!(
+                code.starts_with("22") || code.starts_with("23"),
+                "{} as {}: {error}",
+                statement.name,
+                statement.role
+            );
+        }
+        transaction.rollback().await.unwrap();
+        run(&mut connection, "reset role; deallocate statement").await;
+    }
+}
+
+/// Fails when a statement stops using an index that its header names: somebody dropped it, or wrote the condition so
+/// that it cannot serve. Sequential scans are made expensive, because on tables this small they are the better plan.
+#[tokio::test]
+async fn every_statement_uses_the_indexes_in_its_header() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    run(&mut connection, "set enable_seqscan = off").await;
+    for statement in statements(&db) {
+        let used = used(&mut connection, &statement).await;
+        for index in &statement.uses {
+            assert!(
+                used.contains(index),
+                "{} does not use {index}, but:\n{used}",
+                statement.name
+            );
+        }
+    }
+}
+
+/// Fails when the planner, left to itself, reads the whole log or the whole locker to find what is new: with a hash of
+/// the locker the search takes seconds at some millions of claims. The claim's plan is kept in full, so that a change
+/// of it shows in review.
+#[tokio::test]
+async fn finding_what_is_new_never_reads_the_whole_locker() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    // Enough that a hash of the locker would look good for a batch of thousands.
+    run(
+        &mut connection,
+        "insert into events (id, aggregate_id, version, type_id, payload)
+             select gen_random_uuid(), gen_random_uuid(), 1, 1000, '{}' from generate_series(1, 30000);
+         insert into locker select id, aggregate_id, 'users' from events;
+         analyze",
+    )
+    .await;
+    for name in ["projection/sql/claim.sql", "projection/sql/lag.sql"] {
+        let statements = statements(&db);
+        let statement = statements.iter().find(|s| s.name == name).unwrap();
+        let plan = plan(&mut connection, statement).await;
+        for whole in ["Seq Scan on events", "Seq Scan on locker", "Hash", "Merge"] {
+            assert!(!plan.contains(whole), "{name}: {whole} in\n{plan}");
+        }
+        if name.ends_with("claim.sql") {
+            let mut settings = insta::Settings::clone_current();
+            settings.set_snapshot_path("../snapshots");
+            settings.set_prepend_module_to_snapshot(false);
+            settings.bind(|| insta::assert_snapshot!("claim_plan", nodes(&plan)));
+        }
+    }
+}
+
+/// A whole statement with what its header, or the headers of its parts, say.
+struct Statement {
+    name: String,
+    sql: String,
+    types: Vec<String>,
+    role: String,
+    uses: Vec<String>,
+}
+
+/// The files that are statements, and the statements that `view/sql.rs` makes of the others, over the view of users.
+fn statements(db: &TestDb) -> Vec<Statement> {
+    let owned = |words: Vec<&str>| words.into_iter().map(ToOwned::to_owned).collect();
+    let view = db.engine.view("users").unwrap();
+    let files = SqlFile::all();
+    let statement = |file: &SqlFile| {
+        let part = |text: &str| format!("{}\n{text}", comment(file));
+        let (sql, types) = match file.name.as_str() {
+            "store/sql/tail.sql" => (view.sql.with_tail(), vec!["uuid[]"]),
+            "projection/sql/predecessor_claimed.sql" => {
+                let part: &'static str = part(&file.body).leak();
+                let types = vec!["uuid[]", "integer[]", "text"];
+                (view.sql.with_predecessors(part), types)
+            }
+            name => {
+                assert!(!file.is_part(), "{name}: say here what it is a part of");
+                (
+                    sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(part(&file.body))),
+                    file.types(),
+                )
+            }
+        };
+        Statement {
+            name: file.name.clone(),
+            sql: sql.as_str().to_owned(),
+            types: owned(types),
+            role: file.role().to_owned(),
+            uses: owned(file.uses()),
+        }
+    };
+    files.iter().map(statement).collect()
+}
+
+fn comment(file: &SqlFile) -> String {
+    let lines = file.header.iter().map(|line| format!("-- {line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Prepares it as `statement`, and becomes its role.
+async fn prepare(connection: &mut PgConnection, statement: &Statement) {
+    let types = match statement.types.join(", ") {
+        none if none.is_empty() => none,
+        types => format!(" ({types})"),
+    };
+    let prepare = format!("prepare statement{types} as {}", statement.sql);
+    run(connection, &prepare).await;
+    if statement.role != "owner" {
+        run(connection, &format!("set role {}", statement.role)).await;
+    }
+}
+
+fn nulls(statement: &Statement) -> String {
+    match statement.types.len() {
+        0 => String::new(),
+        n => format!(" ({})", vec!["null"; n].join(", ")),
+    }
+}
+
+/// The plan for whatever the binds are, as `explain (generic_plan)` has it; that exists from Postgres 16 on only.
+async fn plan(connection: &mut PgConnection, statement: &Statement) -> String {
+    run(connection, "set plan_cache_mode = force_generic_plan").await;
+    prepare(connection, statement).await;
+    let explain = format!("explain (costs off) execute statement{}", nulls(statement));
+    let rows = sqlx::raw_sql(AssertSqlSafe(explain))
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap_or_else(|e| panic!("{} as {}: {e}", statement.name, statement.role));
+    run(connection, "reset role; deallocate statement").await;
+    let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    lines.join("\n")
+}
+
+/// The plan, the plans of the SQL functions that it calls, and the unique indexes that an insert looks into.
+async fn used(connection: &mut PgConnection, statement: &Statement) -> String {
+    let mut used = String::new();
+    let mut texts = vec![(statement.sql.clone(), plan(connection, statement).await)];
+    let functions: Vec<(String, String)> = sqlx::query_as(
+        "select proname::text, prosrc from pg_proc join pg_language l on l.oid = prolang \
+         where pronamespace = 'public'::regnamespace and lanname in ('sql', 'plpgsql')",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    let mut seen = Vec::new();
+    while let Some((text, plan)) = texts.pop() {
+        used.push_str(&plan);
+        used.push('\n');
+        for (name, source) in &functions {
+            if !text.contains(&format!("{name}(")) || seen.contains(name) {
+                continue;
+            }
+            seen.push(name.clone());
+            let trimmed = source.trim();
+            let plan = if trimmed.starts_with("select") {
+                let explain = format!("explain (costs off) {trimmed}");
+                let rows = sqlx::raw_sql(AssertSqlSafe(explain))
+                    .fetch_all(&mut *connection)
+                    .await
+                    .unwrap();
+                let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+                lines.join("\n")
+            } else {
+                String::new()
+            };
+            texts.push((source.clone(), plan));
+        }
+    }
+    let unique: Vec<(String, String)> = sqlx::query_as(
+        "select indrelid::regclass::text, indexrelid::regclass::text from pg_index \
+         where indisunique and indrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace)",
+    )
+    .fetch_all(connection)
+    .await
+    .unwrap();
+    for (table, index) in unique {
+        if used.contains(&format!("Insert on {table}")) {
+            used.push_str(&format!("an insert into {table} looks into {index}\n"));
+        }
+    }
+    used
+}
+
+/// The nodes of a plan without their conditions, whose text differs between versions of Postgres.
+fn nodes(plan: &str) -> String {
+    let is_node = |line: &&str| {
+        line.trim_start().starts_with("->")
+            || !line.starts_with(' ')
+            || line.trim_start().starts_with("CTE ")
+    };
+    let lines = plan.lines().filter(is_node).map(str::trim_end);
+    lines.collect::<Vec<_>>().join("\n")
+}

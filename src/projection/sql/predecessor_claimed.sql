@@ -1,3 +1,9 @@
+-- Whether the version before the lowest one that is to be folded is claimed: a value beside `wanted` (id, lowest).
+-- $3 text lock domain
+-- returns bool
+-- role: foldlog_projection
+-- uses: events_aggregate_id_version_key locker_pkey users_pkey
+-- part of: Statements::with_predecessors
 select exists (
     select
     from events e

@@ -7,7 +7,7 @@
 -- $6 integer expected version of the aggregate (0: it must not exist), or null
 -- returns a row (version, position), or none when the version is another or the id is taken
 -- role: foldlog_command
--- uses: events_aggregate_id_version_key events_pkey log_pkey
+-- uses: events_aggregate_id_version_key events_pkey
 insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
 select
     $1,
