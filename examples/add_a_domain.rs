@@ -1,0 +1,139 @@
+//! The whole of a new domain. In a project it is a file in `src/domains/` and one word in the list of
+//! `src/domains/mod.rs`; nothing else knows of it, and the routes, the view and the catch-up are there.
+//!
+//! `cargo run --example add_a_domain` plays with it, without a database: rules and fold are pure.
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+#![expect(
+    missing_docs,
+    reason = "the README shows the domain as short as it can be"
+)]
+
+// The domain begins.
+use foldlog::domain::prelude::*;
+
+events! {
+    /// What can happen to an account. The block 2000–2999 is this domain's for ever.
+    pub enum AccountEvent in 2000..3000 {
+        2000 => Opened { owner: String },
+        2001 => Deposited { cents: i64 },
+        2002 => Closed {},
+    }
+}
+
+/// What the rules see, and one row of the view.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    owner: String,
+    balance_cents: i64,
+}
+
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    #[error("the account is open already")]
+    AlreadyOpen,
+    #[error("there is no open account")]
+    NotOpen,
+}
+
+#[derive(Debug)]
+pub struct Accounts;
+
+impl Domain for Accounts {
+    const NAME: &'static str = "accounts"; // the route, the view table and the lock domain
+    const VIEW: &'static str =
+        "create table accounts (id uuid primary key, version integer not null,
+        owner text not null, balance_cents bigint not null)";
+    type Event = AccountEvent;
+    type State = Account;
+    type Refused = Refused;
+
+    fn check(account: Option<&Account>, event: &AccountEvent) -> Result<(), Refused> {
+        match (account, event) {
+            (Some(_), AccountEvent::Opened { .. }) => Err(Refused::AlreadyOpen),
+            (None, AccountEvent::Deposited { .. } | AccountEvent::Closed {}) => {
+                Err(Refused::NotOpen)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(account: Option<Account>, event: &AccountEvent) -> Option<Account> {
+        match event {
+            AccountEvent::Opened { owner } => Some(Account {
+                owner: owner.clone(),
+                balance_cents: 0,
+            }),
+            AccountEvent::Deposited { cents } => account.map(|a| Account {
+                balance_cents: a.balance_cents + cents,
+                ..a
+            }),
+            AccountEvent::Closed {} => None,
+        }
+    }
+}
+// The domain ends.
+
+/// The one line: in a project this is `src/domains/mod.rs`, with `users::Users` before it.
+pub const ALL: foldlog::domain::Domains =
+    foldlog::domains![foldlog::domains::users::Users, Accounts];
+
+fn main() {
+    print!("{}", story());
+}
+
+/// What becomes of an account when these events are sent.
+pub fn story() -> String {
+    let sent = [
+        AccountEvent::Deposited { cents: 5 },
+        AccountEvent::Opened {
+            owner: "ada".to_owned(),
+        },
+        AccountEvent::Deposited { cents: 1250 },
+        AccountEvent::Opened {
+            owner: "bob".to_owned(),
+        },
+        AccountEvent::Closed {},
+    ];
+    let (mut taken, mut story) = (Vec::new(), String::new());
+    for event in sent {
+        let type_id = event.type_id();
+        let before = Spec::<Accounts>::given(taken.clone());
+        let line = match Accounts::check(before.state(), &event) {
+            Ok(()) => {
+                taken.push(event);
+                let after = Spec::<Accounts>::given(taken.clone());
+                format!("{type_id} taken: {:?}\n", after.state())
+            }
+            Err(refused) => format!("{type_id} refused: {refused}\n"),
+        };
+        story.push_str(&line);
+    }
+    story
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_open_account_takes_deposits() {
+        let opened = || AccountEvent::Opened {
+            owner: "ada".to_owned(),
+        };
+        let deposited = |cents| AccountEvent::Deposited { cents };
+        let account = |balance_cents| Account {
+            owner: "ada".to_owned(),
+            balance_cents,
+        };
+        Spec::<Accounts>::given([opened(), deposited(3)])
+            .when(deposited(4))
+            .then(Some(account(7)));
+        Spec::<Accounts>::given([])
+            .when(deposited(4))
+            .then_refused("there is no open account");
+        Spec::<Accounts>::given([opened()])
+            .when(AccountEvent::Closed {})
+            .then(None);
+    }
+}
