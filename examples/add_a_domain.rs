@@ -4,10 +4,6 @@
 //! `cargo run --example add_a_domain` plays with it, without a database: rules and fold are pure.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
-#![expect(
-    missing_docs,
-    reason = "the README shows the domain as short as it can be"
-)]
 
 // The domain begins.
 use foldlog::domain::prelude::*;

@@ -66,6 +66,15 @@ if [ "$(id -u)" = 0 ]; then
 fi
 mkdir -p "$root"
 
+# The tests leave their server running for the next run; here there is none. Its data stays, for a look at what failed.
+stop_servers() {
+    local file
+    for file in /var/tmp/foldlog-tests-*"${root//\//-}"-*/cluster/postmaster.pid; do
+        [ ! -f "$file" ] || kill -INT "$(head -n 1 "$file")" || true
+    done
+}
+trap stop_servers EXIT
+
 for major in "$@"; do
     version=$(version_of "$major")
     [ -d "$root/$version" ] || bring "$major" "$root/$version"

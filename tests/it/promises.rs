@@ -5,12 +5,7 @@ use std::path::Path;
 
 use crate::tidy;
 
-#[expect(
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    reason = "the example's main function and what goes with it"
-)]
+#[expect(dead_code, reason = "the example's main function")]
 #[path = "../../examples/add_a_domain.rs"]
 mod add_a_domain;
 
