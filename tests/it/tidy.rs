@@ -1,1 +1,176 @@
-//! Rules of this repository.
+//! The house rules that a compiler does not know. A rule and its reason stand together, as data where there is much of it.
+
+mod documents;
+mod layers;
+mod settings;
+mod statements;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::sql::file::walk;
+
+/// Aimed at, tests included, because they stand in the same file.
+const LINES: usize = 350;
+
+/// The files that may be longer, and why.
+const LONGER: &[(&str, &str)] = &[(
+    "src/domain/erased.rs",
+    "one face, object-safe, with the generic code behind each of its methods beside it",
+)];
+
+/// Fails when a file of `src` outgrows its reader, or when one named as an exception has come back to size.
+#[test]
+fn files_of_src_are_short_or_say_why_not() {
+    for path in files("src", "rs") {
+        let lines = read(&path).lines().count();
+        let excused = LONGER.iter().any(|(name, _)| Path::new(name) == path);
+        assert!(
+            lines <= LINES || excused,
+            "{} has {lines} lines",
+            path.display()
+        );
+        assert!(
+            lines > LINES || !excused,
+            "{} is short again",
+            path.display()
+        );
+    }
+}
+
+/// Fails on what was left behind: notes to oneself, and debugging.
+#[test]
+fn nothing_is_left_half_done() {
+    let marks = [
+        concat!("to", "do"),
+        concat!("fix", "me"),
+        concat!("x", "xx"),
+        concat!("db", "g!"),
+    ];
+    // The manifest names the lints that say the same to the compiler.
+    let is_text = |path: &PathBuf| !path.ends_with("Cargo.toml");
+    for path in sources().into_iter().filter(is_text) {
+        for (number, line) in read(&path).lines().enumerate() {
+            let lower = line.to_lowercase();
+            let words = lower.split(|c: char| !c.is_alphanumeric() && c != '!' && c != '_');
+            let found = words.clone().find(|word| marks.contains(word));
+            assert!(found.is_none(), "{}:{}: {line}", path.display(), number + 1);
+        }
+    }
+}
+
+/// Fails when a machine's own registry gets into the repository: on another machine it is not there.
+#[test]
+fn no_file_names_a_registry() {
+    let needles = [
+        concat!("--index", "-url"),
+        concat!("--extra-", "index"),
+        concat!("--reg", "istry"),
+        concat!("npmjs", ".org"),
+        concat!("pypi", ".org"),
+        concat!("python", "hosted"),
+        concat!("index.", "crates.io"),
+    ];
+    for path in sources() {
+        let text = read(&path);
+        let found = needles.iter().find(|needle| text.contains(**needle));
+        assert!(found.is_none(), "{} names {found:?}", path.display());
+    }
+}
+
+/// Fails when a binary is added that no test starts: such a binary is broken, only nobody knows yet.
+#[test]
+fn every_binary_is_started_by_a_test() {
+    let tests: String = files("tests", "rs").iter().map(|path| read(path)).collect();
+    for name in binaries() {
+        let started = format!("CARGO_BIN_EXE_{name}");
+        assert!(tests.contains(&started), "no test starts the binary {name}");
+        let source = format!("bin/{name}.rs");
+        assert!(Path::new(&source).is_file(), "there is no {source}");
+    }
+}
+
+/// Fails when a test sleeps, is switched off, or expects any panic whatever.
+#[test]
+fn tests_wait_for_events_and_are_all_run() {
+    let banned = [
+        concat!("#[ig", "nore"),
+        concat!("#[should", "_panic"),
+        concat!("std::thread", "::sleep"),
+    ];
+    for path in files("tests", "rs").into_iter().chain(files("src", "rs")) {
+        let text = read(&path);
+        let found = banned.iter().find(|banned| text.contains(**banned));
+        assert!(found.is_none(), "{}: {found:?}", path.display());
+    }
+}
+
+/// The names of the binaries in `Cargo.toml`.
+fn binaries() -> Vec<String> {
+    let manifest = read(Path::new("Cargo.toml"));
+    let tables = manifest.split("[[bin]]").skip(1);
+    let names: Vec<String> = tables
+        .map(|table| table.split('"').nth(1).unwrap().to_owned())
+        .collect();
+    assert!(names.len() >= 3, "{names:?}");
+    names
+}
+
+/// The names of all tests, unit tests included: functions behind a line that ends in `test]`.
+pub(crate) fn tests() -> Vec<String> {
+    let mut names = Vec::new();
+    for path in files("tests", "rs").into_iter().chain(files("src", "rs")) {
+        let text = read(&path);
+        let mut marked = text.contains("proptest! {");
+        for line in text.lines().map(str::trim) {
+            marked |= line.starts_with("#[") && line.contains("test");
+            let function = line.strip_prefix("async ").unwrap_or(line);
+            if let (true, Some(rest)) = (marked, function.strip_prefix("fn ")) {
+                names.push(rest.split(['(', '<']).next().unwrap().to_owned());
+                marked = text.contains("proptest! {");
+            }
+        }
+    }
+    names
+}
+
+/// The files of a folder with this extension; none when there is no such folder.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    if Path::new(folder).is_dir() {
+        walk(Path::new(folder), &mut paths);
+    }
+    paths.retain(|path| path.extension().is_some_and(|e| e == extension));
+    paths
+}
+
+/// Everything that people write.
+fn sources() -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for folder in [
+        ".ci",
+        "benches",
+        "bin",
+        "docs",
+        "examples",
+        "migrations",
+        "scripts",
+        "src",
+        "tests",
+    ] {
+        if Path::new(folder).is_dir() {
+            walk(Path::new(folder), &mut paths);
+        }
+    }
+    let top = fs::read_dir(".")
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let top = top.filter(|path| path.is_file() && !path.ends_with("Cargo.lock"));
+    paths.extend(top.map(|path| path.strip_prefix(".").unwrap().to_owned()));
+    paths
+}
+
+pub(crate) fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+        .into_owned()
+}

@@ -1,0 +1,204 @@
+//! What documents say about the code: commands, files, tests, and a whole domain.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{binaries, files, read, tests};
+
+/// Fails when a document names a command that is not there. What `cargo test` promises CI has to do, nothing set up before.
+#[test]
+fn commands_in_documents_exist() {
+    let (binaries, ci) = (binaries(), read(Path::new(".ci/run")));
+    let mut seen = BTreeSet::new();
+    for path in documents() {
+        for line in shell_lines(&read(&path)) {
+            let words: Vec<&str> = line
+                .split_whitespace()
+                .skip_while(|word| word.contains('='))
+                .collect();
+            let from = path.display();
+            match words.as_slice() {
+                ["cargo", "run", "--bin", name, ..] => {
+                    assert!(binaries.contains(&(*name).to_owned()), "{from}: {line}");
+                }
+                ["cargo", "run", "--example", name, ..] => {
+                    assert!(
+                        Path::new(&format!("examples/{name}.rs")).is_file(),
+                        "{from}: {line}"
+                    );
+                }
+                ["cargo", "run"] => {
+                    assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""))
+                }
+                ["cargo", "test"] => assert!(
+                    ci.lines().any(|l| l.ends_with(" cargo test")),
+                    "{from}: {line}"
+                ),
+                [
+                    "cargo",
+                    "test" | "fmt" | "clippy" | "doc" | "bench" | "insta",
+                    ..,
+                ]
+                | ["curl" | "cp" | "kill" | "docker", ..] => {}
+                [script, ..] if script.starts_with("scripts/") || script.starts_with(".ci/") => {
+                    let mode = Path::new(script)
+                        .metadata()
+                        .unwrap_or_else(|e| panic!("{from}: {line}: {e}"));
+                    assert!(
+                        mode.permissions().mode() & 0o111 != 0,
+                        "{script} cannot be run"
+                    );
+                }
+                _ => panic!("{from}: nothing checks the command `{line}`"),
+            }
+            seen.insert(line);
+        }
+    }
+    for command in ["cargo run", "cargo test"] {
+        assert!(
+            seen.contains(command),
+            "the documents do not say `{command}`"
+        );
+    }
+}
+
+/// Fails when a comment or a document leans on a test that is not there, or not any more.
+#[test]
+fn tests_named_in_comments_exist() {
+    let known: BTreeSet<String> = tests().into_iter().collect();
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for path in files("src", "rs")
+        .into_iter()
+        .chain(files("migrations", "sql"))
+        .chain(documents())
+    {
+        for name in named_tests(&read(&path)) {
+            named += 1;
+            if !known.contains(&name) {
+                missing.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(
+        named > 10,
+        "only {named} found: is the pattern still right?"
+    );
+    assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
+}
+
+/// Fails when a document points to a file that is not there.
+#[test]
+fn files_named_in_documents_exist() {
+    for path in documents() {
+        let text = read(&path);
+        let folder = path.parent().unwrap();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = link.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") {
+                assert!(folder.join(file).exists(), "{}: {link}", path.display());
+            }
+        }
+        for word in text.split('`').skip(1).step_by(2) {
+            let is_path =
+                word.contains('/') && !word.contains(['{', ' ', '*', '…', '<', '$', '?', ':']);
+            let ours = [
+                "src/",
+                "tests/",
+                "bin/",
+                "docs/",
+                "scripts/",
+                "examples/",
+                "migrations/",
+                ".ci/",
+            ];
+            if is_path && ours.iter().any(|folder| word.starts_with(folder)) {
+                assert!(Path::new(word).exists(), "{}: {word}", path.display());
+            }
+        }
+    }
+}
+
+/// Fails when the map grows into a book.
+#[test]
+fn the_architecture_is_short_and_names_every_module() {
+    let text = read(Path::new("ARCHITECTURE.md"));
+    assert!(
+        text.lines().count() <= 250,
+        "{} lines",
+        text.lines().count()
+    );
+    for path in files("src", "rs") {
+        let below = path.strip_prefix("src").unwrap();
+        let module = below.components().next().unwrap().as_os_str();
+        let module = Path::new(module).file_stem().unwrap().to_str().unwrap();
+        let named = module == "lib" || text.contains(&format!("`{module}"));
+        assert!(named, "the code map does not name `{module}`");
+    }
+}
+
+/// Fails when the README's domain is not the one that `examples/add_a_domain.rs` compiles and `promises.rs` runs.
+#[test]
+fn the_readme_shows_the_domain_of_the_example() {
+    let example = read(Path::new("examples/add_a_domain.rs"));
+    let domain = example.split_once("// The domain begins.\n").unwrap().1;
+    let domain = domain.split_once("// The domain ends.").unwrap().0.trim();
+    let readme = read(Path::new("README.md"));
+    assert!(
+        readme.contains(&format!("```rust\n{domain}\n```")),
+        "copy it from the example"
+    );
+}
+
+/// Markdown that people write, less what quotes others.
+pub(crate) fn documents() -> Vec<PathBuf> {
+    let mut documents: Vec<PathBuf> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ]
+    .map(PathBuf::from)
+    .into();
+    documents.extend(files("docs", "md"));
+    documents.extend(files("migrations", "md"));
+    documents
+}
+
+/// The commands in blocks of shell, without comments; a line that ends in a backslash goes on.
+fn shell_lines(text: &str) -> Vec<String> {
+    let blocks = text.split("```").skip(1).step_by(2);
+    let shell = blocks.filter_map(|block| block.strip_prefix("sh\n"));
+    let mut lines = Vec::new();
+    for block in shell {
+        let joined = block.replace("\\\n", " ");
+        for line in joined.lines() {
+            let line = line.split(" #").next().unwrap().trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                lines.push(line.to_owned());
+            }
+        }
+    }
+    lines
+}
+
+/// The names in `(test: …)` and `(tests: …)`, which may be broken over lines of comment.
+fn named_tests(text: &str) -> Vec<String> {
+    let lines = text
+        .lines()
+        .map(|line| line.trim().trim_start_matches(['/', '!', '-', ' ']));
+    let text = lines.collect::<Vec<_>>().join(" ");
+    let mut names = Vec::new();
+    for opening in ["(test: ", "(tests: "] {
+        for rest in text.split(opening).skip(1) {
+            let list = rest.split(')').next().unwrap();
+            names.extend(list.split('`').skip(1).step_by(2).map(ToOwned::to_owned));
+        }
+    }
+    names
+}

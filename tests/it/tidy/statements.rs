@@ -1,0 +1,138 @@
+//! SQL files: one statement each, with a header that says what it does, what it takes, what it gives, and who runs it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{files, read};
+use crate::sql::file::{Line, SqlFile};
+
+const ROLES: [&str; 4] = [
+    "foldlog_command",
+    "foldlog_query",
+    "foldlog_projection",
+    "owner",
+];
+
+/// Fails when a header lacks its sentence or its role, or its binds are not those of the statement. (That they have the
+/// right types, and that the role suffices, is asked of Postgres in `sql.rs`.)
+#[test]
+fn every_statement_has_a_header() {
+    for file in SqlFile::all() {
+        let name = &file.name;
+        let (mut prose, mut binds, mut roles) = (String::new(), Vec::new(), 0);
+        for line in file.lines() {
+            match line {
+                Line::Prose(text) => {
+                    assert!(
+                        binds.is_empty() && roles == 0,
+                        "{name}: sentences come first: {text}"
+                    );
+                    prose.push_str(text);
+                }
+                Line::Bind(number, _) => binds.push(number),
+                Line::Role(role) => {
+                    roles += 1;
+                    assert!(ROLES.contains(&role), "{name}: there is no role {role}");
+                }
+                Line::Returns(_) | Line::Uses(_) | Line::PartOf(_) => {}
+            }
+        }
+        assert!(
+            prose.starts_with(|c: char| c.is_uppercase()),
+            "{name}: begin with a sentence"
+        );
+        assert!(prose.contains(['.', ':']), "{name}: begin with a sentence");
+        assert_eq!(roles, 1, "{name}: say who runs it, once: -- role: …");
+        let used: BTreeSet<u32> = parameters(&file.body);
+        assert_eq!(
+            binds,
+            used.into_iter().collect::<Vec<_>>(),
+            "{name}: the header's binds"
+        );
+    }
+}
+
+/// Fails when what a statement returns is read by Rust but not said in its header, or the other way round.
+#[test]
+fn a_header_says_what_is_returned() {
+    let code: Vec<(std::path::PathBuf, String)> = files("src", "rs")
+        .into_iter()
+        .map(|p| (p.clone(), read(&p)))
+        .collect();
+    for file in SqlFile::all().iter().filter(|file| !file.is_part()) {
+        let path = Path::new("src").join(&file.name);
+        let includes = |(from, text): &(std::path::PathBuf, String)| {
+            let relative = path.strip_prefix(from.parent().unwrap()).ok()?;
+            let at = text.find(&format!("include_str!(\"{}\")", relative.display()))?;
+            let (fetch, execute) = (text[at..].find(".fetch"), text[at..].find(".execute("));
+            Some(fetch.unwrap_or(usize::MAX) < execute.unwrap_or(usize::MAX))
+        };
+        let read = code.iter().find_map(includes);
+        let read = read.unwrap_or_else(|| panic!("{}: nothing runs it", file.name));
+        let says = file.lines().any(|line| matches!(line, Line::Returns(_)));
+        assert_eq!(
+            says, read,
+            "{}: a line `-- returns …` where rows are read, and only there",
+            file.name
+        );
+    }
+}
+
+/// Fails on a second statement in a file, on upper-case keywords, and on `select *`, which another column would change.
+#[test]
+fn statements_are_written_in_the_house_style() {
+    let keywords = [
+        "SELECT", "FROM", "WHERE", "INSERT", "INTO", "UPDATE", "DELETE", "JOIN", "ORDER", "LIMIT",
+        "VALUES",
+    ];
+    for file in SqlFile::all() {
+        let (name, body) = (&file.name, &file.body);
+        assert!(
+            !body.contains(';'),
+            "{name}: one statement a file, without a semicolon"
+        );
+        assert!(!body.contains("select *"), "{name}: name the columns");
+        let shouted = body.split_whitespace().find(|word| keywords.contains(word));
+        assert!(
+            shouted.is_none(),
+            "{name}: keywords are in lower case: {shouted:?}"
+        );
+    }
+}
+
+/// Fails when a migration cannot be reverted or does not say what it is for.
+#[test]
+fn every_migration_has_a_way_back() {
+    let ups: Vec<_> = files("migrations", "sql");
+    assert!(ups.len() >= 12);
+    for path in ups {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let other = match name.strip_suffix(".up.sql") {
+            Some(stem) => {
+                assert!(
+                    read(&path).starts_with("-- "),
+                    "{name}: say what it adds, and why"
+                );
+                format!("{stem}.down.sql")
+            }
+            None => name.replace(".down.sql", ".up.sql"),
+        };
+        assert!(
+            path.with_file_name(&other).is_file(),
+            "{name} has no {other}"
+        );
+    }
+}
+
+/// The numbers of the parameters in a statement.
+fn parameters(sql: &str) -> BTreeSet<u32> {
+    let digits = |rest: &str| {
+        rest.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    sql.split('$')
+        .skip(1)
+        .filter_map(|rest| digits(rest).parse().ok())
+        .collect()
+}
