@@ -1,5 +1,6 @@
 //! The API on a real socket.
 
+use foldlog::engine::Engine;
 use foldlog::http::{self, AppState};
 use reqwest::{Client, Response};
 use serde_json::Value;
@@ -22,8 +23,14 @@ impl App {
 
     /// Over this database.
     pub async fn over(db: TestDb) -> Self {
+        let engine = db.engine.clone();
+        Self::with_engine(db, engine).await
+    }
+
+    /// Over this database, reached by an engine of the test's own: through a proxy, with another pool.
+    pub async fn with_engine(db: TestDb, engine: Engine) -> Self {
         let state = AppState {
-            engine: db.engine.clone(),
+            engine,
             cors_origins: ["https://app.example.org".to_owned()].into(),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod chaos;
 pub mod db;
 pub mod events;
 pub mod locks;

@@ -1,0 +1,149 @@
+//! A network that fails on command: a proxy in front of Postgres that cuts all connections, refuses new ones, and lets
+//! them through again. It also counts the statements that pass.
+//!
+//! It listens on a socket in a folder of its own, because options that name a socket cannot be turned to TCP.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// The proxy; it goes with its value.
+pub struct Chaos {
+    folder: TempDir,
+    target: PgConnectOptions,
+    statements: Arc<AtomicU64>,
+    /// Ends the network that is up.
+    end: CancellationToken,
+    /// Accepts, and owns the connections: when it has ended, all of them are cut and new ones are refused.
+    network: Option<JoinHandle<()>>,
+}
+
+impl Chaos {
+    /// In front of the server of `target`, with nothing in the way yet.
+    pub async fn before(target: &PgConnectOptions) -> Self {
+        let mut chaos = Self {
+            folder: tempfile::tempdir().unwrap(),
+            target: target.clone(),
+            statements: Arc::default(),
+            end: CancellationToken::new(),
+            network: None,
+        };
+        chaos.restore().await;
+        chaos
+    }
+
+    /// How to reach the server through the proxy.
+    pub fn options(&self) -> PgConnectOptions {
+        let options = self.target.clone().socket(self.folder.path());
+        // What is encrypted cannot be counted.
+        options.ssl_mode(PgSslMode::Disable)
+    }
+
+    /// Cuts every connection; new ones go through.
+    pub async fn cut(&mut self) {
+        self.refuse().await;
+        self.restore().await;
+    }
+
+    /// Cuts every connection and refuses new ones, as if Postgres were away.
+    pub async fn refuse(&mut self) {
+        self.end.cancel();
+        if let Some(network) = self.network.take() {
+            network.await.unwrap();
+        }
+    }
+
+    /// Lets new connections through again.
+    pub async fn restore(&mut self) {
+        self.refuse().await;
+        let path = self.socket();
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(path).unwrap();
+        let (target, statements) = (self.target.clone(), Arc::clone(&self.statements));
+        self.end = CancellationToken::new();
+        let end = self.end.clone();
+        self.network = Some(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Some(accepted) = end.run_until_cancelled(listener.accept()).await {
+                let (client, _) = accepted.unwrap();
+                connections.spawn(forward(client, target.clone(), Arc::clone(&statements)));
+                while connections.try_join_next().is_some() {}
+            }
+            drop(listener);
+            connections.shutdown().await;
+        }));
+    }
+
+    /// How many statements were executed through the proxy so far. Preparing one is none, nor is a ping.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::SeqCst)
+    }
+
+    fn socket(&self) -> PathBuf {
+        let name = format!(".s.PGSQL.{}", self.target.get_port());
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Chaos {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+/// One connection, until either side ends it.
+async fn forward(client: UnixStream, target: PgConnectOptions, statements: Arc<AtomicU64>) {
+    let (host, port) = (target.get_host(), target.get_port());
+    let folder = target.get_socket().map(PathBuf::as_path);
+    let folder = folder.or_else(|| host.starts_with('/').then_some(host.as_ref()));
+    if let Some(folder) = folder {
+        match UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await {
+            Ok(server) => both(client, server.into_split(), &statements).await,
+            Err(_) => drop(client),
+        }
+    } else if let Ok(server) = TcpStream::connect((host, port)).await {
+        both(client, server.into_split(), &statements).await;
+    }
+}
+
+async fn both(
+    client: UnixStream,
+    (mut from_server, mut to_server): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    statements: &AtomicU64,
+) {
+    let (mut from_client, mut to_client) = client.into_split();
+    tokio::select! {
+        _ = count(&mut from_client, &mut to_server, statements) => {}
+        _ = copy(&mut from_server, &mut to_client) => {}
+    }
+}
+
+/// Passes messages on, one at a time, and counts those that execute: `E`xecute and `Q`uery.
+async fn count(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    statements: &AtomicU64,
+) -> std::io::Result<()> {
+    // The first message has a length and no type.
+    let mut kind = None;
+    loop {
+        let length = from.read_u32().await?;
+        let mut body = vec![0; length.saturating_sub(4) as usize];
+        from.read_exact(&mut body).await?;
+        if matches!(kind, Some(b'E' | b'Q')) {
+            statements.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut message = Vec::from_iter(kind);
+        message.extend(length.to_be_bytes());
+        message.extend(body);
+        to.write_all(&message).await?;
+        kind = Some(from.read_u8().await?);
+    }
+}
