@@ -1,0 +1,195 @@
+//! What may go wrong around a listener: lost connections, a broken projection, one that is held up, the end.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use foldlog::domain::{AnyProjection, projection};
+use sqlx::Connection;
+use uuid::Uuid;
+
+use super::harness::{Listening, asleep, connected, rows, until};
+use crate::support::accounts::Accounts;
+use crate::support::chaos::Chaos;
+use crate::support::events::{append, opened};
+use crate::support::locks::until_waiting;
+use crate::support::{TestDb, created};
+
+/// Fails when the connection is made again without K, without LISTEN, or without a look at what came meanwhile; and when
+/// a lost connection ends the listener.
+#[tokio::test]
+async fn cutting_every_connection_costs_time_not_events() {
+    let db = TestDb::new().await;
+    let mut network = Chaos::before(&db.options).await;
+    let pool = foldlog::db::pool(network.options(), 10);
+    let listening = Listening::of(&db, network.options(), pool);
+    let one_more = async |count: i64| {
+        append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+        until("it is folded", async || rows(&db, "users").await == count).await;
+    };
+    until("it sleeps", async || asleep(&db).await).await;
+    one_more(1).await;
+
+    until("it sleeps", async || asleep(&db).await).await;
+    network.refuse().await;
+    until("K is gone", async || !asleep(&db).await).await;
+    append(&db.engine, &[created(Uuid::now_v7(), "meanwhile")]).await;
+    network.restore().await;
+    until("it catches up", async || rows(&db, "users").await == 2).await;
+    until("it sleeps again", async || asleep(&db).await).await;
+    one_more(3).await;
+
+    until("it sleeps", async || asleep(&db).await).await;
+    // The append is committed together with the end of every other session.
+    let mut killer = db.connect().await;
+    let mut both = killer.begin().await.unwrap();
+    super::harness::insert(&mut both, &created(Uuid::now_v7(), "meanwhile")).await;
+    sqlx::query(
+        "select pg_terminate_backend(pid) from pg_stat_activity \
+         where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    .execute(&mut *both)
+    .await
+    .unwrap();
+    both.commit().await.unwrap();
+    until("it catches up", async || {
+        db.count("select count(*) from users").await == 4
+    })
+    .await;
+    until("it sleeps again", async || asleep(&db).await).await;
+    one_more(5).await;
+    db.assert_views_equal_a_fold_from_scratch().await;
+    listening.stop().await;
+}
+
+/// Fails when the end cuts a batch in two or does not wait for it, when it goes on with the next one, or when K or a
+/// connection stays behind.
+#[tokio::test]
+async fn a_stopped_listener_finishes_its_batch_and_lets_go() {
+    let db = TestDb::new().await;
+    let users: Vec<_> = (0..250).map(|_| created(Uuid::now_v7(), "ada")).collect();
+    append(&db.engine, &users).await;
+    let mut holder = db.connect().await;
+    let mut gate = holder.begin().await.unwrap();
+    sqlx::query("lock table users in share mode")
+        .execute(&mut *gate)
+        .await
+        .unwrap();
+    let listening = Listening::start(&db);
+    until_waiting(&mut db.connect().await, "insert into users").await;
+    listening.ask_to_stop();
+    gate.commit().await.unwrap();
+    listening.stop().await;
+    assert_eq!(rows(&db, "users").await, 100, "one batch of a hundred");
+    db.assert_views_equal_a_fold_from_scratch().await;
+    until("it is gone", async || connected(&db).await == 0).await;
+
+    let again = Listening::start(&db);
+    until("it sleeps", async || asleep(&db).await).await;
+    assert_eq!(rows(&db, "users").await, 250);
+    again.stop().await;
+    assert!(!asleep(&db).await, "K stayed behind");
+}
+
+/// Fails when one projection's error ends the look of all, when it is not logged, and when it is logged at each look.
+#[tokio::test]
+async fn a_broken_projection_is_logged_and_does_not_hold_up_the_others() {
+    let log = Log::start();
+    let db = TestDb::new().await;
+    db.run("drop table accounts").await;
+    let listening = Listening::start(&db);
+    for count in 1..=3 {
+        until("it sleeps", async || asleep(&db).await).await;
+        append(&db.engine, &[opened(Uuid::now_v7())]).await;
+        until("the others go on", async || {
+            rows(&db, "ledger").await == count
+        })
+        .await;
+    }
+    until("it sleeps", async || asleep(&db).await).await;
+    assert_eq!(log.count("the projection accounts cannot go on"), 1);
+
+    db.run(projection::<Accounts>().definition()).await;
+    append(&db.engine, &[opened(Uuid::now_v7())]).await;
+    until("it is mended", async || rows(&db, "accounts").await == 4).await;
+    until("it says so", async || {
+        log.count("the projection accounts goes on") == 1
+    })
+    .await;
+    db.assert_views_equal_a_fold_from_scratch().await;
+    listening.stop().await;
+}
+
+/// Fails when a look of all projections waits for the slowest: each has a pace of its own.
+#[tokio::test]
+async fn a_projection_that_is_held_up_does_not_hold_up_the_others() {
+    let db = TestDb::new().await;
+    let listening = Listening::start(&db);
+    let mut holder = db.connect().await;
+    let mut gate = holder.begin().await.unwrap();
+    sqlx::query("lock table ledger in share mode")
+        .execute(&mut *gate)
+        .await
+        .unwrap();
+    append(&db.engine, &[opened(Uuid::now_v7())]).await;
+    until_waiting(&mut db.connect().await, "insert into ledger").await;
+    for count in 2..=4 {
+        append(&db.engine, &[opened(Uuid::now_v7())]).await;
+        until("the other goes on", async || {
+            rows(&db, "accounts").await == count
+        })
+        .await;
+    }
+    // Its look began before K, so it may have missed what nobody rang for. A quarter of a second at least.
+    let mut seen = 0;
+    until("it stays awake", async || {
+        assert!(
+            !asleep(&db).await,
+            "it sleeps while a projection is at work"
+        );
+        seen += 1;
+        seen == 50
+    })
+    .await;
+    gate.commit().await.unwrap();
+    until("it goes on too", async || rows(&db, "ledger").await == 4).await;
+    until("it sleeps", async || asleep(&db).await).await;
+    db.assert_views_equal_a_fold_from_scratch().await;
+    listening.stop().await;
+}
+
+/// What is logged in this test's thread.
+#[derive(Clone, Default)]
+struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    guard: Option<Arc<tracing::subscriber::DefaultGuard>>,
+}
+
+impl Log {
+    fn start() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let guard = Some(Arc::new(tracing::subscriber::set_default(lines)));
+        Self { guard, ..log }
+    }
+
+    fn count(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.text.lock().unwrap())
+            .matches(text)
+            .count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! A listener beside the test, and what can be seen of it from outside: who holds K, what it asked last, what it folded.
+
+use std::time::Duration;
+
+use foldlog::event::NewEvent;
+use foldlog::projection::{CHANNEL, Listener};
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use sqlx::{PgConnection, Row};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::TestDb;
+
+/// How long a test waits for anything. Shorter than the sleeper's timer, so that this is never what came to the rescue.
+pub(super) const WITHIN: Duration = Duration::from_secs(20);
+
+/// A listener at work.
+pub(super) struct Listening {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// With the test's pool.
+    pub(super) fn start(db: &TestDb) -> Self {
+        Self::of(db, db.options.clone(), db.pool().clone())
+    }
+
+    /// As another process would be.
+    pub(super) fn with_its_own_pool(db: &TestDb) -> Self {
+        let pool = foldlog::db::pool(db.options.clone(), 10);
+        Self::of(db, db.options.clone(), pool)
+    }
+
+    /// Over these connections.
+    pub(super) fn of(db: &TestDb, options: PgConnectOptions, pool: PgPool) -> Self {
+        let stop = CancellationToken::new();
+        let listener = Listener {
+            options,
+            pool,
+            views: db.engine.views.clone(),
+            batch_size: 100,
+            stop: stop.clone(),
+        };
+        Self {
+            stop,
+            task: tokio::spawn(listener.run()),
+        }
+    }
+
+    /// Asks it to end.
+    pub(super) fn ask_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(super) async fn stop(self) {
+        self.ask_to_stop();
+        let ended = timeout(WITHIN, self.task).await;
+        ended.expect("it does not stop").unwrap();
+    }
+
+    /// Ends it as if its process were gone.
+    pub(super) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Another session that listens on the bell's channel.
+pub(super) struct Ear {
+    listener: PgListener,
+    marker: PgConnection,
+}
+
+impl Ear {
+    pub(super) async fn open(db: &TestDb) -> Self {
+        let mut listener = PgListener::connect_with(db.pool()).await.unwrap();
+        listener.listen(CHANNEL).await.unwrap();
+        Self {
+            listener,
+            marker: db.connect().await,
+        }
+    }
+
+    /// How often it rang until now: notifications come in the order of commits, so a marker ends the counting.
+    pub(super) async fn rings(&mut self) -> u32 {
+        sqlx::query("select pg_notify($1, 'marker')")
+            .bind(CHANNEL)
+            .execute(&mut self.marker)
+            .await
+            .unwrap();
+        let mut rings = 0;
+        while self.listener.recv().await.unwrap().payload() != "marker" {
+            rings += 1;
+        }
+        rings
+    }
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WITHIN, wait)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain until {what}"));
+}
+
+/// The backend that holds K exclusively.
+pub(super) async fn sleeper(db: &TestDb) -> Option<i32> {
+    sqlx::query_scalar(
+        "select pid from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock' and granted \
+         and database = (select oid from pg_database where datname = current_database()) \
+         and (classid::bigint << 32) | objid::bigint = 28832958956466023",
+    )
+    .fetch_optional(db.pool())
+    .await
+    .unwrap()
+}
+
+/// Whether somebody holds K exclusively.
+pub(super) async fn asleep(db: &TestDb) -> bool {
+    sleeper(db).await.is_some()
+}
+
+/// How many listeners are connected.
+pub(super) async fn connected(db: &TestDb) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from pg_stat_activity \
+         where datname = current_database() and application_name = 'foldlog listener'",
+    )
+    .fetch_one(db.pool())
+    .await
+    .unwrap()
+}
+
+/// Waits until a listener that is awake has asked for K so many times more, in vain.
+pub(super) async fn until_tried(db: &TestDb, times: usize) {
+    let mut tries = std::collections::BTreeSet::new();
+    until("it asks for K", async || {
+        let tried = sqlx::query(
+            "select pid, query_start::text from pg_stat_activity where datname = current_database() \
+             and application_name = 'foldlog listener' and state = 'idle' and query like '%pg_try_advisory_lock%' \
+             and pid not in (select pid from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock')",
+        )
+        .fetch_all(db.pool())
+        .await
+        .unwrap();
+        tries.extend(
+            tried
+                .iter()
+                .map(|row| (row.get::<i32, _>(0), row.get::<String, _>(1))),
+        );
+        tries.len() >= times
+    })
+    .await;
+}
+
+/// How many rows a view has.
+pub(super) async fn rows(db: &TestDb, view: &str) -> i64 {
+    db.count(&format!("select count(*) from {view}")).await
+}
+
+/// Inserts an aggregate's first event as an append does, into a transaction that stays open.
+pub(super) async fn insert(connection: &mut PgConnection, event: &NewEvent<Value>) {
+    sqlx::query(
+        "insert into events (id, aggregate_id, version, type_id, payload) values ($1, $2, 1, $3, $4)",
+    )
+    .bind(event.id.0)
+    .bind(event.aggregate_id.0)
+    .bind(event.type_id.0)
+    .bind(&event.payload)
+    .execute(connection)
+    .await
+    .unwrap();
+}
