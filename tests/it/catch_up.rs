@@ -1,1 +1,259 @@
-//! Catching up: many workers, late commits, what a pass costs.
+//! Catching up: many workers, claims in other hands, what a pass costs.
+
+use std::sync::Arc;
+
+use foldlog::event::NewEvent;
+use foldlog::projection::{self, Budget, Cursor, Error, Snapshot};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::TestDb;
+use crate::support::db::run;
+use crate::support::events::{append, deposited, opened};
+use crate::support::locks::{Held, gate_commits, hold_claim, hold_gate, until, until_waiting};
+use crate::support::workers::{CLAIM, account, assert_all_applied, worker};
+
+/// Events of many accounts, interleaved, in appends of 100.
+async fn backlog(db: &TestDb, accounts: usize, deposits: usize) {
+    let accounts: Vec<Uuid> = (0..accounts).map(|_| Uuid::now_v7()).collect();
+    let mut events: Vec<NewEvent<Value>> = accounts.iter().map(|a| opened(*a)).collect();
+    for _ in 0..deposits {
+        events.extend(accounts.iter().map(|a| deposited(*a, 1)));
+    }
+    for chunk in events.chunks(100) {
+        append(&db.engine, chunk).await;
+    }
+}
+
+/// Fails when the claim's key does not hold (an event folded twice) or a waiting worker skips what it waited for.
+#[tokio::test]
+async fn four_workers_claim_each_event_once() {
+    let db = TestDb::new().await;
+    backlog(&db, 60, 19).await;
+    let start = Arc::new(Barrier::new(4));
+    let mut workers = JoinSet::new();
+    for batch in [7, 20, 33, 50] {
+        let (engine, start) = (db.engine.clone(), start.clone());
+        workers.spawn(async move {
+            start.wait().await;
+            let view = engine.view("ledger").unwrap();
+            projection::catch_up(&engine.pool, view, batch, &Budget::default()).await
+        });
+    }
+    let results = workers.join_all().await;
+    let applied: u64 = results.iter().map(|r| r.as_ref().unwrap().applied).sum();
+    assert_eq!(applied, 1200, "{results:?}");
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a claim that is in other hands is passed over: whoever holds it may still abort.
+#[tokio::test]
+async fn a_claim_that_is_held_is_waited_for_not_skipped() {
+    let db = TestDb::new().await;
+    account(&db, 4).await;
+    gate_commits(&db, "ledger").await;
+    let gate = hold_gate(&db).await;
+    let mut watch = db.connect().await;
+    let dies = worker(&db, "ledger", 2);
+    until_waiting(&mut watch, "COMMIT").await;
+    let waits = worker(&db, "ledger", 2);
+    until_waiting(&mut watch, CLAIM).await;
+
+    run(
+        &mut watch,
+        "select pg_terminate_backend(pid) from pg_stat_activity \
+         where datname = current_database() and wait_event = 'advisory'",
+    )
+    .await;
+    assert!(matches!(dies.await.unwrap(), Err(Error::Db(_))));
+    gate.release().await;
+    let caught_up = waits.await.unwrap().unwrap();
+    assert_eq!((caught_up.applied, caught_up.done), (5, true));
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when the wait has no bound (the worker never answers), or what was waited for counts as done.
+#[tokio::test]
+async fn a_wait_for_a_claim_is_bounded_and_loses_nothing() {
+    let db = TestDb::new().await;
+    let (_, events) = account(&db, 2).await;
+    let claim = hold_claim(&db, "ledger", &events[1]).await;
+    let (engine, budget) = (db.engine.clone(), Budget::default());
+    let stop = budget.stop.clone();
+    let waits = tokio::spawn(async move {
+        let view = engine.view("ledger").unwrap();
+        projection::catch_up(&engine.pool, view, 100, &budget).await
+    });
+    until_waiting(&mut db.connect().await, CLAIM).await;
+    stop.cancel();
+    let caught_up = waits.await.unwrap().unwrap();
+    assert_eq!(
+        (caught_up.applied, caught_up.remaining, caught_up.done),
+        (0, 3, false)
+    );
+    claim.release().await;
+    assert_eq!(db.catch_up("ledger").await.applied, 3);
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a pass goes on with its cursor after it lost a batch: what it had claimed then is nobody's.
+#[tokio::test]
+async fn a_pass_starts_over_after_a_lost_batch() {
+    let db = TestDb::new().await;
+    let (_, events) = account(&db, 5).await;
+    // A deadlock: the worker waits for the test, and the test then for the worker, which alone looks for deadlocks.
+    let mut other = hold_claim(&db, "ledger", &events[3]).await;
+    run(other.connection(), "set local deadlock_timeout = '1min'").await;
+    let worker = worker(&db, "ledger", 2);
+    until_waiting(&mut db.connect().await, CLAIM).await;
+    let first = &events[2];
+    run(
+        other.connection(),
+        &format!(
+            "insert into locker (event_id, aggregate_id, lock_domain) values ('{}', '{}', 'ledger') on conflict do nothing",
+            first.id, first.aggregate_id
+        ),
+    )
+    .await;
+    other.release().await;
+    let caught_up = worker.await.unwrap().unwrap();
+    assert_eq!((caught_up.applied, caught_up.done), (6, true));
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a batch is not one transaction (a claim without its row), or when an error is taken for a success.
+#[tokio::test]
+async fn a_budget_that_is_spent_is_reported() {
+    let db = TestDb::new().await;
+    account(&db, 4).await;
+    let budget = Budget::default();
+    budget.stop.cancel();
+    let view = db.engine.view("ledger").unwrap();
+    let caught_up = projection::catch_up(db.pool(), view, 100, &budget)
+        .await
+        .unwrap();
+    assert_eq!(
+        (caught_up.applied, caught_up.remaining, caught_up.done),
+        (0, 5, false)
+    );
+}
+
+/// Fails when an open transaction holds up what others commit, as a mark at the oldest running transaction would.
+#[tokio::test]
+async fn a_transaction_that_stays_open_holds_up_nobody() {
+    let db = TestDb::new().await;
+    let open = Held::by(&db, "select pg_current_xact_id()").await;
+    for round in 0..3 {
+        backlog(&db, 50, 1).await;
+        let caught_up = db.catch_up("ledger").await;
+        assert_eq!((caught_up.applied, caught_up.done), (100, true));
+        let again = db.catch_up("ledger").await;
+        assert_eq!((again.applied, again.done), (0, true), "round {round}");
+    }
+    until(&db, "select pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax((select snapshot from settled where lock_domain = 'ledger'))").await;
+    open.release().await;
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// What the claim of the 100 newest events touches.
+#[derive(Debug)]
+struct Cost {
+    rows: i64,
+    buffers: i64,
+}
+
+/// Behind `claimed` events that were claimed while one transaction has been open.
+async fn cost_behind(claimed: usize) -> Cost {
+    let db = TestDb::new().await;
+    let mut open = Held::by(&db, "select pg_current_xact_id()").await;
+    let oldest: String = sqlx::query_scalar("select log_txid()::text")
+        .fetch_one(open.connection())
+        .await
+        .unwrap();
+    let mut connection = db.connect().await;
+    // Many transactions, as appends are.
+    for _ in 0..claimed / 100 {
+        run(
+            &mut connection,
+            "insert into events (id, aggregate_id, version, type_id, payload) \
+             select gen_random_uuid(), gen_random_uuid(), 1, 2000, '{\"owner\": \"ada\"}' from generate_series(1, 100)",
+        )
+        .await;
+    }
+    run(
+        &mut connection,
+        "insert into locker select id, aggregate_id, 'ledger' from events",
+    )
+    .await;
+    run(&mut connection, "vacuum analyze").await;
+    let end: String = sqlx::query_scalar("select (max(txid::text::bigint) + 1)::text from events")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    backlog(&db, 100, 0).await;
+    // What the pass binds, less the running transactions of other tests' databases, which would be a few probes more.
+    let settled: Snapshot = format!("{oldest}:{end}:{oldest}").parse().unwrap();
+    let frozen: String = sqlx::query_scalar("select log_snapshot()::text")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let spans = frozen
+        .parse::<Snapshot>()
+        .unwrap()
+        .spans_since(&settled, Cursor::default());
+    let explain = concat!(
+        "explain (analyze, buffers, format json) ",
+        include_str!("../../src/projection/sql/claim.sql")
+    );
+    let text =
+        |number: &dyn Fn(&projection::Span) -> String| spans.iter().map(number).collect::<Vec<_>>();
+    run(&mut connection, "begin; set local jit = off").await;
+    let plan: Value = sqlx::query(AssertSqlSafe(explain))
+        .bind("ledger")
+        .bind(text(&|span| span.after.txid.to_string()))
+        .bind(spans.iter().map(|s| s.after.position).collect::<Vec<_>>())
+        .bind(text(&|span| span.before.to_string()))
+        .bind(frozen)
+        .bind(2000_i16)
+        .bind(3000_i16)
+        .bind(2000_i64)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+        .get(0);
+    run(&mut connection, "rollback").await;
+    open.release().await;
+    let plan = &plan[0]["Plan"];
+    let number = |name: &str| plan[name].as_i64().unwrap();
+    Cost {
+        rows: rows(plan),
+        buffers: number("Shared Hit Blocks") + number("Shared Read Blocks"),
+    }
+}
+
+/// The rows that went through all nodes of a plan, and those that were looked at in vain.
+fn rows(plan: &Value) -> i64 {
+    let number = |name: &str| plan[name].as_f64().unwrap_or(0.0);
+    let own = number("Actual Loops")
+        * (number("Actual Rows")
+            + number("Rows Removed by Filter")
+            + number("Rows Removed by Index Recheck")
+            + number("Rows Removed by Join Filter"));
+    let below = plan["Plans"].as_array().into_iter().flatten().map(rows);
+    #[expect(clippy::cast_possible_truncation, reason = "a few thousand rows")]
+    let own = own as i64;
+    own + below.sum::<i64>()
+}
+
+/// Fails when a pass looks at what is claimed already: because it asks the locker which events are unclaimed, or because
+/// its mark stands at the oldest running transaction.
+#[tokio::test]
+async fn a_pass_costs_what_is_new_not_what_the_log_holds() {
+    let (small, large) = (cost_behind(1_000).await, cost_behind(50_000).await);
+    assert_eq!(small.rows, large.rows, "{small:?} {large:?}");
+    // 100 claims go down an index that is a level deeper.
+    assert!(large.buffers < small.buffers * 2, "{small:?} {large:?}");
+}

@@ -1,1 +1,147 @@
-//! Versions in order, whatever order commits arrive in.
+//! Versions in order and none forgotten, whatever order commits arrive in.
+
+use uuid::Uuid;
+
+use crate::support::TestDb;
+use crate::support::accounts::AccountEvent;
+use crate::support::events::{append, deposited, event, opened};
+use crate::support::locks::{Held, gate_commits, hold_claim, hold_gate, until_waiting};
+use crate::support::workers::{
+    CLAIM, account, append_in, assert_all_applied, version_in_view, worker,
+};
+use foldlog::event::Version;
+
+/// A transaction that has its id by now and appends later, as one of several statements does.
+async fn early(db: &TestDb) -> Held {
+    Held::by(db, "select pg_current_xact_id()").await
+}
+
+/// Fails when the settled mark is a number (the end of C, a position) instead of a snapshot with what was running.
+#[tokio::test]
+async fn an_event_of_a_slow_transaction_is_not_skipped() {
+    let db = TestDb::new().await;
+    let mut slow = early(&db).await;
+    append_in(slow.connection(), &[opened(Uuid::now_v7())]).await;
+    account(&db, 3).await;
+    let mut latest = early(&db).await;
+    append_in(latest.connection(), &[opened(Uuid::now_v7())]).await;
+
+    let caught_up = db.catch_up("ledger").await;
+    assert_eq!((caught_up.applied, caught_up.done), (4, true));
+
+    slow.commit().await;
+    assert_eq!(db.catch_up("ledger").await.applied, 1, "the slow event");
+    latest.commit().await;
+    assert_eq!(db.catch_up("ledger").await.applied, 1, "the latest event");
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a pass settles a snapshot that was taken later than the one it walked, or walks more than it froze.
+#[tokio::test]
+async fn a_pass_looks_at_what_its_frozen_snapshot_sees() {
+    let db = TestDb::new().await;
+    let new = || opened(Uuid::now_v7());
+    let mut behind = early(&db).await;
+    append_in(behind.connection(), &[new()]).await;
+    let (first, second, third) = (new(), new(), new());
+    append(&db.engine, &[first]).await;
+    append(&db.engine, std::slice::from_ref(&second)).await;
+    let mut ahead = early(&db).await;
+    append_in(ahead.connection(), &[new()]).await;
+    append(&db.engine, &[third]).await;
+
+    // The pass has passed `behind` and not reached `ahead` when both commit.
+    let claim = hold_claim(&db, "ledger", &second).await;
+    let pass = worker(&db, "ledger", 1);
+    until_waiting(&mut db.connect().await, CLAIM).await;
+    behind.commit().await;
+    ahead.commit().await;
+    claim.release().await;
+
+    assert_eq!(pass.await.unwrap().unwrap().applied, 3, "what C sees");
+    assert_eq!(db.catch_up("ledger").await.applied, 2, "what it did not");
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when versions are folded as they come (no order check), and when a pass settles though it gave a claim back.
+#[tokio::test]
+async fn a_version_that_is_older_than_its_predecessor_waits_for_it() {
+    for (folded_before, batch) in [(false, 1), (false, 100), (true, 1), (true, 100)] {
+        let db = TestDb::new().await;
+        let user = Uuid::now_v7();
+        if folded_before {
+            append(&db.engine, &[opened(user)]).await;
+            db.catch_up("ledger").await;
+        }
+        let mut older = early(&db).await;
+        let first = if folded_before {
+            deposited(user, 1)
+        } else {
+            opened(user)
+        };
+        append(&db.engine, &[first]).await;
+        append_in(older.connection(), &[deposited(user, 2)]).await;
+        older.commit().await;
+        let inverted = "select count(*) from events a join events b \
+                        on a.aggregate_id = b.aggregate_id and a.version = b.version + 1 and a.txid < b.txid";
+        assert_eq!(db.count(inverted).await, 1, "the arrangement");
+
+        let caught_up = worker(&db, "ledger", batch).await.unwrap().unwrap();
+        assert_eq!((caught_up.applied, caught_up.done), (2, true));
+        assert_all_applied(&db, "ledger").await;
+    }
+}
+
+/// Fails when the locker is not asked where there is no row: then either the event after a deletion waits for ever, or
+/// one whose predecessor is not folded yet goes first.
+#[tokio::test]
+async fn after_a_deletion_the_locker_knows_the_predecessor() {
+    for batch in [1, 100] {
+        let db = TestDb::new().await;
+        let user = Uuid::now_v7();
+        append(
+            &db.engine,
+            &[opened(user), event(user, AccountEvent::Closed {})],
+        )
+        .await;
+        assert_eq!(db.catch_up("accounts").await.applied, 2);
+        assert_eq!(version_in_view(&db, "accounts", user).await, None);
+
+        // Past the rules, which let nothing follow a deletion; and version 4 has an older transaction than version 3.
+        let (mut older, mut newer) = (early(&db).await, early(&db).await);
+        append_in(newer.connection(), &[opened(user)]).await;
+        newer.commit().await;
+        append_in(older.connection(), &[deposited(user, 5)]).await;
+        older.commit().await;
+
+        let caught_up = worker(&db, "accounts", batch).await.unwrap().unwrap();
+        assert_eq!((caught_up.applied, caught_up.done), (2, true));
+        assert_eq!(
+            version_in_view(&db, "accounts", user).await,
+            Some(Version(4))
+        );
+        assert_all_applied(&db, "accounts").await;
+    }
+}
+
+/// Fails when the rows are loaded before the claims are made: the second worker's row is then that of before the first
+/// one's commit, and what the first one folded is folded over.
+#[tokio::test]
+async fn the_row_is_read_after_the_claims() {
+    let db = TestDb::new().await;
+    let (user, _) = account(&db, 2).await;
+    gate_commits(&db, "ledger").await;
+    let gate = hold_gate(&db).await;
+    let mut watch = db.connect().await;
+
+    let first = worker(&db, "ledger", 2);
+    until_waiting(&mut watch, "COMMIT").await;
+    let second = worker(&db, "ledger", 100);
+    until_waiting(&mut watch, CLAIM).await;
+    gate.release().await;
+
+    let applied = [first.await, second.await].map(|done| done.unwrap().unwrap().applied);
+    assert_eq!(applied.iter().sum::<u64>(), 3);
+    assert_eq!(version_in_view(&db, "ledger", user).await, Some(Version(3)));
+    assert_all_applied(&db, "ledger").await;
+}

@@ -1,9 +1,13 @@
 //! A domain that lives only in the tests, as a user of the library would write it; and a second projection over its
 //! events. Its fold can be made to fail, which that of users cannot.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use foldlog::domain::Unfoldable;
 use foldlog::domain::prelude::*;
 use foldlog::event::Event;
+use uuid::Uuid;
 
 events! {
     /// What can happen to an account.
@@ -64,11 +68,21 @@ impl Domain for Accounts {
     }
 }
 
-/// How much was deposited and when last: another view of the same events. A deposit of 13 cents fails to fold while
-/// [`UNLUCKY`] is set, one of 1313 panics.
+/// How much was deposited and when last: another view of the same events. A deposit of 13 cents fails to fold and one of
+/// 1313 panics, until the account is [`mend`]ed.
 pub struct Ledger;
 
-pub static UNLUCKY: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
+static MENDED: Mutex<BTreeSet<AggregateId>> = Mutex::new(BTreeSet::new());
+
+/// From now on every event of this account can be folded. By account, because tests run beside each other.
+pub fn mend(account: Uuid) {
+    MENDED.lock().unwrap().insert(AggregateId(account));
+}
+
+/// Whether this account's luck has turned.
+fn is_mended(account: AggregateId) -> bool {
+    MENDED.lock().unwrap().contains(&account)
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -89,15 +103,13 @@ impl Projection for Ledger {
             last_version: 0,
         });
         let deposits = match &event.payload {
-            AccountEvent::Deposited { cents: 13 }
-                if UNLUCKY.load(std::sync::atomic::Ordering::SeqCst) =>
-            {
+            AccountEvent::Deposited { cents: 13 } if !is_mended(event.aggregate_id) => {
                 return Err(Unfoldable::new("thirteen cents bring bad luck"));
             }
-            AccountEvent::Deposited { cents } => {
-                assert!(*cents != 1313, "the fold panics");
-                row.deposits + 1
+            AccountEvent::Deposited { cents: 1313 } if !is_mended(event.aggregate_id) => {
+                panic!("the fold panics");
             }
+            AccountEvent::Deposited { .. } => row.deposits + 1,
             AccountEvent::Opened { .. } | AccountEvent::Closed {} => row.deposits,
         };
         Ok(Some(Entry {

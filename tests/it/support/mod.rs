@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod db;
 pub mod events;
 pub mod locks;
+pub mod workers;
 
 pub use self::db::TestDb;
 pub use self::events::{created, renamed};

@@ -1,0 +1,96 @@
+//! Workers, the events they work on, and what must be true when they are done.
+
+use foldlog::event::{AggregateId, NewEvent, Version};
+use foldlog::projection::{self, Budget, CatchUp, Error};
+use foldlog::store::{self, Expected};
+use serde_json::Value;
+use sqlx::PgConnection;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::TestDb;
+use super::events::{append, assert_equals_fold, deposited, opened};
+
+/// How the statements begin at which a worker can be seen waiting.
+pub const CLAIM: &str = "Takes the next events in log order";
+pub const LOAD: &str = "select wanted.id as wanted_id";
+pub const LOCK_PARKED: &str = "Takes a parked aggregate for a retry";
+
+/// One more worker that catches up a projection.
+pub fn worker(
+    db: &TestDb,
+    projection: &'static str,
+    batch: u32,
+) -> JoinHandle<Result<CatchUp, Error>> {
+    let engine = db.engine.clone();
+    tokio::spawn(async move {
+        let view = engine.view(projection).unwrap();
+        projection::catch_up(&engine.pool, view, batch, &Budget::default()).await
+    })
+}
+
+/// An account with `deposits` deposits of one cent, a transaction each; its events.
+pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>>) {
+    let account = Uuid::now_v7();
+    let mut events = vec![opened(account)];
+    events.extend((0..deposits).map(|_| deposited(account, 1)));
+    for event in &events {
+        append(&db.engine, std::slice::from_ref(event)).await;
+    }
+    (account, events)
+}
+
+/// Appends in somebody's own transaction, past all rules, as a host that is slow to commit does.
+pub async fn append_in(connection: &mut PgConnection, events: &[NewEvent<Value>]) {
+    let stored = store::append(connection, events, &Expected::new()).await;
+    assert!(
+        matches!(stored, Ok(store::Outcome::Stored(_))),
+        "{stored:?}"
+    );
+}
+
+/// Inserts an event as foreign SQL may: with any version, and with any transaction id where one is given.
+pub async fn insert(
+    connection: &mut PgConnection,
+    event: &NewEvent<Value>,
+    version: i32,
+    txid: Option<i64>,
+) {
+    sqlx::query(
+        "insert into events (id, aggregate_id, version, type_id, payload, txid) \
+         values ($1, $2, $3, $4, $5, coalesce($6::text::xid8, log_txid()))",
+    )
+    .bind(event.id.0)
+    .bind(event.aggregate_id.0)
+    .bind(version)
+    .bind(event.type_id.0)
+    .bind(&event.payload)
+    .bind(txid.map(|txid| txid.to_string()))
+    .execute(connection)
+    .await
+    .unwrap();
+}
+
+/// The version of an aggregate's row; `None` when there is no row.
+pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> Option<Version> {
+    let view = db.engine.view(projection).unwrap();
+    let row = foldlog::view::get(&mut db.connect().await, view, AggregateId(aggregate)).await;
+    row.unwrap().map(|row| row.version)
+}
+
+/// Every event of a projection is claimed once and folded, in order.
+pub async fn assert_all_applied(db: &TestDb, projection: &str) {
+    let view = db.engine.view(projection).unwrap();
+    let types = view.projection.block();
+    let events = format!(
+        "select count(*) from events where type_id >= {} and type_id < {}",
+        types.start, types.end
+    );
+    let claims = format!("select count(*) from locker where lock_domain = '{projection}'");
+    assert_eq!(
+        db.count(&claims).await,
+        db.count(&events).await,
+        "claims of {projection}, events"
+    );
+    assert_equals_fold(&mut db.connect().await, view).await;
+}
