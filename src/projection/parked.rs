@@ -90,7 +90,7 @@ async fn retry_one(
     let Some(locked) = locked else {
         return Ok(None);
     };
-    let mut from = Version(locked.try_get("version")?);
+    let (mut from, mut from_the_first) = (Version(locked.try_get("version")?), false);
     let mut folded = 0;
     let failure = loop {
         let chain = read_chain(&mut transaction, view, aggregate_id, from).await?;
@@ -103,8 +103,14 @@ async fn retry_one(
             break Some(failure);
         }
         if applied.given_back > 0 {
-            // An event that the chain rests on is in somebody's hands. Nothing of this is kept; its turn comes again.
-            return Ok(Some((0, false)));
+            if from_the_first {
+                // An event that the chain rests on is in somebody's hands. Nothing of this is kept; its turn comes again.
+                return Ok(Some((0, false)));
+            }
+            // Below the place where it was parked there is something new: a hole in the log was filled. Passes leave
+            // it to this retry.
+            (from, from_the_first) = (Version(1), true);
+            continue;
         }
         match last {
             Some(last) if read == CHUNK => from = Version(last.0 + 1),
