@@ -1,1 +1,346 @@
-//! Parked aggregates.
+//! Parked aggregates: one that cannot go on holds up nobody else, and goes on in order once its cause is mended.
+
+use foldlog::projection::{self, Budget, Retried};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use crate::support::TestDb;
+use crate::support::accounts::mend;
+use crate::support::events::{append, deposited, opened};
+use crate::support::locks::{Held, until_waiting};
+use crate::support::workers::{
+    CLAIM, LOCK_PARKED, assert_all_applied, insert, version_in_view, worker,
+};
+use foldlog::event::Version;
+
+/// An account that is parked at the last of these deposits, and has `later` more behind it.
+async fn parked(db: &TestDb, deposits: &[i64], later: usize) -> Uuid {
+    let account = Uuid::now_v7();
+    append(&db.engine, &[opened(account)]).await;
+    for cents in deposits {
+        append(&db.engine, &[deposited(account, *cents)]).await;
+    }
+    for _ in 0..later {
+        append(&db.engine, &[deposited(account, 1)]).await;
+    }
+    db.catch_up("ledger").await;
+    assert_eq!(
+        db.count("select count(*) from parked where lock_domain = 'ledger'")
+            .await,
+        1
+    );
+    account
+}
+
+async fn retry(db: &TestDb, projection: &str) -> Retried {
+    let view = db.engine.view(projection).unwrap();
+    projection::retry(db.pool(), view, &Budget::default())
+        .await
+        .unwrap()
+}
+
+async fn text(db: &TestDb, sql: &str) -> String {
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_one(&mut db.connect().await)
+        .await
+        .unwrap()
+}
+
+/// Fails when one event that cannot be folded ends the batch or the pass, or when its successors go first.
+#[tokio::test]
+async fn one_bad_aggregate_parks_and_a_thousand_go_on() {
+    for cents in [13, 1313] {
+        let db = TestDb::new().await;
+        let (bad, good): (Uuid, Vec<Uuid>) =
+            (Uuid::now_v7(), (0..1000).map(|_| Uuid::now_v7()).collect());
+        for half in good.chunks(500) {
+            append(
+                &db.engine,
+                &half.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
+            )
+            .await;
+            let first = db.count("select count(*) from events").await == 500;
+            let bads = [
+                opened(bad),
+                deposited(bad, 1),
+                deposited(bad, cents),
+                deposited(bad, 2),
+            ];
+            append(&db.engine, if first { &bads[..2] } else { &bads[2..] }).await;
+        }
+        append(
+            &db.engine,
+            &good.iter().map(|a| deposited(*a, 5)).collect::<Vec<_>>(),
+        )
+        .await;
+
+        let caught_up = worker(&db, "ledger", 5000).await.unwrap().unwrap();
+        assert_eq!(
+            (caught_up.applied, caught_up.parked, caught_up.done),
+            (2002, 1, true)
+        );
+        assert_eq!(version_in_view(&db, "ledger", bad).await, Some(Version(2)));
+        let reason = text(&db, "select error from parked").await;
+        assert_eq!(
+            reason,
+            if cents == 13 {
+                "thirteen cents bring bad luck"
+            } else {
+                "the fold panicked"
+            }
+        );
+        // The other projection over the same events does not mind.
+        assert_eq!(db.catch_up("accounts").await.applied, 2004);
+
+        // What comes later waits behind it; nothing is folded out of turn.
+        append(&db.engine, &[deposited(bad, 3)]).await;
+        let caught_up = db.catch_up("ledger").await;
+        assert_eq!(
+            (caught_up.applied, caught_up.parked, caught_up.done),
+            (0, 1, true)
+        );
+
+        mend(bad);
+        assert_eq!(
+            retry(&db, "ledger").await,
+            Retried {
+                unparked: 1,
+                failed: 0,
+                applied: 3
+            }
+        );
+        assert_all_applied(&db, "ledger").await;
+    }
+}
+
+/// Fails when a row that the database refuses takes the batch along, or parks whoever else was in it.
+#[tokio::test]
+async fn a_refused_write_is_narrowed_down_to_its_aggregate() {
+    let db = TestDb::new().await;
+    let accounts: Vec<Uuid> = (0..200).map(|_| Uuid::now_v7()).collect();
+    let rich = [accounts[0], accounts[77], accounts[199]];
+    append(
+        &db.engine,
+        &accounts.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
+    )
+    .await;
+    let cents = |a: &Uuid| if rich.contains(a) { 2_000_000 } else { 2 };
+    append(
+        &db.engine,
+        &accounts
+            .iter()
+            .map(|a| deposited(*a, cents(a)))
+            .collect::<Vec<_>>(),
+    )
+    .await;
+
+    let caught_up = worker(&db, "accounts", 1000).await.unwrap().unwrap();
+    assert_eq!(
+        (caught_up.applied, caught_up.parked, caught_up.done),
+        (394, 3, true)
+    );
+    let reasons = text(&db, "select string_agg(distinct error, '; ') from parked").await;
+    assert_eq!(reasons, "constraint accounts_rich_check refused a row");
+
+    db.run("alter table accounts drop constraint accounts_rich_check")
+        .await;
+    let retried = retry(&db, "accounts").await;
+    assert_eq!((retried.unparked, retried.applied), (3, 6));
+    assert_all_applied(&db, "accounts").await;
+}
+
+/// Fails when catch-up does not retry what is due, retries what is not, or a failure does not put the next try off.
+#[tokio::test]
+async fn catch_up_retries_what_is_due() {
+    let db = TestDb::new().await;
+    let bad = parked(&db, &[1, 13], 2).await;
+    mend(bad);
+    assert_eq!(db.catch_up("ledger").await.applied, 0, "not due");
+
+    db.run("update parked set next_try = now() - interval '1 second'")
+        .await;
+    let caught_up = db.catch_up("ledger").await;
+    assert_eq!(
+        (caught_up.applied, caught_up.parked, caught_up.done),
+        (3, 0, true)
+    );
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a failed retry is forgotten, comes again at once, or moves the place where the aggregate stands.
+#[tokio::test]
+async fn a_retry_that_fails_comes_later_and_later() {
+    let db = TestDb::new().await;
+    let bad = parked(&db, &[1, 13], 2).await;
+    let waits =
+        "select (extract(epoch from next_try - statement_timestamp()) * 1000)::bigint from parked";
+    let mut before = db.count(waits).await;
+    for attempts in 2..6 {
+        let retried = retry(&db, "ledger").await;
+        assert_eq!(
+            (retried.unparked, retried.failed, retried.applied),
+            (0, 1, 0)
+        );
+        assert_eq!(
+            db.count("select attempts::bigint from parked").await,
+            attempts
+        );
+        assert_eq!(db.count("select version::bigint from parked").await, 3);
+        let wait = db.count(waits).await;
+        assert!(wait > before, "{wait} {before}");
+        before = wait;
+    }
+    db.run("update parked set attempts = 1000").await;
+    retry(&db, "ledger").await;
+    assert!(db.count(waits).await <= 3_600_000, "an hour at most");
+    assert_eq!(version_in_view(&db, "ledger", bad).await, Some(Version(2)));
+}
+
+/// Fails when a retry that stops at a second bad event forgets what it folded before it, or un-parks.
+#[tokio::test]
+async fn a_retry_goes_as_far_as_it_can() {
+    let db = TestDb::new().await;
+    let bad = Uuid::now_v7();
+    let mut foreign = db.connect().await;
+    let mut nonsense = deposited(bad, 1);
+    nonsense.payload = serde_json::json!({ "cents": "many" });
+    append(
+        &db.engine,
+        &[opened(bad), deposited(bad, 13), deposited(bad, 1)],
+    )
+    .await;
+    insert(&mut foreign, &nonsense, 4, None).await;
+    insert(&mut foreign, &deposited(bad, 1), 5, None).await;
+    db.catch_up("ledger").await;
+    mend(bad);
+
+    let retried = retry(&db, "ledger").await;
+    assert_eq!(
+        (retried.unparked, retried.failed, retried.applied),
+        (0, 1, 2)
+    );
+    assert_eq!(db.count("select version::bigint from parked").await, 4);
+    assert_eq!(version_in_view(&db, "ledger", bad).await, Some(Version(3)));
+}
+
+/// Fails when an event above a hole is folded, waits for ever without a word, or is lost when the hole is filled.
+#[tokio::test]
+async fn a_hole_in_the_log_parks_with_that_reason() {
+    let db = TestDb::new().await;
+    let (holed, other) = (Uuid::now_v7(), Uuid::now_v7());
+    let mut foreign = db.connect().await;
+    insert(&mut foreign, &opened(holed), 1, None).await;
+    insert(&mut foreign, &deposited(holed, 5), 4, None).await;
+    append(&db.engine, &[opened(other)]).await;
+
+    let caught_up = db.catch_up("ledger").await;
+    assert_eq!(
+        (caught_up.applied, caught_up.parked, caught_up.done),
+        (2, 1, true)
+    );
+    let reason = text(&db, "select error from parked").await;
+    assert_eq!(
+        reason,
+        "the log has a hole: version 3 is missing, or of another domain"
+    );
+    assert_eq!(retry(&db, "ledger").await.failed, 1);
+
+    insert(&mut foreign, &deposited(holed, 3), 3, None).await;
+    assert_eq!(
+        retry(&db, "ledger").await.failed,
+        1,
+        "version 2 is missing still"
+    );
+    let reason = text(&db, "select error from parked").await;
+    assert_eq!(
+        reason,
+        "the log has a hole: version 2 is missing, or of another domain"
+    );
+    insert(&mut foreign, &deposited(holed, 2), 2, None).await;
+    assert_eq!(retry(&db, "ledger").await.unparked, 1);
+    assert_eq!(db.catch_up("ledger").await.parked, 0);
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a pass does not keep a share lock on the parked rows it relies on, or decides on rows it did not lock: an
+/// event that is appended while a retry un-parks falls between the two.
+#[tokio::test]
+async fn a_pass_and_a_retry_exclude_each_other() {
+    let db = TestDb::new().await;
+    let bad = parked(&db, &[1, 13], 0).await;
+    mend(bad);
+    let mut watch = db.connect().await;
+
+    // A retry that has read the chain, and stops where it writes the row.
+    let row = Held::by(
+        &db,
+        &format!("select from ledger where id = '{bad}' for update"),
+    )
+    .await;
+    let engine = db.engine.clone();
+    let retries = tokio::spawn(async move {
+        let view = engine.view("ledger").unwrap();
+        projection::retry(&engine.pool, view, &Budget::default()).await
+    });
+    until_waiting(&mut watch, "insert into ledger").await;
+    append(&db.engine, &[deposited(bad, 7)]).await;
+    let pass = worker(&db, "ledger", 100);
+    until_waiting(&mut watch, CLAIM).await;
+    row.release().await;
+
+    assert_eq!(retries.await.unwrap().unwrap().unparked, 1);
+    pass.await.unwrap().unwrap();
+    db.catch_up("ledger").await;
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// The other way round: fails when a retry begins while a pass relies on the parked row.
+#[tokio::test]
+async fn a_retry_waits_for_a_pass_that_relies_on_the_parked_row() {
+    let db = TestDb::new().await;
+    let bad = parked(&db, &[1, 13], 0).await;
+    mend(bad);
+    let mut watch = db.connect().await;
+    let other = Uuid::now_v7();
+    append(&db.engine, &[deposited(bad, 7), opened(other)]).await;
+
+    // A pass that has passed over the parked aggregate's event, and stops where it writes the other's row.
+    let view = Held::by(&db, "lock table ledger in share mode").await;
+    let pass = worker(&db, "ledger", 100);
+    until_waiting(&mut watch, "insert into ledger").await;
+    let engine = db.engine.clone();
+    let retries = tokio::spawn(async move {
+        let view = engine.view("ledger").unwrap();
+        projection::retry(&engine.pool, view, &Budget::default()).await
+    });
+    until_waiting(&mut watch, LOCK_PARKED).await;
+    view.release().await;
+
+    assert_eq!(pass.await.unwrap().unwrap().applied, 1);
+    assert_eq!(retries.await.unwrap().unwrap().applied, 2);
+    db.catch_up("ledger").await;
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a retry un-parks after the first part of a long chain: passes have settled beyond the rest of it.
+#[tokio::test]
+async fn a_retry_folds_the_whole_chain() {
+    let db = TestDb::new().await;
+    let bad = parked(&db, &[13], 0).await;
+    for _ in 0..3 {
+        append(
+            &db.engine,
+            &vec![(); 900]
+                .iter()
+                .map(|()| deposited(bad, 1))
+                .collect::<Vec<_>>(),
+        )
+        .await;
+    }
+    assert!(db.catch_up("ledger").await.done);
+    mend(bad);
+    let retried = retry(&db, "ledger").await;
+    assert_eq!((retried.unparked, retried.applied), (1, 2701));
+    assert_eq!(db.catch_up("ledger").await.applied, 0);
+    assert_all_applied(&db, "ledger").await;
+}
