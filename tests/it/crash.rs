@@ -1,1 +1,192 @@
-//! Workers killed at every step.
+//! Workers killed at every step: child processes (the `listener` binary), stopped by a lock at one statement, and killed
+//! there with SIGKILL.
+
+use std::process::Stdio;
+
+use foldlog::domains::users::UserEvent;
+use sqlx::ConnectOptions;
+use tokio::process::{Child, Command};
+use uuid::Uuid;
+
+use crate::support::events::{append, event};
+use crate::support::locks::{Held, gate_commits, until, until_waiting};
+use crate::support::workers::{CLAIM, LOAD, LOCK_PARKED, assert_all_applied};
+use crate::support::{TestDb, created, renamed};
+
+/// A listener in a process of its own; killed when it is dropped.
+fn listener(db: &TestDb, batch: u32) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_listener"))
+        .env("DATABASE_URL", db.options.to_url_lossy().as_str())
+        .env("BATCH_SIZE", batch.to_string())
+        .env("RUST_LOG", "off")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// A database that notices a vanished client at once and not after seconds, even while its statement waits for a lock.
+async fn database() -> TestDb {
+    let db = TestDb::new().await;
+    let name = db.options.get_database().unwrap();
+    db.run(&format!(
+        "alter database {name} set client_connection_check_interval = '50ms'"
+    ))
+    .await;
+    db
+}
+
+/// Kills it, and waits until the server has ended its sessions, and with them its transaction.
+async fn kill(db: &TestDb, mut child: Child) {
+    child.kill().await.unwrap();
+    until(
+        db,
+        "select not exists (select from pg_stat_activity where datname = current_database() \
+         and application_name like 'foldlog%')",
+    )
+    .await;
+}
+
+/// Users that are created, renamed and deleted, and one whose second event is refused until [`mend`].
+async fn backlog(db: &TestDb, users: usize) {
+    db.run("alter table users add constraint users_worse_check check (username <> 'worse')")
+        .await;
+    let bad = Uuid::now_v7();
+    append(&db.engine, &[created(bad, "bad"), renamed(bad, "worse")]).await;
+    for index in 0..users {
+        let user = Uuid::now_v7();
+        append(&db.engine, &[created(user, "ada"), renamed(user, "bob")]).await;
+        if index % 3 == 0 {
+            let deleted = event(user, UserEvent::Deleted { id: Some(user) });
+            append(&db.engine, &[deleted]).await;
+        }
+    }
+    // From here on every session named `foldlog` is a child's.
+    db.pool().close().await;
+}
+
+/// Removes the cause, and makes the retry due.
+async fn mend(db: &TestDb) {
+    db.run(
+        "alter table users drop constraint users_worse_check; update parked set next_try = now()",
+    )
+    .await;
+}
+
+/// How many events wait for a worker.
+const WAITING: &str = "select count(*) from events e where not exists (select from locker l \
+     where l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = 'users') \
+     and not exists (select from parked p where p.aggregate_id = e.aggregate_id and p.lock_domain = 'users')";
+
+/// Waits until nothing waits for a worker any more, with so many aggregates parked.
+async fn until_done(db: &TestDb, parked: u32) {
+    let parked = format!("(select count(*) from parked) = {parked}");
+    until(db, &format!("select ({WAITING}) = 0 and {parked}")).await;
+}
+
+/// Kills a worker where `lock` stops it, in `statement`; then another one must bring everything to its end.
+async fn killed_at(db: &TestDb, (lock, statement): (&str, &str), parked: u32) {
+    let held = Held::by(db, lock).await;
+    let victim = listener(db, 8);
+    until_waiting(&mut db.connect().await, statement).await;
+    kill(db, victim).await;
+    held.release().await;
+
+    let rescuer = listener(db, 8);
+    until_done(db, parked).await;
+    kill(db, rescuer).await;
+    db.assert_views_equal_a_fold_from_scratch().await;
+}
+
+/// Fails when a claim and what it is about do not commit together: killed in between, the event is lost or folded twice.
+#[tokio::test]
+async fn a_worker_killed_at_any_step_leaves_nothing_behind() {
+    let steps = [
+        // The first look at the log, on connecting.
+        (
+            "lock table settled in access exclusive mode",
+            "Whether the log came from",
+        ),
+        ("lock table locker in share mode", CLAIM),
+        // Amid its rows.
+        (
+            "insert into locker (event_id, aggregate_id, lock_domain) \
+             select id, aggregate_id, 'users' from events order by txid, position offset 3 limit 1",
+            CLAIM,
+        ),
+        ("lock table users in access exclusive mode", LOAD),
+        ("lock table users in share mode", "insert into users"),
+        // After giving back.
+        ("lock table parked in share mode", "Parks aggregates"),
+        ("select pg_advisory_xact_lock(1)", "COMMIT"),
+        (
+            "lock table settled in share mode",
+            "frozen snapshot the settled one",
+        ),
+    ];
+    for step in steps {
+        let db = database().await;
+        backlog(&db, 6).await;
+        gate_commits(&db, "users").await;
+        killed_at(&db, step, 1).await;
+    }
+}
+
+/// Fails when a retry un-parks and claims apart.
+#[tokio::test]
+async fn a_retry_killed_at_any_step_leaves_nothing_behind() {
+    let steps = [
+        ("select from parked for update", LOCK_PARKED),
+        ("lock table locker in share mode", "Claims given events"),
+        ("lock table users in access exclusive mode", LOAD),
+        ("lock table users in share mode", "insert into users"),
+        (
+            "lock table parked in share mode",
+            "The aggregate has caught up",
+        ),
+        ("select pg_advisory_xact_lock(1)", "COMMIT"),
+    ];
+    for step in steps {
+        let db = database().await;
+        backlog(&db, 1).await;
+        gate_commits(&db, "users").await;
+        let first = listener(&db, 8);
+        until(&db, "select count(*) = 1 from settled").await;
+        kill(&db, first).await;
+        mend(&db).await;
+        killed_at(&db, step, 0).await;
+        assert_all_applied(&db, "users").await;
+    }
+}
+
+/// Fails when anything of a worker outlives it, wherever SIGKILL finds it.
+#[tokio::test]
+async fn four_workers_killed_again_and_again_claim_each_event_once() {
+    let db = database().await;
+    backlog(&db, 400).await;
+    let mut workers: Vec<Child> = (0..4).map(|_| listener(&db, 11)).collect();
+    let mut victim = 0;
+    loop {
+        let before = db.count(WAITING).await;
+        if before == 0 {
+            break;
+        }
+        until(
+            &db,
+            &format!("select ({WAITING}) <= greatest({before} - 60, 0)"),
+        )
+        .await;
+        workers[victim].kill().await.unwrap();
+        workers[victim] = listener(&db, 11);
+        victim = (victim + 1) % workers.len();
+    }
+    until_done(&db, 1).await;
+    mend(&db).await;
+    workers.push(listener(&db, 11));
+    until_done(&db, 0).await;
+    for worker in workers {
+        drop(worker);
+    }
+    assert_all_applied(&db, "users").await;
+}
