@@ -1,1 +1,316 @@
 //! Folding in the append's own transaction.
+
+use std::sync::Arc;
+
+use foldlog::command::{self, Appended, Error};
+use foldlog::db;
+use foldlog::domains::users::UserEvent;
+use foldlog::engine::Engine;
+use foldlog::event::{ExpectedVersion, NewEvent, Version};
+use foldlog::projection::{self, Budget};
+use serde_json::Value;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::accounts::mend;
+use crate::support::db::DOMAINS;
+use crate::support::events::{append, deposited, event, opened};
+use crate::support::locks::{Held, hold_claim, until_waiting};
+use crate::support::workers::{CLAIM, append_in, assert_all_applied, version_in_view, worker};
+use crate::support::{TestDb, created};
+
+/// Another host on the same database, which folds these projections inline, with these settings in its sessions.
+fn host(db: &TestDb, inline: &[&str], settings: &[(&str, &str)]) -> Engine {
+    let inline = inline.iter().map(|name| (*name).to_owned()).collect();
+    let options = db.options.clone().options(settings.iter().copied());
+    Engine::new(db::pool(options, 10), DOMAINS, inline).unwrap()
+}
+
+/// A user with an e-mail address.
+fn with_email(user: Uuid, email: &str) -> NewEvent<Value> {
+    let created = UserEvent::Created {
+        id: user,
+        username: "ada".to_owned(),
+        email: email.to_owned(),
+        password: None,
+    };
+    event(user, created)
+}
+
+async fn send(engine: &Engine, events: &[NewEvent<Value>]) -> Result<Appended, Error> {
+    command::execute(engine, events, ExpectedVersion::Any, None).await
+}
+
+/// Fails when an append is answered before its fold, or folds less than the row lacks.
+#[tokio::test]
+async fn a_view_is_never_behind_an_answered_append() {
+    let db = Arc::new(TestDb::with_inline(&["accounts", "ledger"]).await);
+    let accounts: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
+    append(
+        &db.engine,
+        &accounts.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
+    )
+    .await;
+    let mut writers = JoinSet::new();
+    for writer in 0..6 {
+        let (db, account) = (db.clone(), accounts[writer % 3]);
+        writers.spawn(async move {
+            for _ in 0..8 {
+                let appended =
+                    append(&db.engine, &[deposited(account, 1), deposited(account, 2)]).await;
+                let answered = appended.events[1].version;
+                for view in ["accounts", "ledger"] {
+                    let seen = version_in_view(&db, view, account).await;
+                    assert!(seen >= Some(answered), "{view}: {seen:?} after {answered}");
+                }
+            }
+        });
+    }
+    writers.join_all().await;
+    assert_all_applied(&db, "ledger").await;
+    assert_all_applied(&db, "accounts").await;
+}
+
+/// Fails when the refusal is another error, or when anything of the refused append stays.
+#[tokio::test]
+async fn one_email_is_one_users_where_users_are_inline() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let start = Arc::new(Barrier::new(6));
+    let mut senders = JoinSet::new();
+    for sender in 0..6 {
+        let (engine, start) = (db.engine.clone(), start.clone());
+        let email = if sender % 2 == 0 {
+            "ada@example.org"
+        } else {
+            "ADA@example.org"
+        };
+        senders.spawn(async move {
+            start.wait().await;
+            send(&engine, &[with_email(Uuid::now_v7(), email)]).await
+        });
+    }
+    let results = senders.join_all().await;
+    assert_eq!(
+        results.iter().filter(|r| r.is_ok()).count(),
+        1,
+        "{results:?}"
+    );
+    let refused = |r: &&Result<_, Error>| matches!(r, Err(Error::SetRule { refusal }) if refusal.contains("taken"));
+    assert_eq!(results.iter().filter(refused).count(), 5, "{results:?}");
+
+    let other = Uuid::now_v7();
+    append(&db.engine, &[created(other, "bob")]).await;
+    let change = UserEvent::EmailChanged {
+        email: "ada@example.org".to_owned(),
+    };
+    let changed = send(&db.engine, &[event(other, change)]).await;
+    assert!(matches!(changed, Err(Error::SetRule { .. })), "{changed:?}");
+    assert_eq!(db.count("select count(*) from events").await, 2);
+    assert_all_applied(&db, "users").await;
+}
+
+/// Fails when what one event of an append frees is still taken for its next.
+#[tokio::test]
+async fn a_deleted_users_email_is_free_again() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let (gone, new) = (Uuid::now_v7(), Uuid::now_v7());
+    append(&db.engine, &[with_email(gone, "ada@example.org")]).await;
+    let deleted = event(gone, UserEvent::Deleted { id: None });
+    append(&db.engine, &[deleted, with_email(new, "ada@example.org")]).await;
+    assert_eq!(version_in_view(&db, "users", gone).await, None);
+    assert_all_applied(&db, "users").await;
+}
+
+/// Fails when a set rule is kept where it cannot be promised: it would park users instead of refusing them.
+#[tokio::test]
+async fn without_inline_two_users_may_have_one_email() {
+    let db = TestDb::new().await;
+    for _ in 0..2 {
+        append(&db.engine, &[with_email(Uuid::now_v7(), "ada@example.org")]).await;
+    }
+    let caught_up = db.catch_up("users").await;
+    assert_eq!((caught_up.applied, caught_up.parked), (2, 0));
+    assert_all_applied(&db, "users").await;
+}
+
+/// Fails when an inline fold takes its own events only, or a part of what the row lacks: it would fold over a gap.
+#[tokio::test]
+async fn an_inline_append_folds_its_aggregates_backlog_first() {
+    let db = TestDb::new().await;
+    let (account, other) = (Uuid::now_v7(), Uuid::now_v7());
+    append(&db.engine, &[opened(account), opened(other)]).await;
+    for _ in 0..3 {
+        append(
+            &db.engine,
+            &vec![(); 900]
+                .iter()
+                .map(|()| deposited(account, 1))
+                .collect::<Vec<_>>(),
+        )
+        .await;
+    }
+    let inline = host(&db, &["ledger"], &[]);
+    append(&inline, &[deposited(account, 5)]).await;
+    assert_eq!(
+        version_in_view(&db, "ledger", account).await,
+        Some(Version(2702))
+    );
+    assert_eq!(version_in_view(&db, "ledger", other).await, None);
+
+    assert_eq!(db.catch_up("ledger").await.applied, 1, "the other account");
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when an inline fold and a worker both fold an event, or each leaves it to the other.
+#[tokio::test]
+async fn inline_appends_and_workers_share_the_work() {
+    let db = TestDb::new().await;
+    let accounts: Arc<Vec<Uuid>> = Arc::new((0..5).map(|_| Uuid::now_v7()).collect());
+    append(
+        &db.engine,
+        &accounts.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
+    )
+    .await;
+    let hosts = [host(&db, &["ledger"], &[]), host(&db, &[], &[])];
+    let mut appends = JoinSet::new();
+    for writer in 0..4_usize {
+        let (engine, accounts) = (hosts[writer % 2].clone(), accounts.clone());
+        appends.spawn(async move {
+            for round in 0..12 {
+                let pair = [
+                    accounts[(writer + round) % 5],
+                    accounts[(writer * 2 + round * 3 + 1) % 5],
+                ];
+                append(&engine, &pair.map(|account| deposited(account, 1))).await;
+            }
+        });
+    }
+    let workers: Vec<_> = [3, 5]
+        .map(|batch| {
+            let engine = db.engine.clone();
+            let budget = Budget::default();
+            let stop = budget.stop.clone();
+            let works = tokio::spawn(async move {
+                let view = engine.view("ledger").unwrap();
+                while !budget.stop.is_cancelled() {
+                    projection::catch_up(&engine.pool, view, batch, &budget)
+                        .await
+                        .unwrap();
+                }
+            });
+            (works, stop)
+        })
+        .into();
+    appends.join_all().await;
+    for (works, stop) in workers {
+        stop.cancel();
+        works.await.unwrap();
+    }
+    db.catch_up("ledger").await;
+    assert_eq!(db.count("select count(*) from events").await, 5 + 96);
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a deadlock of the two is anybody's error, or when the one that Postgres aborts does not start over.
+#[tokio::test]
+async fn a_deadlock_of_a_worker_and_an_inline_append_ends_right_for_both() {
+    for worker_loses in [true, false] {
+        let db = TestDb::new().await;
+        let [first, between, last] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
+        // Positions first, between, last, which is the order of the inline claims; but the last one's transaction is
+        // older than the others, so a worker claims it before them.
+        let mut older = Held::by(&db, "select pg_current_xact_id()").await;
+        append(&db.engine, &[opened(first)]).await;
+        let middle = opened(between);
+        append(&db.engine, std::slice::from_ref(&middle)).await;
+        append_in(older.connection(), &[opened(last)]).await;
+        older.commit().await;
+
+        // Who looks for deadlocks is the one that is aborted.
+        let never = [("deadlock_timeout", "1min")];
+        let (inline, works) = if worker_loses {
+            (host(&db, &["ledger"], &never), host(&db, &[], &[]))
+        } else {
+            (
+                host(&db, &["ledger"], &[("deadlock_timeout", "10ms")]),
+                host(&db, &[], &never),
+            )
+        };
+        let mut watch = db.connect().await;
+        let claim = hold_claim(&db, "ledger", &middle).await;
+        let appends = tokio::spawn(async move {
+            let events = [first, between, last].map(|account| deposited(account, 1));
+            send(&inline, &events).await
+        });
+        until_waiting(&mut watch, "Claims given events").await;
+        let worker = tokio::spawn(async move {
+            let view = works.view("ledger").unwrap();
+            projection::catch_up(&works.pool, view, 100, &Budget::default()).await
+        });
+        until_waiting(&mut watch, CLAIM).await;
+        claim.release().await;
+
+        assert!(!appends.await.unwrap().unwrap().resent);
+        worker.await.unwrap().unwrap();
+        db.catch_up("ledger").await;
+        assert_eq!(db.count("select count(*) from events").await, 6);
+        assert_all_applied(&db, "ledger").await;
+    }
+}
+
+/// Fails when a parked aggregate refuses appends, or is folded over the event at which it is parked.
+#[tokio::test]
+async fn a_parked_aggregate_is_appended_to_but_not_folded_inline() {
+    let db = TestDb::new().await;
+    let account = Uuid::now_v7();
+    append(&db.engine, &[opened(account), deposited(account, 13)]).await;
+    assert_eq!(db.catch_up("ledger").await.parked, 1);
+    let inline = host(&db, &["ledger"], &[]);
+    append(&inline, &[deposited(account, 1)]).await;
+    assert_eq!(
+        version_in_view(&db, "ledger", account).await,
+        Some(Version(1))
+    );
+    assert_eq!(db.count("select count(*) from locker").await, 1);
+
+    mend(account);
+    db.run("update parked set next_try = now()").await;
+    assert_eq!(
+        worker(&db, "ledger", 100).await.unwrap().unwrap().applied,
+        2
+    );
+    append(&inline, &[deposited(account, 1)]).await;
+    assert_eq!(
+        version_in_view(&db, "ledger", account).await,
+        Some(Version(4))
+    );
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when an event that cannot be folded is stored all the same, or when an earlier one at fault shuts the aggregate
+/// for good.
+#[tokio::test]
+async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
+    let db = TestDb::new().await;
+    let inline = host(&db, &["ledger"], &[]);
+    let account = Uuid::now_v7();
+    append(&inline, &[opened(account)]).await;
+    let refused = send(&inline, &[deposited(account, 13)]).await;
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Inline(projection::Error::Unfoldable { .. }))
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(db.count("select count(*) from events").await, 1);
+    assert_eq!(db.count("select count(*) from parked").await, 0);
+
+    // Another host has stored one. Catch-up parks the aggregate, and appends are taken again.
+    append(&db.engine, &[deposited(account, 13)]).await;
+    assert!(send(&inline, &[deposited(account, 1)]).await.is_err());
+    assert_eq!(db.catch_up("ledger").await.parked, 1);
+    append(&inline, &[deposited(account, 1)]).await;
+    assert_eq!(db.count("select count(*) from events").await, 3);
+}
