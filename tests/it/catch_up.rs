@@ -1,6 +1,7 @@
 //! Catching up: many workers, claims in other hands, what a pass costs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldlog::event::NewEvent;
 use foldlog::projection::{self, Budget, Cursor, Error, Snapshot};
@@ -8,12 +9,15 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::support::TestDb;
 use crate::support::db::run;
 use crate::support::events::{append, deposited, opened};
-use crate::support::locks::{Held, gate_commits, hold_claim, hold_gate, until, until_waiting};
+use crate::support::locks::{
+    Held, also_claim, gate_commits, hold_claim, hold_gate, until, until_waiting,
+};
 use crate::support::workers::{CLAIM, account, assert_all_applied, worker};
 
 /// Events of many accounts, interleaved, in appends of 100.
@@ -89,7 +93,9 @@ async fn a_wait_for_a_claim_is_bounded_and_loses_nothing() {
     });
     until_waiting(&mut db.connect().await, CLAIM).await;
     stop.cancel();
-    let caught_up = waits.await.unwrap().unwrap();
+    // Far above the bound, and far below that of a statement that runs.
+    let caught_up = timeout(Duration::from_secs(40), waits).await.unwrap();
+    let caught_up = caught_up.unwrap().unwrap();
     assert_eq!(
         (caught_up.applied, caught_up.remaining, caught_up.done),
         (0, 3, false)
@@ -102,29 +108,36 @@ async fn a_wait_for_a_claim_is_bounded_and_loses_nothing() {
 /// Fails when a pass goes on with its cursor after it lost a batch: what it had claimed then is nobody's.
 #[tokio::test]
 async fn a_pass_starts_over_after_a_lost_batch() {
-    let db = TestDb::new().await;
-    let (_, events) = account(&db, 5).await;
-    // A deadlock: the worker waits for the test, and the test then for the worker, which alone looks for deadlocks.
-    let mut other = hold_claim(&db, "ledger", &events[3]).await;
-    run(other.connection(), "set local deadlock_timeout = '1min'").await;
-    let worker = worker(&db, "ledger", 2);
-    until_waiting(&mut db.connect().await, CLAIM).await;
-    let first = &events[2];
-    run(
-        other.connection(),
-        &format!(
-            "insert into locker (event_id, aggregate_id, lock_domain) values ('{}', '{}', 'ledger') on conflict do nothing",
-            first.id, first.aggregate_id
-        ),
-    )
-    .await;
-    other.release().await;
-    let caught_up = worker.await.unwrap().unwrap();
-    assert_eq!((caught_up.applied, caught_up.done), (6, true));
-    assert_all_applied(&db, "ledger").await;
+    for at_the_write in [true, false] {
+        let db = TestDb::new().await;
+        let folded = Uuid::now_v7();
+        append(&db.engine, &[opened(folded)]).await;
+        db.catch_up("ledger").await;
+        let new = || opened(Uuid::now_v7());
+        let events = [new(), new(), new(), deposited(folded, 1), new()];
+        for event in &events {
+            append(&db.engine, std::slice::from_ref(event)).await;
+        }
+        // A deadlock: the second batch waits for the test, then the test for it. Only the worker looks for deadlocks.
+        let (mut other, statement) = if at_the_write {
+            let row = format!("select from ledger where id = '{folded}' for update");
+            (Held::by(&db, &row).await, "insert into ledger")
+        } else {
+            (hold_claim(&db, "ledger", &events[3]).await, CLAIM)
+        };
+        run(other.connection(), "set local deadlock_timeout = '1min'").await;
+        let worker = worker(&db, "ledger", 2);
+        until_waiting(&mut db.connect().await, statement).await;
+        also_claim(&mut other, "ledger", &events[2]).await;
+        other.release().await;
+
+        let caught_up = worker.await.unwrap().unwrap();
+        assert_eq!((caught_up.applied, caught_up.done), (5, true));
+        assert_all_applied(&db, "ledger").await;
+    }
 }
 
-/// Fails when a batch is not one transaction (a claim without its row), or when an error is taken for a success.
+/// Fails when a catch-up that ran out of time says that it is done.
 #[tokio::test]
 async fn a_budget_that_is_spent_is_reported() {
     let db = TestDb::new().await;

@@ -64,11 +64,19 @@ impl Held {
 
 /// The claim of one event by somebody who does not commit.
 pub async fn hold_claim(db: &TestDb, projection: &str, event: &NewEvent<Value>) -> Held {
-    let sql = format!(
-        "insert into locker (event_id, aggregate_id, lock_domain) values ('{}', '{}', '{projection}')",
+    Held::by(db, &claim(projection, event)).await
+}
+
+/// One more claim in the same transaction; waits for whoever holds it.
+pub async fn also_claim(held: &mut Held, projection: &str, event: &NewEvent<Value>) {
+    run(held.connection(), &claim(projection, event)).await;
+}
+
+fn claim(projection: &str, event: &NewEvent<Value>) -> String {
+    format!(
+        "insert into locker (event_id, aggregate_id, lock_domain) values ('{}', '{}', '{projection}') on conflict do nothing",
         event.id, event.aggregate_id
-    );
-    Held::by(db, &sql).await
+    )
 }
 
 /// Makes every transaction that writes `table` stop at its commit while [`hold_gate`] is held.
