@@ -103,14 +103,16 @@ async fn statement_alone(bench: &Bench, connections: usize, scale: Scale) -> f64
         async move {
             let event = created();
             let expected = [(event.aggregate_id, 0)].into();
-            store::append(&mut *connection.lock().await, &[event], &expected).await.unwrap();
+            store::append(&mut *connection.lock().await, &[event], &expected)
+                .await
+                .unwrap();
         }
     })
     .await
 }
 
 async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64 {
-    let engine = bench.engine(u32::try_from(connections).unwrap()).await;
+    let engine = bench.engine(connections).await;
     let rate = rate(connections, scale.turn, {
         let engine = engine.clone();
         move |_| {
@@ -123,13 +125,13 @@ async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64
         }
     })
     .await;
-    engine.pool.close().await;
+    engine.pool.close();
     rate
 }
 
 /// The client is as thin as can be, because it runs on the same cores: a socket, a request, an answer.
 async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
-    let engine = bench.engine(u32::try_from(connections).unwrap()).await;
+    let engine = bench.engine(connections).await;
     let state = AppState {
         engine: engine.clone(),
         cors_origins: [].into(),
@@ -165,6 +167,6 @@ async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     })
     .await;
     server.abort();
-    engine.pool.close().await;
+    engine.pool.close();
     rate
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use foldlog::engine::Engine;
 use foldlog::event::{AggregateId, RecordedEvent, Version};
 use foldlog::projection::{self, Budget};
+use foldlog::store;
 use foldlog::view::{self, View};
-use foldlog::{db, store};
 use serde_json::value::RawValue;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
@@ -168,7 +168,7 @@ async fn claim_only(engine: &Engine, events: i64) {
     let mut last = ("1".to_owned(), 0_i64);
     let mut seen = 0;
     while seen < events {
-        let mut transaction = db::begin(&engine.pool).await.unwrap();
+        let mut transaction = engine.pool.begin().await.unwrap();
         let rows = sqlx::query(CLAIM)
             .bind("users")
             .bind(vec![last.0.clone()])
@@ -198,7 +198,7 @@ async fn with_checkpoint(bench: &Bench, engine: &Engine, events: i64) {
     let view = &engine.views[0];
     let mut seen = 0;
     while seen < events {
-        let mut transaction = db::begin(&engine.pool).await.unwrap();
+        let mut transaction = engine.pool.begin().await.unwrap();
         let rows = sqlx::query(
             "select e.id, e.aggregate_id, e.version, e.position, e.txid::text as txid, e.type_id, e.created_at, e.payload, \
              e.metadata from events e, checkpoint c where (e.txid, e.position) > (c.txid, c.position) \

@@ -57,16 +57,31 @@ async fn main() {
     }
     stop.cancel();
     listener.await.unwrap();
-    engine.pool.close().await;
+    engine.pool.close();
     bench.drop().await;
 }
 
 /// Appends a user and reads its row until it is there; the time from the answer to the append, in milliseconds.
 async fn visible_after(engine: &Engine) -> f64 {
     let event = created();
-    command::execute(engine, std::slice::from_ref(&event), ExpectedVersion::Any, None).await.unwrap();
+    command::execute(
+        engine,
+        std::slice::from_ref(&event),
+        ExpectedVersion::Any,
+        None,
+    )
+    .await
+    .unwrap();
     let begun = Instant::now();
-    while query::get(engine, &engine.views[0], event.aggregate_id, Consistency::Eventual).await.is_err() {}
+    while query::get(
+        engine,
+        &engine.views[0],
+        event.aggregate_id,
+        Consistency::Eventual,
+    )
+    .await
+    .is_err()
+    {}
     begun.elapsed().as_secs_f64() * 1000.0
 }
 
@@ -76,7 +91,9 @@ fn keep_awake(engine: &Engine) -> CancellationToken {
     let stopped = stop.clone();
     tokio::spawn(async move {
         while !stopped.is_cancelled() {
-            command::execute(&engine, &[created()], ExpectedVersion::Any, None).await.unwrap();
+            command::execute(&engine, &[created()], ExpectedVersion::Any, None)
+                .await
+                .unwrap();
             tokio::time::sleep(Duration::from_millis(4)).await;
         }
     });
@@ -85,8 +102,13 @@ fn keep_awake(engine: &Engine) -> CancellationToken {
 
 /// Two sessions: one notifies, the other answers with a notification.
 async fn round_trips(bench: &Bench, samples: usize) -> Vec<f64> {
-    let pool = bench.engine(4).await.pool;
-    let (mut here, mut there) = (PgListener::connect_with(&pool).await.unwrap(), PgListener::connect_with(&pool).await.unwrap());
+    let pool = sqlx::PgPool::connect_with(bench.options.clone())
+        .await
+        .unwrap();
+    let (mut here, mut there) = (
+        PgListener::connect_with(&pool).await.unwrap(),
+        PgListener::connect_with(&pool).await.unwrap(),
+    );
     here.listen("bench_here").await.unwrap();
     there.listen("bench_there").await.unwrap();
     let mut answering = bench.connect().await;

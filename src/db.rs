@@ -1,25 +1,11 @@
 //! The connection pool, and database errors as one small enum that all layers share.
 
-use std::time::Duration;
+mod pool;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, Postgres, Transaction};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, Executor, PgConnection};
 
-/// Begins every transaction of ours that writes. READ COMMITTED is asked for, whatever the database's default: under
-/// REPEATABLE READ a blind claim raises instead of skipping. The limits end, on the server's side, what a vanished
-/// worker left open; as `set local` they pass through a transaction-mode pooler and leak to nobody.
-const BEGIN: &str = "begin isolation level read committed; \
-     set local lock_timeout = '5s'; \
-     set local statement_timeout = '60s'; \
-     set local idle_in_transaction_session_timeout = '10s'; \
-     set local jit = off";
-
-/// How long a request waits for a connection before it is told that Postgres is away.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A connection that was used so recently is not asked whether it lives.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+pub use self::pool::{Connection, Pool, Transaction};
 
 /// How often a request is tried on another connection because its own turned out to be dead.
 const STALE_CONNECTIONS: u32 = 3;
@@ -139,36 +125,16 @@ impl Default for Tries {
 }
 
 impl Tries {
-    /// Whether to do the work again because of this error.
-    pub fn again(&mut self, error: &impl Stale) -> bool {
-        let again = self.0 > 0 && error.is_stale();
+    /// Whether to do the work again because of this error; the pool's other connections are doubted then.
+    pub fn again(&mut self, pool: &Pool, error: &impl Stale) -> bool {
+        if !error.is_stale() {
+            return false;
+        }
+        pool.doubt();
+        let again = self.0 > 0;
         self.0 = self.0.saturating_sub(1);
         again
     }
-}
-
-/// A pool that connects when it is first used, so that a process starts while Postgres is away.
-///
-/// Each new connection first looks whether the log came from another cluster, and heals it before any append; see
-/// `migrations/…_heal_log.up.sql`.
-#[must_use]
-pub fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        // A round trip before each use would double the cost of an append, so only a connection that was idle for a
-        // while is asked whether it lives. One that died meanwhile fails its first statement; see `Tries`.
-        .test_before_acquire(false)
-        .before_acquire(|connection, about| {
-            Box::pin(async move {
-                if about.idle_for > TRUSTED_IDLE {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .after_connect(|connection, _| Box::pin(heal_log(connection)))
-        .connect_lazy_with(options.application_name("foldlog"))
 }
 
 /// Raises the log's offset when the cluster's transaction counter is behind the log.
@@ -200,24 +166,6 @@ pub(crate) async fn heal_log(connection: &mut PgConnection) -> Result<(), sqlx::
     Ok(())
 }
 
-/// Begins a writing transaction with the limits of this module.
-///
-/// # Errors
-///
-/// [`DbError::Unavailable`], mostly.
-pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, DbError> {
-    Ok(pool.begin_with(BEGIN).await?)
-}
-
-/// A connection of the pool, for statements that each are a transaction of their own.
-///
-/// # Errors
-///
-/// [`DbError::Unavailable`], mostly.
-pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, DbError> {
-    Ok(pool.acquire().await?)
-}
-
 /// One connection beside the pool, for what belongs to a session: the listener's key and its LISTEN.
 ///
 /// # Errors
@@ -227,15 +175,38 @@ pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError
     Ok(PgConnection::connect_with(&options.clone().application_name("foldlog listener")).await?)
 }
 
-/// Runs several statements at once, without parameters.
+/// Within a transaction: what follows can be undone by itself.
 ///
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn execute(
-    connection: &mut PgConnection,
-    statements: &'static str,
-) -> Result<(), DbError> {
-    connection.execute(sqlx::raw_sql(statements)).await?;
+pub async fn savepoint(connection: &mut PgConnection) -> Result<(), DbError> {
+    connection.execute(sqlx::raw_sql("savepoint part")).await?;
+    Ok(())
+}
+
+/// Keeps what was done since the [`savepoint`].
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn release(connection: &mut PgConnection) -> Result<(), DbError> {
+    connection
+        .execute(sqlx::raw_sql("release savepoint part"))
+        .await?;
+    Ok(())
+}
+
+/// Undoes what was done since the [`savepoint`].
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn undo(connection: &mut PgConnection) -> Result<(), DbError> {
+    connection
+        .execute(sqlx::raw_sql(
+            "rollback to savepoint part; release savepoint part",
+        ))
+        .await?;
     Ok(())
 }

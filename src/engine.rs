@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sqlx::postgres::PgPool;
 use tokio::sync::Semaphore;
 
+use crate::db::Pool;
 use crate::domain::{AnyDomain, Domains};
 use crate::event::TypeId;
 use crate::event::fields::FieldKind;
@@ -16,7 +16,7 @@ use crate::view::{BadView, Inline, View};
 #[derive(Clone, Debug)]
 pub struct Engine {
     /// Connections.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The domains served.
     pub domains: Domains,
     /// A view a projection, in the list's order: the domains' own first.
@@ -48,7 +48,7 @@ impl Engine {
     /// # Errors
     ///
     /// See [`BadEngine`].
-    pub fn new(pool: PgPool, domains: Domains, inline: Inline) -> Result<Self, BadEngine> {
+    pub fn new(pool: Pool, domains: Domains, inline: Inline) -> Result<Self, BadEngine> {
         let views = domains
             .projections()
             .map(state::view)

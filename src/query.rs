@@ -3,7 +3,7 @@
 
 use sqlx::PgConnection;
 
-use crate::db::{self, DbError, Stale, Tries};
+use crate::db::{DbError, Stale, Tries};
 use crate::domain::Unfoldable;
 use crate::engine::Engine;
 use crate::event::{AggregateId, Version};
@@ -69,7 +69,7 @@ pub async fn get(
     let mut tries = Tries::default();
     loop {
         match get_once(engine, view, id, consistency).await {
-            Err(error) if tries.again(&error) => {}
+            Err(error) if tries.again(&engine.pool, &error) => {}
             result => return result,
         }
     }
@@ -90,7 +90,7 @@ pub async fn list(
     let mut tries = Tries::default();
     loop {
         match list_once(engine, view, filters, after, limit).await {
-            Err(error) if tries.again(&error) => {}
+            Err(error) if tries.again(&engine.pool, &error) => {}
             result => return Ok(result?),
         }
     }
@@ -102,7 +102,7 @@ async fn get_once(
     id: AggregateId,
     consistency: Consistency,
 ) -> Result<ViewRow, Error> {
-    let mut connection = db::acquire(&engine.pool).await?;
+    let mut connection = engine.pool.acquire().await?;
     if consistency != Consistency::Strong
         && let Some(row) = view::get(&mut connection, view, id).await?
         && !matches!(consistency, Consistency::AtLeast(version) if row.version < version)
@@ -120,7 +120,7 @@ async fn list_once(
     limit: u16,
 ) -> Result<Page, DbError> {
     view::list(
-        &mut *db::acquire(&engine.pool).await?,
+        &mut *engine.pool.acquire().await?,
         view,
         filters,
         after,

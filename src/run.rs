@@ -16,7 +16,7 @@ use crate::projection::Listener;
 use crate::{db, migrations, telemetry};
 
 /// Connections of one process.
-const CONNECTIONS: u32 = 32;
+const CONNECTIONS: usize = 32;
 
 const USAGE: &str = "usage: migrate up | down | status | create -n NAME";
 
@@ -31,7 +31,7 @@ pub fn engine(
     options: PgConnectOptions,
 ) -> anyhow::Result<Engine> {
     Ok(Engine::new(
-        db::pool(options, CONNECTIONS),
+        db::Pool::new(options, CONNECTIONS),
         domains,
         config.inline.clone(),
     )?)

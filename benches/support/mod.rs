@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use foldlog::db::Pool;
 use foldlog::domains;
 use foldlog::domains::users::UserEvent;
 use foldlog::engine::Engine;
 use foldlog::event::{AggregateId, NewEvent};
 use foldlog::local::postgres::{self, Settings};
+use foldlog::migrations;
 use foldlog::view::Inline;
-use foldlog::{db, migrations};
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -102,9 +103,9 @@ impl Bench {
         bench
     }
 
-    pub async fn engine(&self, connections: u32) -> Engine {
+    pub async fn engine(&self, connections: usize) -> Engine {
         Engine::new(
-            db::pool(self.options.clone(), connections),
+            Pool::new(self.options.clone(), connections),
             domains::ALL,
             Inline::new(),
         )

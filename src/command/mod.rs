@@ -15,7 +15,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 pub use self::error::Error;
-use crate::db::{self, DbError, Tries};
+use crate::db::{DbError, Tries};
 use crate::domain::AnyDomain;
 use crate::engine::Engine;
 use crate::event::{AggregateId, AppendedEvent, EventId, ExpectedVersion, NewEvent, Version};
@@ -65,7 +65,7 @@ pub async fn execute(
     let mut tries = Tries::default();
     loop {
         match append(engine, events, &groups, expected).await {
-            Err(error) if tries.again(&error) => {}
+            Err(error) if tries.again(&engine.pool, &error) => {}
             result => return result,
         }
     }
@@ -166,7 +166,7 @@ async fn append(
     }
     let mut sealed = None;
     for _ in 0..ATTEMPTS {
-        let mut connection = db::acquire(&engine.pool).await?;
+        let mut connection = engine.pool.acquire().await?;
         let at = match judge(engine, &mut connection, groups, expected).await {
             Ok(at) => at,
             // A resent event is answered before anything else about it is said: the rules would call a second
@@ -194,7 +194,7 @@ async fn append(
                 resent: false,
             });
         }
-        let mut connection = db::acquire(&engine.pool).await?;
+        let mut connection = engine.pool.acquire().await?;
         if let Some(events) = resent::find(engine, &mut connection, events).await? {
             return Ok(Appended {
                 events,
@@ -277,11 +277,11 @@ async fn store(
 ) -> Result<Option<Vec<AppendedEvent>>, Error> {
     let inline = engine.inline_views(events.iter().map(|event| event.type_id));
     let stored = if inline.is_empty() {
-        let mut connection = db::acquire(&engine.pool).await?;
+        let mut connection = engine.pool.acquire().await?;
         store::append(&mut connection, events, at).await
     } else {
         let aggregates: Vec<AggregateId> = groups.iter().map(|group| group.aggregate_id).collect();
-        let mut transaction = db::begin(&engine.pool).await?;
+        let mut transaction = engine.pool.begin().await?;
         let stored = store::append(&mut transaction, events, at).await;
         if matches!(stored, Ok(Outcome::Stored(_))) {
             for view in &inline {

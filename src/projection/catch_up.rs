@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use sqlx::Row;
-use sqlx::postgres::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::{self, Batch};
 use super::fold::{self, OnRefusedWrite};
 use super::settled::{Cursor, Snapshot};
 use super::{Error, parked, status};
-use crate::db;
+use crate::db::{self, Pool, Stale as _};
 use crate::view::View;
 
 /// How often in a row a pass may lose its batch (a deadlock, a claim that somebody holds for too long) before the
@@ -64,7 +63,7 @@ struct Pass {
 ///
 /// Any [`Error`] but lost races, which are tried again. What was committed before stays.
 pub async fn catch_up(
-    pool: &PgPool,
+    pool: &Pool,
     view: &View,
     batch_size: u32,
     budget: &Budget,
@@ -98,7 +97,12 @@ pub async fn catch_up(
                     view.name()
                 );
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if matches!(&error, Error::Db(error) if error.is_stale()) {
+                    pool.doubt();
+                }
+                return Err(error);
+            }
         }
     }
     if budget.stop.is_cancelled() {
@@ -116,7 +120,7 @@ pub async fn catch_up(
 
 /// One pass: freezes C, walks what is visible in it and not settled once, with a keyset cursor, and settles C.
 async fn pass(
-    pool: &PgPool,
+    pool: &Pool,
     view: &View,
     batch_size: u32,
     budget: &Budget,
@@ -133,7 +137,7 @@ async fn pass(
             pass.through = true;
             break;
         }
-        let mut transaction = db::begin(pool).await?;
+        let mut transaction = pool.begin().await?;
         let batch =
             claim::claim(&mut transaction, view, &spans, &frozen, batch_size.into()).await?;
         let Batch {
@@ -161,7 +165,7 @@ async fn pass(
         sqlx::query(include_str!("sql/settle.sql"))
             .bind(view.name())
             .bind(frozen.to_string())
-            .execute(&mut *db::acquire(pool).await?)
+            .execute(&mut *pool.acquire().await?)
             .await?;
     }
     Ok(pass)
@@ -169,8 +173,8 @@ async fn pass(
 
 /// C and the settled snapshot. C is frozen before the transaction writes anything: its own open id would count as
 /// visible once a later one has committed. `None` when the log had to be healed first.
-async fn freeze(pool: &PgPool, view: &View) -> Result<Option<(Snapshot, Snapshot)>, Error> {
-    let mut connection = db::acquire(pool).await?;
+async fn freeze(pool: &Pool, view: &View) -> Result<Option<(Snapshot, Snapshot)>, Error> {
+    let mut connection = pool.acquire().await?;
     let row = sqlx::query(include_str!("sql/freeze.sql"))
         .bind(view.name())
         .fetch_one(&mut *connection)

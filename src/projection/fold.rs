@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
 use sqlx::types::Json;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{PgConnection, Row};
 
 use super::Error;
-use crate::db::DbError;
+use crate::db::{self, DbError};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
 use crate::view::{self, View};
 
@@ -238,11 +238,11 @@ async fn write<'a>(
     }
     let (mut refused, mut parts) = (Vec::new(), vec![folded]);
     while let Some(part) = parts.pop() {
-        let mut savepoint = connection.begin().await?;
-        match upsert(&mut savepoint, view, part).await {
-            Ok(()) => savepoint.commit().await?,
+        db::savepoint(connection).await?;
+        match upsert(connection, view, part).await {
+            Ok(()) => db::release(connection).await?,
             Err(error) if error.is_about_rows() => {
-                savepoint.rollback().await?;
+                db::undo(connection).await?;
                 if let [one] = part {
                     refused.push((one, error));
                 } else {

@@ -28,7 +28,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Acquire, Connection};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catch_up::{Budget, CatchUp};
 use super::{Error, catch_up};
-use crate::db::DbError;
+use crate::db::{DbError, Pool};
 use crate::view::View;
 
 /// The bell's channel.
@@ -61,7 +61,7 @@ pub struct Listener {
     /// For its own connection: direct, not through a transaction-mode pooler.
     pub options: PgConnectOptions,
     /// For the catch-up.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The projections it folds.
     pub views: Arc<[View]>,
     /// Events a batch.

@@ -56,14 +56,12 @@ mod parked;
 mod settled;
 pub mod status;
 
-use sqlx::postgres::PgPool;
-
 pub use self::catch_up::{Budget, CatchUp, catch_up};
 pub use self::inline::fold_inline;
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{Retried, retry};
 pub use self::settled::{Cursor, NoSnapshot, Snapshot, Span};
-use crate::db::DbError;
+use crate::db::{DbError, Pool};
 use crate::event::AggregateId;
 use crate::view::View;
 
@@ -95,7 +93,7 @@ impl From<sqlx::Error> for Error {
 
 /// Catches up all projections beside each other, so that a slow one does not hold up the others; by name.
 pub async fn catch_up_all<'a>(
-    pool: &PgPool,
+    pool: &Pool,
     views: &'a [View],
     batch_size: u32,
     budget: &Budget,

@@ -5,13 +5,12 @@
 //! because of this row has either committed before (the chain holds the event) or waits (and then finds the row gone).
 //! It folds the whole chain before it un-parks: an event behind it would fall between the two otherwise.
 
-use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 
 use super::catch_up::Budget;
 use super::fold::{self, Failure, OnRefusedWrite};
 use super::{Error, claim};
-use crate::db::{self, DbError};
+use crate::db::{DbError, Pool};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
 use crate::view::View;
@@ -31,7 +30,7 @@ pub struct Retried {
 }
 
 /// Tries the parked aggregates again whose time has come; returns how many events were folded.
-pub(super) async fn retry_due(pool: &PgPool, view: &View, budget: &Budget) -> Result<u64, Error> {
+pub(super) async fn retry_due(pool: &Pool, view: &View, budget: &Budget) -> Result<u64, Error> {
     Ok(retry_all(pool, view, true, budget).await?.applied)
 }
 
@@ -40,12 +39,12 @@ pub(super) async fn retry_due(pool: &PgPool, view: &View, budget: &Budget) -> Re
 /// # Errors
 ///
 /// Any [`Error`]; an aggregate that fails again is none.
-pub async fn retry(pool: &PgPool, view: &View, budget: &Budget) -> Result<Retried, Error> {
+pub async fn retry(pool: &Pool, view: &View, budget: &Budget) -> Result<Retried, Error> {
     retry_all(pool, view, false, budget).await
 }
 
 async fn retry_all(
-    pool: &PgPool,
+    pool: &Pool,
     view: &View,
     only_due: bool,
     budget: &Budget,
@@ -53,7 +52,7 @@ async fn retry_all(
     let rows = sqlx::query(include_str!("sql/find_parked.sql"))
         .bind(view.name())
         .bind(only_due)
-        .fetch_all(&mut *db::acquire(pool).await?)
+        .fetch_all(&mut *pool.acquire().await?)
         .await?;
     let mut retried = Retried::default();
     for row in rows {
@@ -77,11 +76,11 @@ async fn retry_all(
 
 /// Folds one parked aggregate's chain: how many events, and whether it is un-parked. `None`: it was not parked.
 async fn retry_one(
-    pool: &PgPool,
+    pool: &Pool,
     view: &View,
     aggregate_id: AggregateId,
 ) -> Result<Option<(u64, bool)>, Error> {
-    let mut transaction = db::begin(pool).await?;
+    let mut transaction = pool.begin().await?;
     let locked = sqlx::query(include_str!("sql/lock_parked.sql"))
         .bind(view.name())
         .bind(aggregate_id.0)

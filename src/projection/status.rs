@@ -1,10 +1,9 @@
 //! How far a projection is behind.
 
 use sqlx::Row;
-use sqlx::postgres::PgPool;
 
 use super::Error;
-use crate::db;
+use crate::db::Pool;
 use crate::view::View;
 
 /// How many unclaimed events a health check counts at most: what it costs must not grow with the backlog.
@@ -26,14 +25,14 @@ pub struct Status {
 /// # Errors
 ///
 /// Any [`Error`].
-pub async fn of(pool: &PgPool, view: &View, counted: i64) -> Result<Status, Error> {
+pub async fn of(pool: &Pool, view: &View, counted: i64) -> Result<Status, Error> {
     let types = view.projection.block();
     let row = sqlx::query(include_str!("sql/lag.sql"))
         .bind(view.name())
         .bind(types.start)
         .bind(types.end)
         .bind(counted)
-        .fetch_one(&mut *db::acquire(pool).await?)
+        .fetch_one(&mut *pool.acquire().await?)
         .await?;
     let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
     Ok(Status {
@@ -44,10 +43,10 @@ pub async fn of(pool: &PgPool, view: &View, counted: i64) -> Result<Status, Erro
 }
 
 /// How many aggregates are parked.
-pub(super) async fn parked(pool: &PgPool, view: &View) -> Result<u64, Error> {
+pub(super) async fn parked(pool: &Pool, view: &View) -> Result<u64, Error> {
     let count: i64 = sqlx::query_scalar(include_str!("sql/count_parked.sql"))
         .bind(view.name())
-        .fetch_one(&mut *db::acquire(pool).await?)
+        .fetch_one(&mut *pool.acquire().await?)
         .await?;
     Ok(count.unsigned_abs())
 }

@@ -1,7 +1,7 @@
 //! Catching up: many workers, claims in other hands, what a pass costs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foldlog::event::NewEvent;
 use foldlog::projection::{self, Budget, Cursor, Error, Snapshot};
@@ -62,7 +62,7 @@ async fn a_claim_that_is_held_is_waited_for_not_skipped() {
     let gate = hold_gate(&db).await;
     let mut watch = db.connect().await;
     let dies = worker(&db, "ledger", 2);
-    until_waiting(&mut watch, "COMMIT").await;
+    until_waiting(&mut watch, "commit").await;
     let waits = worker(&db, "ledger", 2);
     until_waiting(&mut watch, CLAIM).await;
 
@@ -96,10 +96,7 @@ async fn a_wait_for_a_claim_is_bounded_and_loses_nothing() {
     // Far above the bound, and far below that of a statement that runs.
     let caught_up = timeout(Duration::from_secs(40), waits).await.unwrap();
     let caught_up = caught_up.unwrap().unwrap();
-    assert_eq!(
-        (caught_up.applied, caught_up.remaining, caught_up.done),
-        (0, 3, false)
-    );
+    assert_eq!((caught_up.applied, caught_up.done), (0, false));
     claim.release().await;
     assert_eq!(db.catch_up("ledger").await.applied, 3);
     assert_all_applied(&db, "ledger").await;
@@ -142,8 +139,10 @@ async fn a_pass_starts_over_after_a_lost_batch() {
 async fn a_budget_that_is_spent_is_reported() {
     let db = TestDb::new().await;
     account(&db, 4).await;
-    let budget = Budget::default();
-    budget.stop.cancel();
+    let budget = Budget {
+        until: Some(Instant::now()),
+        ..Budget::default()
+    };
     let view = db.engine.view("ledger").unwrap();
     let caught_up = projection::catch_up(db.pool(), view, 100, &budget)
         .await

@@ -63,7 +63,7 @@ async fn backlog(db: &TestDb, users: usize) {
         }
     }
     // From here on every session named `foldlog` is a child's.
-    db.pool().close().await;
+    db.pool().close();
 }
 
 /// Removes the cause, and makes the retry due.
@@ -119,7 +119,7 @@ async fn a_worker_killed_at_any_step_leaves_nothing_behind() {
         ("lock table users in share mode", "insert into users"),
         // After giving back.
         ("lock table parked in share mode", "Parks aggregates"),
-        ("select pg_advisory_xact_lock(1)", "COMMIT"),
+        ("select pg_advisory_xact_lock(1)", "commit"),
         (
             "lock table settled in share mode",
             "frozen snapshot the settled one",
@@ -145,7 +145,7 @@ async fn a_retry_killed_at_any_step_leaves_nothing_behind() {
             "lock table parked in share mode",
             "The aggregate has caught up",
         ),
-        ("select pg_advisory_xact_lock(1)", "COMMIT"),
+        ("select pg_advisory_xact_lock(1)", "commit"),
     ];
     for step in steps {
         let db = database().await;

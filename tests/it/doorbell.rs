@@ -118,7 +118,7 @@ async fn a_burst_of_bells_wakes_a_listener_once() {
 async fn a_sleeping_listener_asks_nothing() {
     let db = TestDb::new().await;
     let network = Chaos::before(&db.options).await;
-    let pool = foldlog::db::pool(network.options(), 10);
+    let pool = foldlog::db::Pool::new(network.options(), 10);
     let listening = Listening::of(&db, network.options(), pool);
     until("it sleeps", async || asleep(&db).await).await;
     let (mut asked, mut calm) = (0, 0);

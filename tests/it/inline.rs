@@ -24,7 +24,7 @@ use crate::support::{TestDb, created};
 fn host(db: &TestDb, inline: &[&str], settings: &[(&str, &str)]) -> Engine {
     let inline = inline.iter().map(|name| (*name).to_owned()).collect();
     let options = db.options.clone().options(settings.iter().copied());
-    Engine::new(db::pool(options, 10), DOMAINS, inline).unwrap()
+    Engine::new(db::Pool::new(options, 10), DOMAINS, inline).unwrap()
 }
 
 /// A user with an e-mail address.

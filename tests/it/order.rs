@@ -135,7 +135,7 @@ async fn the_row_is_read_after_the_claims() {
     let mut watch = db.connect().await;
 
     let first = worker(&db, "ledger", 2);
-    until_waiting(&mut watch, "COMMIT").await;
+    until_waiting(&mut watch, "commit").await;
     let second = worker(&db, "ledger", 100);
     until_waiting(&mut watch, CLAIM).await;
     gate.release().await;

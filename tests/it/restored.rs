@@ -5,7 +5,7 @@ use std::sync::Arc;
 use foldlog::engine::Engine;
 use foldlog::local::postgres::{self, Settings};
 use foldlog::view::Inline;
-use foldlog::{db, migrations, projection};
+use foldlog::{migrations, projection};
 use futures_util::StreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -37,7 +37,12 @@ async fn age(db: &TestDb, by: i64) {
 
 /// A host that connects for the first time.
 fn host(options: &PgConnectOptions) -> Engine {
-    Engine::new(db::pool(options.clone(), 10), DOMAINS, Inline::new()).unwrap()
+    Engine::new(
+        foldlog::db::Pool::new(options.clone(), 10),
+        DOMAINS,
+        Inline::new(),
+    )
+    .unwrap()
 }
 
 async fn catch_up(engine: &Engine, projection: &str) -> projection::CatchUp {
@@ -231,7 +236,7 @@ async fn a_dump_restored_into_a_new_cluster_goes_on() {
     let caught_up = catch_up(&engine, "ledger").await;
     assert_eq!((caught_up.applied, caught_up.done), (4, true));
     assert_equals_fold(&mut there, engine.view("ledger").unwrap()).await;
-    engine.pool.close().await;
+    engine.pool.close();
     there.close().await.unwrap();
     assert!(server.stop_if_last().await.unwrap());
 }

@@ -1,6 +1,5 @@
 //! Postgres away: the API says so, with a time to come back, and recovers by itself.
 
-use foldlog::db;
 use foldlog::engine::Engine;
 use foldlog::view::Inline;
 use serde_json::{Value, json};
@@ -15,7 +14,12 @@ use crate::support::db::DOMAINS;
 async fn behind_a_proxy() -> (Chaos, App) {
     let db = TestDb::new().await;
     let chaos = Chaos::before(&db.options).await;
-    let engine = Engine::new(db::pool(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
+    let engine = Engine::new(
+        foldlog::db::Pool::new(chaos.options(), 10),
+        DOMAINS,
+        Inline::new(),
+    )
+    .unwrap();
     (chaos, App::with_engine(db, engine).await)
 }
 

@@ -20,7 +20,7 @@ use crate::support::{TestDb, created};
 async fn cutting_every_connection_costs_time_not_events() {
     let db = TestDb::new().await;
     let mut network = Chaos::before(&db.options).await;
-    let pool = foldlog::db::pool(network.options(), 10);
+    let pool = foldlog::db::Pool::new(network.options(), 10);
     let listening = Listening::of(&db, network.options(), pool);
     let one_more = async |count: i64| {
         append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;

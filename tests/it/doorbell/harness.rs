@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use foldlog::db::Pool;
 use foldlog::event::NewEvent;
 use foldlog::projection::{CHANNEL, Listener};
 use serde_json::Value;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgListener};
 use sqlx::{PgConnection, Row};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -30,12 +31,12 @@ impl Listening {
 
     /// As another process would be.
     pub(super) fn with_its_own_pool(db: &TestDb) -> Self {
-        let pool = foldlog::db::pool(db.options.clone(), 10);
+        let pool = foldlog::db::Pool::new(db.options.clone(), 10);
         Self::of(db, db.options.clone(), pool)
     }
 
     /// Over these connections.
-    pub(super) fn of(db: &TestDb, options: PgConnectOptions, pool: PgPool) -> Self {
+    pub(super) fn of(db: &TestDb, options: PgConnectOptions, pool: Pool) -> Self {
         let stop = CancellationToken::new();
         let listener = Listener {
             options,
@@ -77,7 +78,13 @@ pub(super) struct Ear {
 
 impl Ear {
     pub(super) async fn open(db: &TestDb) -> Self {
-        let mut listener = PgListener::connect_with(db.pool()).await.unwrap();
+        let mut listener = PgListener::connect_with(
+            &sqlx::PgPool::connect_with(db.options.clone())
+                .await
+                .unwrap(),
+        )
+        .await
+        .unwrap();
         listener.listen(CHANNEL).await.unwrap();
         Self {
             listener,
@@ -119,7 +126,7 @@ pub(super) async fn sleeper(db: &TestDb) -> Option<i32> {
          and database = (select oid from pg_database where datname = current_database()) \
          and (classid::bigint << 32) | objid::bigint = 28832958956466023",
     )
-    .fetch_optional(db.pool())
+    .fetch_optional(&mut *db.pool().acquire().await.unwrap())
     .await
     .unwrap()
 }
@@ -135,7 +142,7 @@ pub(super) async fn connected(db: &TestDb) -> i64 {
         "select count(*) from pg_stat_activity \
          where datname = current_database() and application_name = 'foldlog listener'",
     )
-    .fetch_one(db.pool())
+    .fetch_one(&mut *db.pool().acquire().await.unwrap())
     .await
     .unwrap()
 }
@@ -149,7 +156,7 @@ pub(super) async fn until_tried(db: &TestDb, times: usize) {
              and application_name = 'foldlog listener' and state = 'idle' and query like '%pg_try_advisory_lock%' \
              and pid not in (select pid from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock')",
         )
-        .fetch_all(db.pool())
+        .fetch_all(&mut *db.pool().acquire().await.unwrap())
         .await
         .unwrap();
         tries.extend(

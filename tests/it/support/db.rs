@@ -7,13 +7,14 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use foldlog::db::Pool;
 use foldlog::domain::Domains;
 use foldlog::engine::Engine;
 use foldlog::local::postgres::{self, Settings};
+use foldlog::migrations;
 use foldlog::projection::{self, Budget, CatchUp};
 use foldlog::view::Inline;
-use foldlog::{db, migrations};
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -50,7 +51,7 @@ impl TestDb {
         .await;
         let options = cluster.clone().database(&name);
         let inline: Inline = inline.iter().map(|name| (*name).to_owned()).collect();
-        let engine = Engine::new(db::pool(options.clone(), 10), DOMAINS, inline).unwrap();
+        let engine = Engine::new(Pool::new(options.clone(), 10), DOMAINS, inline).unwrap();
         if !engine.inline().is_empty() {
             migrations::up(
                 &mut PgConnection::connect_with(&options).await.unwrap(),
@@ -73,7 +74,7 @@ impl TestDb {
     }
 
     /// The pool.
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &Pool {
         &self.engine.pool
     }
 
@@ -163,13 +164,13 @@ async fn cluster() -> PgConnectOptions {
     if !there {
         run(&mut admin, &format!("create database {}", template())).await;
         let options = options.clone().database(&template());
-        let engine = Engine::new(db::pool(options.clone(), 1), DOMAINS, Inline::new()).unwrap();
+        let engine = Engine::new(Pool::new(options.clone(), 1), DOMAINS, Inline::new()).unwrap();
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
         migrations::up(&mut connection, &engine.views, engine.inline())
             .await
             .unwrap();
         connection.close().await.unwrap();
-        engine.pool.close().await;
+        engine.pool.close();
     }
     admin.close().await.unwrap();
     options

@@ -43,7 +43,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "engine",
-        &["event", "domain", "state", "view"],
+        &["event", "domain", "db", "state", "view"],
         "what is put together once a process",
     ),
     (

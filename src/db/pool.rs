@@ -1,0 +1,249 @@
+//! The connection pool.
+//!
+//! sqlx's own pool asks each connection that comes back whether it lives, in a task and a round trip of its own. Next to
+//! an append, which is one round trip, that took a third of the throughput; so the pool is deadpool's, and a connection
+//! is asked only where there is reason to doubt it.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection as _, Executor};
+use tokio::time::timeout;
+
+use super::DbError;
+
+/// Begins every transaction of ours that writes. READ COMMITTED is asked for, whatever the database's default: under
+/// REPEATABLE READ a blind claim raises instead of skipping. The limits end, on the server's side, what a vanished
+/// worker left open; as `set local` they pass through a transaction-mode pooler and leak to nobody.
+const BEGIN: &str = "begin isolation level read committed; \
+     set local lock_timeout = '5s'; \
+     set local statement_timeout = '60s'; \
+     set local idle_in_transaction_session_timeout = '10s'; \
+     set local jit = off";
+
+/// How long a request waits for a connection before it is told that Postgres is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection that was used so recently is not asked whether it lives.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// Connections to one database. Cheap to clone.
+#[derive(Clone)]
+pub struct Pool {
+    pool: managed::Pool<Manager>,
+    /// Since when a connection has to show that it lives: since another one was found dead.
+    doubted: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Pool {
+    /// A pool of at most `size` connections that connects when it is first used, so that a process starts while Postgres
+    /// is away. Each new connection first looks whether the log came from another cluster, and heals it before any
+    /// append; see `migrations/…_heal_log.up.sql`.
+    #[must_use]
+    pub fn new(options: PgConnectOptions, size: usize) -> Self {
+        let doubted = Arc::default();
+        let options = options.application_name("foldlog");
+        let manager = Manager {
+            options,
+            doubted: Arc::clone(&doubted),
+        };
+        let limits = Timeouts {
+            wait: Some(ACQUIRE_TIMEOUT),
+            create: Some(ACQUIRE_TIMEOUT),
+            recycle: Some(ACQUIRE_TIMEOUT),
+        };
+        let config = managed::PoolConfig {
+            max_size: size,
+            timeouts: limits,
+            queue_mode: managed::QueueMode::Lifo,
+        };
+        let runtime = deadpool::Runtime::Tokio1;
+        let built = managed::Pool::builder(manager)
+            .config(config)
+            .runtime(runtime)
+            .build();
+        let Ok(pool) = built else {
+            unreachable!("timeouts need a runtime, and it is given")
+        };
+        Self { pool, doubted }
+    }
+
+    /// A connection, for statements that each are a transaction of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`], mostly.
+    pub async fn acquire(&self) -> Result<Connection, DbError> {
+        match self.pool.get().await {
+            Ok(connection) => Ok(Connection(connection)),
+            Err(PoolError::Backend(error)) => Err(error.into()),
+            Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed.into()),
+            Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+        }
+    }
+
+    /// Begins a writing transaction with the limits of this module.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`], mostly.
+    pub async fn begin(&self) -> Result<Transaction, DbError> {
+        // It is one before BEGIN is sent: given up in between, it has to be rolled back.
+        let mut transaction = Transaction(Some(self.acquire().await?));
+        transaction.execute(sqlx::raw_sql(BEGIN)).await?;
+        Ok(transaction)
+    }
+
+    /// A connection was found dead: the others have to show that they live before they are used again. After a restart
+    /// of Postgres or a fail-over all of them are dead.
+    pub fn doubt(&self) {
+        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Closes the connections that are idle, and the others when they come back.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options hold a password.
+        f.debug_struct("Pool")
+            .field("status", &self.pool.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection of the pool; it goes back when it is dropped.
+#[derive(Debug)]
+pub struct Connection(Object<Manager>);
+
+impl Deref for Connection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
+
+/// A transaction; what is not committed is rolled back, at once and not when the connection is next used: until then it
+/// would hold its locks.
+#[derive(Debug)]
+pub struct Transaction(Option<Connection>);
+
+impl Transaction {
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`] says nothing of whether it is committed.
+    pub async fn commit(mut self) -> Result<(), DbError> {
+        self.execute(sqlx::raw_sql("commit")).await?;
+        self.0 = None;
+        Ok(())
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`], mostly; the server rolls back then.
+    pub async fn rollback(mut self) -> Result<(), DbError> {
+        self.execute(sqlx::raw_sql("rollback")).await?;
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match &self.0 {
+            Some(connection) => connection,
+            None => unreachable!("it is taken only where the transaction ends"),
+        }
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match &mut self.0 {
+            Some(connection) => connection,
+            None => unreachable!("it is taken only where the transaction ends"),
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.0.take() else {
+            return;
+        };
+        let rollback = async move {
+            let rolled_back = timeout(
+                ACQUIRE_TIMEOUT,
+                connection.execute(sqlx::raw_sql("rollback")),
+            )
+            .await;
+            if !matches!(rolled_back, Ok(Ok(_))) {
+                // Not back to the pool: closing it ends the transaction.
+                drop(Object::take(connection.0));
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(rollback);
+        }
+        // Without a runtime the future is dropped here; the process ends, and the server rolls back.
+    }
+}
+
+struct Manager {
+    options: PgConnectOptions,
+    doubted: Arc<Mutex<Option<Instant>>>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").finish_non_exhaustive()
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = PgConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        super::heal_log(&mut connection).await?;
+        Ok(connection)
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut PgConnection,
+        about: &Metrics,
+    ) -> RecycleResult<sqlx::Error> {
+        let used = about.recycled.unwrap_or(about.created);
+        let doubted = self
+            .doubted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|since| used <= since);
+        if doubted || used.elapsed() > TRUSTED_IDLE {
+            connection.ping().await.map_err(RecycleError::Backend)?;
+        }
+        Ok(())
+    }
+}
