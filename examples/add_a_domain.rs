@@ -24,14 +24,18 @@ pub struct Account {
     balance_cents: i64,
 }
 
+/// Why an event is refused; the text is shown to the client.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Refused {
+    /// Opened twice.
     #[error("the account is open already")]
     AlreadyOpen,
+    /// Used before it was opened, or after it was closed.
     #[error("there is no open account")]
     NotOpen,
 }
 
+/// The domain of accounts.
 #[derive(Debug)]
 pub struct Accounts;
 

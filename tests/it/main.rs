@@ -3,6 +3,11 @@
     unreachable_pub,
     reason = "support is shared by the modules of this binary only"
 )]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "all of this is tests; clippy sees only the functions that are marked as such"
+)]
 
 mod append;
 mod bins;

@@ -1,6 +1,9 @@
 //! The schema as the catalog has it, so that an excess grant or a missing check shows in review; and what the roles can
 //! really do.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::support::db::run;
@@ -20,7 +23,7 @@ async fn the_schema_is_what_was_reviewed() {
     for (title, sql) in CATALOG {
         let sql = sql.replace("TABLES", TABLES);
         let lines = lines(&mut connection, &sql).await;
-        text.push_str(&format!("# {title}\n{}\n\n", lines.join("\n")));
+        write!(text, "# {title}\n{}\n\n", lines.join("\n")).unwrap();
     }
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../snapshots");
@@ -294,7 +297,7 @@ async fn refused(connection: &mut PgConnection, role: &str, statement: &str) -> 
     let error = result.err()?;
     let code = error
         .as_database_error()
-        .and_then(|e| e.code().map(|c| c.into_owned()));
+        .and_then(|e| e.code().map(Cow::into_owned));
     assert_eq!(
         code.as_deref(),
         Some("42501"),

@@ -3,6 +3,9 @@
 
 pub mod file;
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use self::file::SqlFile;
@@ -26,7 +29,7 @@ async fn every_statement_runs_as_the_role_in_its_header() {
         if let Err(error) = ran {
             let code = error
                 .as_database_error()
-                .and_then(|e| e.code().map(|c| c.into_owned()));
+                .and_then(|e| e.code().map(Cow::into_owned));
             let code = code.unwrap_or_else(|| panic!("{}: {error}", statement.name));
             assert!(
                 code.starts_with("22") || code.starts_with("23"),
@@ -216,7 +219,7 @@ async fn used(connection: &mut PgConnection, statement: &Statement) -> String {
     .unwrap();
     for (table, index) in unique {
         if used.contains(&format!("Insert on {table}")) {
-            used.push_str(&format!("an insert into {table} looks into {index}\n"));
+            writeln!(used, "an insert into {table} looks into {index}").unwrap();
         }
     }
     used

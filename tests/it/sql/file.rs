@@ -21,13 +21,13 @@ pub enum Line<'a> {
     /// `$n type name`: the number and the type.
     Bind(u32, &'a str),
     /// `returns …`.
-    Returns(&'a str),
+    Returns,
     /// `role: …`.
     Role(&'a str),
     /// `uses: …`: names of indexes.
     Uses(Vec<&'a str>),
     /// `part of: …`: what puts this into a statement.
-    PartOf(&'a str),
+    PartOf,
 }
 
 impl SqlFile {
@@ -67,14 +67,14 @@ impl SqlFile {
                     panic!("{}: a bind is `$n type name`, not `{line}`", self.name);
                 };
                 Line::Bind(number, kind)
-            } else if let Some(what) = line.strip_prefix("returns ") {
-                Line::Returns(what)
+            } else if line.starts_with("returns ") {
+                Line::Returns
             } else if let Some(role) = line.strip_prefix("role: ") {
                 Line::Role(role)
             } else if let Some(uses) = line.strip_prefix("uses: ") {
                 Line::Uses(uses.split(' ').collect())
-            } else if let Some(whole) = line.strip_prefix("part of: ") {
-                Line::PartOf(whole)
+            } else if line.starts_with("part of: ") {
+                Line::PartOf
             } else {
                 Line::Prose(line)
             }
@@ -113,7 +113,7 @@ impl SqlFile {
 
     /// Whether it is no statement by itself.
     pub fn is_part(&self) -> bool {
-        self.lines().any(|line| matches!(line, Line::PartOf(_)))
+        self.lines().any(|line| matches!(line, Line::PartOf))
     }
 }
 

@@ -29,7 +29,7 @@ fn commands_in_documents_exist() {
                     );
                 }
                 ["cargo", "run"] => {
-                    assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""))
+                    assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""));
                 }
                 ["cargo", "test"] => assert!(
                     ci.lines().any(|l| l.ends_with(" cargo test")),
