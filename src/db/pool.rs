@@ -18,12 +18,14 @@ use super::DbError;
 
 /// Begins every transaction of ours that writes. READ COMMITTED is asked for, whatever the database's default: under
 /// REPEATABLE READ a blind claim raises instead of skipping. The limits end, on the server's side, what a vanished
-/// worker left open; as `set local` they pass through a transaction-mode pooler and leak to nobody.
+/// worker left open; as `set local` they pass through a transaction-mode pooler and leak to nobody. Plans are made for any
+/// values: a planner that knows how small a backlog is sorts all of it for each batch, instead of walking the index.
 const BEGIN: &str = "begin isolation level read committed; \
      set local lock_timeout = '5s'; \
      set local statement_timeout = '60s'; \
      set local idle_in_transaction_session_timeout = '10s'; \
-     set local jit = off";
+     set local jit = off; \
+     set local plan_cache_mode = force_generic_plan";
 
 /// How long a request waits for a connection before it is told that Postgres is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);

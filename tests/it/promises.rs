@@ -49,7 +49,7 @@ const PROMISES: &[(&str, &[&str])] = &[
     ),
     ("P7", &["cutting_every_connection_costs_time_not_events"]),
     ("P8", &["a_restored_log_goes_on_where_it_was"]),
-    ("P9", &["finding_what_is_new_never_reads_the_whole_locker"]),
+    ("P9", &["finding_what_is_new_reads_no_more_than_that"]),
     (
         "P10",
         &[
