@@ -15,7 +15,7 @@ use super::{Domain, Projection, SetRule, Unfoldable};
 use crate::event::fields::{self, Field};
 use crate::event::{DecodeError, EventType, NewEvent, Payload, RecordedEvent, TypeId};
 
-/// The domains and projections that a process serves. Written by [`domains!`](crate::domains).
+/// The domains and projections that a process serves. Written by [`domains!`](crate::domains!).
 #[derive(Clone, Copy, Debug)]
 pub struct Domains {
     domains: &'static [&'static dyn AnyDomain],
@@ -23,7 +23,7 @@ pub struct Domains {
 }
 
 impl Domains {
-    /// For [`domains!`](crate::domains).
+    /// For [`domains!`](crate::domains!).
     #[doc(hidden)]
     #[must_use]
     pub const fn new(
@@ -167,7 +167,7 @@ pub const fn projection<P: Projection>() -> &'static dyn AnyProjection {
     &Erased::<P>(PhantomData)
 }
 
-/// For [`domains!`](crate::domains): stops the compilation where two domains claim one block or one name, or where a
+/// For [`domains!`](crate::domains!): stops the compilation where two domains claim one block or one name, or where a
 /// name is no lower-case identifier or is a route of its own.
 #[doc(hidden)]
 pub const fn check_blocks(domains: &[(&str, Range<i16>)]) {
