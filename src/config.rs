@@ -40,7 +40,18 @@ impl Config {
     ///
     /// Names every variable that is not right, and what it should be.
     pub fn from_env() -> Result<Self, BadConfig> {
-        Self::from(|name| env::var(name).ok())
+        Self::from_env_and(|_| Vec::new())
+    }
+
+    /// The same, with what a host finds wrong beside it: a sentence each.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_env`].
+    pub fn from_env_and(more: impl FnOnce(&Self) -> Vec<String>) -> Result<Self, BadConfig> {
+        let (config, mut bad) = Self::read(|name| env::var(name).ok());
+        bad.extend(more(&config));
+        config.unless(bad)
     }
 
     /// Reads an environment given as a function.
@@ -49,6 +60,20 @@ impl Config {
     ///
     /// As [`Self::from_env`].
     pub fn from(get: impl Fn(&str) -> Option<String>) -> Result<Self, BadConfig> {
+        let (config, bad) = Self::read(get);
+        config.unless(bad)
+    }
+
+    fn unless(self, bad: Vec<String>) -> Result<Self, BadConfig> {
+        if bad.is_empty() {
+            Ok(self)
+        } else {
+            Err(BadConfig(bad))
+        }
+    }
+
+    /// What can be used, and what is not right.
+    fn read(get: impl Fn(&str) -> Option<String>) -> (Self, Vec<String>) {
         let get = |name: &str| get(name).filter(|value| !value.trim().is_empty());
         let list = |name: &str| -> Vec<String> {
             let value = get(name).unwrap_or_default();
@@ -96,11 +121,7 @@ impl Config {
             inline: list("INLINE").into_iter().collect(),
             cors_origins,
         };
-        if bad.is_empty() {
-            Ok(config)
-        } else {
-            Err(BadConfig(bad))
-        }
+        (config, bad)
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use sqlx::PgConnection;
 use sqlx::migrate::{Migrate, MigrationType, Migrator};
-use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -114,9 +114,15 @@ pub fn create(folder: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
     Ok(pair)
 }
 
+/// Reads only: a database that nothing was applied to is left as it is.
 async fn applied(connection: &mut PgConnection) -> anyhow::Result<Vec<i64>> {
-    connection.ping().await?;
-    connection.ensure_migrations_table(LEDGER).await?;
+    let is_there: bool = sqlx::query_scalar(include_str!("migrations/ledger_exists.sql"))
+        .bind(LEDGER)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !is_there {
+        return Ok(Vec::new());
+    }
     let applied = connection.list_applied_migrations(LEDGER).await?;
     Ok(applied
         .into_iter()

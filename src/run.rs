@@ -1,5 +1,6 @@
 //! Start-up, shared by all hosts: environment, logs, pool, engine; and the two plain binaries, `listener` and `migrate`.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::domain::Domains;
-use crate::engine::Engine;
+use crate::engine::{BadEngine, Engine};
 use crate::projection::Listener;
 use crate::{db, migrations, telemetry};
 
@@ -19,6 +20,49 @@ use crate::{db, migrations, telemetry};
 const CONNECTIONS: usize = 32;
 
 const USAGE: &str = "usage: migrate up | down | status | create -n NAME";
+
+/// Reads the file `.env` in local runs, where there is one. What the environment says already comes first.
+///
+/// # Errors
+///
+/// When the file cannot be read. What is in it is not repeated: it may hold a password.
+pub fn read_env_file() -> anyhow::Result<()> {
+    #[cfg(feature = "local")]
+    match dotenvy::dotenv() {
+        Err(dotenvy::Error::LineParse(..)) => {
+            bail!("the file .env has a line that is not like NAME=value or NAME='a value'")
+        }
+        Err(error) if !error.not_found() => {
+            return Err(error).context("the file .env cannot be read");
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The environment, with everything that is not right about it named at once; `also` is what the host itself found.
+///
+/// # Errors
+///
+/// Names every variable that is not right, and what it should be.
+pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> {
+    let config = Config::from_env_and(|config| {
+        let names = || domains.projections().map(|projection| projection.name());
+        let url = config.database_url.is_some();
+        let url = url.then(|| options(config)).and_then(Result::err);
+        let unknown = config
+            .inline
+            .iter()
+            .filter(|inline| !names().any(|name| name == *inline));
+        let known = names().collect::<Vec<_>>().join(", ");
+        unknown
+            .map(|name| BadEngine::NoProjection(name.clone(), known.clone()).to_string())
+            .chain(url.map(|error| error.to_string()))
+            .chain(also)
+            .collect()
+    })?;
+    Ok(config)
+}
 
 /// The engine that a configuration asks for.
 ///
@@ -60,8 +104,9 @@ pub fn listener(
 ///
 /// When the environment is not right. A database that is away is waited for.
 pub async fn listen(domains: Domains) -> anyhow::Result<()> {
+    read_env_file()?;
     telemetry::start();
-    let config = Config::from_env()?;
+    let config = config(domains, None)?;
     let options = options(&config)?;
     let engine = engine(&config, domains, options.clone())?;
     listener(&config, &engine, options, stop_signal()?)
@@ -79,6 +124,7 @@ pub async fn migrate(
     domains: Domains,
     arguments: impl Iterator<Item = String>,
 ) -> anyhow::Result<()> {
+    read_env_file()?;
     telemetry::start();
     let arguments: Vec<String> = arguments.collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -89,16 +135,16 @@ pub async fn migrate(
                 .concat()
         }
         ["up"] => {
-            let (config, mut connection) = direct().await?;
+            let (config, mut connection) = direct(domains).await?;
             let engine = engine(&config, domains, options(&config)?)?;
             migrations::up(&mut connection, &engine.views, engine.inline()).await?;
             migrations::status(&mut connection).await?
         }
-        ["down"] => match migrations::down(&mut direct().await?.1).await? {
+        ["down"] => match migrations::down(&mut direct(domains).await?.1).await? {
             Some(name) => format!("reverted {name}\n"),
             None => "nothing to revert\n".to_owned(),
         },
-        ["status"] => migrations::status(&mut direct().await?.1).await?,
+        ["status"] => migrations::status(&mut direct(domains).await?.1).await?,
         _ => bail!(USAGE),
     };
     print(&answer);
@@ -127,28 +173,24 @@ pub fn stop_signal() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// How a program ends: an error is one sentence on standard error, with what led to it.
-#[expect(
-    clippy::print_stderr,
-    reason = "the answer of a command line program, not a log"
-)]
+/// How a program ends: an error is one line on standard error, with what led to it.
 pub fn exit(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("foldlog: {error:#}");
+            let text = format!("{error:#}");
+            let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            // Where nobody reads it, nothing can be said.
+            let _ = writeln!(std::io::stderr(), "foldlog: {line}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says something to the person who started the program.
-#[expect(
-    clippy::print_stdout,
-    reason = "the answer of a command line program, not a log"
-)]
+/// Says something to the person who started the program, who may have stopped reading (`migrate status | head -1`).
 pub fn print(text: &str) {
-    print!("{text}");
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn options(config: &Config) -> anyhow::Result<PgConnectOptions> {
@@ -161,8 +203,8 @@ fn options(config: &Config) -> anyhow::Result<PgConnectOptions> {
     })
 }
 
-async fn direct() -> anyhow::Result<(Config, sqlx::PgConnection)> {
-    let config = Config::from_env()?;
+async fn direct(domains: Domains) -> anyhow::Result<(Config, sqlx::PgConnection)> {
+    let config = config(domains, None)?;
     let connection = db::connect(&options(&config)?)
         .await
         .context("no connection to the database")?;

@@ -3,6 +3,7 @@
 pub mod postgres;
 
 use std::future::IntoFuture;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,16 +32,11 @@ pub async fn serve(
     domains: Domains,
     router: impl FnOnce(AppState) -> Router,
 ) -> anyhow::Result<()> {
-    // A missing .env is no error; an unreadable one is.
-    match dotenvy::dotenv() {
-        Err(error) if !error.not_found() => {
-            return Err(error).context("the file .env cannot be read");
-        }
-        _ => {}
-    }
+    run::read_env_file()?;
     telemetry::start();
-    let config = Config::from_env()?;
-    let settings = Settings::from_env()?;
+    let settings = Settings::from_env();
+    let also = settings.as_ref().err().map(ToString::to_string);
+    let (config, settings) = (run::config(domains, also)?, settings?);
     let stop = run::stop_signal()?;
     let socket = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
@@ -48,9 +44,18 @@ pub async fn serve(
             config.listen
         )
     })?;
-    let server = Arc::new(postgres::find_or_start(&settings).await?);
-    let engine = start(&config, domains, &server).await?;
-    run::print(&greeting(&config, &engine, &server));
+    let starting = async {
+        let server = Arc::new(postgres::find_or_start(&settings).await?);
+        let engine = start(&config, domains, &server).await?;
+        anyhow::Ok((server, engine))
+    };
+    // Whoever asks it to end while a Postgres is being brought does not wait for that.
+    let Some(started) = stop.run_until_cancelled(starting).await else {
+        return Ok(());
+    };
+    let (server, engine) = started?;
+    run::print(&greeting(socket.local_addr()?, &engine, &server));
+    let pool = engine.pool.clone();
     let listener = run::listener(&config, &engine, server.options(), stop.clone());
     let listener = tokio::spawn(listener.run());
     let supervisor = tokio::spawn(Arc::clone(&server).supervise(stop.clone()));
@@ -61,6 +66,8 @@ pub async fn serve(
     serve_http(socket, router(state), stop).await?;
     listener.await?;
     supervisor.await?;
+    // A server that is stopped below waits for nobody's connection then. One that is away cannot be waited for.
+    let _ = tokio::time::timeout(DRAIN, pool.close()).await;
     server.stop_if_last().await?;
     Ok(())
 }
@@ -97,8 +104,7 @@ async fn serve_http(
 }
 
 /// The first lines: where it listens, which Postgres it uses, and something to try.
-fn greeting(config: &Config, engine: &Engine, server: &Server) -> String {
-    let address = config.listen;
+fn greeting(address: SocketAddr, engine: &Engine, server: &Server) -> String {
     let domain = engine
         .domains
         .iter()
