@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use foldlog::domain::{AnyProjection, projection};
+use foldlog::domain::projection;
 use sqlx::Connection;
 use uuid::Uuid;
 
@@ -158,34 +158,38 @@ async fn a_projection_that_is_held_up_does_not_hold_up_the_others() {
 }
 
 /// What is logged in this test's thread.
-#[derive(Clone, Default)]
 struct Log {
-    text: Arc<Mutex<Vec<u8>>>,
-    guard: Option<Arc<tracing::subscriber::DefaultGuard>>,
+    text: Text,
+    _until_dropped: tracing::subscriber::DefaultGuard,
 }
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn start() -> Self {
-        let log = Self::default();
-        let writer = log.clone();
+        let text = Text::default();
+        let writer = text.clone();
         let lines = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        let guard = Some(Arc::new(tracing::subscriber::set_default(lines)));
-        Self { guard, ..log }
+        Self {
+            text,
+            _until_dropped: tracing::subscriber::set_default(lines),
+        }
     }
 
     fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.text.lock().unwrap())
+        String::from_utf8_lossy(&self.text.0.lock().unwrap())
             .matches(text)
             .count()
     }
 }
 
-impl io::Write for Log {
+impl io::Write for Text {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -151,7 +151,7 @@ pub(super) async fn connected(db: &TestDb) -> i64 {
 pub(super) async fn until_tried(db: &TestDb, times: usize) {
     let mut tries = std::collections::BTreeSet::new();
     until("it asks for K", async || {
-        let tried = sqlx::query(
+        let answers = sqlx::query(
             "select pid, query_start::text from pg_stat_activity where datname = current_database() \
              and application_name = 'foldlog listener' and state = 'idle' and query like '%pg_try_advisory_lock%' \
              and pid not in (select pid from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock')",
@@ -160,7 +160,7 @@ pub(super) async fn until_tried(db: &TestDb, times: usize) {
         .await
         .unwrap();
         tries.extend(
-            tried
+            answers
                 .iter()
                 .map(|row| (row.get::<i32, _>(0), row.get::<String, _>(1))),
         );
