@@ -77,11 +77,12 @@ async fn a_stopped_listener_finishes_its_batch_and_lets_go() {
     let listening = Listening::start(&db);
     until_waiting(&mut db.connect().await, "insert into users").await;
     listening.ask_to_stop();
+    // K and its connection go at once, the batch stays.
+    until("it lets go", async || connected(&db).await == 0).await;
     gate.commit().await.unwrap();
     listening.stop().await;
     assert_eq!(rows(&db, "users").await, 100, "one batch of a hundred");
     db.assert_views_equal_a_fold_from_scratch().await;
-    until("it is gone", async || connected(&db).await == 0).await;
 
     let again = Listening::start(&db);
     until("it sleeps", async || asleep(&db).await).await;
