@@ -1,1 +1,215 @@
-//! The all-in-one host as a person runs it.
+//! `cargo run` without a database: the Postgres that the local host finds, starts, joins, starts again and stops.
+
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::Client;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::bins::program::{LOCAL, Program};
+use crate::bins::{the_requests_of_the_readme, the_user, until_listed};
+
+/// A data directory; a server that is left on it when a test fails goes with it.
+struct DataDir(TempDir);
+
+impl DataDir {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    /// Starts a copy on it.
+    fn start(&self) -> Program {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, more: &[(&str, &str)]) -> Program {
+        let path = self.path();
+        let mut env = vec![
+            ("LOCAL_DATA_DIR", path.to_str().unwrap()),
+            ("APP_SERVER_PORT", ":0"),
+        ];
+        env.extend(more);
+        Program::start(LOCAL, &[], &env)
+    }
+
+    /// The server's process, if it runs.
+    fn server(&self) -> Option<Pid> {
+        let file = std::fs::read_to_string(self.path().join("cluster/postmaster.pid")).ok()?;
+        let pid = Pid::from_raw(file.lines().next()?.parse().ok()?);
+        kill(pid, None).is_ok().then_some(pid)
+    }
+
+    /// As long as this is held, nobody starts a server.
+    fn start_lock(&self) -> Flock<File> {
+        let path = self.path().join("start.lock");
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        Flock::lock(file, FlockArg::LockExclusive).unwrap()
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if let Some(pid) = self.server() {
+            let _ = kill(pid, Signal::SIGQUIT);
+        }
+    }
+}
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain until {what}"));
+}
+
+/// The status of the list, and whether it says when to come again.
+async fn list(client: &Client, url: &str) -> (u16, bool) {
+    let answer = client.get(format!("{url}/users")).send().await.unwrap();
+    (
+        answer.status().as_u16(),
+        answer.headers().contains_key("retry-after"),
+    )
+}
+
+/// Fails when the data goes with the process, when the next start does not find the server that a killed one left, and
+/// when a graceful end leaves a server behind.
+#[tokio::test]
+async fn data_outlives_a_kill_and_a_graceful_end_stops_the_server() {
+    let (data, client) = (DataDir::new(), Client::new());
+    let mut local = data.start();
+    let address = local.url().await;
+    let greeting = local.said();
+    let place = data.path().canonicalize().unwrap();
+    assert!(greeting.contains(place.to_str().unwrap()), "{greeting}");
+    the_requests_of_the_readme(&client, &address).await;
+    local.kill().await;
+
+    let server = data.server();
+    assert!(server.is_some(), "the server went with its user");
+    let mut local = data.start();
+    let address = local.url().await;
+    assert!(local.said().contains("already running"), "{}", local.said());
+    assert_eq!(data.server(), server);
+    until_listed(&client, &format!("{address}/users"), &the_user()).await;
+    local.terminate().await.well();
+    assert_eq!(data.server(), None, "the server stayed behind");
+
+    let mut local = data.start();
+    let address = local.url().await;
+    until_listed(&client, &format!("{address}/users"), &the_user()).await;
+    local.terminate().await.well();
+}
+
+/// Fails when requests hang or get another answer than "come again" while Postgres is away, when it is not started
+/// again, and when API or listener need a restart of their own afterwards.
+#[tokio::test]
+async fn a_killed_postgres_is_started_again_and_the_api_recovers_by_itself() {
+    let (data, client) = (DataDir::new(), Client::new());
+    let mut local = data.start();
+    let address = local.url().await;
+    the_requests_of_the_readme(&client, &address).await;
+
+    let lock = data.start_lock();
+    kill(data.server().unwrap(), Signal::SIGKILL).unwrap();
+    until("it says that Postgres is away", async || {
+        match list(&client, &address).await {
+            (503, come_again) => {
+                assert!(come_again, "a 503 without Retry-After");
+                true
+            }
+            // An orphaned backend may answer a last time.
+            (status, _) => {
+                assert_eq!(status, 200);
+                false
+            }
+        }
+    })
+    .await;
+    drop(lock);
+    until("it recovers", async || {
+        list(&client, &address).await.0 == 200
+    })
+    .await;
+    local.until_it_says("has been started again").await;
+
+    let user = "200000bb-1111-2222-3333-000000000001";
+    let body = json!({"id": Uuid::now_v7(), "aggregate_id": user, "type_id": 1000,
+        "payload": {"id": user, "username": "after", "email": "after@test.test"}});
+    let answer = client
+        .post(format!("{address}/users"))
+        .json(&body)
+        .send()
+        .await;
+    assert_eq!(answer.unwrap().status(), 201);
+    let mut both = the_user();
+    let after = json!({"id": user, "username": "after", "email": "after@test.test", "version": 1});
+    both["result"].as_array_mut().unwrap().push(after);
+    until_listed(&client, &format!("{address}/users"), &both).await;
+    local.terminate().await.well();
+}
+
+/// Fails when the second copy cannot start beside the first, or when the first takes the server along.
+#[tokio::test]
+async fn a_second_copy_joins_and_the_last_one_stops_the_server() {
+    let (data, client) = (DataDir::new(), Client::new());
+    // At once, so that both find nothing.
+    let (mut first, mut second) = (data.start(), data.start());
+    let addresses = [first.url().await, second.url().await];
+    the_requests_of_the_readme(&client, &addresses[0]).await;
+    until_listed(&client, &format!("{}/users", addresses[1]), &the_user()).await;
+    first.terminate().await.well();
+    assert!(data.server().is_some(), "the first took the server along");
+    the_requests_of_the_readme(&client, &addresses[1]).await;
+    second.terminate().await.well();
+    assert_eq!(data.server(), None, "the server stayed behind");
+}
+
+/// Fails when a server cannot be brought where none is installed.
+#[tokio::test]
+async fn a_postgres_is_brought_where_none_is_installed() {
+    let (data, client) = (DataDir::new(), Client::new());
+    let env: Vec<(String, String)> = std::env::vars()
+        .filter(|(name, _)| is_about_registries(name))
+        .collect();
+    let mut more: Vec<(&str, &str)> = env
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    more.push(("LOCAL_POSTGRES", "bring"));
+    let mut local = data.start_with(&more);
+    let address = local.url().await;
+    the_requests_of_the_readme(&client, &address).await;
+    let ended = local.terminate().await;
+    let inside = format!("with {}/", data.path().canonicalize().unwrap().display());
+    assert!(
+        ended.well().err.contains(&inside),
+        "an installed one was taken: {}",
+        ended.err
+    );
+}
+
+/// Where this machine gets its packages from.
+fn is_about_registries(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name == "home"
+        || name.starts_with("pip_")
+        || name.starts_with("npm_config_")
+        || name.ends_with("_proxy")
+        || name.ends_with("_ca_certs")
+        || name.starts_with("ssl_cert")
+}
