@@ -10,8 +10,8 @@
 //!    one's transaction, then skips it, or takes over if that one aborted. Claim and view row commit together. (tests:
 //!    `four_workers_claim_each_event_once`, `a_worker_killed_at_any_step_leaves_nothing_behind`)
 //! 2. A claim that somebody is at is waited for, never skipped: the waiting is bounded, and a batch that was aborted
-//!    starts the pass over, because its cursor passed events that may have been anyone's. (test:
-//!    `a_claim_that_is_held_is_waited_for_not_skipped`)
+//!    starts the pass over, because its cursor passed events that may have been anyone's. (tests:
+//!    `a_claim_that_is_held_is_waited_for_not_skipped`, `a_pass_starts_over_after_a_lost_batch`)
 //!
 //! **None forgotten.**
 //!
@@ -38,7 +38,7 @@
 //!    (test: `one_bad_aggregate_parks_and_a_thousand_go_on`)
 //! 9. A pass share-locks the parked rows it relies on; a retry takes the row first, reads the chain in later statements,
 //!    and folds all of it before it un-parks. (tests: `a_pass_and_a_retry_exclude_each_other`,
-//!    `a_retry_folds_the_whole_chain`)
+//!    `a_retry_waits_for_passes_that_rely_on_the_parked_row`, `a_retry_folds_the_whole_chain`)
 //!
 //! The transaction ids' visibility is Postgres' own ([`pg_visible_in_snapshot`]); the idea of keyset order over `(txid,
 //! position)` and of claims instead of a checkpoint is argued, with the ways it breaks, in `ARCHITECTURE.md`.

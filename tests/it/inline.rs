@@ -143,7 +143,7 @@ async fn an_inline_append_folds_its_aggregates_backlog_first() {
     for _ in 0..3 {
         append(
             &db.engine,
-            &vec![(); 900]
+            &[(); 900]
                 .iter()
                 .map(|()| deposited(account, 1))
                 .collect::<Vec<_>>(),

@@ -16,7 +16,7 @@ use crate::support::db::DOMAINS;
 
 /// One aggregate's events as the store gives them back.
 fn recorded<P: Payload>(aggregate: Uuid, payloads: Vec<P>) -> Vec<RecordedEvent> {
-    let record = |(index, payload)| {
+    let record = |(index, payload): (i32, P)| {
         let event = NewEvent::new(AggregateId(aggregate), payload)
             .encode()
             .unwrap();
@@ -24,8 +24,8 @@ fn recorded<P: Payload>(aggregate: Uuid, payloads: Vec<P>) -> Vec<RecordedEvent>
             id: event.id,
             aggregate_id: event.aggregate_id,
             type_id: event.type_id,
-            version: Version(i32::try_from(index).unwrap() + 1),
-            position: Position(i64::try_from(index).unwrap() * 3 + 7),
+            version: Version(index + 1),
+            position: Position(i64::from(index) * 3 + 7),
             created_at: time::OffsetDateTime::UNIX_EPOCH,
             payload: to_raw_value(&event.payload).unwrap(),
             metadata: event.metadata,

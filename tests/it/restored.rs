@@ -200,10 +200,10 @@ async fn a_dump_restored_into_a_new_cluster_goes_on() {
     account(&db, 1).await;
     age(&db, 1_000_000).await;
 
-    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
     let settings = Settings {
         database_url: None,
-        data_dir: Some(folder.path().join("cluster")),
+        data_dir: Some(place.path().join("cluster")),
         extra: vec![("fsync".to_owned(), "off".to_owned())],
         ..Settings::from_env().unwrap()
     };

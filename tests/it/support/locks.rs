@@ -107,7 +107,7 @@ pub async fn until(db: &TestDb, query: &str) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(60), look)
+    timeout(Duration::from_mins(1), look)
         .await
         .unwrap_or_else(|_| panic!("never came true: {query}"));
 }
