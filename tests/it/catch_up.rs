@@ -85,14 +85,17 @@ async fn a_wait_for_a_claim_is_bounded_and_loses_nothing() {
     let db = TestDb::new().await;
     let (_, events) = account(&db, 2).await;
     let claim = hold_claim(&db, "ledger", &events[1]).await;
-    let (engine, budget) = (db.engine.clone(), Budget::default());
-    let stop = budget.stop.clone();
+    let engine = db.engine.clone();
+    // It ends while the first wait is under way, so that there is one wait only.
+    let budget = Budget {
+        until: Some(Instant::now() + Duration::from_secs(3)),
+        ..Budget::default()
+    };
     let waits = tokio::spawn(async move {
         let view = engine.view("ledger").unwrap();
         projection::catch_up(&engine.pool, view, 100, &budget).await
     });
     until_waiting(&mut db.connect().await, CLAIM).await;
-    stop.cancel();
     // Far above the bound, and far below that of a statement that runs.
     let caught_up = timeout(Duration::from_secs(40), waits).await.unwrap();
     let caught_up = caught_up.unwrap().unwrap();
