@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::Error;
-use crate::db::Pool;
+use crate::db::{Pool, Tries};
 use crate::view::View;
 
 /// How many unclaimed events a health check counts at most: what it costs must not grow with the backlog.
@@ -26,6 +26,16 @@ pub struct Status {
 ///
 /// Any [`Error`].
 pub async fn of(pool: &Pool, view: &View, counted: i64) -> Result<Status, Error> {
+    let mut tries = Tries::default();
+    loop {
+        match count(pool, view, counted).await {
+            Err(Error::Db(error)) if tries.again(pool, &error) => {}
+            result => return result,
+        }
+    }
+}
+
+async fn count(pool: &Pool, view: &View, counted: i64) -> Result<Status, Error> {
     let types = view.projection.block();
     let row = sqlx::query(include_str!("sql/lag.sql"))
         .bind(view.name())
