@@ -153,9 +153,8 @@ async fn append(
     groups: &[Group<'_>],
     expected: ExpectedVersion,
 ) -> Result<Appended, Error> {
-    let secret = events
-        .iter()
-        .any(|event| !engine.passwords(event.type_id).is_empty());
+    // Hashing takes a core for a while, so an event with a password is judged first.
+    let secret = events.iter().any(|event| seal::has_password(engine, event));
     if let (false, Some(blind)) = (secret, blind(groups, expected))
         && let Some(events) = store(engine, events, groups, &blind).await?
     {

@@ -8,6 +8,14 @@ use super::Error;
 use crate::engine::Engine;
 use crate::event::NewEvent;
 
+/// Whether there is anything to hash.
+pub(super) fn has_password(engine: &Engine, event: &NewEvent<Value>) -> bool {
+    let passwords = engine.passwords(event.type_id);
+    passwords
+        .iter()
+        .any(|field| event.payload.get(field).is_some_and(Value::is_string))
+}
+
 /// The events with every password replaced by its argon2id hash (a PHC string).
 pub(super) async fn hash(
     engine: &Engine,
