@@ -59,7 +59,7 @@ pub async fn list(
         .iter()
         .map(|(n, v)| ((*n).to_owned(), Value::from(v.clone())))
         .collect();
-    let mut query = sqlx::query(view.sql.list(&names))
+    let mut query = sqlx::query(view.sql.list(&names, after.is_none()))
         .bind(after.map_or(Uuid::nil(), |cursor| cursor.0.0))
         // One row more tells whether there is a next page.
         .bind(i64::from(limit) + 1);

@@ -72,10 +72,11 @@ impl Statements {
         self.delete.clone()
     }
 
-    /// A page of rows: `$1` the last id of the page before, `$2` how many, `$3` a JSON object that holds the value of
-    /// each column in `filters`. Values are read by the column's own type, so an index on it can serve.
-    pub(super) fn list(&self, filters: &[&'static str]) -> SqlStr {
-        let table = self.table;
+    /// A page of rows: `$1` the last id of the page before, or the nil id for the `first` page, which is an id like any
+    /// other; `$2` how many, `$3` a JSON object that holds the value of each column in `filters`. Values are read by the
+    /// column's own type, so an index on it can serve.
+    pub(super) fn list(&self, filters: &[&'static str], first: bool) -> SqlStr {
+        let (table, above) = (self.table, if first { ">=" } else { ">" });
         let equal = |c: &&str| {
             format!(
                 " and v.\"{c}\" = (json_populate_record(null::{table}, $3::text::json)).\"{c}\""
@@ -84,7 +85,7 @@ impl Statements {
         let wheres: String = filters.iter().map(equal).collect();
         text(format!(
             "select v.id, to_json(v) as viewed, v.version as viewed_version from {table} v \
-             where v.id > $1{wheres} order by v.id limit $2"
+             where v.id {above} $1{wheres} order by v.id limit $2"
         ))
     }
 
