@@ -67,7 +67,7 @@ pub async fn serve(
     listener.await?;
     supervisor.await?;
     // A server that is stopped below waits for nobody's connection then. One that is away cannot be waited for.
-    let _ = tokio::time::timeout(DRAIN, pool.close()).await;
+    pool.close();
     server.stop_if_last().await?;
     Ok(())
 }

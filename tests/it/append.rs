@@ -1,5 +1,9 @@
 //! Appending: versions, expected versions, resent events, lost races.
 
+mod cost;
+mod immutable;
+mod races;
+
 use foldlog::command::{self, Error};
 use foldlog::event::{ExpectedVersion, Version};
 use tokio::task::JoinSet;
@@ -8,6 +12,7 @@ use uuid::Uuid;
 use crate::support::events::append;
 use crate::support::{TestDb, created, renamed};
 
+// Fails when a lost race is an error instead of another try, or when two appends can get one version.
 #[tokio::test]
 async fn sixty_four_writers_leave_no_holes() {
     let db = TestDb::new().await;
@@ -30,6 +35,7 @@ async fn sixty_four_writers_leave_no_holes() {
     assert_eq!(db.count("select count(*) from events").await, 65);
 }
 
+// Fails when a taken id is stored again, or answered as anything else than the first send.
 #[tokio::test]
 async fn twenty_senders_of_one_event_store_it_once() {
     let db = TestDb::new().await;
@@ -49,6 +55,7 @@ async fn twenty_senders_of_one_event_store_it_once() {
     assert_eq!(db.count("select count(*) from events").await, 1);
 }
 
+// Fails when the expected version is compared before the insert instead of in it, or when its loss is tried again.
 #[tokio::test]
 async fn an_expected_version_holds_at_the_moment_of_the_append() {
     let db = TestDb::new().await;

@@ -1,1 +1,263 @@
-//! The defects of the usual hand-written version, each a test.
+//! The defects of the usual hand-written version, a named test each. What two of them come to for projections is proven
+//! at length in `order.rs` and `parked.rs`.
+
+use std::time::Duration;
+
+use foldlog::projection::Listener;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support::app::App;
+use crate::support::events::{append, deposited, opened};
+use crate::support::json;
+use crate::support::locks::until_waiting;
+use crate::support::{TestDb, created, renamed};
+
+/// Refuses every insert of an event with what follows `raise exception`.
+async fn refuse_inserts(db: &TestDb, with: &str) {
+    let sql = format!(
+        "create or replace function refuse() returns trigger language plpgsql as $$ begin raise exception {with}; end $$; \
+         drop trigger if exists refused on events; \
+         create trigger refused before insert on events for each row execute function refuse()"
+    );
+    db.run(&sql).await;
+}
+
+// Fails when the result of the insert is not looked at, or when the client is told what the database said.
+#[tokio::test]
+async fn an_insert_error_is_not_answered_as_success() {
+    let app = App::new().await;
+    refuse_inserts(&app.db, "'the disk is full of hunter2'").await;
+    let user = Uuid::now_v7();
+    for events in [
+        json::created(user, "ada"),
+        json!([json::created(user, "ada"), json::renamed(user, "b")]),
+    ] {
+        let answer = app.append("/users", &events).await;
+        let detail = answer.problem(500, "internal");
+        assert!(detail.contains("logged with the request's id"), "{detail}");
+        assert!(!answer.body.to_string().contains("hunter2"), "{answer:?}");
+        assert_eq!(app.stored().await, 0);
+    }
+}
+
+// Fails when the rules are asked of a state that was read before, and the append does not notice that it has moved on:
+// the rename below is judged while the deletion is not committed yet, and stored, if it is, after it.
+#[tokio::test]
+async fn a_rule_is_never_kept_by_a_read_from_outside_of_the_append() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    app.append("/users", &json::created(user, "ada")).await;
+    let mut deleting = app.db.connect().await;
+    let delete = format!(
+        "begin; insert into events (id, aggregate_id, version, type_id, payload) \
+         values (gen_random_uuid(), '{user}', 2, 1004, '{{}}')"
+    );
+    crate::support::db::run(&mut deleting, &delete).await;
+    let rename = json::renamed(user, "b");
+    let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
+        until_waiting(&mut app.db.connect().await, "insert into events").await;
+        crate::support::db::run(&mut deleting, "commit").await;
+    });
+    answer.problem(410, "deleted");
+    assert_eq!(app.stored().await, 2);
+}
+
+// Fails when a worker passes a claim that another one is at: the second would fold the later events first.
+#[tokio::test]
+async fn two_listeners_do_not_apply_out_of_order() {
+    let db = TestDb::new().await;
+    let user = Uuid::now_v7();
+    append(&db.engine, &[created(user, "0"), renamed(user, "1")]).await;
+    let mut holding = db.connect().await;
+    crate::support::db::run(&mut holding, "begin; lock table users in share mode").await;
+    let first = async { db.catch_up("users").await };
+    let second = async {
+        until_waiting(&mut db.connect().await, "insert into users").await;
+        append(&db.engine, &[renamed(user, "2"), renamed(user, "3")]).await;
+        db.catch_up("users").await
+    };
+    let release = async {
+        until_waiting(&mut db.connect().await, "Takes the next events").await;
+        crate::support::db::run(&mut holding, "commit").await;
+    };
+    let (first, second, ()) = tokio::join!(first, second, release);
+    assert_eq!(first.applied + second.applied, 4);
+    let last = "select count(*) from users where version = 4 and username = '3'";
+    assert_eq!(db.count(last).await, 1);
+    db.assert_views_equal_a_fold_from_scratch().await;
+}
+
+// Fails when an event reaches the view by its notification only.
+#[tokio::test]
+async fn an_event_appended_while_nobody_listens_is_projected() {
+    let db = TestDb::new().await;
+    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    let stop = CancellationToken::new();
+    let listener = Listener {
+        options: db.options.clone(),
+        pool: db.engine.pool.clone(),
+        views: db.engine.views.clone(),
+        batch_size: 100,
+        stop: stop.clone(),
+    };
+    let listener = tokio::spawn(listener.run());
+    let look = async {
+        while db.count("select count(*) from users").await == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), look)
+        .await
+        .expect("never projected");
+    stop.cancel();
+    listener.await.unwrap();
+}
+
+// Fails when a `created` is stored under another aggregate than the one it names.
+#[tokio::test]
+async fn a_created_that_names_another_aggregate_is_refused() {
+    let app = App::new().await;
+    let mut event = json::created(Uuid::now_v7(), "ada");
+    event["aggregate_id"] = json!(Uuid::now_v7());
+    let answer = app.append("/users", &event).await;
+    let detail = answer.problem(422, "unprocessable");
+    assert_eq!(detail, "event 0: payload.id must equal aggregate_id");
+    let deleted = json::event(Uuid::now_v7(), 1004, json!({"id": Uuid::now_v7()}));
+    app.append("/users", &deleted)
+        .await
+        .problem(422, "unprocessable");
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when a password is stored as it came, in the log or in the view.
+#[tokio::test]
+async fn a_password_is_not_stored_in_plain_text() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    let mut create = json::created(user, "ada");
+    create["payload"]["password"] = json!("hunter2");
+    app.append(
+        "/events",
+        &json!([create, json::password_changed(user, "hunter2")]),
+    )
+    .await;
+    app.db.catch_up("users").await;
+    for table in ["events", "users"] {
+        let plain = format!("select count(*) from {table} t where t::text like '%hunter2%'");
+        assert_eq!(app.db.count(&plain).await, 0);
+        let hashed = format!(
+            "select count(*) from {table} t where t::text like '%$argon2id$v=19$m=19456,t=2,p=1$%'"
+        );
+        assert!(app.db.count(&hashed).await > 0);
+    }
+}
+
+// Fails when a poison event is tried at every pass, or holds up what comes after it.
+#[tokio::test]
+async fn a_poison_event_is_not_tried_for_ever() {
+    let db = TestDb::new().await;
+    let (rich, poor) = (Uuid::now_v7(), Uuid::now_v7());
+    append(
+        &db.engine,
+        &[opened(rich), deposited(rich, 1_000_000), deposited(rich, 1)],
+    )
+    .await;
+    for deposits in 0..3 {
+        // Its next try is hours away, however long this takes.
+        db.run("update parked set next_try = next_try + interval '1 hour'")
+            .await;
+        let next = if deposits == 0 {
+            opened(poor)
+        } else {
+            deposited(poor, 1)
+        };
+        append(&db.engine, &[next]).await;
+        let pass = db.catch_up("accounts").await;
+        assert!(pass.done, "{pass:?}");
+        assert_eq!((pass.parked, pass.remaining), (1, 0));
+        let cents = format!("select balance_cents from accounts where id = '{poor}'");
+        assert_eq!(db.count(&cents).await, deposits);
+    }
+    let attempts = "select attempts::bigint from parked";
+    assert_eq!(db.count(attempts).await, 1);
+    // When its time has come it is tried once, and then waits longer.
+    db.run("update parked set next_try = statement_timestamp()")
+        .await;
+    db.catch_up("accounts").await;
+    db.catch_up("accounts").await;
+    let longer = "select attempts::bigint from parked where next_try > statement_timestamp() + interval '6 seconds'";
+    assert_eq!(db.count(longer).await, 2);
+}
+
+// Fails when an id is unwrapped instead of judged: the connection would end without an answer, or the process.
+#[tokio::test]
+async fn a_bad_id_is_a_400_and_no_panic() {
+    let app = App::new().await;
+    for bad in [
+        json!("x"),
+        json!(""),
+        json!(7),
+        Value::Null,
+        json!(["a"]),
+        json!("00000000-0000-0000-0000-00000000000"),
+    ] {
+        for field in ["id", "aggregate_id"] {
+            let mut event = json::created(Uuid::now_v7(), "ada");
+            event[field] = bad.clone();
+            app.append("/users", &event).await.problem(400, "malformed");
+        }
+        let mut event = json::created(Uuid::now_v7(), "ada");
+        event["payload"]["id"] = bad.clone();
+        app.append("/users", &event)
+            .await
+            .problem(422, "unprocessable");
+        let path = bad.to_string().replace(['"', '[', ']'], "");
+        if !path.is_empty() {
+            app.read(&format!("/users/{path}"))
+                .await
+                .problem(400, "malformed");
+        }
+    }
+    assert_eq!(app.stored().await, 0);
+    assert_eq!(
+        app.append("/users", &json::created(Uuid::now_v7(), "ada"))
+            .await
+            .status,
+        201
+    );
+}
+
+// Fails when an error is recognised by its message, which depends on the server's language and version: the first says
+// what a taken key says and is none, the second is one and says so in no language.
+#[tokio::test]
+async fn an_error_is_told_by_its_code_and_constraint_not_by_its_text() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    app.append("/users", &json::created(user, "ada")).await;
+    let looks_alike = "'duplicate key value violates unique constraint \"events_aggregate_id_version_key\" deadlock detected'";
+    refuse_inserts(&app.db, looks_alike).await;
+    app.append("/users", &json::renamed(user, "b"))
+        .await
+        .problem(500, "internal");
+
+    let by_code = "'qapla' using errcode = 'unique_violation', constraint = 'events_aggregate_id_version_key'";
+    refuse_inserts(&app.db, by_code).await;
+    // A race that is lost every time.
+    let answer = app.append("/users", &json::renamed(user, "b")).await;
+    let detail = answer.problem(503, "unavailable");
+    assert!(
+        detail.contains("too many appends to the same aggregate"),
+        "{detail}"
+    );
+    assert!(!answer.header("retry-after").is_empty());
+
+    let other = "'duplicate key' using errcode = 'unique_violation', constraint = 'events_somebody_elses_key'";
+    refuse_inserts(&app.db, other).await;
+    app.append("/users", &json::renamed(user, "b"))
+        .await
+        .problem(500, "internal");
+    assert_eq!(app.stored().await, 1);
+}

@@ -1,1 +1,185 @@
-//! `POST /{domain}` and `POST /events`.
+//! Appending over HTTP: what is answered, and what an expected version and a second send mean.
+
+mod expected;
+mod resent;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::app::App;
+use crate::support::json::{created, deposited, event, opened, renamed};
+
+// Fails when a route, a name or a number of the requests in the README changes.
+#[tokio::test]
+async fn the_first_requests_work_to_the_letter() {
+    let app = App::new().await;
+    let user = "100000bb-1111-2222-3333-000000000001";
+    let first = json!({
+        "id": "000000aa-1111-2222-3333-000000000001", "aggregate_id": user, "type_id": 1000,
+        "payload": {"id": user, "username": "test", "email": "test@test.test"},
+    });
+    let second = json!({
+        "id": "000000aa-1111-2222-3333-000000000002", "aggregate_id": user, "type_id": 1001,
+        "payload": {"password": "test_password"},
+    });
+    let saved = |version, position: &Value| json!({"result": "Event saved", "aggregate_id": user, "version": version, "position": position});
+    for (version, event) in [(1, &first), (2, &second)] {
+        let answer = app.append("/users", event).await;
+        assert_eq!(answer.status, 201);
+        assert_eq!(answer.body, saved(version, &answer.body["position"]));
+        assert!(answer.body["position"].is_i64());
+        assert_eq!(answer.header("etag"), format!("\"{version}\""));
+    }
+    app.db.catch_up("users").await;
+    let listed = app.read("/users").await;
+    assert_eq!(listed.status, 200);
+    let row = json!({"id": user, "username": "test", "email": "test@test.test", "version": 2});
+    assert_eq!(listed.body, json!({"result": [row], "next": null}));
+}
+
+// Fails when an array is not answered in its order, or when versions are not counted an aggregate.
+#[tokio::test]
+async fn an_array_of_several_aggregates_is_answered_in_its_order() {
+    let app = App::new().await;
+    let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
+    let events = [
+        created(ada, "ada"),
+        created(bob, "bob"),
+        renamed(ada, "countess"),
+        renamed(bob, "robert"),
+    ];
+    let answer = app.append("/users", &json!(events)).await;
+    assert_eq!((answer.status, answer.header("etag")), (201, ""));
+    assert_eq!(answer.body["result"], "Events saved");
+    let saved = answer.body["events"].as_array().unwrap();
+    let versions: Vec<_> = saved.iter().map(|e| e["version"].as_i64()).collect();
+    assert_eq!(versions, [Some(1), Some(1), Some(2), Some(2)]);
+    for (saved, sent) in saved.iter().zip(&events) {
+        assert_eq!(
+            (&saved["id"], &saved["aggregate_id"]),
+            (&sent["id"], &sent["aggregate_id"])
+        );
+        assert_eq!(saved.as_object().unwrap().len(), 4);
+    }
+    let positions: Vec<_> = saved.iter().map(|e| e["position"].as_i64()).collect();
+    assert!(positions.is_sorted(), "{positions:?}");
+}
+
+// Fails when `many` is told by the number of events instead of by the brackets.
+#[tokio::test]
+async fn an_array_of_one_is_answered_as_an_array() {
+    let app = App::new().await;
+    let answer = app
+        .append("/users", &json!([created(Uuid::now_v7(), "ada")]))
+        .await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.body["events"][0]["version"], 1);
+}
+
+// Fails when a domain's route takes what is not the domain's, or /events looks in one domain only.
+#[tokio::test]
+async fn events_of_several_domains_go_to_one_route_only() {
+    let app = App::new().await;
+    let (user, account) = (Uuid::now_v7(), Uuid::now_v7());
+    let events = json!([
+        created(user, "ada"),
+        opened(account, "ada"),
+        deposited(account, 7)
+    ]);
+    let refused = app.append("/users", &events).await;
+    let detail = refused.problem(422, "unprocessable");
+    assert!(
+        detail.contains("2000") && detail.contains("users"),
+        "{detail}"
+    );
+    assert_eq!(refused.body["index"], 1);
+    assert_eq!(app.stored().await, 0);
+
+    assert_eq!(app.append("/events", &events).await.status, 201);
+    app.db.catch_up("users").await;
+    app.db.catch_up("accounts").await;
+    let account = app.read(&format!("/accounts/{account}")).await;
+    assert_eq!(
+        (account.status, &account.body["balance_cents"]),
+        (200, &json!(7))
+    );
+    assert_eq!(app.read(&format!("/users/{user}")).await.status, 200);
+    assert_eq!(
+        app.append("/events", &created(Uuid::now_v7(), "bob"))
+            .await
+            .status,
+        201
+    );
+}
+
+// Fails when one event of an array is stored though another is refused: by its shape, by a rule, by another aggregate's
+// rule, by a taken id.
+#[tokio::test]
+async fn all_events_of_a_request_are_stored_or_none() {
+    let app = App::new().await;
+    let (ada, bob, account) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let first = created(ada, "ada");
+    assert_eq!(app.append("/users", &first).await.status, 201);
+    let mut taken = renamed(bob, "robert");
+    taken["id"] = first["id"].clone();
+    for (last, status, kind) in [
+        (renamed(bob, ""), 422, "unprocessable"),
+        (created(bob, "again"), 409, "rule-broken"),
+        (created(ada, "again"), 409, "rule-broken"),
+        (deposited(account, 1), 409, "rule-broken"),
+        (taken, 409, "id-reused"),
+    ] {
+        let events = json!([renamed(ada, "countess"), created(bob, "bob"), last]);
+        let answer = app.append("/events", &events).await;
+        answer.problem(status, kind);
+        assert_eq!(answer.body["index"], 2, "{answer:?}");
+        assert_eq!(app.stored().await, 1);
+    }
+}
+
+// Fails when metadata is dropped, or when what a client leaves out is stored as null.
+#[tokio::test]
+async fn metadata_is_stored_beside_the_payload() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    let mut first = created(user, "ada");
+    first["metadata"] = json!({"trace": {"id": "abc", "depth": [1, 2.5, null]}});
+    let mut second = renamed(user, "countess");
+    second["metadata"] = Value::Null;
+    let events = json!([first, second, renamed(user, "ada")]);
+    assert_eq!(app.append("/users", &events).await.status, 201);
+    let metadata: Vec<Value> = sqlx::query_scalar("select metadata from events order by version")
+        .fetch_all(app.db.pool())
+        .await
+        .unwrap();
+    assert_eq!(metadata, [first["metadata"].clone(), json!({}), json!({})]);
+}
+
+// Fails when a rule about the state is told as a mistake in the event, or the other way round.
+#[tokio::test]
+async fn rules_are_conflicts_and_malformed_payloads_are_not() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    let unborn = app.append("/users", &renamed(user, "ada")).await;
+    assert_eq!(
+        unborn.problem(409, "rule-broken"),
+        "event 0: the user does not exist"
+    );
+    app.append("/users", &created(user, "ada")).await;
+    let again = app.append("/users", &created(user, "ada")).await;
+    assert_eq!(
+        again.problem(409, "rule-broken"),
+        "event 0: the user exists already"
+    );
+    let foreign = app.append("/accounts", &opened(user, "ada")).await;
+    let detail = foreign.problem(409, "rule-broken");
+    assert!(detail.contains("another domain"), "{detail}");
+    app.append("/users", &event(user, 1004, json!({"id": user})))
+        .await;
+    let gone = app.append("/users", &renamed(user, "ada")).await;
+    assert_eq!(
+        gone.problem(410, "deleted"),
+        "event 0: the aggregate is deleted"
+    );
+    assert_eq!(app.stored().await, 2);
+}

@@ -1,68 +1,174 @@
 //! Postgres away: the API says so, with a time to come back, and recovers by itself.
 
+use foldlog::db;
 use foldlog::engine::Engine;
 use foldlog::view::Inline;
-use serde_json::{Value, json};
+use serde_json::json;
+use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::support::TestDb;
-use crate::support::app::{App, parts};
+use crate::support::app::App;
 use crate::support::chaos::Chaos;
 use crate::support::db::DOMAINS;
+use crate::support::json::{created, renamed};
+use crate::support::locks::until_waiting;
+use crate::support::{self, TestDb};
 
 /// The API with a proxy between it and Postgres.
-async fn behind_a_proxy() -> (Chaos, App) {
+async fn behind_a_proxy() -> (Chaos, App, PgPool) {
     let db = TestDb::new().await;
     let chaos = Chaos::before(&db.options).await;
-    let engine = Engine::new(
-        foldlog::db::Pool::new(chaos.options(), 10),
-        DOMAINS,
-        Inline::new(),
-    )
-    .unwrap();
-    (chaos, App::with_engine(db, engine).await)
-}
-
-fn created() -> Value {
-    let user = Uuid::now_v7();
-    let payload = json!({"id": user, "username": "ada", "email": "ada@example.org"});
-    json!({"id": Uuid::now_v7(), "aggregate_id": user, "type_id": 1000, "payload": payload})
+    let pool = db::Pool::new(chaos.options(), 10);
+    let engine = Engine::new(pool.clone(), DOMAINS, Inline::new()).unwrap();
+    (chaos, App::with_engine(db, engine).await, pool)
 }
 
 // Fails when an error of the connection is taken for a mistake of ours (500), when Retry-After is missing, when the
 // answer quotes the driver, or when the pool does not come back.
 #[tokio::test]
 async fn away_is_a_503_with_a_time_to_come_back_and_back_is_back() {
-    let (mut chaos, app) = behind_a_proxy().await;
-    let before = app.post("/users", &created()).await;
-    assert_eq!(before.status(), 201);
+    let (mut chaos, app, _) = behind_a_proxy().await;
+    let user = Uuid::now_v7();
+    assert_eq!(
+        app.append("/users", &created(user, "ada")).await.status,
+        201
+    );
 
     chaos.refuse().await;
-    let (user, strong) = (
-        created(),
-        format!("/users/{}?consistency=strong", Uuid::now_v7()),
+    let (event, strong) = (
+        created(Uuid::now_v7(), "bob"),
+        format!("/users/{user}?consistency=strong"),
     );
     let answers = tokio::join!(
-        app.post("/users", &user),
-        app.get("/users"),
-        app.get(&strong),
-        app.get("/health")
+        app.append("/users", &event),
+        app.read("/users"),
+        app.read(&strong),
+        app.read("/health")
     );
     for answer in [answers.0, answers.1, answers.2, answers.3] {
-        let wait = answer.headers().get("retry-after").cloned();
-        let wait: u64 = wait.unwrap().to_str().unwrap().parse().unwrap();
-        assert!(wait > 0);
-        assert_eq!(answer.headers()["content-type"], "application/problem+json");
-        let (status, body) = parts(answer).await;
-        assert_eq!(status, 503);
-        assert_eq!(body["type"], "urn:foldlog:problem:unavailable");
+        let detail = answer.problem(503, "unavailable");
         assert_eq!(
-            body["detail"],
+            detail,
             "the database cannot be reached; send the request again later, an event's id makes that harmless"
         );
+        let wait: u64 = answer.header("retry-after").parse().unwrap();
+        assert!(wait > 0);
     }
 
     chaos.restore().await;
-    assert_eq!(app.post("/users", &created()).await.status(), 201);
-    assert_eq!(app.get("/health").await.status(), 200);
+    assert_eq!(app.append("/users", &event).await.status, 201);
+    assert_eq!(app.read("/health").await.status, 200);
+}
+
+// Fails when a process needs Postgres to start, or gives up because it was away.
+#[tokio::test]
+async fn a_server_starts_while_postgres_is_away() {
+    let db = TestDb::new().await;
+    let mut chaos = Chaos::before(&db.options).await;
+    chaos.refuse().await;
+    let engine = Engine::new(db::Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
+    let app = App::with_engine(db, engine).await;
+    app.read("/users").await.problem(503, "unavailable");
+    chaos.restore().await;
+    assert_eq!(
+        app.append("/users", &created(Uuid::now_v7(), "ada"))
+            .await
+            .status,
+        201
+    );
+}
+
+/// Opens so many connections in the pool, and leaves them idle.
+async fn fill(pool: &PgPool, count: u32) {
+    let open = (0..count).map(|_| pool.acquire());
+    let open: Vec<_> = futures_util::future::try_join_all(open).await.unwrap();
+    drop(open);
+}
+
+// Fails when a request that meets a dead connection is tried on the next one of the pool only, which is dead as well.
+// None of them was idle long enough to be asked whether it lives.
+#[tokio::test]
+async fn connections_that_died_in_the_pool_cost_no_client_an_error() {
+    let (mut chaos, app, pool) = behind_a_proxy().await;
+    let user = Uuid::now_v7();
+    app.append("/users", &created(user, "ada")).await;
+    app.db.catch_up("users").await;
+    for cut in 0..6 {
+        fill(&pool, 10).await;
+        if cut % 2 == 0 {
+            chaos.cut().await;
+        } else {
+            let terminate = "select pg_terminate_backend(pid) from pg_stat_activity \
+                where datname = current_database() and application_name = 'foldlog' and pid <> pg_backend_pid()";
+            app.db.run(terminate).await;
+        }
+        match cut / 2 {
+            0 => assert_eq!(app.append("/users", &renamed(user, "b")).await.status, 201),
+            1 => assert_eq!(app.read("/users").await.status, 200),
+            _ => assert_eq!(app.read("/health").await.status, 200),
+        }
+        // A crowd at once, each of which may meet a dead connection.
+        fill(&pool, 10).await;
+        chaos.cut().await;
+        let path = format!("/users/{user}?consistency=strong");
+        let crowd = (0..20).map(|_| app.read(&path));
+        for answer in futures_util::future::join_all(crowd).await {
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+}
+
+// Fails when an append whose connection broke is not looked up by its id when it is tried again: it was stored.
+#[tokio::test]
+async fn an_append_whose_answer_was_lost_is_not_stored_twice() {
+    let (mut chaos, app, _) = behind_a_proxy().await;
+    let user = Uuid::now_v7();
+    app.append("/users", &created(user, "ada")).await;
+    // The append's own commit waits behind this, after it has inserted.
+    let gate = "create function wait_at_gate() returns trigger language plpgsql as \
+        $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$; \
+        create constraint trigger gate after insert on events deferrable initially deferred \
+        for each row execute function wait_at_gate()";
+    app.db.run(gate).await;
+    let mut holding = app.db.connect().await;
+    support::db::run(&mut holding, "select pg_advisory_lock(1)").await;
+    let rename = renamed(user, "b");
+    let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
+        until_waiting(&mut app.db.connect().await, "insert into events").await;
+        // The server does not notice that its client is gone: the first send is stored when the gate opens.
+        chaos.cut().await;
+        support::db::run(&mut holding, "select pg_advisory_unlock(1)").await;
+    });
+    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    assert_eq!(answer.header("etag"), "\"2\"");
+    assert_eq!(app.stored().await, 2);
+}
+
+// Fails when an error of the database reaches a client: its words, a table's name, a value it quotes.
+#[tokio::test]
+async fn a_mistake_of_ours_says_nothing_of_the_database() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    app.db
+        .run("alter table users rename to lost_users; alter table events rename metadata to lost_metadata; \
+              alter table locker rename to lost_locker")
+        .await;
+    for answer in [
+        app.append("/users", &created(user, "ada")).await,
+        app.append("/users", &json!([created(user, "ada"), renamed(user, "b")]))
+            .await,
+        app.read("/users").await,
+        app.read("/users?username=ada").await,
+        app.read(&format!("/users/{user}")).await,
+        app.read(&format!("/users/{user}?consistency=strong")).await,
+        app.read("/health").await,
+    ] {
+        let detail = answer.problem(500, "internal");
+        assert_eq!(
+            detail,
+            "the request ended in a mistake of ours; it is logged with the request's id"
+        );
+        let members: Vec<_> = answer.body.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["detail", "status", "title", "type"]);
+    }
 }

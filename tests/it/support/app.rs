@@ -2,11 +2,15 @@
 
 use foldlog::engine::Engine;
 use foldlog::http::{self, AppState};
-use reqwest::{Client, Response};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::TestDb;
+
+/// The one origin whose pages may call the API.
+pub const ORIGIN: &str = "https://app.example.org";
 
 /// A server on a port of its own; it goes with the test's runtime.
 pub struct App {
@@ -31,7 +35,7 @@ impl App {
     pub async fn with_engine(db: TestDb, engine: Engine) -> Self {
         let state = AppState {
             engine,
-            cors_origins: ["https://app.example.org".to_owned()].into(),
+            cors_origins: [ORIGIN.to_owned()].into(),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
@@ -60,6 +64,87 @@ impl App {
             .send()
             .await
             .unwrap()
+    }
+
+    /// A request to finish and [`send`].
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// Appends what `body` says.
+    pub async fn append(&self, path: &str, body: &Value) -> Answer {
+        send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Appends with a header: `If-Match`, say.
+    pub async fn append_with(&self, path: &str, header: (&str, &str), body: &Value) -> Answer {
+        let request = self.request(Method::POST, path).json(body);
+        send(request.header(header.0, header.1)).await
+    }
+
+    /// Sends these very bytes as JSON.
+    pub async fn append_raw(&self, path: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let request = self
+            .request(Method::POST, path)
+            .header("content-type", "application/json");
+        send(request.body(body.into())).await
+    }
+
+    /// Reads a path.
+    pub async fn read(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    /// How many events are stored.
+    pub async fn stored(&self) -> i64 {
+        self.db.count("select count(*) from events").await
+    }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// The body as JSON; a string when it is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// A header's value; empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Checks that this is that problem, and a whole one; its detail.
+    #[track_caller]
+    pub fn problem(&self, status: u16, kind: &str) -> &str {
+        let text = |name: &str| self.body[name].as_str().unwrap_or_default();
+        assert_eq!(
+            (self.status, text("type")),
+            (status, &*format!("urn:foldlog:problem:{kind}")),
+            "{self:?}"
+        );
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.body["status"], status);
+        assert!(!text("title").is_empty() && !text("detail").is_empty());
+        assert!(!self.header("x-request-id").is_empty());
+        text("detail")
+    }
+}
+
+/// Sends, and hears all of the answer.
+pub async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer {
+        status,
+        headers,
+        body,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod app;
 pub mod chaos;
 pub mod db;
 pub mod events;
+pub mod json;
 pub mod locks;
 pub mod workers;
 

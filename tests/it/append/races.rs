@@ -1,0 +1,153 @@
+//! Races with an exact outcome: held locks stop an append where it hurts.
+
+use foldlog::command;
+use foldlog::domains::users::UserEvent;
+use foldlog::event::{ExpectedVersion, NewEvent};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::events::{append, deposited, event, opened};
+use crate::support::locks::until_waiting;
+use crate::support::{TestDb, created, renamed};
+
+/// Makes every event that says `wait` in its metadata stop right before it is inserted, while the test holds lock 1.
+const GATE: &str = "create function wait_at_gate() returns trigger language plpgsql as \
+    $$ begin if new.metadata ? 'wait' then perform pg_advisory_xact_lock_shared(1); end if; return new; end $$; \
+    create trigger gate before insert on events for each row execute function wait_at_gate()";
+
+fn waiting(mut event: NewEvent<Value>) -> NewEvent<Value> {
+    event.metadata.0.insert("wait".to_owned(), json!(true));
+    event
+}
+
+/// Waits until so many statements wait for a lock in this database.
+async fn until_so_many_wait(db: &TestDb, count: i64) {
+    let look = async {
+        let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while db.count(waiting).await < count {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), look)
+        .await
+        .unwrap_or_else(|_| panic!("never did {count} statements wait"));
+}
+
+// Fails when a deadlock is an error to the client. Each array has stored its first event when the gate opens, and then
+// waits for the other's: Postgres aborts one of them.
+#[tokio::test]
+async fn arrays_in_opposite_order_deadlock_and_are_tried_again() {
+    let db = TestDb::new().await;
+    db.run(GATE).await;
+    let (p, q) = (Uuid::now_v7(), Uuid::now_v7());
+    append(&db.engine, &[opened(p), opened(q)]).await;
+    let mut gate = db.connect().await;
+    sqlx::query("select pg_advisory_lock(1)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    let mut appends = JoinSet::new();
+    for (waiters, (first, second)) in [(1, (p, q)), (2, (q, p))] {
+        let events = [deposited(first, 1), waiting(deposited(second, 1))];
+        let engine = db.engine.clone();
+        appends.spawn(async move { append(&engine, &events).await });
+        until_so_many_wait(&db, waiters).await;
+    }
+    sqlx::query("select pg_advisory_unlock(1)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    let answers = appends.join_all().await;
+    assert!(answers.iter().all(|answer| !answer.resent));
+    let deadlocks = "select count(*) from events where version between 2 and 3";
+    assert_eq!(db.count(deadlocks).await, 4);
+}
+
+// Fails when the retries run out, or when arrays that touch the same aggregates interleave their versions.
+#[tokio::test]
+async fn many_arrays_over_the_same_aggregates_all_come_through() {
+    let db = TestDb::new().await;
+    let (p, q) = (Uuid::now_v7(), Uuid::now_v7());
+    append(&db.engine, &[opened(p), opened(q)]).await;
+    let mut appends = JoinSet::new();
+    for writer in 0..16 {
+        let (first, second) = if writer % 2 == 0 { (p, q) } else { (q, p) };
+        let events = [
+            deposited(first, 1),
+            deposited(second, 1),
+            deposited(first, 1),
+        ];
+        let engine = db.engine.clone();
+        appends.spawn(async move { append(&engine, &events).await });
+    }
+    for answer in appends.join_all().await {
+        assert_eq!(answer.events[2].version.0, answer.events[0].version.0 + 1);
+    }
+    for aggregate in [p, q] {
+        let whole = format!(
+            "select count(*) from events where aggregate_id = '{aggregate}' having max(version) = count(*)"
+        );
+        assert_eq!(db.count(&whole).await, 25);
+    }
+}
+
+// Fails when a lost race is tried again without asking the rules again: the rename was judged before the deletion that
+// it lost against was committed.
+#[tokio::test]
+async fn a_lost_race_is_judged_anew() {
+    let db = TestDb::new().await;
+    db.run(GATE).await;
+    let user = Uuid::now_v7();
+    append(&db.engine, &[created(user, "ada")]).await;
+    let mut gate = db.connect().await;
+    sqlx::query("select pg_advisory_lock(1)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    let (engine, rename) = (db.engine.clone(), waiting(renamed(user, "b")));
+    let late = tokio::spawn(async move {
+        command::execute(&engine, &[rename], ExpectedVersion::Any, None).await
+    });
+    until_waiting(&mut db.connect().await, "insert into events").await;
+    append(&db.engine, &[event(user, UserEvent::Deleted { id: None })]).await;
+    sqlx::query("select pg_advisory_unlock(1)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    let refused = late.await.unwrap().unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            command::Error::Refused {
+                refusal: foldlog::domain::Refusal::Deleted,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    assert_eq!(db.count("select count(*) from events").await, 2);
+}
+
+// Fails when a resend that overtakes its first send is a conflict: the key makes it wait, then it is looked up.
+#[tokio::test]
+async fn a_resend_that_meets_its_first_send_waits_and_is_answered_alike() {
+    let db = TestDb::new().await;
+    let user = Uuid::now_v7();
+    append(&db.engine, &[created(user, "ada")]).await;
+    let rename = renamed(user, "b");
+    let mut first = db.connect().await;
+    let insert = format!(
+        "begin; insert into events (id, aggregate_id, version, type_id, payload) \
+         values ('{}', '{user}', 2, 1002, '{{\"username\": \"b\"}}')",
+        rename.id
+    );
+    crate::support::db::run(&mut first, &insert).await;
+    let engine = db.engine.clone();
+    let second = tokio::spawn(async move { append(&engine, &[rename]).await });
+    until_waiting(&mut db.connect().await, "insert into events").await;
+    crate::support::db::run(&mut first, "commit").await;
+    let answer = second.await.unwrap();
+    assert!(answer.resent);
+    assert_eq!(answer.events[0].version.0, 2);
+}

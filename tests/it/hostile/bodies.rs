@@ -1,0 +1,212 @@
+//! Bodies that are no events, or too many.
+
+use reqwest::{Body, Method};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+use super::with;
+use crate::support::app::{App, send};
+use crate::support::json::created;
+
+// Fails when a body that cannot be read is a 5xx, ends the process (nesting), or is half taken.
+#[tokio::test]
+async fn a_body_that_is_no_event_is_a_400_that_says_where() {
+    let app = App::new().await;
+    let deep =
+        |open: &str, close: &str| format!("{}1{}", open.repeat(10_000), close.repeat(10_000));
+    let good = with("metadata", "{}");
+    for body in [
+        String::new(),
+        " ".to_owned(),
+        "{".to_owned(),
+        "}".to_owned(),
+        "null".to_owned(),
+        "7".to_owned(),
+        "\"event\"".to_owned(),
+        "[[]]".to_owned(),
+        "[null]".to_owned(),
+        "{}".to_owned(),
+        format!("{good}{good}"),
+        format!("{good} trailing"),
+        format!("[{good},]"),
+        format!("[{good}"),
+        format!("\u{feff}{good}"),
+        good.replace('"', "'"),
+        deep("[", "]"),
+        deep("{\"a\":", "}"),
+        with("payload", &deep("[", "]")),
+        with("metadata", &deep("{\"a\":", "}")),
+        with("payload", "{\"username\": \"\\ud800\"}"),
+        with("payload", "{\"username\": \"\\udc00x\"}"),
+        with("metadata", "{\"\\ud800\\ud800\": 1}"),
+        with("metadata", "{\"a\": 1e400}"),
+        with("metadata", "{\"a\": NaN}"),
+        with("metadata", "{\"a\": 01}"),
+        with("metadata", "{\"a\": \"tab\there\"}"),
+    ] {
+        let answer = app.append_raw("/users", body.clone()).await;
+        let detail = answer.problem(400, "malformed");
+        assert!(
+            detail.contains("line") && detail.contains("column"),
+            "{body:.80}: {detail}"
+        );
+        assert!(detail.len() < 300, "{detail}");
+    }
+    for body in [
+        &b"\xff\xfe{}"[..],
+        b"{\"id\": \"\xc3\x28\"}",
+        b"\x00",
+        b"\x1f\x8b\x08\x00",
+    ] {
+        app.append_raw("/users", body)
+            .await
+            .problem(400, "malformed");
+    }
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when what does not say that it is JSON is read as JSON: a browser sends such a form without asking first.
+#[tokio::test]
+async fn another_content_type_is_a_415() {
+    let app = App::new().await;
+    let request = || {
+        app.request(Method::POST, "/users")
+            .body(created(Uuid::now_v7(), "ada").to_string())
+    };
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/jsonp",
+        "json",
+        "",
+        "*/*",
+    ] {
+        let answer = send(request().header("content-type", kind)).await;
+        let detail = answer.problem(415, "wrong-media-type");
+        assert!(
+            detail.contains("Content-Type: application/json"),
+            "{detail}"
+        );
+    }
+    send(request()).await.problem(415, "wrong-media-type");
+    assert_eq!(app.stored().await, 0);
+    for kind in [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/cloudevents+json",
+    ] {
+        assert_eq!(
+            send(request().header("content-type", kind)).await.status,
+            201,
+            "{kind}"
+        );
+    }
+}
+
+// Fails when the connection is closed while the client still sends: it sees a broken pipe instead of the answer.
+#[tokio::test]
+async fn a_body_that_is_too_large_is_a_413_that_its_client_hears() {
+    let app = App::new().await;
+    let large = with(
+        "metadata",
+        &json!({"a": "x".repeat(2 * 1024 * 1024)}).to_string(),
+    );
+    for _ in 0..3 {
+        let answer = app.append_raw("/users", large.clone()).await;
+        let detail = answer.problem(413, "too-large");
+        assert!(detail.contains("1048576 bytes"), "{detail}");
+    }
+    // Without a length, in chunks.
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = large
+        .as_bytes()
+        .chunks(10_000)
+        .map(|c| Ok(c.to_vec()))
+        .collect();
+    let body = Body::wrap_stream(futures_util::stream::iter(chunks));
+    let request = app
+        .request(Method::POST, "/users")
+        .header("content-type", "application/json");
+    send(request.body(body)).await.problem(413, "too-large");
+    // A client that writes all of it before it reads, over a plain socket.
+    let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let head = format!(
+        "POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        large.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(large.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(app.stored().await, 0);
+    let fits = with(
+        "metadata",
+        &json!({"a": "x".repeat(1024 * 1024 - 1000)}).to_string(),
+    );
+    assert_eq!(app.append_raw("/users", fits).await.status, 201);
+}
+
+// Fails when the number of events is not limited, or when the limit is another one.
+#[tokio::test]
+async fn too_many_events_are_a_413_and_none_a_400() {
+    let app = App::new().await;
+    let events =
+        |count: usize| -> Value { (0..count).map(|_| created(Uuid::now_v7(), "ada")).collect() };
+    let answer = app.append("/users", &events(1001)).await;
+    let detail = answer.problem(413, "too-large");
+    assert!(
+        detail.contains("1001") && detail.contains("at most 1000"),
+        "{detail}"
+    );
+    let answer = app.append("/users", &events(0)).await;
+    assert_eq!(answer.problem(400, "malformed"), "send at least one event");
+    assert_eq!(app.stored().await, 0);
+    assert_eq!(app.append("/users", &events(1000)).await.status, 201);
+}
+
+// Fails when a parameter is passed over that asks for something else than an append.
+#[tokio::test]
+async fn a_parameter_that_an_append_does_not_know_stores_nothing() {
+    let app = App::new().await;
+    for path in [
+        "/users?dry_run=true",
+        "/events?dry_run=true",
+        "/users?dry_run",
+        "/users?x=1",
+        "/users?dry_run=false",
+    ] {
+        let answer = app.append(path, &created(Uuid::now_v7(), "ada")).await;
+        let detail = answer.problem(400, "malformed");
+        assert!(detail.contains("no parameter"), "{detail}");
+    }
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when a client that goes away in the middle of its body leaves something behind.
+#[tokio::test]
+async fn half_a_body_stores_nothing() {
+    let app = App::new().await;
+    let event = with("metadata", "{}");
+    let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let head = format!(
+        "POST /users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        event.len() + 1
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(event.as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+        "{answer}"
+    );
+    assert_eq!(app.stored().await, 0);
+}

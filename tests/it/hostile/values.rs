@@ -1,0 +1,286 @@
+//! Events whose values are not what they should be.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{payload, with};
+use crate::support::app::App;
+use crate::support::json::{created, event};
+
+// Fails when a text that Postgres cannot store is a 500, wherever in the event it stands.
+#[tokio::test]
+async fn a_nul_is_a_422_that_says_so() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    let nul = |at: &str| {
+        with(
+            "payload",
+            &format!("{{\"id\":\"{user}\",\"username\":\"ada\",\"email\":\"a@b\",{at}}}"),
+        )
+    };
+    for body in [
+        nul("\"password\":\"a\\u0000b\""),
+        nul("\"a\\u0000b\":1"),
+        nul("\"more\":{\"deep\":[1,{\"er\":\"\\u0000\"}]}"),
+        with("metadata", "{\"a\":\"\\u0000\"}"),
+        with("metadata", "{\"\\u0000\":1}"),
+        with("metadata", "{\"a\":[[{\"b\\u0000\":null}]]}"),
+    ] {
+        let answer = app.append_raw("/users", format!("[{body}]")).await;
+        let detail = answer.problem(422, "unprocessable");
+        assert!(
+            detail.contains("\\u0000") && detail.contains("leave it out"),
+            "{detail}"
+        );
+        assert_eq!(answer.body["index"], 0);
+    }
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when a field of the event is not judged by its type, or when one that nobody knows is passed over.
+#[tokio::test]
+async fn an_event_is_its_five_fields_and_no_others() {
+    let app = App::new().await;
+    for (field, value, hint) in [
+        (
+            "type_id",
+            "99999",
+            "type_id must be a number from 1 to 32767",
+        ),
+        ("type_id", "-1", "type_id must be a number from 1 to 32767"),
+        ("type_id", "0", "type_id must be a number from 1 to 32767"),
+        ("type_id", "1e3", "type_id must be a number from 1 to 32767"),
+        (
+            "type_id",
+            "1000.0",
+            "type_id must be a number from 1 to 32767",
+        ),
+        (
+            "type_id",
+            "\"1000\"",
+            "type_id must be a number from 1 to 32767",
+        ),
+        (
+            "type_id",
+            "null",
+            "type_id must be a number from 1 to 32767",
+        ),
+        (
+            "type_id",
+            "123456789012345678901234567890",
+            "type_id must be a number from 1 to 32767",
+        ),
+        ("id", "\"00000000-0000-0000-0000-00000000000g\"", "UUID"),
+        ("id", "17", "UUID"),
+        ("aggregate_id", "\"ada\"", "UUID"),
+        ("aggregate_id", "null", "UUID"),
+        ("metadata", "[]", "metadata must be a JSON object"),
+        ("metadata", "\"text\"", "metadata must be a JSON object"),
+        ("metadata", "7", "metadata must be a JSON object"),
+        ("version", "1", "unknown field `version`"),
+        ("position", "1", "unknown field `position`"),
+        (
+            "created_at",
+            "\"2020-01-01T00:00:00Z\"",
+            "unknown field `created_at`",
+        ),
+        ("__proto__", "{}", "unknown field"),
+    ] {
+        let answer = app.append_raw("/users", with(field, value)).await;
+        let detail = answer.problem(400, "malformed");
+        assert!(detail.contains(hint), "{field} {value}: {detail}");
+    }
+    for missing in ["id", "aggregate_id", "type_id", "payload"] {
+        let mut event = created(Uuid::now_v7(), "ada");
+        event.as_object_mut().unwrap().remove(missing);
+        let answer = app.append("/users", &event).await;
+        let detail = answer.problem(400, "malformed");
+        assert!(
+            detail.contains(&format!("missing field `{missing}`")),
+            "{detail}"
+        );
+    }
+    // A field twice: which of them counts?
+    let twice = with("metadata", "{},\"type_id\":1000");
+    let answer = app.append_raw("/users", twice).await;
+    let detail = answer.problem(400, "malformed");
+    assert!(detail.contains("duplicate field `type_id`"), "{detail}");
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when a type is taken by a domain that does not know it.
+#[tokio::test]
+async fn a_type_of_no_domain_or_of_another_is_a_422() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    for (path, type_id, hint) in [
+        ("/users", 2000, "is not of the domain `users`"),
+        ("/users", 1, "is not of the domain `users`"),
+        ("/users", 32767, "is not of the domain `users`"),
+        ("/accounts", 1000, "is not of the domain `accounts`"),
+        ("/events", 9000, "of no domain"),
+        ("/users", 1999, "1999 is not known"),
+        ("/events", 1005, "1005 is not known"),
+    ] {
+        let answer = app.append(path, &event(user, type_id, payload(user))).await;
+        let detail = answer.problem(422, "unprocessable");
+        assert!(detail.contains(hint), "{path} {type_id}: {detail}");
+        assert_eq!(answer.body["index"], 0);
+    }
+    let mixed = json!([
+        created(user, "ada"),
+        event(user, 2000, json!({"owner": "ada"}))
+    ]);
+    let answer = app.append("/events", &mixed).await;
+    assert!(
+        answer
+            .problem(422, "unprocessable")
+            .contains("another domain")
+    );
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when a payload is read that is not what its type says, or when a field of it gets lost.
+#[tokio::test]
+async fn a_payload_is_what_its_type_says() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    let whole = payload(user);
+    let changed = |field: &str, value: Value| {
+        let mut payload = whole.clone();
+        payload[field] = value;
+        payload
+    };
+    let mut nameless = whole.clone();
+    nameless.as_object_mut().unwrap().remove("username");
+    let long = "a".repeat(101);
+    for (payload, hint) in [
+        (
+            json!([user, "ada", "ada@example.org", null]),
+            "the payload must be a JSON object",
+        ),
+        (json!("text"), "the payload must be a JSON object"),
+        (Value::Null, "the payload must be a JSON object"),
+        (json!(7), "the payload must be a JSON object"),
+        (json!({}), "missing field `id`"),
+        (nameless, "missing field `username`"),
+        (changed("username", json!(7)), "expected a string"),
+        (changed("username", Value::Null), "expected a string"),
+        (changed("username", json!({"$gt": ""})), "expected a string"),
+        (
+            changed("username", json!("")),
+            "username must be 1 to 100 characters",
+        ),
+        (
+            changed("username", json!(" \u{2003}")),
+            "username must be 1 to 100 characters",
+        ),
+        (
+            changed("username", json!("a\nb")),
+            "username must be 1 to 100 characters",
+        ),
+        (
+            changed("username", json!(long)),
+            "username must be 1 to 100 characters",
+        ),
+        (
+            changed("email", json!("ada")),
+            "email must look like name@host",
+        ),
+        (
+            changed("email", json!("a@b\r\nbcc: all")),
+            "email must look like name@host",
+        ),
+        (
+            changed("password", json!("")),
+            "password must be 1 to 1000 characters",
+        ),
+        (
+            changed("password", json!("p".repeat(1001))),
+            "password must be 1 to 1000 characters",
+        ),
+        (
+            changed("password", json!(12345)),
+            "secret field has the wrong type",
+        ),
+        (
+            changed("is_admin", json!(true)),
+            "unknown field `is_admin`; leave it out",
+        ),
+        (
+            changed("password_hash", json!("$argon2id$")),
+            "unknown field `password_hash`",
+        ),
+        (
+            changed("id", json!(Uuid::now_v7())),
+            "payload.id must equal aggregate_id",
+        ),
+        (changed("id", json!("x")), "UUID"),
+    ] {
+        let answer = app
+            .append("/users", &event(user, 1000, payload.clone()))
+            .await;
+        let detail = answer.problem(422, "unprocessable");
+        assert!(detail.contains(hint), "{payload}: {detail}");
+        assert!(detail.starts_with("event 0: "), "{detail}");
+    }
+    for cents in [
+        json!("1"),
+        json!(1.5),
+        json!(9_223_372_036_854_775_808_u64),
+        json!(1e300),
+        json!([1]),
+    ] {
+        let deposit = event(user, 2001, json!({"cents": cents}));
+        app.append("/accounts", &deposit)
+            .await
+            .problem(422, "unprocessable");
+    }
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when one id twice in a request stores one of the two, or is a lost race.
+#[tokio::test]
+async fn one_id_twice_in_an_array_is_a_400() {
+    let app = App::new().await;
+    let (first, mut second) = (
+        created(Uuid::now_v7(), "ada"),
+        created(Uuid::now_v7(), "bob"),
+    );
+    second["id"] = first["id"].clone();
+    for events in [json!([first, second]), json!([first, first])] {
+        let answer = app.append("/users", &events).await;
+        let detail = answer.problem(400, "malformed");
+        assert_eq!(
+            detail,
+            "events 0 and 1 have the same id; give each event an id of its own"
+        );
+    }
+    assert_eq!(app.stored().await, 0);
+}
+
+// Fails when a number or a text of metadata that JSON can say comes back as another one.
+#[tokio::test]
+async fn what_is_legal_is_stored_as_it_is() {
+    let app = App::new().await;
+    let metadata = json!({
+        "": "", "big": i64::MAX, "small": i64::MIN, "huge": u64::MAX, "float": 1.5e300, "tiny": 5e-324, "zero": 0,
+        "text": "\u{1F600}\u{202e}\\\"/\u{7f}\u{1}\n", "constructor": {"__proto__": [null, true, [[]], {}]}, "long": "x".repeat(100_000),
+    });
+    let mut user = created(Uuid::now_v7(), "\u{1F600} \u{202e}ada \\u0041 ✓");
+    user["metadata"] = metadata.clone();
+    assert_eq!(app.append("/users", &user).await.status, 201);
+    assert_eq!(app.append("/users", &user).await.status, 200);
+    let (stored, name): (Value, String) =
+        sqlx::query_as("select metadata, payload ->> 'username' from events")
+            .fetch_one(app.db.pool())
+            .await
+            .unwrap();
+    assert_eq!(stored, metadata);
+    assert_eq!(name, user["payload"]["username"]);
+    app.db.catch_up("users").await;
+    assert_eq!(
+        app.read("/users").await.body["result"][0]["username"],
+        json!(name)
+    );
+}

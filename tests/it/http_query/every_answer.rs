@@ -1,0 +1,248 @@
+//! What every answer has in common: routes and methods, request ids, CORS, health.
+
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::app::{App, ORIGIN, send};
+use crate::support::json::{created, deposited, opened};
+
+// Fails when a path or a method falls through to a plain answer of the framework's.
+#[tokio::test]
+async fn what_is_no_route_is_a_problem_that_says_what_is() {
+    let app = App::new().await;
+    let user = format!("/users/{}", Uuid::now_v7());
+    for path in [
+        "/",
+        "/users/",
+        "//users",
+        &format!("{user}/"),
+        &format!("{user}/nothing/there"),
+    ] {
+        app.read(path).await.problem(404, "no-such-route");
+    }
+    for path in ["/nothing", "/Users", "/users%00", "/nothing/1", "/us%65rz"] {
+        let answer = app.read(path).await;
+        let detail = answer.problem(404, "no-such-route");
+        assert!(detail.contains("users, accounts"), "{detail}");
+        app.append("/nothing", &created(Uuid::now_v7(), "ada"))
+            .await
+            .problem(404, "no-such-route");
+    }
+    app.read("/%ff").await.problem(400, "malformed");
+    for id in [
+        "1",
+        "not-a-uuid",
+        "%00",
+        "..",
+        "1' or '1'='1",
+        "0195d6f0-0000-7000-8000-00000000000g",
+    ] {
+        let answer = app
+            .read(&format!(
+                "/users/{}",
+                id.replace(' ', "+").replace("..", "%2e%2e%2f")
+            ))
+            .await;
+        let detail = answer.problem(400, "malformed");
+        assert!(detail.contains("must be a UUID"), "{detail}");
+    }
+    for (method, path, allowed) in [
+        (Method::DELETE, "/users", &["GET", "HEAD", "POST"][..]),
+        (Method::PUT, "/users", &["GET", "HEAD", "POST"]),
+        (Method::POST, &user, &["GET", "HEAD"]),
+        (Method::PATCH, &user, &["GET", "HEAD"]),
+        (Method::POST, "/health", &["GET", "HEAD"]),
+        (Method::DELETE, "/events", &["POST"]),
+        (
+            Method::from_bytes(b"PURGE").unwrap(),
+            "/users",
+            &["GET", "HEAD", "POST"],
+        ),
+    ] {
+        let answer = send(app.request(method, path)).await;
+        answer.problem(405, "method-not-allowed");
+        let mut allow: Vec<&str> = answer.header("allow").split(',').map(str::trim).collect();
+        allow.sort_unstable();
+        assert_eq!(allow, allowed);
+    }
+}
+
+// Fails when HEAD is refused, or answers other headers than GET.
+#[tokio::test]
+async fn head_answers_as_get_does_without_a_body() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    app.append("/users", &created(user, "ada")).await;
+    app.db.catch_up("users").await;
+    for path in [
+        "/users".to_owned(),
+        format!("/users/{user}"),
+        "/health".to_owned(),
+        "/users/1".to_owned(),
+    ] {
+        let (get, head) = (
+            app.read(&path).await,
+            send(app.request(Method::HEAD, &path)).await,
+        );
+        assert_eq!((head.status, &head.body), (get.status, &json!("")));
+        for name in ["etag", "content-type", "content-length", "cache-control"] {
+            assert_eq!(head.header(name), get.header(name), "{path} {name}");
+        }
+    }
+}
+
+// Fails when a request has no id, when a client's own is replaced, or when one that could forge a log line is kept.
+#[tokio::test]
+async fn a_request_has_an_id_that_can_stand_in_a_log_line() {
+    let app = App::new().await;
+    let (one, other) = (app.read("/users").await, app.read("/nothing").await);
+    let ids = [one.header("x-request-id"), other.header("x-request-id")];
+    assert!(ids.iter().all(|id| Uuid::parse_str(id).is_ok()) && ids[0] != ids[1]);
+    let ask = async |id: &[u8]| {
+        let id = HeaderValue::from_bytes(id).unwrap();
+        send(
+            app.request(Method::GET, "/users")
+                .header("x-request-id", id),
+        )
+        .await
+    };
+    for own in [
+        "abc-123",
+        "Root=1-67891233-abcdef012345678912345678",
+        "a/b+c.d:e_f=",
+    ] {
+        assert_eq!(ask(own.as_bytes()).await.header("x-request-id"), own);
+    }
+    let long = "a".repeat(129);
+    for hostile in [
+        "",
+        "a b",
+        "a\tb",
+        "\"}",
+        "<script>",
+        "a;b",
+        "caf\u{e9}",
+        "\u{202e}",
+        "${jndi:x}",
+        &long,
+    ] {
+        let answer = ask(hostile.as_bytes()).await;
+        assert!(
+            Uuid::parse_str(answer.header("x-request-id")).is_ok(),
+            "{hostile}"
+        );
+    }
+}
+
+// Fails when another origin than the configured one is let in, or when the browser may not send or read what the API
+// needs.
+#[tokio::test]
+async fn only_the_configured_origin_may_call() {
+    let app = App::new().await;
+    let ask = async |origin: &str| {
+        let preflight = app
+            .request(Method::OPTIONS, "/users")
+            .header("origin", origin);
+        let preflight = preflight.header("access-control-request-method", "POST");
+        send(preflight.header(
+            "access-control-request-headers",
+            "content-type,if-match,x-request-id",
+        ))
+        .await
+    };
+    let allowed = ask(ORIGIN).await;
+    assert_eq!(allowed.status, 200);
+    assert_eq!(allowed.header("access-control-allow-origin"), ORIGIN);
+    assert!(
+        allowed
+            .header("access-control-allow-methods")
+            .contains("POST")
+    );
+    for name in [
+        "content-type",
+        "if-match",
+        "if-none-match",
+        "authorization",
+        "x-request-id",
+    ] {
+        assert!(
+            allowed
+                .header("access-control-allow-headers")
+                .contains(name),
+            "{name}"
+        );
+    }
+    for origin in [
+        "https://evil.example.org",
+        "https://app.example.org.evil.org",
+        "http://app.example.org",
+        "null",
+    ] {
+        assert_eq!(
+            ask(origin).await.header("access-control-allow-origin"),
+            "",
+            "{origin}"
+        );
+    }
+    // An error can be read by the page, too.
+    let read = app
+        .request(Method::GET, "/users?limit=0")
+        .header("origin", ORIGIN);
+    let answer = send(read).await;
+    answer.problem(400, "malformed");
+    assert_eq!(answer.header("access-control-allow-origin"), ORIGIN);
+    for name in ["etag", "x-request-id", "retry-after"] {
+        assert!(
+            answer
+                .header("access-control-expose-headers")
+                .contains(name)
+        );
+    }
+}
+
+// Fails when a projection is missing, when lag or parked aggregates are not counted, or counted wrongly.
+#[tokio::test]
+async fn health_says_how_far_each_projection_is() {
+    let app = App::new().await;
+    let projection = |health: &Value, name: &str| health["projections"][name].clone();
+    let fresh = app.read("/health").await;
+    assert_eq!(fresh.status, 200);
+    assert_eq!(
+        (&fresh.body["status"], &fresh.body["database"]),
+        (&json!("up"), &json!("up"))
+    );
+    let nothing = json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 0});
+    for name in ["users", "accounts", "ledger"] {
+        assert_eq!(projection(&fresh.body, name), nothing);
+    }
+    let (rich, poor) = (Uuid::now_v7(), Uuid::now_v7());
+    // A balance that the view's table refuses.
+    let events = json!([
+        opened(rich, "ada"),
+        deposited(rich, 1_000_000),
+        deposited(rich, 1),
+        opened(poor, "bob")
+    ]);
+    app.append("/accounts", &events).await;
+    app.append("/users", &created(Uuid::now_v7(), "eve")).await;
+    app.db.run("select pg_sleep(0.01)").await;
+    let behind = app.read("/health").await.body;
+    assert_eq!(projection(&behind, "accounts")["lag_events"], 4);
+    assert_eq!(projection(&behind, "ledger")["lag_events"], 4);
+    assert_eq!(projection(&behind, "users")["lag_events"], 1);
+    assert!(
+        projection(&behind, "accounts")["lag_seconds"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+    app.db.catch_up("accounts").await;
+    let parked = app.read("/health").await.body;
+    assert_eq!(
+        projection(&parked, "accounts"),
+        json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 1})
+    );
+    assert_eq!(projection(&parked, "ledger")["lag_events"], 4);
+}

@@ -1,0 +1,184 @@
+//! `GET /{domain}`.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::app::App;
+use crate::support::json::{created, deleted, deposited, opened};
+
+/// An app with so many users, projected.
+async fn with_users(count: usize) -> (App, BTreeSet<String>) {
+    let app = App::new().await;
+    let ids: Vec<Uuid> = (0..count).map(|_| Uuid::new_v4()).collect();
+    let users: Vec<Value> = ids.iter().map(|id| created(*id, "ada")).collect();
+    assert_eq!(app.append("/users", &json!(users)).await.status, 201);
+    app.db.catch_up("users").await;
+    (app, ids.iter().map(Uuid::to_string).collect())
+}
+
+fn ids(body: &Value) -> Vec<String> {
+    let rows = body["result"].as_array().unwrap().iter();
+    rows.map(|row| row["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+// Fails when a page leaves out, repeats or reorders a row, when `next` is there at the end, or the default is not 100.
+#[tokio::test]
+async fn pages_show_every_row_once_in_order() {
+    let (app, all) = with_users(250).await;
+    for (limit, sizes) in [
+        ("", vec![100, 100, 50]),
+        ("limit=125&", vec![125, 125]),
+        ("limit=249&", vec![249, 1]),
+        ("limit=1000&", vec![250]),
+    ] {
+        let (mut seen, mut pages, mut after) = (Vec::new(), Vec::new(), String::new());
+        loop {
+            let page = app.read(&format!("/users?{limit}{after}")).await;
+            assert_eq!(page.status, 200);
+            let rows = ids(&page.body);
+            pages.push(rows.len());
+            seen.extend(rows);
+            match page.body["next"].as_str() {
+                Some(next) => after = format!("after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(pages, sizes, "{limit}");
+        assert_eq!(seen, all.iter().cloned().collect::<Vec<_>>());
+    }
+}
+
+// Fails when a page begins above the smallest id there can be.
+#[tokio::test]
+async fn the_nil_id_is_an_id_like_any_other() {
+    let app = App::new().await;
+    let users = json!([
+        created(Uuid::nil(), "nobody"),
+        created(Uuid::max(), "everybody")
+    ]);
+    assert_eq!(app.append("/users", &users).await.status, 201);
+    app.db.catch_up("users").await;
+    let first = app.read("/users?limit=1").await;
+    assert_eq!(ids(&first.body), [Uuid::nil().to_string()]);
+    let next = first.body["next"].as_str().unwrap();
+    let second = app.read(&format!("/users?limit=1&after={next}")).await;
+    assert_eq!(ids(&second.body), [Uuid::max().to_string()]);
+    assert_eq!(second.body["next"], Value::Null);
+}
+
+// Fails when a deleted row moves the pages, or ends them.
+#[tokio::test]
+async fn rows_that_vanish_between_two_pages_move_no_other() {
+    let (app, all) = with_users(6).await;
+    let all: Vec<String> = all.into_iter().collect();
+    let first = app.read("/users?limit=2").await;
+    for gone in [&all[1], &all[2]] {
+        app.append("/users", &deleted(gone.parse().unwrap())).await;
+    }
+    app.db.catch_up("users").await;
+    let next = first.body["next"].as_str().unwrap();
+    let second = app.read(&format!("/users?limit=9&after={next}")).await;
+    assert_eq!(ids(&second.body), all[3..]);
+}
+
+// Fails when a filter is passed over, compared as text where the column is a number, or matches more than equality.
+#[tokio::test]
+async fn filters_are_equalities_on_public_columns() {
+    let app = App::new().await;
+    let accounts: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
+    let owners = ["ada", "bob", "ada", "Ada' or '1'='1"];
+    let open: Vec<Value> = accounts
+        .iter()
+        .zip(owners)
+        .map(|(id, owner)| opened(*id, owner))
+        .collect();
+    app.append("/accounts", &json!(open)).await;
+    app.append("/accounts", &deposited(accounts[2], 500)).await;
+    app.db.catch_up("accounts").await;
+    for (filters, found) in [
+        (&[("owner", "ada")][..], &[0, 2][..]),
+        (&[("owner", "ada"), ("balance_cents", "500")], &[2]),
+        (&[("balance_cents", "0500")], &[2]),
+        (&[("balance_cents", "0"), ("limit", "2")], &[0, 1]),
+        (&[("owner", "ad")], &[]),
+        (&[("owner", "%")], &[]),
+        (&[("owner", "")], &[]),
+        (&[("owner", "Ada' or '1'='1")], &[3]),
+    ] {
+        let query = filters.iter().map(|(name, value)| {
+            format!(
+                "{name}={}",
+                value
+                    .replace('%', "%25")
+                    .replace('\'', "%27")
+                    .replace(' ', "+")
+            )
+        });
+        let path = format!("/accounts?{}", query.collect::<Vec<_>>().join("&"));
+        let page = app.read(&path).await;
+        let expected: Vec<String> = found.iter().map(|at| accounts[*at].to_string()).collect();
+        assert_eq!((page.status, ids(&page.body)), (200, expected), "{path}");
+    }
+}
+
+// Fails when a parameter that nobody reads is passed over, or when one that does not fit is a 500.
+#[tokio::test]
+async fn parameters_that_say_nothing_are_a_400_that_says_what_would() {
+    let app = App::new().await;
+    app.append("/accounts", &opened(Uuid::now_v7(), "ada"))
+        .await;
+    app.db.catch_up("accounts").await;
+    for (query, hint) in [
+        ("colour=red", "it filters by: owner, balance_cents"),
+        ("id=1", "it filters by"),
+        ("Owner=ada", "it filters by"),
+        ("owner%22%3B--=ada", "it filters by"),
+        ("consistency=strong", "it filters by"),
+        (
+            "balance_cents=abc",
+            "not of its column's type: balance_cents",
+        ),
+        ("balance_cents=", "not of its column's type"),
+        ("balance_cents=1.5", "not of its column's type"),
+        (
+            "balance_cents=99999999999999999999",
+            "not of its column's type",
+        ),
+        ("owner=a%00b", "NUL"),
+        ("owner=ada&owner=bob", "once only"),
+        ("limit=0", "1 to 1000"),
+        ("limit=1001", "1 to 1000"),
+        ("limit=-1", "1 to 1000"),
+        ("limit=ten", "1 to 1000"),
+        ("limit=", "1 to 1000"),
+        ("limit=99999999999999999999", "1 to 1000"),
+        ("after=", "`next` of an earlier page"),
+        ("after=!", "`next` of an earlier page"),
+        ("after=AAAA", "`next` of an earlier page"),
+        (
+            "after=00000000-0000-0000-0000-000000000000",
+            "`next` of an earlier page",
+        ),
+    ] {
+        let answer = app.read(&format!("/accounts?{query}")).await;
+        let detail = answer.problem(400, "malformed");
+        assert!(detail.contains(hint), "{query}: {detail}");
+    }
+    let secret = app.read("/users?password_hash=x").await;
+    let detail = secret.problem(400, "malformed");
+    assert!(
+        detail.ends_with("it filters by: username, email"),
+        "{detail}"
+    );
+}
+
+// Fails when a bad value of a filter is noticed only where a row is there to compare it with.
+#[tokio::test]
+async fn a_bad_filter_is_bad_in_an_empty_view_too() {
+    let app = App::new().await;
+    let answer = app.read("/accounts?balance_cents=abc").await;
+    answer.problem(400, "malformed");
+}
