@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request}
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use futures_util::StreamExt;
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -123,15 +123,56 @@ pub(super) struct Events {
 }
 
 /// One event, as a client writes it.
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventBody {
+    #[serde(deserialize_with = "id")]
     id: EventId,
+    #[serde(deserialize_with = "aggregate_id")]
     aggregate_id: AggregateId,
+    #[serde(deserialize_with = "type_id")]
     type_id: TypeId,
     payload: Value,
-    #[serde(default)]
-    metadata: Option<Metadata>,
+    #[serde(default, deserialize_with = "metadata")]
+    metadata: Metadata,
+}
+
+fn id<'de, D: Deserializer<'de>>(json: D) -> Result<EventId, D::Error> {
+    field(json, "id must be a UUID", uuid).map(EventId)
+}
+
+fn aggregate_id<'de, D: Deserializer<'de>>(json: D) -> Result<AggregateId, D::Error> {
+    field(json, "aggregate_id must be a UUID", uuid).map(AggregateId)
+}
+
+fn uuid(json: Value) -> Option<Uuid> {
+    json.as_str().and_then(|text| Uuid::parse_str(text).ok())
+}
+
+fn type_id<'de, D: Deserializer<'de>>(json: D) -> Result<TypeId, D::Error> {
+    let positive = |json: Value| {
+        let number = i16::try_from(json.as_i64()?).ok()?;
+        (number > 0).then_some(TypeId(number))
+    };
+    field(json, "type_id must be a number from 1 to 32767", positive)
+}
+
+fn metadata<'de, D: Deserializer<'de>>(json: D) -> Result<Metadata, D::Error> {
+    let object = |json| match json {
+        Value::Null => Some(Metadata::default()),
+        Value::Object(fields) => Some(Metadata(fields)),
+        _ => None,
+    };
+    field(json, "metadata must be a JSON object", object)
+}
+
+/// Reads a field, and says what it must be when it is something else: serde would name Rust's types, and quote the value.
+fn field<'de, D: Deserializer<'de>, T>(
+    json: D,
+    must_be: &'static str,
+    read: impl Fn(Value) -> Option<T>,
+) -> Result<T, D::Error> {
+    read(Value::deserialize(json)?).ok_or_else(|| de::Error::custom(must_be))
 }
 
 impl From<EventBody> for NewEvent<Value> {
@@ -148,7 +189,7 @@ impl From<EventBody> for NewEvent<Value> {
             aggregate_id,
             type_id,
             payload,
-            metadata: metadata.unwrap_or_default(),
+            metadata,
         }
     }
 }
