@@ -1,6 +1,6 @@
 //! Bodies that are no events, or too many.
 
-use reqwest::{Body, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -119,30 +119,16 @@ async fn a_body_that_is_too_large_is_a_413_that_its_client_hears() {
         let detail = answer.problem(413, "too-large");
         assert!(detail.contains("1048576 bytes"), "{detail}");
     }
-    // Without a length, in chunks.
-    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = large
-        .as_bytes()
-        .chunks(10_000)
-        .map(|c| Ok(c.to_vec()))
-        .collect();
-    let body = Body::wrap_stream(futures_util::stream::iter(chunks));
-    let request = app
-        .request(Method::POST, "/users")
-        .header("content-type", "application/json");
-    send(request.body(body)).await.problem(413, "too-large");
-    // A client that writes all of it before it reads, over a plain socket.
-    let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
-        .await
-        .unwrap();
-    let head = format!(
-        "POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+    // A client that writes all of it before it reads, with and without a length.
+    let length = format!("content-length: {}\r\n\r\n{large}", large.len());
+    let chunk = format!(
+        "transfer-encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
         large.len()
     );
-    socket.write_all(head.as_bytes()).await.unwrap();
-    socket.write_all(large.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    for rest in [length, chunk] {
+        let answer = over_a_socket(&app, &rest).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    }
     assert_eq!(app.stored().await, 0);
     let fits = with(
         "metadata",
@@ -187,23 +173,27 @@ async fn a_parameter_that_an_append_does_not_know_stores_nothing() {
     assert_eq!(app.stored().await, 0);
 }
 
+/// Posts to /users over a plain socket, writing everything before anything is read; the whole answer.
+async fn over_a_socket(app: &App, rest: &str) -> String {
+    let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let head = "POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(rest.as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
 // Fails when a client that goes away in the middle of its body leaves something behind.
 #[tokio::test]
 async fn half_a_body_stores_nothing() {
     let app = App::new().await;
     let event = with("metadata", "{}");
-    let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
-        .await
-        .unwrap();
-    let head = format!(
-        "POST /users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        event.len() + 1
-    );
-    socket.write_all(head.as_bytes()).await.unwrap();
-    socket.write_all(event.as_bytes()).await.unwrap();
-    socket.shutdown().await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
+    let rest = format!("content-length: {}\r\n\r\n{event}", event.len() + 1);
+    let answer = over_a_socket(&app, &rest).await;
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
         "{answer}"
