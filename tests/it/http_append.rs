@@ -149,7 +149,7 @@ async fn metadata_is_stored_beside_the_payload() {
     let events = json!([first, second, renamed(user, "ada")]);
     assert_eq!(app.append("/users", &events).await.status, 201);
     let metadata: Vec<Value> = sqlx::query_scalar("select metadata from events order by version")
-        .fetch_all(app.db.pool())
+        .fetch_all(&mut *app.db.pool().acquire().await.unwrap())
         .await
         .unwrap();
     assert_eq!(metadata, [first["metadata"].clone(), json!({}), json!({})]);

@@ -178,7 +178,7 @@ async fn a_password_is_in_no_table() {
     app.db.catch_up("users").await;
     let tables: Vec<String> =
         sqlx::query_scalar("select tablename::text from pg_tables where schemaname = 'public'")
-            .fetch_all(app.db.pool())
+            .fetch_all(&mut *app.db.pool().acquire().await.unwrap())
             .await
             .unwrap();
     assert!(tables.len() >= 9, "{tables:?}");

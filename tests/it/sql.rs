@@ -111,7 +111,7 @@ async fn finding_what_is_new_reads_no_more_than_that() {
          analyze",
     )
     .await;
-    let mut transaction = foldlog::db::begin(db.pool()).await.unwrap();
+    let mut transaction = db.pool().begin().await.unwrap();
     // As a first pass runs them: from the beginning of the log on.
     let runs = [
         (

@@ -1,10 +1,10 @@
 //! Postgres away: the API says so, with a time to come back, and recovers by itself.
 
-use foldlog::db;
+use foldlog::db::Pool;
 use foldlog::engine::Engine;
 use foldlog::view::Inline;
 use serde_json::json;
-use sqlx::PgPool;
+
 use uuid::Uuid;
 
 use crate::support::app::App;
@@ -15,10 +15,10 @@ use crate::support::locks::until_waiting;
 use crate::support::{self, TestDb};
 
 /// The API with a proxy between it and Postgres.
-async fn behind_a_proxy() -> (Chaos, App, PgPool) {
+async fn behind_a_proxy() -> (Chaos, App, Pool) {
     let db = TestDb::new().await;
     let chaos = Chaos::before(&db.options).await;
-    let pool = db::Pool::new(chaos.options(), 10);
+    let pool = Pool::new(chaos.options(), 10);
     let engine = Engine::new(pool.clone(), DOMAINS, Inline::new()).unwrap();
     (chaos, App::with_engine(db, engine).await, pool)
 }
@@ -66,7 +66,7 @@ async fn a_server_starts_while_postgres_is_away() {
     let db = TestDb::new().await;
     let mut chaos = Chaos::before(&db.options).await;
     chaos.refuse().await;
-    let engine = Engine::new(db::Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
+    let engine = Engine::new(Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
     let app = App::with_engine(db, engine).await;
     app.read("/users").await.problem(503, "unavailable");
     chaos.restore().await;
@@ -79,7 +79,7 @@ async fn a_server_starts_while_postgres_is_away() {
 }
 
 /// Opens so many connections in the pool, and leaves them idle.
-async fn fill(pool: &PgPool, count: u32) {
+async fn fill(pool: &Pool, count: u32) {
     let open = (0..count).map(|_| pool.acquire());
     let open: Vec<_> = futures_util::future::try_join_all(open).await.unwrap();
     drop(open);

@@ -52,7 +52,7 @@ async fn created_at_never_runs_backwards_within_an_aggregate() {
     append(&db.engine, &[renamed(user, "d"), renamed(user, "e")]).await;
     let times: Vec<OffsetDateTime> =
         sqlx::query_scalar("select created_at from events order by version")
-            .fetch_all(db.pool())
+            .fetch_all(&mut *db.pool().acquire().await.unwrap())
             .await
             .unwrap();
     assert_eq!(times.len(), 5);

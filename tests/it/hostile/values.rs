@@ -273,7 +273,7 @@ async fn what_is_legal_is_stored_as_it_is() {
     assert_eq!(app.append("/users", &user).await.status, 200);
     let (stored, name): (Value, String) =
         sqlx::query_as("select metadata, payload ->> 'username' from events")
-            .fetch_one(app.db.pool())
+            .fetch_one(&mut *app.db.pool().acquire().await.unwrap())
             .await
             .unwrap();
     assert_eq!(stored, metadata);

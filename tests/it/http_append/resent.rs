@@ -146,7 +146,7 @@ async fn a_stored_hash_is_no_password() {
         .await;
     let hash: String =
         sqlx::query_scalar("select payload ->> 'password' from events where type_id = 1001")
-            .fetch_one(app.db.pool())
+            .fetch_one(&mut *app.db.pool().acquire().await.unwrap())
             .await
             .unwrap();
     change["payload"]["password"] = json!(hash);
