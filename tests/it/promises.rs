@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::json;
+
+use crate::support::app::{App, parts};
 use crate::tidy;
 
 #[expect(dead_code, reason = "the example's main function")]
@@ -88,6 +91,54 @@ fn every_promise_is_kept_by_a_test() {
         .filter(|(_, missing)| !missing.is_empty())
         .collect();
     assert!(missing.is_empty(), "no such tests: {missing:?}");
+}
+
+/// Fails when a request that people are given to try answers otherwise than they are told. The first three are those of the
+/// README, to the letter.
+#[tokio::test]
+async fn the_requests_to_try_answer_as_they_say() {
+    let app = App::new().await;
+    let requests = tidy::read(Path::new("test.http"));
+    let mut answers = Vec::new();
+    for block in requests.split("\n### ").skip(1) {
+        let (head, body) = block.split_once("\n\n").unwrap_or((block, ""));
+        let mut lines = head.lines().skip(1);
+        let status: u16 = lines
+            .next()
+            .unwrap()
+            .strip_prefix("# answers ")
+            .unwrap()
+            .parse()
+            .unwrap();
+        let (method, url) = lines.next().unwrap().split_once(' ').unwrap();
+        let path = url.strip_prefix("http://localhost:7755").unwrap();
+        let mut request = app
+            .client
+            .request(method.parse().unwrap(), format!("{}{path}", app.url));
+        for header in lines {
+            let (name, value) = header.split_once(": ").unwrap();
+            request = request.header(name, value);
+        }
+        let answer = request.body(body.trim().to_owned()).send().await.unwrap();
+        let (found, json) = parts(answer).await;
+        assert_eq!(found, status, "{head}\n{json}");
+        answers.push(json);
+        app.db.catch_up("users").await;
+    }
+    let user = "100000bb-1111-2222-3333-000000000001";
+    let view = json!({"result": [{"id": user, "username": "test", "email": "test@test.test", "version": 2}], "next": null});
+    assert_eq!(answers[2], view);
+    let readme = tidy::read(Path::new("README.md"));
+    for request in requests
+        .split("\n\n")
+        .filter(|text| text.starts_with('{'))
+        .take(2)
+    {
+        assert!(
+            readme.contains(request.trim()),
+            "the README sends another one than {request}"
+        );
+    }
 }
 
 /// Fails when the example of the README does something else than its readers are told.
