@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::domain::Domains;
+use crate::domain::{AnyProjection, Domains};
 use crate::engine::{BadEngine, Engine};
 use crate::projection::Listener;
 use crate::{db, migrations, telemetry};
@@ -47,7 +47,7 @@ pub fn read_env_file() -> anyhow::Result<()> {
 /// Names every variable that is not right, and what it should be.
 pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> {
     let config = Config::from_env_and(|config| {
-        let names = || domains.projections().map(|projection| projection.name());
+        let names = || domains.projections().map(AnyProjection::name);
         let url = config.database_url.is_some();
         let url = url.then(|| options(config)).and_then(Result::err);
         let unknown = config

@@ -44,8 +44,9 @@ pub const CHANNEL: &str = "events:created";
 
 /// The first pause between looks that find nothing; each further one is twice as long, up to [`POLL`].
 const LINGER: Duration = Duration::from_millis(1);
-/// So many looks that find nothing, and the listener asks for the key: events come in bursts.
-const QUIET: u32 = 5;
+/// So many pauses, and the listener asks for the key. A bell is dear only where thousands ring in a second, and there the
+/// next look finds something; where events come seldom, the bell is quicker than any polling.
+const QUIET: u32 = 2;
 /// The longest pause between looks of a listener that is awake: somebody else has the key, or something waits.
 const POLL: Duration = Duration::from_millis(250);
 /// How long a look waits for its projections. One that needs longer goes on beside the next looks of the others.

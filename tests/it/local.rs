@@ -72,7 +72,7 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(60), wait)
+    timeout(Duration::from_mins(1), wait)
         .await
         .unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }

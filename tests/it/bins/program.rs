@@ -23,7 +23,7 @@ pub const MIGRATE: &str = env!("CARGO_BIN_EXE_migrate");
 pub const PASSWORD: &str = "s3cret-of-the-tests";
 
 /// How long a test waits for a program; a debug build on a busy machine is slow.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// A program under way. It is killed when it is dropped.
 pub struct Program {
@@ -98,10 +98,10 @@ impl Program {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        match timeout(WITHIN, wait).await {
-            Ok(said) => said,
-            Err(_) => panic!("it never said {text}: {}", self.said()),
-        }
+        let Ok(said) = timeout(WITHIN, wait).await else {
+            panic!("it never said {text}: {}", self.said());
+        };
+        said
     }
 
     /// Where it listens, once it says so.
