@@ -1,4 +1,5 @@
 //! A listener beside the test, and what can be seen of it from outside: who holds K, what it asked last, what it folded.
+//! Each look is over a connection of its own, because some tests end all there are.
 
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ pub(super) async fn sleeper(db: &TestDb) -> Option<i32> {
          and database = (select oid from pg_database where datname = current_database()) \
          and (classid::bigint << 32) | objid::bigint = 28832958956466023",
     )
-    .fetch_optional(&mut *db.pool().acquire().await.unwrap())
+    .fetch_optional(&mut db.connect().await)
     .await
     .unwrap()
 }
@@ -142,7 +143,7 @@ pub(super) async fn connected(db: &TestDb) -> i64 {
         "select count(*) from pg_stat_activity \
          where datname = current_database() and application_name = 'foldlog listener'",
     )
-    .fetch_one(&mut *db.pool().acquire().await.unwrap())
+    .fetch_one(&mut db.connect().await)
     .await
     .unwrap()
 }
@@ -156,7 +157,7 @@ pub(super) async fn until_tried(db: &TestDb, times: usize) {
              and application_name = 'foldlog listener' and state = 'idle' and query like '%pg_try_advisory_lock%' \
              and pid not in (select pid from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock')",
         )
-        .fetch_all(&mut *db.pool().acquire().await.unwrap())
+        .fetch_all(&mut db.connect().await)
         .await
         .unwrap();
         tries.extend(
