@@ -140,10 +140,13 @@ async fn a_log_is_healed_once_a_move() {
             "{offset} {before}"
         );
         before = offset;
+
+        // Somebody older than the newest event still runs; an offset that is worked out again would rise.
+        let older = Held::by(&db, "select pg_current_xact_id()").await;
+        append(&hosts[moves], &[deposited(user, 1)]).await;
         db.run("select heal_log()").await;
         assert_eq!(db.count(OFFSET).await, offset, "there is nothing to heal");
-
-        append(&hosts[moves], &[deposited(user, 1)]).await;
+        older.release().await;
         catch_up(&hosts[moves], "ledger").await;
         assert_all_applied(&db, "ledger").await;
     }
