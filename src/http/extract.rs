@@ -138,14 +138,14 @@ struct EventBody {
 }
 
 fn id<'de, D: Deserializer<'de>>(json: D) -> Result<EventId, D::Error> {
-    field(json, "id must be a UUID", uuid).map(EventId)
+    field(json, "id must be a UUID", |json| uuid(&json)).map(EventId)
 }
 
 fn aggregate_id<'de, D: Deserializer<'de>>(json: D) -> Result<AggregateId, D::Error> {
-    field(json, "aggregate_id must be a UUID", uuid).map(AggregateId)
+    field(json, "aggregate_id must be a UUID", |json| uuid(&json)).map(AggregateId)
 }
 
-fn uuid(json: Value) -> Option<Uuid> {
+fn uuid(json: &Value) -> Option<Uuid> {
     json.as_str().and_then(|text| Uuid::parse_str(text).ok())
 }
 
