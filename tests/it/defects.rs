@@ -1,18 +1,15 @@
 //! The defects of the usual hand-written version, a named test each. What two of them come to for projections is proven
 //! at length in `order.rs` and `parked.rs`.
 
-use std::time::Duration;
-
 use foldlog::projection::Listener;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::app::App;
 use crate::support::events::{append, deposited, opened};
 use crate::support::json;
-use crate::support::locks::until_waiting;
+use crate::support::locks::{Held, until, until_waiting};
 use crate::support::{TestDb, created, renamed};
 
 /// Refuses every insert of an event with what follows `raise exception`.
@@ -50,16 +47,15 @@ async fn a_rule_is_never_kept_by_a_read_from_outside_of_the_append() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.append("/users", &json::created(user, "ada")).await;
-    let mut deleting = app.db.connect().await;
     let delete = format!(
-        "begin; insert into events (id, aggregate_id, version, type_id, payload) \
+        "insert into events (id, aggregate_id, version, type_id, payload) \
          values (gen_random_uuid(), '{user}', 2, 1004, '{{}}')"
     );
-    crate::support::db::run(&mut deleting, &delete).await;
+    let deleting = Held::by(&app.db, &delete).await;
     let rename = json::renamed(user, "b");
     let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
         until_waiting(&mut app.db.connect().await, "insert into events").await;
-        crate::support::db::run(&mut deleting, "commit").await;
+        deleting.commit().await;
     });
     answer.problem(410, "deleted");
     assert_eq!(app.stored().await, 2);
@@ -71,8 +67,7 @@ async fn two_listeners_do_not_apply_out_of_order() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
     append(&db.engine, &[created(user, "0"), renamed(user, "1")]).await;
-    let mut holding = db.connect().await;
-    crate::support::db::run(&mut holding, "begin; lock table users in share mode").await;
+    let holding = Held::by(&db, "lock table users in share mode").await;
     let first = async { db.catch_up("users").await };
     let second = async {
         until_waiting(&mut db.connect().await, "insert into users").await;
@@ -81,7 +76,7 @@ async fn two_listeners_do_not_apply_out_of_order() {
     };
     let release = async {
         until_waiting(&mut db.connect().await, "Takes the next events").await;
-        crate::support::db::run(&mut holding, "commit").await;
+        holding.release().await;
     };
     let (first, second, ()) = tokio::join!(first, second, release);
     assert_eq!(first.applied + second.applied, 4);
@@ -104,14 +99,7 @@ async fn an_event_appended_while_nobody_listens_is_projected() {
         stop: stop.clone(),
     };
     let listener = tokio::spawn(listener.run());
-    let look = async {
-        while db.count("select count(*) from users").await == 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), look)
-        .await
-        .expect("never projected");
+    until(&db, "select exists (select from users)").await;
     stop.cancel();
     listener.await.unwrap();
 }

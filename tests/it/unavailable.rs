@@ -7,12 +7,12 @@ use serde_json::json;
 
 use uuid::Uuid;
 
+use crate::support::TestDb;
 use crate::support::app::App;
 use crate::support::chaos::Chaos;
 use crate::support::db::DOMAINS;
 use crate::support::json::{created, renamed};
-use crate::support::locks::until_waiting;
-use crate::support::{self, TestDb};
+use crate::support::locks::{gate_commits, hold_gate, until_waiting};
 
 /// The API with a proxy between it and Postgres.
 async fn behind_a_proxy() -> (Chaos, App, Pool) {
@@ -125,19 +125,14 @@ async fn an_append_whose_answer_was_lost_is_not_stored_twice() {
     let user = Uuid::now_v7();
     app.append("/users", &created(user, "ada")).await;
     // The append's own commit waits behind this, after it has inserted.
-    let gate = "create function wait_at_gate() returns trigger language plpgsql as \
-        $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$; \
-        create constraint trigger gate after insert on events deferrable initially deferred \
-        for each row execute function wait_at_gate()";
-    app.db.run(gate).await;
-    let mut holding = app.db.connect().await;
-    support::db::run(&mut holding, "select pg_advisory_lock(1)").await;
+    gate_commits(&app.db, "events").await;
+    let gate = hold_gate(&app.db).await;
     let rename = renamed(user, "b");
     let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
         until_waiting(&mut app.db.connect().await, "insert into events").await;
         // The server does not notice that its client is gone: the first send is stored when the gate opens.
         chaos.cut().await;
-        support::db::run(&mut holding, "select pg_advisory_unlock(1)").await;
+        gate.release().await;
     });
     assert!(matches!(answer.status, 200 | 201), "{answer:?}");
     assert_eq!(answer.header("etag"), "\"2\"");

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::events::{append, deposited, event, opened};
-use crate::support::locks::until_waiting;
+use crate::support::locks::{Held, hold_gate, until, until_waiting};
 use crate::support::{TestDb, created, renamed};
 
 /// Makes every event that says `wait` in its metadata stop right before it is inserted, while the test holds lock 1.
@@ -22,16 +22,9 @@ fn waiting(mut event: NewEvent<Value>) -> NewEvent<Value> {
 }
 
 /// Waits until so many statements wait for a lock in this database.
-async fn until_so_many_wait(db: &TestDb, count: i64) {
-    let look = async {
-        let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        while db.count(waiting).await < count {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), look)
-        .await
-        .unwrap_or_else(|_| panic!("never did {count} statements wait"));
+async fn until_so_many_wait(db: &TestDb, count: i32) {
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    until(db, &format!("select ({waiting}) = {count}")).await;
 }
 
 // Fails when a deadlock is an error to the client. Each array has stored its first event when the gate opens, and then
@@ -42,11 +35,7 @@ async fn arrays_in_opposite_order_deadlock_and_are_tried_again() {
     db.run(GATE).await;
     let (p, q) = (Uuid::now_v7(), Uuid::now_v7());
     append(&db.engine, &[opened(p), opened(q)]).await;
-    let mut gate = db.connect().await;
-    sqlx::query("select pg_advisory_lock(1)")
-        .execute(&mut gate)
-        .await
-        .unwrap();
+    let gate = hold_gate(&db).await;
     let mut appends = JoinSet::new();
     for (waiters, (first, second)) in [(1, (p, q)), (2, (q, p))] {
         let events = [deposited(first, 1), waiting(deposited(second, 1))];
@@ -54,10 +43,7 @@ async fn arrays_in_opposite_order_deadlock_and_are_tried_again() {
         appends.spawn(async move { append(&engine, &events).await });
         until_so_many_wait(&db, waiters).await;
     }
-    sqlx::query("select pg_advisory_unlock(1)")
-        .execute(&mut gate)
-        .await
-        .unwrap();
+    gate.release().await;
     let answers = appends.join_all().await;
     assert!(answers.iter().all(|answer| !answer.resent));
     let deadlocks = "select count(*) from events where version between 2 and 3";
@@ -100,21 +86,14 @@ async fn a_lost_race_is_judged_anew() {
     db.run(GATE).await;
     let user = Uuid::now_v7();
     append(&db.engine, &[created(user, "ada")]).await;
-    let mut gate = db.connect().await;
-    sqlx::query("select pg_advisory_lock(1)")
-        .execute(&mut gate)
-        .await
-        .unwrap();
+    let gate = hold_gate(&db).await;
     let (engine, rename) = (db.engine.clone(), waiting(renamed(user, "b")));
     let late = tokio::spawn(async move {
         command::execute(&engine, &[rename], ExpectedVersion::Any, None).await
     });
     until_waiting(&mut db.connect().await, "insert into events").await;
     append(&db.engine, &[event(user, UserEvent::Deleted { id: None })]).await;
-    sqlx::query("select pg_advisory_unlock(1)")
-        .execute(&mut gate)
-        .await
-        .unwrap();
+    gate.release().await;
     let refused = late.await.unwrap().unwrap_err();
     assert!(
         matches!(
@@ -136,17 +115,16 @@ async fn a_resend_that_meets_its_first_send_waits_and_is_answered_alike() {
     let user = Uuid::now_v7();
     append(&db.engine, &[created(user, "ada")]).await;
     let rename = renamed(user, "b");
-    let mut first = db.connect().await;
     let insert = format!(
-        "begin; insert into events (id, aggregate_id, version, type_id, payload) \
+        "insert into events (id, aggregate_id, version, type_id, payload) \
          values ('{}', '{user}', 2, 1002, '{{\"username\": \"b\"}}')",
         rename.id
     );
-    crate::support::db::run(&mut first, &insert).await;
+    let first = Held::by(&db, &insert).await;
     let engine = db.engine.clone();
     let second = tokio::spawn(async move { append(&engine, &[rename]).await });
     until_waiting(&mut db.connect().await, "insert into events").await;
-    crate::support::db::run(&mut first, "commit").await;
+    first.commit().await;
     let answer = second.await.unwrap();
     assert!(answer.resent);
     assert_eq!(answer.events[0].version.0, 2);

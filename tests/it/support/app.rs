@@ -3,7 +3,7 @@
 use foldlog::engine::Engine;
 use foldlog::http::{self, AppState};
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -45,25 +45,6 @@ impl App {
             url,
             client: Client::new(),
         }
-    }
-
-    /// Sends a JSON body.
-    pub async fn post(&self, path: &str, body: &Value) -> Response {
-        self.client
-            .post(format!("{}{path}", self.url))
-            .json(body)
-            .send()
-            .await
-            .unwrap()
-    }
-
-    /// Asks for a path.
-    pub async fn get(&self, path: &str) -> Response {
-        self.client
-            .get(format!("{}{path}", self.url))
-            .send()
-            .await
-            .unwrap()
     }
 
     /// A request to finish and [`send`].
@@ -146,14 +127,4 @@ pub async fn send(request: RequestBuilder) -> Answer {
         headers,
         body,
     }
-}
-
-/// Status and body.
-pub async fn parts(response: Response) -> (u16, Value) {
-    let status = response.status().as_u16();
-    let text = response.text().await.unwrap();
-    (
-        status,
-        serde_json::from_str(&text).unwrap_or(Value::String(text)),
-    )
 }
