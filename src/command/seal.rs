@@ -64,7 +64,26 @@ pub(super) async fn same_content(
             return Ok(false);
         }
     }
-    Ok(rest == stored)
+    Ok(same_json(&rest, &stored))
+}
+
+/// Whether two JSON values say the same. Numbers are compared by what they are worth: jsonb keeps `1e16` as it would
+/// `10000000000000000`, so a fraction may come back as an integer.
+fn same_json(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || (a.is_f64() != b.is_f64() && a.as_f64() == b.as_f64())
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_json(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same_json(a, b)))
+        }
+        (a, b) => a == b,
+    }
 }
 
 fn take(payload: &mut Value, field: &str) -> Option<Value> {
@@ -80,4 +99,30 @@ async fn on_a_core<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Error::Hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_comes_back_otherwise_written_is_the_same() {
+        assert!(same_json(
+            &json!({"a": [1e16, {"b": 1}]}),
+            &json!({"a": [10_000_000_000_000_000_i64, {"b": 1}]})
+        ));
+        for other in [
+            json!({"a": [1e16]}),
+            json!({"a": [1e16, {"b": 2}]}),
+            json!({"b": 1}),
+            json!([]),
+        ] {
+            assert!(
+                !same_json(&json!({"a": [1e16, {"b": 1}]}), &other),
+                "{other}"
+            );
+        }
+    }
 }
