@@ -125,7 +125,8 @@ async fn a_deleted_users_email_is_free_again() {
 /// Fails when a set rule is kept where it cannot be promised: it would park users instead of refusing them.
 #[tokio::test]
 async fn without_inline_two_users_may_have_one_email() {
-    let db = TestDb::new().await;
+    // Another projection is folded inline, so the rules of all views were just seen to.
+    let db = TestDb::with_inline(&["ledger"]).await;
     for _ in 0..2 {
         append(&db.engine, &[with_email(Uuid::now_v7(), "ada@example.org")]).await;
     }
