@@ -83,6 +83,8 @@ pub async fn catch_up(
                 // Only events whose predecessor is not claimed: it is in somebody's hands. Come back later.
                 break;
             }
+            // The log was healed under it. Once is enough, but should it not be, this must not go on for ever.
+            Ok(pass) if !pass.through && pass.applied == 0 => lost += 1,
             Ok(_) => lost = 0,
             // The cursor is worth nothing after an aborted batch: the claims it passed may have been anyone's.
             Err(Error::Db(error)) if error.is_about_rows() && refused == OnRefusedWrite::Fail => {
