@@ -31,9 +31,8 @@ pub async fn until_listed(client: &Client, url: &str, expected: &Value) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    if timeout(Duration::from_secs(30), wait).await.is_err() {
-        panic!("{url} answers {last}, not {expected}");
-    }
+    let listed = timeout(Duration::from_secs(30), wait).await.is_ok();
+    assert!(listed, "{url} answers {last}, not {expected}");
 }
 
 /// Sends the requests of the README, and waits until the view has followed.

@@ -119,7 +119,7 @@ impl Program {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("it has ended");
+        let pid = self.child.id().unwrap();
         kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     }
 

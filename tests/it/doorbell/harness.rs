@@ -32,7 +32,7 @@ impl Listening {
 
     /// As another process would be.
     pub(super) fn with_its_own_pool(db: &TestDb) -> Self {
-        let pool = foldlog::db::Pool::new(db.options.clone(), 10);
+        let pool = Pool::new(db.options.clone(), 10);
         Self::of(db, db.options.clone(), pool)
     }
 
@@ -61,7 +61,7 @@ impl Listening {
     pub(super) async fn stop(self) {
         self.ask_to_stop();
         let ended = timeout(WITHIN, self.task).await;
-        ended.expect("it does not stop").unwrap();
+        ended.unwrap().unwrap();
     }
 
     /// Ends it as if its process were gone.
