@@ -45,6 +45,13 @@ async fn main() {
             median(bare.clone())
         );
         report(
+            "the append statement alone ÷ bare insert",
+            median(statement.clone()),
+            "events/s",
+            ratio(&statement, &bare),
+            "-",
+        );
+        report(
             "append through the library ÷ bare insert",
             median(library.clone()),
             "events/s",
@@ -112,7 +119,7 @@ async fn statement_alone(bench: &Bench, connections: usize, scale: Scale) -> f64
 }
 
 async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64 {
-    let engine = bench.engine(connections).await;
+    let engine = bench.warm_engine(connections).await;
     let rate = rate(connections, scale.turn, {
         let engine = engine.clone();
         move |_| {
@@ -131,7 +138,7 @@ async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64
 
 /// The client is as thin as can be, because it runs on the same cores: a socket, a request, an answer.
 async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
-    let engine = bench.engine(connections).await;
+    let engine = bench.warm_engine(connections).await;
     let state = AppState {
         engine: engine.clone(),
         cors_origins: [].into(),

@@ -8,7 +8,8 @@ language sql
 stable
 as $$
     select greatest(
-        (select txid::text::bigint from events order by txid desc, position desc limit 1),
+        -- Qualified: `order by txid` alone would mean the bigint of the select list, and sort the whole log.
+        (select e.txid::text::bigint from events e order by e.txid desc, e.position desc limit 1),
         (select max(pg_snapshot_xmax(snapshot)::text::bigint) - 1 from settled),
         0
     )

@@ -112,6 +112,15 @@ impl Bench {
         .unwrap()
     }
 
+    /// An engine whose connections are all open, so that opening them is not what is measured.
+    pub async fn warm_engine(&self, connections: usize) -> Engine {
+        let engine = self.engine(connections).await;
+        let open = (0..connections).map(|_| engine.pool.acquire());
+        let open = futures_util::future::try_join_all(open).await.unwrap();
+        drop(open);
+        engine
+    }
+
     pub async fn connect(&self) -> PgConnection {
         PgConnection::connect_with(&self.options).await.unwrap()
     }

@@ -64,15 +64,20 @@ async fn append_one(
     event: &NewEvent<Value>,
     expected: Option<i32>,
 ) -> Result<Vec<AppendedEvent>, DbError> {
-    let row = sqlx::query(include_str!("sql/append_event.sql"))
+    let statement = match expected {
+        Some(0) => include_str!("sql/append_first.sql"),
+        _ => include_str!("sql/append_event.sql"),
+    };
+    let mut query = sqlx::query(statement)
         .bind(event.id.0)
         .bind(event.aggregate_id.0)
         .bind(event.type_id.0)
         .bind(&event.payload)
-        .bind(sqlx::types::Json(&event.metadata))
-        .bind(expected)
-        .fetch_optional(connection)
-        .await?;
+        .bind(sqlx::types::Json(&event.metadata));
+    if expected != Some(0) {
+        query = query.bind(expected);
+    }
+    let row = query.fetch_optional(connection).await?;
     let appended = |row: PgRow| appended(&row, event.id, event.aggregate_id);
     Ok(row.map(appended).transpose()?.into_iter().collect())
 }

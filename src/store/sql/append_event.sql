@@ -16,7 +16,10 @@ select
     $3,
     $4,
     $5,
-    (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8,
+    case (select txid_offset from log)
+        when 0 then pg_current_xact_id()
+        else (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8
+    end,
     greatest(statement_timestamp(), newest.created_at)
 from (select) as one
 left join lateral (

@@ -33,7 +33,10 @@ select
     new.type_id,
     new.payload,
     new.metadata,
-    (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8,
+    case (select txid_offset from log)
+        when 0 then pg_current_xact_id()
+        else (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8
+    end,
     greatest(statement_timestamp(), heads.created_at)
 from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[])
     with ordinality as new (id, aggregate_id, type_id, payload, metadata, step, place)

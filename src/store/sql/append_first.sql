@@ -1,0 +1,25 @@
+-- Appends the first event of an aggregate. That there is none yet is left to the key: it refuses the row otherwise, which
+-- saves the look at the aggregate where there is nothing to see.
+-- $1 uuid event id
+-- $2 uuid aggregate id
+-- $3 smallint type id
+-- $4 jsonb payload
+-- $5 jsonb metadata
+-- returns a row (version, position), or none when the id is taken
+-- role: foldlog_command
+-- uses: events_pkey
+insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
+select
+    $1,
+    $2,
+    1,
+    $3,
+    $4,
+    $5,
+    case (select txid_offset from log)
+        when 0 then pg_current_xact_id()
+        else (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8
+    end,
+    statement_timestamp()
+where not exists (select from events e where e.id = $1)
+returning version, position
