@@ -31,6 +31,8 @@ create function heal_log() returns bigint
 language plpgsql
 volatile
 security definer
+-- A foreign transaction that is open on events must not queue all appends behind the healing for long.
+set lock_timeout = '2s'
 as $$
 declare
     healed bigint;

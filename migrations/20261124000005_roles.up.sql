@@ -23,7 +23,9 @@ $$;
 
 -- Command: inserts and reads events, reads views (granted where a view is created).
 grant select on log, views, settled to foldlog_command;
-grant select, insert on events to foldlog_command;
+grant select on events to foldlog_command;
+-- Not position: the log's order is the database's to give.
+grant insert (id, aggregate_id, version, type_id, payload, metadata, txid, created_at) on events to foldlog_command;
 
 -- Query: reads, and nothing else.
 grant select on log, events, views, locker, settled, parked to foldlog_query;

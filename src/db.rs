@@ -32,7 +32,7 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
-    /// The data does not fit a column (a number too big, a text with a NUL).
+    /// The data does not fit a column, an index or a trigger of the table (a number too big, a text with a NUL).
     #[error("a value does not fit its column (SQLSTATE {code})")]
     Data {
         /// The five-character SQLSTATE.
@@ -87,10 +87,18 @@ impl From<sqlx::Error> for DbError {
                     source: error,
                 }
             }
-            _ if code.starts_with("22") => Self::Data {
-                code,
-                source: error,
-            },
+            // 22 a value, 54 a limit (an index row that is too long), 21 and 44 a row that is not what a statement or a view
+            // takes, 38, 39 and P0001 what a function or a trigger of the view raised.
+            _ if code == "P0001"
+                || ["21", "22", "38", "39", "44", "54"]
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
+                Self::Data {
+                    code,
+                    source: error,
+                }
+            }
             _ => Self::Other(error),
         }
     }
@@ -107,7 +115,11 @@ impl Stale for DbError {
     fn is_stale(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
-            Self::Unavailable(_) => true,
+            // A server that is full or starts up says so on every connection.
+            Self::Unavailable(error) => !matches!(
+                error.as_database_error().and_then(|e| e.code()).as_deref(),
+                Some("53300" | "57P03")
+            ),
             _ => false,
         }
     }

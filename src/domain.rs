@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::erased::{
-    AnyDomain, AnyProjection, Domains, Folded, Judged, Refusal, check_blocks, domain, projection,
+    AnyDomain, AnyProjection, Domains, Folded, Refusal, check_blocks, domain, projection,
 };
 pub use self::spec::Spec;
 use crate::event::{AggregateId, Event, Payload};

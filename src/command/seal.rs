@@ -95,8 +95,15 @@ async fn on_a_core<T: Send + 'static>(
     engine: &Engine,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    let _permit = engine.hashing.acquire().await.map_err(|_| Error::Hash)?;
-    tokio::task::spawn_blocking(work)
+    // The work goes on when the request is given up, so the permit goes with it.
+    let permit = std::sync::Arc::clone(&engine.hashing).acquire_owned().await;
+    let permit = permit.map_err(|_| Error::Hash)?;
+    let bounded = move || {
+        let done = work();
+        drop(permit);
+        done
+    };
+    tokio::task::spawn_blocking(bounded)
         .await
         .map_err(|_| Error::Hash)
 }

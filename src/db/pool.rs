@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
+use futures_util::FutureExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection as _, Executor};
 use tokio::time::timeout;
@@ -80,11 +81,27 @@ impl Pool {
     ///
     /// [`DbError::Unavailable`], mostly.
     pub async fn acquire(&self) -> Result<Connection, DbError> {
-        match self.pool.get().await {
-            Ok(connection) => Ok(Connection(connection)),
-            Err(PoolError::Backend(error)) => Err(error.into()),
-            Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed.into()),
+        // Around all of it: deadpool's own limits are for each step, and it goes on to the next idle connection.
+        match timeout(ACQUIRE_TIMEOUT, self.pool.get()).await {
+            Ok(connection) => connection.map(Connection).map_err(unavailable),
             Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+        }
+    }
+
+    /// The same as [`Self::begin`] if a connection is free now, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`], mostly.
+    pub async fn begin_at_once(&self) -> Result<Option<Transaction>, DbError> {
+        let limits = Timeouts {
+            wait: Some(Duration::ZERO),
+            ..self.pool.timeouts()
+        };
+        match self.pool.timeout_get(&limits).await {
+            Ok(connection) => Transaction::begin(Connection(connection)).await.map(Some),
+            Err(PoolError::Timeout(managed::TimeoutType::Wait)) => Ok(None),
+            Err(error) => Err(unavailable(error)),
         }
     }
 
@@ -94,10 +111,7 @@ impl Pool {
     ///
     /// [`DbError::Unavailable`], mostly.
     pub async fn begin(&self) -> Result<Transaction, DbError> {
-        // It is one before BEGIN is sent: given up in between, it has to be rolled back.
-        let mut transaction = Transaction(Some(self.acquire().await?));
-        transaction.execute(sqlx::raw_sql(BEGIN)).await?;
-        Ok(transaction)
+        Transaction::begin(self.acquire().await?).await
     }
 
     /// A connection was found dead: the others have to show that they live before they are used again. After a restart
@@ -118,6 +132,16 @@ impl fmt::Debug for Pool {
         f.debug_struct("Pool")
             .field("status", &self.pool.status())
             .finish_non_exhaustive()
+    }
+}
+
+fn unavailable(error: PoolError<sqlx::Error>) -> DbError {
+    match error {
+        PoolError::Backend(error) => error.into(),
+        PoolError::Closed => sqlx::Error::PoolClosed.into(),
+        PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+            sqlx::Error::PoolTimedOut.into()
+        }
     }
 }
 
@@ -145,6 +169,13 @@ impl DerefMut for Connection {
 pub struct Transaction(Option<Connection>);
 
 impl Transaction {
+    async fn begin(connection: Connection) -> Result<Self, DbError> {
+        // It is one before BEGIN is sent: given up in between, it has to be rolled back.
+        let mut transaction = Self(Some(connection));
+        transaction.execute(sqlx::raw_sql(BEGIN)).await?;
+        Ok(transaction)
+    }
+
     /// Commits.
     ///
     /// # Errors
@@ -243,6 +274,10 @@ impl managed::Manager for Manager {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_some_and(|since| used <= since);
+        // A request that was given up left its statement under way; the next one would get its wait, or its error.
+        if !matches!(connection.flush().now_or_never(), Some(Ok(()))) {
+            return Err(RecycleError::message("a statement is under way"));
+        }
         if doubted || used.elapsed() > TRUSTED_IDLE {
             connection.ping().await.map_err(RecycleError::Backend)?;
         }

@@ -91,7 +91,7 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
         new: &[&NewEvent<Value>],
-    ) -> Result<Judged, (usize, Refusal)>;
+    ) -> Result<(), (usize, Refusal)>;
 }
 
 /// Any [`Projection`].
@@ -119,13 +119,6 @@ pub struct Folded {
     pub folded: usize,
     /// Why the next one was not.
     pub failure: Option<Unfoldable>,
-}
-
-/// What the rules said.
-#[derive(Debug)]
-pub struct Judged {
-    /// The state after the new events.
-    pub state: Option<Box<RawValue>>,
 }
 
 /// Why an event is not taken.
@@ -274,7 +267,7 @@ where
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
         new: &[&NewEvent<Value>],
-    ) -> Result<Judged, (usize, Refusal)> {
+    ) -> Result<(), (usize, Refusal)> {
         if let Some(foreign) = tail
             .iter()
             .find(|event| !D::Event::BLOCK.contains(&event.type_id.0))
@@ -297,10 +290,7 @@ where
             state = <D as Domain>::apply(state, &payload);
             ended = state.is_none();
         }
-        match state.map(|state| to_raw(&state)).transpose() {
-            Ok(state) => Ok(Judged { state }),
-            Err(failure) => Err((new.len().saturating_sub(1), Refusal::Unfoldable(failure))),
-        }
+        Ok(())
     }
 }
 

@@ -251,7 +251,10 @@ fn refused(detail: String, refusal: Refusal) -> Problem {
         }
         Refusal::Rule(_) | Refusal::Foreign(..) => Problem::new(Kind::RuleBroken, detail),
         Refusal::Deleted => Problem::new(Kind::Deleted, detail),
-        Refusal::Unfoldable(cause) => Problem::panicked().because(cause),
+        // The reason may quote a payload, so it is not for the log.
+        Refusal::Unfoldable(_) => Problem::panicked().because(anyhow::anyhow!(
+            "earlier events of the aggregate cannot be folded"
+        )),
     }
 }
 
@@ -265,7 +268,9 @@ impl From<query::Error> for Problem {
             Error::Behind { actual } => {
                 Self::new(Kind::VersionMismatch, detail).with("version", actual.0)
             }
-            Error::Unfoldable(cause) => Self::panicked().because(cause),
+            // The reason may quote a payload, so it is not for the log.
+            Error::Unfoldable(_) => Self::panicked()
+                .because(anyhow::anyhow!("events of the aggregate cannot be folded")),
             Error::Db(error) => error.into(),
         }
     }

@@ -6,10 +6,11 @@ use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::{self, Batch};
-use super::fold::{self, OnRefusedWrite};
+use super::fold::{self, Applied, OnRefusedWrite};
 use super::settled::{Cursor, Snapshot};
 use super::{Error, parked, status};
-use crate::db::{self, Pool, Stale as _};
+use crate::db::{self, DbError, Pool, Stale as _, Transaction};
+use crate::event::RecordedEvent;
 use crate::view::View;
 
 /// How often in a row a pass may lose its batch (a deadlock, a claim that somebody holds for too long) before the
@@ -19,6 +20,9 @@ const LOST_BATCHES: u32 = 5;
 /// A pass that found nothing settles only when this many transaction ids have gone by. Settling takes an id itself, so
 /// an idle system that settled each time would never come to rest.
 const SETTLE_EVERY: u64 = 256;
+
+/// So many of the events that are left are looked at, at most, to say how many remain.
+const REMAINING: i64 = 1_000_000;
 
 /// Until when to work.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +94,7 @@ pub async fn catch_up(
             Err(Error::Db(error)) if error.is_about_rows() && refused == OnRefusedWrite::Fail => {
                 refused = OnRefusedWrite::Narrow;
             }
-            Err(Error::Db(error @ (db::DbError::Contended(_) | db::DbError::TimedOut(_)))) => {
+            Err(Error::Db(error @ (DbError::Contended(_) | DbError::TimedOut(_)))) => {
                 lost += 1;
                 tracing::warn!(
                     projection = view.name(),
@@ -112,7 +116,7 @@ pub async fn catch_up(
         return Ok(result);
     }
     if !result.done {
-        let status = status::of(pool, view, i64::MAX).await?;
+        let status = status::of(pool, view, REMAINING).await?;
         (result.remaining, result.parked) = (status.lag_events, status.parked);
         return Ok(result);
     }
@@ -121,6 +125,10 @@ pub async fn catch_up(
 }
 
 /// One pass: freezes C, walks what is visible in it and not settled once, with a keyset cursor, and settles C.
+///
+/// While a batch is folded and written, the next one is claimed already, in a transaction of its own. The two are to each
+/// other what two workers are, but that the second looks at the view only after the first has committed; and if the first
+/// is aborted, so is the second, because the pass starts over.
 async fn pass(
     pool: &Pool,
     view: &View,
@@ -132,45 +140,108 @@ async fn pass(
     let Some((frozen, settled)) = freeze(pool, view).await? else {
         return Ok(Pass::default());
     };
+    let walk = Walk {
+        view,
+        frozen,
+        settled,
+        batch_size,
+    };
     let (mut pass, mut cursor, mut looked) = (Pass::default(), Cursor::default(), 0);
+    let mut ahead = None;
     while !budget.is_spent() {
-        let spans = frozen.spans_since(&settled, cursor);
-        if spans.is_empty() {
+        let claimed = match ahead.take() {
+            Some(claimed) => Some(claimed),
+            None => walk.claim(pool.begin(), cursor).await?,
+        };
+        let Some((transaction, batch)) = claimed else {
             pass.through = true;
             break;
-        }
-        let mut transaction = pool.begin().await?;
-        let batch =
-            claim::claim(&mut transaction, view, &spans, &frozen, batch_size.into()).await?;
-        let Batch {
-            looked: found,
-            last,
-            claimed,
-        } = batch;
-        let applied = fold::apply(&mut transaction, view, claimed, on_refused).await?;
-        fold::park(&mut transaction, view, &applied.failures).await?;
-        transaction.commit().await?;
+        };
+        looked += batch.looked;
+        cursor = batch.last.unwrap_or(cursor);
+        let last = batch.looked < u64::from(batch_size);
+        let applied = apply(transaction, view, batch.claimed, on_refused);
+        let (applied, claimed) = if last || budget.is_spent() {
+            (applied.await?, Ok(None))
+        } else {
+            let (applied, claimed) = tokio::join!(applied, walk.claim_ahead(pool, cursor));
+            (applied?, claimed)
+        };
         *total += applied.applied as u64;
         pass.applied += applied.applied as u64;
         pass.given_back += applied.given_back;
-        looked += found;
-        cursor = last.unwrap_or(cursor);
-        if found < batch_size as usize {
+        // Only now: what was committed counts, whatever became of the claims ahead of it.
+        ahead = claimed?;
+        if last {
             pass.through = true;
             break;
         }
     }
     if pass.through
         && pass.given_back == 0
-        && (looked > 0 || frozen.distance(&settled) >= SETTLE_EVERY)
+        && (looked > 0 || walk.frozen.distance(&walk.settled) >= SETTLE_EVERY)
     {
         sqlx::query(include_str!("sql/settle.sql"))
             .bind(view.name())
-            .bind(frozen.to_string())
+            .bind(walk.frozen.to_string())
             .execute(&mut *pool.acquire().await?)
             .await?;
     }
     Ok(pass)
+}
+
+/// What a pass walks through.
+struct Walk<'a> {
+    view: &'a View,
+    frozen: Snapshot,
+    settled: Snapshot,
+    batch_size: u32,
+}
+
+impl Walk<'_> {
+    /// Claims the next batch behind `cursor`, in a transaction that is begun for it; `None` when there is nothing left.
+    async fn claim(
+        &self,
+        begin: impl Future<Output = Result<Transaction, DbError>>,
+        cursor: Cursor,
+    ) -> Result<Option<(Transaction, Batch)>, Error> {
+        let spans = self.frozen.spans_since(&self.settled, cursor);
+        if spans.is_empty() {
+            return Ok(None);
+        }
+        let mut transaction = begin.await?;
+        let size = self.batch_size.into();
+        let batch = claim::claim(&mut transaction, self.view, &spans, &self.frozen, size).await?;
+        Ok(Some((transaction, batch)))
+    }
+
+    /// The same on a connection that is free anyway, or not at all: to wait for one might be to wait for oneself.
+    async fn claim_ahead(
+        &self,
+        pool: &Pool,
+        cursor: Cursor,
+    ) -> Result<Option<(Transaction, Batch)>, Error> {
+        match pool.begin_at_once().await? {
+            Some(transaction) => {
+                self.claim(std::future::ready(Ok(transaction)), cursor)
+                    .await
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// Folds and writes a claimed batch, and commits it.
+async fn apply(
+    mut transaction: Transaction,
+    view: &View,
+    claimed: Vec<RecordedEvent>,
+    on_refused: OnRefusedWrite,
+) -> Result<Applied, Error> {
+    let applied = fold::apply(&mut transaction, view, claimed, on_refused).await?;
+    fold::park(&mut transaction, view, &applied.failures).await?;
+    transaction.commit().await?;
+    Ok(applied)
 }
 
 /// C and the settled snapshot. C is frozen before the transaction writes anything: its own open id would count as

@@ -13,8 +13,8 @@ use crate::view::View;
 /// What one claim statement found.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// How many events it looked at, claimed by others or not.
-    pub looked: usize,
+    /// How many events it looked at, whosever they are.
+    pub looked: u64,
     /// The last of them; the next batch begins behind it.
     pub last: Option<Cursor>,
     /// Those that are ours now, in log order.
@@ -56,27 +56,24 @@ pub(super) async fn claim(
         .bind(limit)
         .fetch_all(connection)
         .await?;
-    let key =
-        |row| Ok::<_, sqlx::Error>((Row::try_get(row, "id")?, Row::try_get(row, "aggregate_id")?));
-    let (mut events, mut ours, mut last) =
-        (Vec::with_capacity(rows.len() / 2), HashSet::new(), None);
+    let (mut events, mut ours) = (Vec::with_capacity(rows.len() / 2), HashSet::new());
+    let (mut looked, mut last) = (0, None);
     for row in &rows {
-        match row.try_get::<Option<i64>, _>("position")? {
-            None => {
-                let (id, aggregate_id) = key(row)?;
-                ours.insert((EventId(id), AggregateId(aggregate_id)));
+        let (id, position): (Option<uuid::Uuid>, Option<i64>) =
+            (row.try_get("id")?, row.try_get("position")?);
+        match (id, position) {
+            (Some(_), Some(_)) => events.push(store::recorded(row)?),
+            (Some(id), None) => {
+                ours.insert((EventId(id), AggregateId(row.try_get("aggregate_id")?)));
             }
-            Some(position) => {
-                let txid = row
-                    .try_get::<String, _>("txid")?
-                    .parse()
-                    .map_err(|_| super::settled::NoSnapshot)?;
-                last = last.max(Some(Cursor { txid, position }));
-                events.push(store::recorded(row)?);
+            (None, position) => {
+                let txid = row.try_get::<String, _>("txid")?;
+                let txid = txid.parse().map_err(|_| super::settled::NoSnapshot)?;
+                last = position.map(|position| Cursor { txid, position });
+                looked = row.try_get::<i64, _>("looked_at")?.unsigned_abs();
             }
         }
     }
-    let looked = events.len();
     events.retain(|event| ours.contains(&(event.id, event.aggregate_id)));
     Ok(Batch {
         looked,

@@ -49,8 +49,10 @@ impl Failure {
 /// How a write that the database refuses is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnRefusedWrite {
-    /// It is the caller's error, and ends the transaction.
+    /// It ends the transaction, and the worker begins again with [`Self::Narrow`].
     Fail,
+    /// It ends the transaction, and is the answer to the append.
+    Refuse,
     /// It is narrowed down to the aggregates that cause it, by halving; they are failures, all others are written.
     Narrow,
 }
@@ -85,7 +87,8 @@ pub(super) async fn apply(
     let (mut applied, mut folded, mut not_now) = (Applied::default(), Vec::new(), Vec::new());
     for events in claimed.chunk_by(|a, b| a.aggregate_id == b.aggregate_id) {
         let Some(before) = before.remove(&events[0].aggregate_id) else {
-            continue;
+            // They are claimed, so passing over them would lose them.
+            return Err(Error::Db(DbError::Other(sqlx::Error::RowNotFound)));
         };
         let ready = ready(&before, events);
         let (events, waiting) = events.split_at(ready);
@@ -232,13 +235,22 @@ async fn write<'a>(
         .collect();
     // First, so that what a deleted row kept unique is free for the others.
     view::delete(connection, view, &gone).await?;
-    if on_refused == OnRefusedWrite::Fail {
-        upsert(connection, view, folded).await?;
-        return Ok(Vec::new());
+    match on_refused {
+        OnRefusedWrite::Fail => {
+            upsert(connection, view, folded).await?;
+            return Ok(Vec::new());
+        }
+        OnRefusedWrite::Refuse => {
+            make_room(connection, view, folded).await?;
+            upsert(connection, view, folded).await?;
+            return Ok(Vec::new());
+        }
+        OnRefusedWrite::Narrow => {}
     }
     let (mut refused, mut parts) = (Vec::new(), vec![folded]);
     while let Some(part) = parts.pop() {
         db::savepoint(connection).await?;
+        make_room(connection, view, part).await?;
         match upsert(connection, view, part).await {
             Ok(()) => db::release(connection).await?,
             Err(error) if error.is_about_rows() => {
@@ -254,6 +266,24 @@ async fn write<'a>(
         }
     }
     Ok(refused)
+}
+
+/// Takes the old rows away where the view has set rules. A unique index is checked row by row, in whatever order the rows
+/// are written, and what counts is the state after all of them: one may give up what another takes.
+async fn make_room(
+    connection: &mut PgConnection,
+    view: &View,
+    folded: &[After<'_>],
+) -> Result<(), DbError> {
+    if view.projection.set_rules().is_empty() || folded.len() < 2 {
+        return Ok(());
+    }
+    let old: Vec<AggregateId> = folded
+        .iter()
+        .filter(|a| a.had_row)
+        .map(|a| a.aggregate_id)
+        .collect();
+    view::delete(connection, view, &old).await
 }
 
 async fn upsert(

@@ -46,7 +46,7 @@ pub async fn fold_inline(
         .filter(|event| types.contains(&event.type_id.0))
         .collect();
     let claimed = claim::claim_events(connection, view, behind).await?;
-    let mut applied = fold::apply(connection, view, claimed, OnRefusedWrite::Fail).await?;
+    let mut applied = fold::apply(connection, view, claimed, OnRefusedWrite::Refuse).await?;
     match applied.failures.pop() {
         Some(failure) => Err(Error::Unfoldable {
             projection: view.name(),

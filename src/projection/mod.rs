@@ -41,7 +41,7 @@
 //!    `a_retry_waits_for_passes_that_rely_on_the_parked_row`, `a_retry_folds_the_whole_chain`)
 //!
 //! The transaction ids' visibility is Postgres' own ([`pg_visible_in_snapshot`]); the idea of keyset order over `(txid,
-//! position)` and of claims instead of a checkpoint is argued, with the ways it breaks, in `ARCHITECTURE.md`.
+//! position)` and of claims instead of a checkpoint are argued, with the ways they break, in `docs/DESIGN.md`.
 //!
 //! [`claim`]: self
 //! [`fold`]: self
@@ -61,9 +61,8 @@ pub use self::inline::fold_inline;
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{Retried, retry};
 pub use self::settled::{Cursor, NoSnapshot, Snapshot, Span};
-use crate::db::{DbError, Pool};
+use crate::db::DbError;
 use crate::event::AggregateId;
-use crate::view::View;
 
 /// Why a projection could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -89,17 +88,4 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Db(error.into())
     }
-}
-
-/// Catches up all projections beside each other, so that a slow one does not hold up the others; by name.
-pub async fn catch_up_all<'a>(
-    pool: &Pool,
-    views: &'a [View],
-    batch_size: u32,
-    budget: &Budget,
-) -> Vec<(&'a str, Result<CatchUp, Error>)> {
-    let each = views
-        .iter()
-        .map(|view| async move { (view.name(), catch_up(pool, view, batch_size, budget).await) });
-    futures_util::future::join_all(each).await
 }

@@ -18,6 +18,10 @@ use crate::view::View;
 /// How many events of a chain are folded at once; the transaction goes on until there are no more.
 const CHUNK: usize = 1000;
 
+/// How many parked aggregates a catch-up tries again before it looks at what is new: after a bad deployment thousands may
+/// be parked, and nothing else should wait for all of them.
+const AT_ONCE: i64 = 50;
+
 /// What retries did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Retried {
@@ -52,6 +56,7 @@ async fn retry_all(
     let rows = sqlx::query(include_str!("sql/find_parked.sql"))
         .bind(view.name())
         .bind(only_due)
+        .bind(if only_due { AT_ONCE } else { i64::MAX })
         .fetch_all(&mut *pool.acquire().await?)
         .await?;
     let mut retried = Retried::default();

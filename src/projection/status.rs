@@ -6,7 +6,7 @@ use super::Error;
 use crate::db::{Pool, Tries};
 use crate::view::View;
 
-/// How many unclaimed events a health check counts at most: what it costs must not grow with the backlog.
+/// How many events a health check looks at, at most: what it costs must not grow with the backlog.
 pub const COUNTED: i64 = 10_000;
 
 /// How far a projection is behind.

@@ -19,4 +19,4 @@ mod append;
 mod stream;
 
 pub use self::append::{Expected, Outcome, append};
-pub use self::stream::{TAIL, find, read_stream, recorded};
+pub use self::stream::{TAIL, find, recorded};

@@ -27,26 +27,6 @@ pub async fn find(
     Ok(rows.iter().map(recorded).collect::<Result<_, _>>()?)
 }
 
-/// At most `limit` events of an aggregate above the version `after`, in their order.
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub async fn read_stream(
-    connection: &mut PgConnection,
-    aggregate_id: AggregateId,
-    after: Version,
-    limit: i64,
-) -> Result<Vec<RecordedEvent>, DbError> {
-    let rows = sqlx::query(include_str!("sql/read_stream.sql"))
-        .bind(aggregate_id.0)
-        .bind(after.0)
-        .bind(limit)
-        .fetch_all(connection)
-        .await?;
-    Ok(rows.iter().map(recorded).collect::<Result<_, _>>()?)
-}
-
 /// A row with the columns of an event.
 ///
 /// # Errors

@@ -114,19 +114,22 @@ async fn keep_rule(
     rule: &SetRule,
     inline: bool,
 ) -> Result<(), DefineError> {
-    if !inline {
-        connection
-            .execute(sqlx::raw_sql(sql::drop_index(rule.name)))
-            .await
-            .map_err(DbError::from)?;
-        return Ok(());
-    }
     let there: bool = sqlx::query_scalar(include_str!("sql/index_exists.sql"))
         .bind(rule.name)
         .fetch_one(&mut *connection)
         .await
         .map_err(DbError::from)?;
-    if there {
+    if there && !inline {
+        // INLINE is this process's, the index is the database's: another host may promise the rule, so it stays.
+        tracing::warn!(
+            projection = view.name(),
+            db.constraint = rule.name,
+            "INLINE does not name {0}, but its rule {1} stays; run `drop index {1}` if no host folds {0} inline any more",
+            view.name(),
+            rule.name
+        );
+    }
+    if there || !inline {
         return Ok(());
     }
     match connection

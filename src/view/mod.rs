@@ -16,6 +16,17 @@ pub use self::row::{ViewRow, get};
 pub use self::sql::Statements;
 pub use self::write::{delete, upsert};
 
+/// Columns that every row has, and parameters of the list route, which a filter by a column would be taken for.
+const RESERVED: [&str; 7] = [
+    "id",
+    "version",
+    "limit",
+    "after",
+    "consistency",
+    "min_version",
+    "as_of",
+];
+
 /// A projection's view: its columns, and the statements over its table, composed once a process.
 #[derive(Debug)]
 pub struct View {
@@ -34,11 +45,14 @@ impl View {
     ///
     /// When the row type cannot be one row of a table.
     pub fn new(projection: &'static dyn AnyProjection, tail: &str) -> Result<Self, BadView> {
+        if !sql::is_identifier(projection.name()) {
+            return Err(BadView::NoIdentifier(projection.name(), projection.name()));
+        }
         let columns = projection.columns();
         if columns.is_empty() {
             return Err(BadView::NoStruct(projection.name()));
         }
-        if let Some(taken) = columns.iter().find(|c| matches!(c.name, "id" | "version")) {
+        if let Some(taken) = columns.iter().find(|c| RESERVED.contains(&c.name)) {
             return Err(BadView::Reserved(projection.name(), taken.name));
         }
         if let Some(odd) = columns.iter().find(|c| !sql::is_identifier(c.name)) {
@@ -73,10 +87,10 @@ pub enum BadView {
     /// It has no named fields, or hides them with `flatten`.
     #[error("{0}: the row must be a struct with named fields and without `flatten`")]
     NoStruct(&'static str),
-    /// `id` and `version` are the store's.
-    #[error("{0}: the row may not have a field `{1}`; every row has one already")]
+    /// `id` and `version` are the store's, the others parameters of the list route.
+    #[error("{0}: the row may not have a field `{1}`; the name is taken")]
     Reserved(&'static str, &'static str),
-    /// A column's name goes into SQL text.
-    #[error("{0}: the field `{1}` is no lower-case SQL identifier")]
+    /// The view's and its columns' names go into SQL text.
+    #[error("{0}: `{1}` is no lower-case SQL identifier")]
     NoIdentifier(&'static str, &'static str),
 }

@@ -32,21 +32,21 @@ impl Statements {
             .join(", ");
         Self {
             get: text(format!(
-                "select to_json(v) as viewed, v.version as viewed_version from {table} v where v.id = $1"
+                "select to_json(v) as viewed, v.version as viewed_version from \"{table}\" v where v.id = $1"
             )),
             with_tail: text(format!(
                 "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, tail.* \
                  from unnest($1::uuid[]) as wanted (id) \
-                 left join lateral (select to_json(v) as json, v.version from {table} v where v.id = wanted.id) viewed on true \
+                 left join lateral (select to_json(v) as json, v.version from \"{table}\" v where v.id = wanted.id) viewed on true \
                  left join lateral ({tail}) tail on true \
                  order by wanted.id, tail.version"
             )),
             upsert: text(format!(
-                "insert into {table} (id, version, {names}) \
-                 select id, version, {names} from json_populate_recordset(null::{table}, $1::text::json) \
+                "insert into \"{table}\" (id, version, {names}) \
+                 select id, version, {names} from json_populate_recordset(null::\"{table}\", $1::text::json) \
                  on conflict (id) do update set version = excluded.version, {assignments}"
             )),
-            delete: text(format!("delete from {table} where id = any ($1)")),
+            delete: text(format!("delete from \"{table}\" where id = any ($1)")),
             table,
             columns,
         }
@@ -79,12 +79,12 @@ impl Statements {
         let (table, above) = (self.table, if first { ">=" } else { ">" });
         let equal = |c: &&str| {
             format!(
-                " and v.\"{c}\" = (json_populate_record(null::{table}, $3::text::json)).\"{c}\""
+                " and v.\"{c}\" = (json_populate_record(null::\"{table}\", $3::text::json)).\"{c}\""
             )
         };
         let wheres: String = filters.iter().map(equal).collect();
         text(format!(
-            "select v.id, to_json(v) as viewed, v.version as viewed_version from {table} v \
+            "select v.id, to_json(v) as viewed, v.version as viewed_version from \"{table}\" v \
              where v.id {above} $1{wheres} order by v.id limit $2"
         ))
     }
@@ -98,7 +98,7 @@ impl Statements {
             "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, \
              case when viewed.version is null and wanted.lowest > 1 then ({predecessor}) end as predecessor_claimed \
              from unnest($1::uuid[], $2::integer[]) as wanted (id, lowest) \
-             left join lateral (select to_json(v) as json, v.version from {table} v where v.id = wanted.id) viewed on true"
+             left join lateral (select to_json(v) as json, v.version from \"{table}\" v where v.id = wanted.id) viewed on true"
         ))
     }
 
@@ -106,12 +106,12 @@ impl Statements {
     pub(super) fn grants(&self) -> SqlStr {
         let table = self.table;
         text(format!(
-            "grant select on {table} to foldlog_command, foldlog_query; \
-             grant select, insert, update, delete on {table} to foldlog_projection"
+            "grant select on \"{table}\" to foldlog_command, foldlog_query; \
+             grant select, insert, update, delete on \"{table}\" to foldlog_projection"
         ))
     }
 
-    /// Whether the table's columns can be told apart by name: the identifiers that were checked.
+    /// The columns beside `id` and `version`.
     pub(super) fn columns(&self) -> &[&'static str] {
         &self.columns
     }
@@ -120,11 +120,6 @@ impl Statements {
 /// A statement that the program text wrote down: a view's DDL, a set rule's index.
 pub(super) fn definition(ddl: &'static str) -> SqlStr {
     AssertSqlSafe(ddl).into_sql_str()
-}
-
-/// Drops an index by its name.
-pub(super) fn drop_index(name: &'static str) -> SqlStr {
-    text(format!("drop index if exists \"{name}\""))
 }
 
 /// Whether `name` can stand in SQL text as it is, between double quotes at the most.

@@ -121,7 +121,7 @@ async fn a_pass_starts_over_after_a_lost_batch() {
         // A deadlock: the second batch waits for the test, then the test for it. Only the worker looks for deadlocks.
         let (mut other, statement) = if at_the_write {
             let row = format!("select from ledger where id = '{folded}' for update");
-            (Held::by(&db, &row).await, "insert into ledger")
+            (Held::by(&db, &row).await, "insert into \"ledger\"")
         } else {
             (hold_claim(&db, "ledger", &events[3]).await, CLAIM)
         };

@@ -116,7 +116,7 @@ async fn a_worker_killed_at_any_step_leaves_nothing_behind() {
             CLAIM,
         ),
         ("lock table users in access exclusive mode", LOAD),
-        ("lock table users in share mode", "insert into users"),
+        ("lock table users in share mode", "insert into \"users\""),
         // After giving back.
         ("lock table parked in share mode", "Parks aggregates"),
         ("select pg_advisory_xact_lock(1)", "commit"),
@@ -140,7 +140,7 @@ async fn a_retry_killed_at_any_step_leaves_nothing_behind() {
         ("select from parked for update", LOCK_PARKED),
         ("lock table locker in share mode", "Claims given events"),
         ("lock table users in access exclusive mode", LOAD),
-        ("lock table users in share mode", "insert into users"),
+        ("lock table users in share mode", "insert into \"users\""),
         (
             "lock table parked in share mode",
             "The aggregate has caught up",

@@ -70,7 +70,7 @@ async fn two_listeners_do_not_apply_out_of_order() {
     let holding = Held::by(&db, "lock table users in share mode").await;
     let first = async { db.catch_up("users").await };
     let second = async {
-        until_waiting(&mut db.connect().await, "insert into users").await;
+        until_waiting(&mut db.connect().await, "insert into \"users\"").await;
         append(&db.engine, &[renamed(user, "2"), renamed(user, "3")]).await;
         db.catch_up("users").await
     };

@@ -122,6 +122,28 @@ async fn a_deleted_users_email_is_free_again() {
     assert_all_applied(&db, "users").await;
 }
 
+/// Fails when the rows of one append are written one by one over the old ones: then the order of ids decides who is refused.
+#[tokio::test]
+async fn an_email_given_up_in_the_same_append_is_free_whatever_the_ids() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let (low, high) = (Uuid::from_u128(1), Uuid::from_u128(u128::MAX));
+    for (gives, takes, email) in [
+        (low, Uuid::from_u128(2), "a@example.org"),
+        (high, Uuid::from_u128(3), "b@example.org"),
+    ] {
+        append(&db.engine, &[with_email(gives, email)]).await;
+        let changed = event(
+            gives,
+            UserEvent::EmailChanged {
+                email: format!("not-{email}"),
+            },
+        );
+        append(&db.engine, &[changed, with_email(takes, email)]).await;
+    }
+    assert_eq!(db.count("select count(*) from users").await, 4);
+    assert_all_applied(&db, "users").await;
+}
+
 /// Fails when a set rule is kept where it cannot be promised: it would park users instead of refusing them.
 #[tokio::test]
 async fn without_inline_two_users_may_have_one_email() {

@@ -288,7 +288,7 @@ async fn a_pass_and_a_retry_exclude_each_other() {
     )
     .await;
     let retries = retry_beside(&db);
-    until_waiting(&mut watch, "insert into ledger").await;
+    until_waiting(&mut watch, "insert into \"ledger\"").await;
     // The other account lets the pass settle what it has looked at.
     append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
     let pass = worker(&db, "ledger", 100);
@@ -314,7 +314,7 @@ async fn a_retry_waits_for_passes_that_rely_on_the_parked_row() {
     // A pass that has passed over the parked aggregate's event, and stops where it writes the other's row.
     let view = Held::by(&db, "lock table ledger in share mode").await;
     let pass = worker(&db, "ledger", 100);
-    until_waiting(&mut watch, "insert into ledger").await;
+    until_waiting(&mut watch, "insert into \"ledger\"").await;
     let retries = retry_beside(&db);
     until_waiting(&mut watch, LOCK_PARKED).await;
     // One more, which passes over one more.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::app::{App, parts};
+use crate::support::app::{self, App};
 use crate::tidy;
 
 #[expect(dead_code, reason = "the example's main function")]
@@ -119,8 +119,8 @@ async fn the_requests_to_try_answer_as_they_say() {
             let (name, value) = header.split_once(": ").unwrap();
             request = request.header(name, value);
         }
-        let answer = request.body(body.trim().to_owned()).send().await.unwrap();
-        let (found, json) = parts(answer).await;
+        let answer = app::send(request.body(body.trim().to_owned())).await;
+        let (found, json) = (answer.status, answer.body);
         assert_eq!(found, status, "{head}\n{json}");
         answers.push(json);
         app.db.catch_up("users").await;

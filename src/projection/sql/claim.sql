@@ -8,8 +8,8 @@
 -- $5 text the snapshot C
 -- $6 smallint the first event type
 -- $7 smallint the event type before which to end
--- $8 bigint at most so many events
--- returns rows: of every event looked at its columns with txid; of every event claimed (id, aggregate_id) and nulls
+-- $8 bigint look at so many events at most, wanted or not: what one statement does is bounded, however rare the wanted are
+-- returns rows: each event wanted; each claim as (id, aggregate_id); the last event looked at as (position, txid, looked_at)
 -- role: foldlog_projection
 -- uses: events_txid_position_idx parked_pkey locker_pkey
 with passed_over as materialized (
@@ -18,7 +18,7 @@ with passed_over as materialized (
     where lock_domain = $1
     for share
 ),
-wanted as materialized (
+looked_at as materialized (
     select e.id, e.aggregate_id, e.version, e.position, e.txid, e.type_id, e.created_at, e.payload, e.metadata
     from unnest($2::text[]::xid8[], $3::bigint[], $4::text[]::xid8[]) as span (txid, position, before)
     cross join lateral (
@@ -26,15 +26,20 @@ wanted as materialized (
         from events e
         where (e.txid, e.position) > (span.txid, span.position)
             and e.txid < span.before
-            and e.type_id >= $6
-            and e.type_id < $7
             and pg_visible_in_snapshot(e.txid, $5::text::pg_snapshot)
-            and e.aggregate_id not in (select aggregate_id from passed_over)
         order by e.txid, e.position
         limit $8
     ) e
     order by e.txid, e.position
     limit $8
+),
+wanted as materialized (
+    select id, aggregate_id, version, position, txid, type_id, created_at, payload, metadata
+    from looked_at
+    where type_id >= $6
+        and type_id < $7
+        and aggregate_id not in (select aggregate_id from passed_over)
+    order by txid, position
 ),
 claimed as (
     insert into locker (event_id, aggregate_id, lock_domain)
@@ -44,8 +49,15 @@ claimed as (
     on conflict do nothing
     returning event_id, aggregate_id
 )
-select id, aggregate_id, version, position, txid::text as txid, type_id, created_at, payload, metadata
+select id, aggregate_id, version, position, type_id, created_at, payload, metadata, null::text as txid, null::bigint as looked_at
 from wanted
 union all
-select event_id, aggregate_id, null, null, null, null, null, null, null
+select event_id, aggregate_id, null, null, null, null, null, null, null, null
 from claimed
+union all
+(
+    select null, null, null, position, null, null, null, null, txid::text, (select count(*) from looked_at)
+    from looked_at
+    order by looked_at.txid desc, looked_at.position desc
+    limit 1
+)

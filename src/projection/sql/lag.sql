@@ -3,7 +3,7 @@
 -- $1 text lock domain
 -- $2 smallint the first event type
 -- $3 smallint the event type before which to end
--- $4 bigint count at most so many
+-- $4 bigint look at so many events at most, claimed or not
 -- returns a row (events bigint, seconds double precision, parked bigint)
 -- role: foldlog_query
 -- uses: settled_pkey events_txid_position_idx locker_pkey parked_pkey
@@ -17,30 +17,34 @@ span as (
     select pg_snapshot_xmax(mark.snapshot), '9223372036854775807'::xid8
     from mark
 ),
-unclaimed as (
-    select e.created_at
+looked_at as materialized (
+    select e.id, e.aggregate_id, e.type_id, e.created_at
     from span
     cross join lateral (
-        select e.created_at
+        select e.id, e.aggregate_id, e.type_id, e.created_at
         from events e
-        left join lateral (
-            select true as is
-            from locker l
-            where l.event_id = e.id
-                and l.aggregate_id = e.aggregate_id
-                and l.lock_domain = $1
-            limit 1
-        ) claimed on true
         where e.txid >= span.txid
             and e.txid <= span.last
-            and e.type_id >= $2
-            and e.type_id < $3
-            and claimed.is is null
-            and e.aggregate_id not in (select aggregate_id from parked where lock_domain = $1)
         order by e.txid, e.position
         limit $4
     ) e
     limit $4
+),
+unclaimed as (
+    select e.created_at
+    from looked_at e
+    left join lateral (
+        select true as is
+        from locker l
+        where l.event_id = e.id
+            and l.aggregate_id = e.aggregate_id
+            and l.lock_domain = $1
+        limit 1
+    ) claimed on true
+    where e.type_id >= $2
+        and e.type_id < $3
+        and claimed.is is null
+        and e.aggregate_id not in (select aggregate_id from parked where lock_domain = $1)
 )
 select
     count(*) as events,

@@ -75,7 +75,7 @@ async fn a_stopped_listener_finishes_its_batch_and_lets_go() {
         .await
         .unwrap();
     let listening = Listening::start(&db);
-    until_waiting(&mut db.connect().await, "insert into users").await;
+    until_waiting(&mut db.connect().await, "insert into \"users\"").await;
     listening.ask_to_stop();
     // K and its connection go at once, the batch stays.
     until("it lets go", async || connected(&db).await == 0).await;
@@ -132,7 +132,7 @@ async fn a_projection_that_is_held_up_does_not_hold_up_the_others() {
         .await
         .unwrap();
     append(&db.engine, &[opened(Uuid::now_v7())]).await;
-    until_waiting(&mut db.connect().await, "insert into ledger").await;
+    until_waiting(&mut db.connect().await, "insert into \"ledger\"").await;
     for count in 2..=4 {
         append(&db.engine, &[opened(Uuid::now_v7())]).await;
         until("the other goes on", async || {
