@@ -1,5 +1,12 @@
 //! Appending: through the library and over HTTP, as ratios to the bare insert of the same row; and what the bell costs.
 
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark is a program of its own that says what it measured"
+)]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,12 @@
 //! Catching up: one worker against what it could at best be, against what others do, and against its own size.
 
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark is a program of its own that says what it measured"
+)]
+
 mod support;
 
 use std::collections::HashMap;
@@ -32,7 +39,7 @@ async fn rates(scale: Scale) {
     let bench = Bench::new("catch_up").await;
     let events = scale.events(200_000);
     fill(&bench, 0, events).await;
-    let engine = bench.engine(4).await;
+    let engine = bench.engine(4);
     let (mut ours, mut claims, mut checkpoint, mut seed) = (vec![], vec![], vec![], vec![]);
     for _ in 0..scale.turns {
         claims.push(per_second(events, || claim_only(&engine, events)).await);
@@ -82,7 +89,7 @@ async fn rates(scale: Scale) {
 async fn sizes(scale: Scale) {
     let bench = Bench::new("sizes").await;
     let (small, large) = (scale.events(10_000), scale.events(1_000_000));
-    let engine = bench.engine(4).await;
+    let engine = bench.engine(4);
     fill(&bench, 0, small).await;
     let mut small_rates = vec![];
     for _ in 0..scale.turns {
@@ -110,7 +117,7 @@ async fn sizes(scale: Scale) {
 /// Finding 1,000 new events behind many claimed ones, with another transaction open since the first.
 async fn search(scale: Scale) {
     let bench = Bench::new("search").await;
-    let engine = bench.engine(4).await;
+    let engine = bench.engine(4);
     let (small, large) = (scale.events(10_000), scale.events(3_000_000));
     let mut open = bench.connect().await;
     support::run(

@@ -1,5 +1,12 @@
 //! From commit to visible in the view, with the listener asleep and awake, as ratios to a bare NOTIFY round trip.
 
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark is a program of its own that says what it measured"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -18,7 +25,7 @@ use support::{Bench, Scale, created, run};
 async fn main() {
     let scale = Scale::from_args();
     let bench = Bench::new("latency").await;
-    let engine = bench.engine(8).await;
+    let engine = bench.engine(8);
     let samples = if scale.smoke { 5 } else { 300 };
     let stop = CancellationToken::new();
     let listener = Listener {

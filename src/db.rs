@@ -42,7 +42,7 @@ pub enum DbError {
         source: sqlx::Error,
     },
     /// Anything else is a mistake of ours or of the installation: a missing table, a missing grant.
-    #[error("the database refused a statement{}", .0.as_database_error().and_then(|e| e.code()).map(|c| format!(" (SQLSTATE {c})")).unwrap_or_default())]
+    #[error("the database refused a statement{}", .0.as_database_error().and_then(sqlx::error::DatabaseError::code).map(|c| format!(" (SQLSTATE {c})")).unwrap_or_default())]
     Other(#[source] sqlx::Error),
 }
 
@@ -117,7 +117,10 @@ impl Stale for DbError {
             Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
             // A server that is full or starts up says so on every connection.
             Self::Unavailable(error) => !matches!(
-                error.as_database_error().and_then(|e| e.code()).as_deref(),
+                error
+                    .as_database_error()
+                    .and_then(sqlx::error::DatabaseError::code)
+                    .as_deref(),
                 Some("53300" | "57P03")
             ),
             _ => false,

@@ -102,7 +102,10 @@ impl Engine {
     }
 
     /// The views that an append of these event types folds inline.
-    pub(crate) fn inline_views(&self, types: impl Iterator<Item = TypeId> + Clone) -> Vec<&View> {
+    pub(crate) fn inline_views(
+        &self,
+        types: &(impl Iterator<Item = TypeId> + Clone),
+    ) -> Vec<&View> {
         let concerned = |view: &&View| {
             types
                 .clone()

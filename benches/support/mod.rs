@@ -3,7 +3,11 @@
 //! Machines are noisy, so no figure stands alone: the thing measured and the thing it is compared with take turns, and
 //! the median of the ratios of neighbouring turns is what counts.
 
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    reason = "each benchmark uses a part of it"
+)]
 
 use std::future::Future;
 use std::str::FromStr;
@@ -65,22 +69,21 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new(label: &str) -> Self {
-        let admin = match std::env::var("BENCH_DATABASE_URL") {
-            Ok(url) => PgConnectOptions::from_str(&url).unwrap(),
-            Err(_) => {
-                let mut settings = Settings::from_env().unwrap();
-                settings.database_url = None;
-                settings.data_dir = Some("/var/tmp/foldlog-bench".into());
-                let extra = [("shared_buffers", "1GB"), ("max_wal_size", "4GB")];
-                settings.extra = extra
-                    .iter()
-                    .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                    .collect();
-                let server = postgres::find_or_start(&settings).await.unwrap();
-                let options = server.options();
-                std::mem::forget(server);
-                options
-            }
+        let admin = if let Ok(url) = std::env::var("BENCH_DATABASE_URL") {
+            PgConnectOptions::from_str(&url).unwrap()
+        } else {
+            let mut settings = Settings::from_env().unwrap();
+            settings.database_url = None;
+            settings.data_dir = Some("/var/tmp/foldlog-bench".into());
+            let extra = [("shared_buffers", "1GB"), ("max_wal_size", "4GB")];
+            settings.extra = extra
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect();
+            let server = postgres::find_or_start(&settings).await.unwrap();
+            let options = server.options();
+            std::mem::forget(server);
+            options
         };
         let name = format!("foldlog_bench_{label}");
         let mut connection = PgConnection::connect_with(&admin).await.unwrap();
@@ -96,14 +99,14 @@ impl Bench {
             admin,
             name,
         };
-        let engine = bench.engine(1).await;
+        let engine = bench.engine(1);
         migrations::up(&mut bench.connect().await, &engine.views, engine.inline())
             .await
             .unwrap();
         bench
     }
 
-    pub async fn engine(&self, connections: usize) -> Engine {
+    pub fn engine(&self, connections: usize) -> Engine {
         Engine::new(
             Pool::new(self.options.clone(), connections),
             domains::ALL,
@@ -114,7 +117,7 @@ impl Bench {
 
     /// An engine whose connections are all open, so that opening them is not what is measured.
     pub async fn warm_engine(&self, connections: usize) -> Engine {
-        let engine = self.engine(connections).await;
+        let engine = self.engine(connections);
         let open = (0..connections).map(|_| engine.pool.acquire());
         let open = futures_util::future::try_join_all(open).await.unwrap();
         drop(open);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 pub use self::error::Error;
-use crate::db::{DbError, Tries};
+use crate::db::Tries;
 use crate::domain::AnyDomain;
 use crate::engine::Engine;
 use crate::event::{AggregateId, AppendedEvent, EventId, ExpectedVersion, NewEvent, Version};
@@ -274,7 +274,7 @@ async fn store(
     groups: &[Group<'_>],
     at: &Expected,
 ) -> Result<Option<Vec<AppendedEvent>>, Error> {
-    let inline = engine.inline_views(events.iter().map(|event| event.type_id));
+    let inline = engine.inline_views(&events.iter().map(|event| event.type_id));
     let stored = if inline.is_empty() {
         let mut connection = engine.pool.acquire().await?;
         store::append(&mut connection, events, at).await
@@ -290,7 +290,7 @@ async fn store(
                     Err(error) => return Err(Error::inline(view, error)),
                 }
             }
-            transaction.commit().await.map_err(DbError::from)?;
+            transaction.commit().await?;
         }
         stored
     };

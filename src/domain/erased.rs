@@ -200,7 +200,7 @@ const fn is_identifier(name: &[u8]) -> bool {
         i += 1;
     }
     // Postgres cuts identifiers at 63 bytes; the rest is for index names.
-    0 < name.len() && name.len() <= 40
+    !name.is_empty() && name.len() <= 40
 }
 
 const fn same(a: &str, b: &str) -> bool {
@@ -344,7 +344,7 @@ fn fold<P: Projection>(
     row: Option<&RawValue>,
     events: &[RecordedEvent],
 ) -> (Option<P::Row>, usize, Option<Unfoldable>) {
-    let mut state = match row.map(|row| from_raw::<P::Row>(row)).transpose() {
+    let mut state = match row.map(from_raw::<P::Row>).transpose() {
         Ok(state) => state,
         Err(failure) => return (None, 0, Some(failure)),
     };

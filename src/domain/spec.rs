@@ -63,6 +63,10 @@ impl<D: Domain> Spec<D> {
 impl<D: Domain> Given<D> {
     /// This event is sent.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a specification reads better without references"
+    )]
     pub fn when(self, event: D::Event) -> When<D> {
         let said = if self.ended && !D::STATELESS {
             Err("the aggregate is deleted".to_owned())

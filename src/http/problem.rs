@@ -222,7 +222,7 @@ impl From<command::Error> for Problem {
             | Error::Unstorable { index } => {
                 Self::new(Kind::Unprocessable, detail).with("index", index)
             }
-            Error::Refused { index, refusal } => refused(detail, refusal).with("index", index),
+            Error::Refused { index, refusal } => refused(detail, &refusal).with("index", index),
             Error::SetRule { refusal } => Self::new(Kind::RuleBroken, refusal),
             Error::VersionMismatch {
                 aggregate_id,
@@ -244,7 +244,7 @@ impl From<command::Error> for Problem {
     }
 }
 
-fn refused(detail: String, refusal: Refusal) -> Problem {
+fn refused(detail: String, refusal: &Refusal) -> Problem {
     match refusal {
         Refusal::Decode(_) | Refusal::UnknownField(_) | Refusal::Invalid(_) => {
             Problem::new(Kind::Unprocessable, detail)

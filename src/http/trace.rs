@@ -50,7 +50,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             REQUEST_ID,
         ])
         .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID])
-        .max_age(Duration::from_secs(3600))
+        .max_age(Duration::from_hours(1))
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {

@@ -78,7 +78,17 @@ pub async fn catch_up(
     };
     let (mut lost, mut refused) = (0, OnRefusedWrite::Fail);
     while !budget.is_spent() && lost < LOST_BATCHES {
-        match pass(pool, view, batch_size, budget, refused, &mut result.applied).await {
+        // Boxed, because it holds the futures of two batches.
+        match Box::pin(pass(
+            pool,
+            view,
+            batch_size,
+            budget,
+            refused,
+            &mut result.applied,
+        ))
+        .await
+        {
             Ok(pass) if pass.through && pass.given_back == 0 => {
                 result.done = true;
                 break;
@@ -151,7 +161,7 @@ async fn pass(
     while !budget.is_spent() {
         let claimed = match ahead.take() {
             Some(claimed) => Some(claimed),
-            None => walk.claim(pool.begin(), cursor).await?,
+            None => Box::pin(walk.claim(pool.begin(), cursor)).await?,
         };
         let Some((transaction, batch)) = claimed else {
             pass.through = true;
@@ -160,15 +170,15 @@ async fn pass(
         looked += batch.looked;
         cursor = batch.last.unwrap_or(cursor);
         let last = batch.looked < u64::from(batch_size);
-        let applied = apply(transaction, view, batch.claimed, on_refused);
+        let applied = Box::pin(apply(transaction, view, batch.claimed, on_refused));
         let (applied, claimed) = if last || budget.is_spent() {
             (applied.await?, Ok(None))
         } else {
             let (applied, claimed) = tokio::join!(applied, walk.claim_ahead(pool, cursor));
             (applied?, claimed)
         };
-        *total += applied.applied as u64;
-        pass.applied += applied.applied as u64;
+        *total += applied.folded as u64;
+        pass.applied += applied.folded as u64;
         pass.given_back += applied.given_back;
         // Only now: what was committed counts, whatever became of the claims ahead of it.
         ahead = claimed?;

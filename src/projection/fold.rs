@@ -16,7 +16,7 @@ use crate::view::{self, View};
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     /// Folded and written.
-    pub applied: usize,
+    pub folded: usize,
     /// Given back because a predecessor is not claimed yet: a later pass takes them.
     pub given_back: usize,
     /// Aggregates that cannot go on.
@@ -135,7 +135,7 @@ pub(super) async fn apply(
             .push(Failure::of(&after.events[0], &reason.to_string()));
         not_now.extend(after.events);
     }
-    applied.applied = claimed.len() - not_now.len();
+    applied.folded = claimed.len() - not_now.len();
     give_back(connection, view, &not_now).await?;
     Ok(applied)
 }

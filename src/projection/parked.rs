@@ -70,9 +70,8 @@ async fn retry_all(
                 retried.unparked += u64::from(unparked);
                 retried.failed += u64::from(!unparked);
             }
-            Ok(None) => {}
-            // Somebody is at it: a pass that relies on the row, or another retry. Its turn comes again.
-            Err(Error::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
+            // Un-parked meanwhile, or somebody is at it: a pass that relies on the row, or another retry. Its turn comes again.
+            Ok(None) | Err(Error::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
             Err(error) => return Err(error),
         }
     }
@@ -102,7 +101,7 @@ async fn retry_one(
         let claimed = claim::claim_events(&mut transaction, view, chain).await?;
         let mut applied =
             fold::apply(&mut transaction, view, claimed, OnRefusedWrite::Narrow).await?;
-        folded += applied.applied as u64;
+        folded += applied.folded as u64;
         if let Some(failure) = applied.failures.pop() {
             break Some(failure);
         }
