@@ -5,6 +5,7 @@
 )]
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::print_stderr,
     reason = "all of this is tests; clippy sees only the functions that are marked as such"
 )]

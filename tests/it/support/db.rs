@@ -185,12 +185,12 @@ fn template() -> String {
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
-    files
-        .iter()
-        .for_each(|path| std::fs::read(path).unwrap().hash(&mut hasher));
-    DOMAINS
-        .projections()
-        .for_each(|projection| projection.definition().hash(&mut hasher));
+    for path in files {
+        std::fs::read(path).unwrap().hash(&mut hasher);
+    }
+    for projection in DOMAINS.projections() {
+        projection.definition().hash(&mut hasher);
+    }
     format!("foldlog_template_{:016x}", hasher.finish())
 }
 

@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Any event, with an id of its own.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a payload is written where it is sent"
+)]
 pub fn event(aggregate: Uuid, type_id: i32, payload: Value) -> Value {
     json!({"id": Uuid::now_v7(), "aggregate_id": aggregate, "type_id": type_id, "payload": payload})
 }
