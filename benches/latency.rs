@@ -45,12 +45,13 @@ async fn main() {
             tokio::time::sleep(Duration::from_millis(60)).await;
             asleep.push(visible_after(&engine).await);
         }
-        let busy = keep_awake(&engine);
+        let (busy, appending) = keep_awake(&engine);
         for _ in 0..samples / 5 {
             tokio::time::sleep(Duration::from_millis(3)).await;
             awake.push(visible_after(&engine).await);
         }
         busy.cancel();
+        appending.await.unwrap();
     }
     let (n50, n99) = percentiles(notify);
     println!("a bare NOTIFY there and back: p50 {n50:.2} ms, p99 {n99:.2} ms");
@@ -93,10 +94,10 @@ async fn visible_after(engine: &Engine) -> f64 {
 }
 
 /// Appends every few milliseconds, so that the listener never comes to sleep.
-fn keep_awake(engine: &Engine) -> CancellationToken {
+fn keep_awake(engine: &Engine) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let (engine, stop) = (engine.clone(), CancellationToken::new());
     let stopped = stop.clone();
-    tokio::spawn(async move {
+    let appending = tokio::spawn(async move {
         while !stopped.is_cancelled() {
             command::execute(&engine, &[created()], ExpectedVersion::Any, None)
                 .await
@@ -104,7 +105,7 @@ fn keep_awake(engine: &Engine) -> CancellationToken {
             tokio::time::sleep(Duration::from_millis(4)).await;
         }
     });
-    stop
+    (stop, appending)
 }
 
 /// Two sessions: one notifies, the other answers with a notification.

@@ -1,4 +1,13 @@
-//! foldlog
+//! Event sourcing and CQRS on one Postgres: commands append events, projections fold the log into views exactly once and
+//! in order, queries read the views. No broker, no leader, no checkpoint.
+//!
+//! Where to begin:
+//!
+//! - a domain of your own: the traits of [`domain`], with [`domains::users`] as the complete example and
+//!   `examples/add_a_domain.rs` as the smallest;
+//! - appending: [`command::execute`]; reading: [`query::get`] and [`query::list`]; over HTTP: [`http::router`];
+//! - why nothing is lost or folded twice: [`projection`], which names the test of each step;
+//! - the map of the code and its invariants: `ARCHITECTURE.md`.
 
 pub mod command;
 pub mod config;
