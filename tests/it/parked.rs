@@ -352,3 +352,32 @@ async fn a_retry_folds_the_whole_chain() {
     assert_eq!(db.catch_up("ledger").await.applied, 0);
     assert_all_applied(&db, "ledger").await;
 }
+
+/// Fails when what a trigger of the view's table refuses ends the projection instead of parking the aggregate.
+#[tokio::test]
+async fn what_a_trigger_of_the_view_refuses_parks_its_aggregate() {
+    let db = TestDb::new().await;
+    db.run(
+        "create function no_seven() returns trigger language plpgsql as $$
+         begin
+             if new.balance_cents = 7 then raise exception 'not seven'; end if;
+             return new;
+         end $$;
+         create trigger no_seven before insert or update on accounts for each row execute function no_seven()",
+    )
+    .await;
+    let (refused, other) = (Uuid::now_v7(), Uuid::now_v7());
+    for event in [
+        opened(refused),
+        opened(other),
+        deposited(refused, 7),
+        deposited(other, 1),
+    ] {
+        append(&db.engine, &[event]).await;
+    }
+    let caught_up = db.catch_up("accounts").await;
+    assert_eq!(
+        (caught_up.applied, caught_up.parked, caught_up.done),
+        (2, 1, true)
+    );
+}
