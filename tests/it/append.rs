@@ -3,6 +3,7 @@
 mod cost;
 mod immutable;
 mod races;
+mod stateless;
 
 use foldlog::command::{self, Error};
 use foldlog::event::{ExpectedVersion, Version};
