@@ -2,9 +2,10 @@
 
 use crate::db::{DbError, Stale};
 use crate::domain::Refusal;
-use crate::event::{AggregateId, EventId, TypeId, Version};
+use crate::event::{AggregateId, EventId, NewEvent, TypeId, Version};
 use crate::projection;
 use crate::view::View;
+use serde_json::Value;
 
 /// Why nothing was stored. `index` is the event's place in what was sent, from 0.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +105,17 @@ pub enum Error {
     /// A password could not be hashed.
     #[error("a password could not be hashed")]
     Hash,
-    /// An inline fold failed.
+    /// An inline projection cannot fold the event itself.
+    #[error(
+        "event {index}: the inline projection `{projection}` cannot fold it, so it is not stored"
+    )]
+    NotFoldable {
+        /// Its place.
+        index: usize,
+        /// The projection.
+        projection: &'static str,
+    },
+    /// An inline fold failed at an earlier event.
     #[error(transparent)]
     Inline(projection::Error),
     /// The database failed.
@@ -114,7 +125,11 @@ pub enum Error {
 
 impl Error {
     /// What an inline fold's failure means to the append.
-    pub(super) fn inline(view: &View, error: projection::Error) -> Self {
+    pub(super) fn inline(
+        view: &View,
+        error: projection::Error,
+        events: &[NewEvent<Value>],
+    ) -> Self {
         match error {
             projection::Error::Db(DbError::Conflict { constraint, source }) => {
                 match view
@@ -130,6 +145,13 @@ impl Error {
                 }
             }
             projection::Error::Db(error) => Self::Db(error),
+            projection::Error::Unfoldable {
+                projection,
+                event_id,
+                ..
+            } if let Some(index) = events.iter().position(|event| event.id == event_id) => {
+                Self::NotFoldable { index, projection }
+            }
             error => Self::Inline(error),
         }
     }

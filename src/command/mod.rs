@@ -287,7 +287,7 @@ async fn store(
                 match projection::fold_inline(&mut transaction, view, &aggregates).await {
                     Ok(()) => {}
                     Err(projection::Error::Db(error)) if error.is_contended() => return Ok(None),
-                    Err(error) => return Err(Error::inline(view, error)),
+                    Err(error) => return Err(Error::inline(view, error, events)),
                 }
             }
             transaction.commit().await?;

@@ -219,6 +219,7 @@ impl From<command::Error> for Problem {
             Error::NotOfDomain { index, .. }
             | Error::NoDomain { index, .. }
             | Error::MixedAggregate { index }
+            | Error::NotFoldable { index, .. }
             | Error::Unstorable { index } => {
                 Self::new(Kind::Unprocessable, detail).with("index", index)
             }

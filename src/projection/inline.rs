@@ -51,6 +51,7 @@ pub async fn fold_inline(
         Some(failure) => Err(Error::Unfoldable {
             projection: view.name(),
             aggregate_id: failure.aggregate_id,
+            event_id: failure.event_id,
         }),
         None => Ok(()),
     }

@@ -62,7 +62,7 @@ pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{Retried, retry};
 pub use self::settled::{Cursor, NoSnapshot, Snapshot, Span};
 use crate::db::DbError;
-use crate::event::AggregateId;
+use crate::event::{AggregateId, EventId};
 
 /// Why a projection could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +74,15 @@ pub enum Error {
     /// The settled snapshot cannot be read: something else wrote it. Deleting its row is safe, and costs a longer search.
     #[error("the settled snapshot cannot be read; deleting its row is safe")]
     Settled(#[from] NoSnapshot),
-    /// An inline fold failed, so nothing was appended. Catch-up parks the aggregate if an earlier event is at fault.
+    /// An inline fold failed, so nothing was appended. If an earlier event is at fault, catch-up parks the aggregate.
     #[error("an event of aggregate {aggregate_id} cannot be folded into {projection}")]
     Unfoldable {
         /// The projection.
         projection: &'static str,
         /// The aggregate.
         aggregate_id: AggregateId,
+        /// The event that is at fault: an earlier one, or one of the append.
+        event_id: EventId,
     },
 }
 
