@@ -1,8 +1,8 @@
 //! The connection pool.
 //!
-//! sqlx's own pool asks each connection that comes back whether it lives, in a task and a round trip of its own. Next to
-//! an append, which is one round trip, that took a third of the throughput; so the pool is deadpool's, and a connection
-//! is asked only where there is reason to doubt it.
+//! sqlx's own pool asks each connection that comes back whether it lives, in a task and a round trip of its own: as many
+//! round trips again as an append has. So the pool is deadpool's, and a connection is asked only where there is reason to
+//! doubt it.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
