@@ -12,6 +12,7 @@ mod support;
 use std::sync::Arc;
 
 use foldlog::command;
+use foldlog::db::Session;
 use foldlog::event::ExpectedVersion;
 use foldlog::http::{self, AppState};
 use foldlog::store;
@@ -110,7 +111,7 @@ async fn bare_insert(bench: &Bench, connections: usize, scale: Scale) -> f64 {
 async fn statement_alone(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     let mut open = Vec::new();
     for _ in 0..connections {
-        open.push(Arc::new(Mutex::new(bench.connect().await)));
+        open.push(Arc::new(Mutex::new(Session::from(bench.connect().await))));
     }
     rate(connections, scale.turn, move |task| {
         let connection = open[task].clone();
@@ -152,8 +153,11 @@ async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server =
-        tokio::spawn(async move { axum::serve(listener, http::router(state)).await.unwrap() });
+    let server = tokio::spawn(async move {
+        axum::serve(listener, http::router(state.clone(), state))
+            .await
+            .unwrap()
+    });
     let mut sockets = Vec::new();
     for _ in 0..connections {
         let socket = TcpStream::connect(address).await.unwrap();

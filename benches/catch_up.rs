@@ -12,14 +12,15 @@ mod support;
 use std::collections::HashMap;
 use std::time::Instant;
 
+use foldlog::db::Session;
 use foldlog::engine::Engine;
 use foldlog::event::{AggregateId, RecordedEvent, Version};
 use foldlog::projection::{self, Budget};
 use foldlog::store;
 use foldlog::view::{self, View};
 use serde_json::value::RawValue;
+use sqlx::Row;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 
 use support::{Bench, Scale, median, report};
 
@@ -233,7 +234,7 @@ async fn with_checkpoint(bench: &Bench, engine: &Engine, events: i64) {
     }
 }
 
-async fn fold(connection: &mut PgConnection, view: &View, mut batch: Vec<RecordedEvent>) {
+async fn fold(connection: &mut Session, view: &View, mut batch: Vec<RecordedEvent>) {
     batch.sort_unstable_by_key(|event| (event.aggregate_id, event.version));
     let ids: Vec<AggregateId> = batch
         .chunk_by(|a, b| a.aggregate_id == b.aggregate_id)

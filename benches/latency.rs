@@ -9,6 +9,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldlog::command;
@@ -29,7 +30,7 @@ async fn main() {
     let samples = if scale.smoke { 5 } else { 300 };
     let stop = CancellationToken::new();
     let listener = Listener {
-        options: bench.options.clone(),
+        login: Arc::new(bench.options.clone()),
         pool: engine.pool.clone(),
         views: engine.views.clone(),
         batch_size: 2000,

@@ -21,6 +21,38 @@ exception when duplicate_object or unique_violation then null;
 end
 $$;
 
+-- A command host that folds inline: both.
+do $$
+begin
+    create role foldlog_command_inline nologin;
+exception when duplicate_object or unique_violation then null;
+end
+$$;
+
+grant foldlog_command, foldlog_projection to foldlog_command_inline;
+
+-- Whoever migrates may act as each of them, so that one login is enough to begin with. (A superuser may anyway. A user
+-- who may not grant them, because somebody else created them, is left to be granted them.)
+do $$
+begin
+    if not (select rolsuper from pg_roles where rolname = current_user) then
+        execute format(
+            'grant foldlog_command, foldlog_command_inline, foldlog_query, foldlog_projection to %I', current_user
+        );
+    end if;
+exception when insufficient_privilege then null;
+end
+$$;
+
+-- Only `public` may be used by everybody, and not where it was created by hand.
+do $$
+begin
+    execute format(
+        'grant usage on schema %I to foldlog_command, foldlog_query, foldlog_projection', current_schema()
+    );
+end
+$$;
+
 -- Command: inserts and reads events, reads views (granted where a view is created).
 grant select on log, views, settled to foldlog_command;
 grant select on events to foldlog_command;

@@ -10,3 +10,18 @@ begin
     execute format('alter database %I set tcp_keepalives_count = 3', current_database());
 end
 $$;
+
+-- The same limits as come with BEGIN, for logins that are one of the roles: they bound the statements that are a
+-- transaction by themselves, too.
+do $$
+declare
+    host text;
+begin
+    foreach host in array array['foldlog_command', 'foldlog_command_inline', 'foldlog_query', 'foldlog_projection'] loop
+        execute format('alter role %I in database %I set lock_timeout = %L', host, current_database(), '5s');
+        execute format('alter role %I in database %I set statement_timeout = %L', host, current_database(), '60s');
+        execute format('alter role %I in database %I set idle_in_transaction_session_timeout = %L', host, current_database(), '10s');
+    end loop;
+exception when insufficient_privilege then null;
+end
+$$;

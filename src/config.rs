@@ -1,17 +1,23 @@
 //! The environment, read once at start; every bad variable is named at once.
 
+mod auth;
+mod database;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::event::Secret;
+pub use self::auth::Auth;
+pub use self::database::{Database, Place};
 
 /// Everything that the environment says.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `DATABASE_URL`: which Postgres.
-    pub database_url: Option<Secret<String>>,
+    /// Which Postgres, and how to log in: `DATABASE_URL`, `DB_SECRET_ARN` or `DB_IAM_AUTH`.
+    pub database: Option<Database>,
+    /// `DB_POOLER`: `transaction` when a pooler in that mode stands before Postgres, default `none`.
+    pub pooled: bool,
     /// `APP_SERVER_PORT`: where the local server listens, default `:7755`. A port alone, with or without a colon, is that
     /// port on loopback, because there is no authentication; `0.0.0.0:7755` opens it to the network.
     pub listen: SocketAddr,
@@ -21,6 +27,22 @@ pub struct Config {
     pub inline: BTreeSet<String>,
     /// `CORS_ORIGINS`: the origins whose pages may call the API, comma-separated; default none.
     pub cors_origins: Vec<String>,
+    /// `AUTH` and what belongs to it: who may call.
+    pub auth: Auth,
+    /// `AFTER_APPEND`: what a command does for the views after an append, default `none`.
+    pub after_append: AfterAppend,
+}
+
+/// What a command function does for the views once an append is committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AfterAppend {
+    /// Nothing: the schedule or a listener projects.
+    #[default]
+    None,
+    /// Invokes the catch-up function, `CATCH_UP_FUNCTION`, without waiting for what it does.
+    Invoke(String),
+    /// Catches up before it answers.
+    Inline,
 }
 
 /// Variables that do not say what they should.
@@ -114,8 +136,36 @@ impl Config {
                 ));
             }
         }
+        let pooled = match get("DB_POOLER").as_deref() {
+            None | Some("none") => false,
+            Some("transaction") => true,
+            Some(other) => {
+                bad.push(format!(
+                    "DB_POOLER is `{other}`, but should be none or transaction"
+                ));
+                false
+            }
+        };
+        let after_append = match (get("AFTER_APPEND").as_deref(), get("CATCH_UP_FUNCTION")) {
+            (None | Some("none"), _) => AfterAppend::None,
+            (Some("inline"), _) => AfterAppend::Inline,
+            (Some("invoke"), Some(function)) => AfterAppend::Invoke(function),
+            (Some("invoke"), None) => {
+                bad.push("AFTER_APPEND=invoke needs CATCH_UP_FUNCTION beside it".to_owned());
+                AfterAppend::None
+            }
+            (Some(other), _) => {
+                bad.push(format!(
+                    "AFTER_APPEND is `{other}`, but should be none, invoke or inline"
+                ));
+                AfterAppend::None
+            }
+        };
         let config = Self {
-            database_url: get("DATABASE_URL").map(Secret::new),
+            database: database::read(&get, &mut bad),
+            pooled,
+            auth: auth::read(&get, &mut bad),
+            after_append,
             listen,
             batch_size,
             inline: list("INLINE").into_iter().collect(),
@@ -170,7 +220,7 @@ mod tests {
             ),
             (2000, 0, 0)
         );
-        assert!(config.database_url.is_none());
+        assert!(config.database.is_none());
     }
 
     #[test]
@@ -179,6 +229,11 @@ mod tests {
             ("APP_SERVER_PORT", "x"),
             ("BATCH_SIZE", "0"),
             ("CORS_ORIGINS", "https://ok.example,*"),
+            ("DB_POOLER", "x"),
+            ("DB_PORT", "x"),
+            ("DB_IAM_AUTH", "x"),
+            ("AUTH", "x"),
+            ("AFTER_APPEND", "x"),
         ];
         let text = config(&bad).unwrap_err().to_string();
         assert!(bad.iter().all(|(name, _)| text.contains(name)), "{text}");

@@ -1,11 +1,15 @@
 //! The connection pool, and database errors as one small enum that all layers share.
 
+pub mod login;
 mod pool;
+mod session;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor, PgConnection};
 
-pub use self::pool::{Connection, Pool, Transaction};
+pub use self::login::{Login, NoLogin, Role};
+pub use self::pool::{Connection, Pool, PoolSettings, Transaction};
+pub use self::session::{Pooler, Session};
 
 /// How often a request is tried on another connection because its own turned out to be dead.
 const STALE_CONNECTIONS: u32 = 3;
@@ -17,6 +21,29 @@ pub enum DbError {
     /// Postgres cannot be reached, shuts down or has no connection left. Try again later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// Postgres starts up, or wakes from a pause: it takes connections in a quarter of a minute. Try again then.
+    #[error("the database is waking up")]
+    Waking(#[source] sqlx::Error),
+    /// Postgres does not take the login: a wrong password, an unknown user or database.
+    #[error("the database refused the login")]
+    Refused(#[source] sqlx::Error),
+    /// There is nothing to log in with.
+    #[error("no login for the database: {0}")]
+    NoLogin(#[from] NoLogin),
+    /// The login may not act as the host's role.
+    #[error(
+        "the login cannot act as {role}: run `migrate up`, then `grant {role} to` the user that this host logs in as"
+    )]
+    Role {
+        /// The role's name.
+        role: &'static str,
+        /// What Postgres said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The statements of one client reached the session of another one.
+    #[error("a pooler in transaction mode stands before the database; set DB_POOLER=transaction")]
+    Pooler(#[source] sqlx::Error),
     /// Somebody else was at the same rows (deadlock, serialization). Nothing was stored; try again now.
     #[error("the transaction lost against another one")]
     Contended(#[source] sqlx::Error),
@@ -53,6 +80,27 @@ impl DbError {
         matches!(self, Self::Contended(_))
     }
 
+    /// What is wrong when a connection cannot act as its host's role.
+    fn of_role(role: Role, error: sqlx::Error) -> Self {
+        match Self::from(error) {
+            // Insufficient privilege, and a role that is not there.
+            Self::Other(source) | Self::Data { source, .. } => Self::Role {
+                role: role.name(),
+                source,
+            },
+            other => other,
+        }
+    }
+
+    /// Whether Postgres cannot be had for now, so that the same request may succeed later.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Waking(_) | Self::Refused(_) | Self::NoLogin(_)
+        )
+    }
+
     /// Whether the rows themselves are at fault, so that trying again cannot help.
     #[must_use]
     pub const fn is_about_rows(&self) -> bool {
@@ -78,7 +126,13 @@ impl From<sqlx::Error> for DbError {
             "40001" | "40P01" => Self::Contended(error),
             "55P03" | "57014" => Self::TimedOut(error),
             // Connection failure, shutdown, cannot connect now, too many connections, idle transaction ended.
-            "25P03" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" => Self::Unavailable(error),
+            "25P03" | "53300" | "57P01" | "57P02" | "57P05" => Self::Unavailable(error),
+            "57P03" => Self::Waking(error),
+            "28000" | "28P01" | "3D000" => Self::Refused(error),
+            // A statement's name is taken or unknown, or the parameters are those of another one; or PgBouncer refuses
+            // what only a session could use.
+            "42P05" | "26000" => Self::Pooler(error),
+            "08P01" if database.message().contains("startup parameter") => Self::Pooler(error),
             _ if code.starts_with("08") => Self::Unavailable(error),
             _ if code.starts_with("23") => {
                 let constraint = database.constraint().unwrap_or_default().to_owned();
@@ -121,7 +175,7 @@ impl Stale for DbError {
                     .as_database_error()
                     .and_then(sqlx::error::DatabaseError::code)
                     .as_deref(),
-                Some("53300" | "57P03")
+                Some("53300")
             ),
             _ => false,
         }
@@ -153,7 +207,7 @@ impl Tries {
 }
 
 /// Raises the log's offset when the cluster's transaction counter is behind the log.
-pub(crate) async fn heal_log(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(crate) async fn heal_log(connection: &mut Session) -> Result<(), sqlx::Error> {
     let behind: Option<bool> = match sqlx::query_scalar(include_str!("db/log_is_behind.sql"))
         .fetch_one(&mut *connection)
         .await
@@ -181,13 +235,33 @@ pub(crate) async fn heal_log(connection: &mut PgConnection) -> Result<(), sqlx::
     Ok(())
 }
 
-/// One connection beside the pool, for what belongs to a session: the listener's key and its LISTEN.
+/// Connects. A login that is refused is asked for again once: its password was rotated.
+pub(crate) async fn log_in<T>(
+    login: &dyn Login,
+    application: &'static str,
+    connect: impl AsyncFn(PgConnectOptions) -> Result<T, sqlx::Error>,
+) -> Result<T, DbError> {
+    let connect = async |refused| -> Result<T, DbError> {
+        let options = login.options(refused).await?.application_name(application);
+        // A pooler knows no such parameter, and no Postgres that we run on needs it.
+        Ok(connect(options.extra_float_digits(None)).await?)
+    };
+    match connect(false).await {
+        Err(DbError::Refused(_)) if login.may_change() => connect(true).await,
+        connected => connected,
+    }
+}
+
+/// One connection beside the pool, for what belongs to a session: migrations.
 ///
 /// # Errors
 ///
 /// [`DbError::Unavailable`], mostly.
-pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
-    Ok(PgConnection::connect_with(&options.clone().application_name("foldlog listener")).await?)
+pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
+    log_in(login, "foldlog migrate", async |options| {
+        PgConnection::connect_with(&options).await
+    })
+    .await
 }
 
 /// Within a transaction: what follows can be undone by itself.
@@ -195,7 +269,7 @@ pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn savepoint(connection: &mut PgConnection) -> Result<(), DbError> {
+pub async fn savepoint(connection: &mut Session) -> Result<(), DbError> {
     connection.execute(sqlx::raw_sql("savepoint part")).await?;
     Ok(())
 }
@@ -205,7 +279,7 @@ pub async fn savepoint(connection: &mut PgConnection) -> Result<(), DbError> {
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn release(connection: &mut PgConnection) -> Result<(), DbError> {
+pub async fn release(connection: &mut Session) -> Result<(), DbError> {
     connection
         .execute(sqlx::raw_sql("release savepoint part"))
         .await?;
@@ -217,7 +291,7 @@ pub async fn release(connection: &mut PgConnection) -> Result<(), DbError> {
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn undo(connection: &mut PgConnection) -> Result<(), DbError> {
+pub async fn undo(connection: &mut Session) -> Result<(), DbError> {
     connection
         .execute(sqlx::raw_sql(
             "rollback to savepoint part; release savepoint part",

@@ -1,9 +1,7 @@
 //! Queries: rows and pages of views; with the events that a view lacks folded on top where the caller asks for it.
 //! Knows nothing of HTTP.
 
-use sqlx::PgConnection;
-
-use crate::db::{DbError, Stale, Tries};
+use crate::db::{DbError, Session, Stale, Tries};
 use crate::domain::Unfoldable;
 use crate::engine::Engine;
 use crate::event::{AggregateId, Version};
@@ -131,7 +129,7 @@ async fn list_once(
 
 /// The row with the events that it lacks; or why there is none.
 async fn fold_on_top(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     id: AggregateId,
     consistency: Consistency,

@@ -3,21 +3,21 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use sqlx::postgres::PgConnectOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Database};
+use crate::db::{Login, Pool, PoolSettings, Pooler, Role};
 use crate::domain::{AnyProjection, Domains};
 use crate::engine::{BadEngine, Engine};
 use crate::projection::Listener;
 use crate::{db, migrations, telemetry};
 
-/// Connections of one process.
-const CONNECTIONS: usize = 32;
+/// Connections of a long-lived process for one role.
+pub(crate) const CONNECTIONS: usize = 24;
 
 const USAGE: &str = "usage: migrate up | down | status | create -n NAME";
 
@@ -48,8 +48,8 @@ pub fn read_env_file() -> anyhow::Result<()> {
 pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> {
     let config = Config::from_env_and(|config| {
         let names = || domains.projections().map(AnyProjection::name);
-        let url = config.database_url.is_some();
-        let url = url.then(|| options(config)).and_then(Result::err);
+        let there = config.database.is_some();
+        let login = there.then(|| login(config)).and_then(Result::err);
         let unknown = config
             .inline
             .iter()
@@ -57,14 +57,37 @@ pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> 
         let known = names().collect::<Vec<_>>().join(", ");
         unknown
             .map(|name| BadEngine::NoProjection(name.clone(), known.clone()).to_string())
-            .chain(url.map(|error| error.to_string()))
+            .chain(login.map(|error| error.to_string()))
             .chain(also)
             .collect()
     })?;
     Ok(config)
 }
 
-/// The engine that a configuration asks for.
+/// How the connections of a configuration log in.
+///
+/// # Errors
+///
+/// When it says nothing of a database, or what it says cannot be.
+pub fn login(config: &Config) -> anyhow::Result<Arc<dyn Login>> {
+    match &config.database {
+        None => bail!("set DATABASE_URL, like postgres://user:password@host:5432/database"),
+        Some(Database::Url(url)) => Ok(Arc::new(db::login::from_url(url.expose())?)),
+        #[cfg(any())]
+        Some(Database::Secret { arn, place }) => {
+            Ok(Arc::new(crate::aws::SecretLogin::new(arn, place)?))
+        }
+        #[cfg(any())]
+        Some(Database::Iam { place, user }) => {
+            Ok(Arc::new(crate::aws::IamLogin::new(place, user)?))
+        }
+        Some(Database::Secret { .. } | Database::Iam { .. }) => {
+            bail!("DB_SECRET_ARN and DB_IAM_AUTH need a build with the feature `aws`")
+        }
+    }
+}
+
+/// The engine that a configuration asks for, working as `role` on at most `size` connections.
 ///
 /// # Errors
 ///
@@ -72,13 +95,26 @@ pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> 
 pub fn engine(
     config: &Config,
     domains: Domains,
-    options: PgConnectOptions,
+    login: Arc<dyn Login>,
+    role: Role,
+    size: usize,
 ) -> anyhow::Result<Engine> {
-    Ok(Engine::new(
-        db::Pool::new(options, CONNECTIONS),
-        domains,
-        config.inline.clone(),
-    )?)
+    let pooler = if config.pooled {
+        Pooler::Transaction
+    } else {
+        Pooler::None
+    };
+    let role = match role {
+        Role::Command if !config.inline.is_empty() => Role::CommandInline,
+        role => role,
+    };
+    let pool = Pool::open(PoolSettings {
+        login,
+        size,
+        pooler,
+        role: Some(role),
+    });
+    Ok(Engine::new(pool, domains, config.inline.clone())?)
 }
 
 /// The listener of an engine.
@@ -86,11 +122,11 @@ pub fn engine(
 pub fn listener(
     config: &Config,
     engine: &Engine,
-    options: PgConnectOptions,
+    login: Arc<dyn Login>,
     stop: CancellationToken,
 ) -> Listener {
     Listener {
-        options,
+        login,
         pool: engine.pool.clone(),
         views: engine.views.clone(),
         batch_size: config.batch_size,
@@ -107,9 +143,15 @@ pub async fn listen(domains: Domains) -> anyhow::Result<()> {
     read_env_file()?;
     telemetry::start();
     let config = config(domains, None)?;
-    let options = options(&config)?;
-    let engine = engine(&config, domains, options.clone())?;
-    listener(&config, &engine, options, stop_signal()?)
+    let login = direct(&config)?;
+    let engine = engine(
+        &config,
+        domains,
+        Arc::clone(&login),
+        Role::Projection,
+        CONNECTIONS,
+    )?;
+    listener(&config, &engine, login, stop_signal()?)
         .run()
         .await;
     Ok(())
@@ -134,21 +176,64 @@ pub async fn migrate(
             pair.map(|path| format!("created {}\n", path.display()))
                 .concat()
         }
-        ["up"] => {
-            let (config, mut connection) = direct(domains).await?;
-            let engine = engine(&config, domains, options(&config)?)?;
-            migrations::up(&mut connection, &engine.views, engine.inline()).await?;
-            migrations::status(&mut connection).await?
-        }
-        ["down"] => match migrations::down(&mut direct(domains).await?.1).await? {
-            Some(name) => format!("reverted {name}\n"),
-            None => "nothing to revert\n".to_owned(),
+        [verb] => match verb.parse() {
+            Ok(verb) => migrate_database(&config(domains, None)?, domains, verb).await?,
+            Err(()) => bail!(USAGE),
         },
-        ["status"] => migrations::status(&mut direct(domains).await?.1).await?,
         _ => bail!(USAGE),
     };
     print(&answer);
     Ok(())
+}
+
+/// What is to be done with the migrations of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migration {
+    /// Apply what is missing, and create the views that are not there.
+    Up,
+    /// Revert the newest.
+    Down,
+    /// Only say what is applied.
+    Status,
+}
+
+impl std::str::FromStr for Migration {
+    type Err = ();
+
+    fn from_str(verb: &str) -> Result<Self, ()> {
+        match verb {
+            "up" => Ok(Self::Up),
+            "down" => Ok(Self::Down),
+            "status" => Ok(Self::Status),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Migrates the database that the configuration names, over a direct connection; a line for each migration.
+///
+/// # Errors
+///
+/// When the database refuses, or only a pooler can be reached.
+pub async fn migrate_database(
+    config: &Config,
+    domains: Domains,
+    verb: Migration,
+) -> anyhow::Result<String> {
+    let login = direct(config)?;
+    let mut connection = db::connect(&*login).await.map_err(of_login)?;
+    match verb {
+        Migration::Up => {
+            let engine = engine(config, domains, login, Role::Query, 1)?;
+            migrations::up(&mut connection, &engine.views, engine.inline()).await?;
+            migrations::status(&mut connection).await
+        }
+        Migration::Down => Ok(match migrations::down(&mut connection).await? {
+            Some(name) => format!("reverted {name}\n"),
+            None => "nothing to revert\n".to_owned(),
+        }),
+        Migration::Status => migrations::status(&mut connection).await,
+    }
 }
 
 /// What cancels when the process is asked to end.
@@ -193,20 +278,24 @@ pub fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn options(config: &Config) -> anyhow::Result<PgConnectOptions> {
-    let Some(url) = &config.database_url else {
-        bail!("set DATABASE_URL, like postgres://user:password@host:5432/database");
-    };
-    // The parser's own message may quote the URL, and with it the password.
-    PgConnectOptions::from_str(url.expose()).map_err(|_| {
-        anyhow::anyhow!("DATABASE_URL is no Postgres URL; it should be like postgres://user:password@host:5432/database")
-    })
+/// The login for what needs a session of its own: migrations take a lock that a session holds, and a listener listens.
+fn direct(config: &Config) -> anyhow::Result<Arc<dyn Login>> {
+    if config.pooled {
+        bail!(
+            "migrate and listener need a session of their own, which a pooler in transaction mode cannot give: point them \
+             at Postgres itself, without DB_POOLER"
+        );
+    }
+    login(config)
 }
 
-async fn direct(domains: Domains) -> anyhow::Result<(Config, sqlx::PgConnection)> {
-    let config = config(domains, None)?;
-    let connection = db::connect(&options(&config)?)
-        .await
-        .context("no connection to the database")?;
-    Ok((config, connection))
+/// What to tell whoever started the program when there is no connection.
+pub(crate) fn of_login(error: db::DbError) -> anyhow::Error {
+    match error {
+        error @ db::DbError::Pooler(_) => anyhow::anyhow!(
+            "migrate and listener need a session of their own, but there is a pooler before the database ({error}): point \
+             them at Postgres itself"
+        ),
+        error => anyhow::Error::new(error).context("no connection to the database"),
+    }
 }

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
+use sqlx::Row;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 
-use crate::db::DbError;
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
 use crate::view::View;
@@ -46,7 +46,7 @@ impl State {
 ///
 /// Any [`DbError`].
 pub async fn load(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     ids: &[AggregateId],
 ) -> Result<HashMap<AggregateId, State>, DbError> {

@@ -12,10 +12,9 @@ mod seal;
 use std::collections::HashMap;
 
 use serde_json::Value;
-use sqlx::PgConnection;
 
 pub use self::error::Error;
-use crate::db::Tries;
+use crate::db::{Session, Tries};
 use crate::domain::AnyDomain;
 use crate::engine::Engine;
 use crate::event::{AggregateId, AppendedEvent, EventId, ExpectedVersion, NewEvent, Version};
@@ -226,7 +225,7 @@ fn blind(groups: &[Group<'_>], expected: ExpectedVersion) -> Option<Expected> {
 /// Loads the aggregates and asks the rules; the versions at which they were asked.
 async fn judge(
     engine: &Engine,
-    connection: &mut PgConnection,
+    connection: &mut Session,
     groups: &[Group<'_>],
     expected: ExpectedVersion,
 ) -> Result<Expected, Error> {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use sqlx::PgConnection;
 
 use super::{Error, ids, seal};
+use crate::db::Session;
 use crate::engine::Engine;
 use crate::event::{AppendedEvent, EventId, NewEvent, RecordedEvent};
 use crate::store;
@@ -16,7 +16,7 @@ use crate::store;
 /// may differ in it.
 pub(super) async fn find(
     engine: &Engine,
-    connection: &mut PgConnection,
+    connection: &mut Session,
     events: &[NewEvent<Value>],
 ) -> Result<Option<Vec<AppendedEvent>>, Error> {
     let mut stored: HashMap<EventId, Vec<RecordedEvent>> = HashMap::new();

@@ -11,22 +11,11 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
 use futures_util::FutureExt as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection as _, Executor};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::time::timeout;
 
-use super::DbError;
-
-/// Begins every transaction of ours that writes. READ COMMITTED is asked for, whatever the database's default: under
-/// REPEATABLE READ a blind claim raises instead of skipping. The limits end, on the server's side, what a vanished
-/// worker left open; as `set local` they pass through a transaction-mode pooler and leak to nobody. Plans are made for any
-/// values: a planner that knows how small a backlog is sorts all of it for each batch, instead of walking the index.
-const BEGIN: &str = "begin isolation level read committed; \
-     set local lock_timeout = '5s'; \
-     set local statement_timeout = '60s'; \
-     set local idle_in_transaction_session_timeout = '10s'; \
-     set local jit = off; \
-     set local plan_cache_mode = force_generic_plan";
+use super::{DbError, Login, Pooler, Role, Session};
 
 /// How long a request waits for a connection before it is told that Postgres is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,16 +31,40 @@ pub struct Pool {
     doubted: Arc<Mutex<Option<Instant>>>,
 }
 
+/// What a pool is made of.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// How its connections log in.
+    pub login: Arc<dyn Login>,
+    /// How many there are at most.
+    pub size: usize,
+    /// What stands between them and Postgres.
+    pub pooler: Pooler,
+    /// The role that they work as; `None` is whoever logged in.
+    pub role: Option<Role>,
+}
+
 impl Pool {
-    /// A pool of at most `size` connections that connects when it is first used, so that a process starts while Postgres
-    /// is away. Each new connection first looks whether the log came from another cluster, and heals it before any
-    /// append; see `migrations/…_heal_log.up.sql`.
+    /// A pool of at most `size` direct connections that work as whoever logs in.
     #[must_use]
     pub fn new(options: PgConnectOptions, size: usize) -> Self {
+        Self::open(PoolSettings {
+            login: Arc::new(options),
+            size,
+            pooler: Pooler::None,
+            role: None,
+        })
+    }
+
+    /// A pool that connects when it is first used, so that a process starts while Postgres is away. Each new connection
+    /// first looks whether the log came from another cluster, and heals it before any append; see
+    /// `migrations/…_heal_log.up.sql`.
+    #[must_use]
+    pub fn open(settings: PoolSettings) -> Self {
         let doubted = Arc::default();
-        let options = options.application_name("foldlog");
+        let size = settings.size;
         let manager = Manager {
-            options,
+            settings,
             doubted: Arc::clone(&doubted),
         };
         let limits = Timeouts {
@@ -84,7 +97,9 @@ impl Pool {
         // Around all of it: deadpool's own limits are for each step, and it goes on to the next idle connection.
         match timeout(ACQUIRE_TIMEOUT, self.pool.get()).await {
             Ok(connection) => connection.map(Connection).map_err(unavailable),
-            Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+            // All of them are at work, or a new one has not come.
+            Err(_) if self.is_full() => Err(sqlx::Error::PoolTimedOut.into()),
+            Err(_) => Err(DbError::Waking(sqlx::Error::PoolTimedOut)),
         }
     }
 
@@ -120,9 +135,23 @@ impl Pool {
         *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Closes the connections that are idle, and the others when they come back.
+    /// Closes the connections that are idle, and the others when they come back. The pool is of no use afterwards.
     pub fn close(&self) {
         self.pool.close();
+    }
+
+    /// Closes the connections that are idle now; the next request connects again. A database that pauses when nobody is
+    /// connected can pause then.
+    pub async fn close_idle(&self) {
+        for session in self.pool.retain(|_, _| false).removed {
+            // A goodbye; without one the server would notice all the same.
+            let _ = timeout(ACQUIRE_TIMEOUT, session.into_inner().close()).await;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let status = self.pool.status();
+        status.size >= status.max_size
     }
 }
 
@@ -135,9 +164,12 @@ impl fmt::Debug for Pool {
     }
 }
 
-fn unavailable(error: PoolError<sqlx::Error>) -> DbError {
+fn unavailable(error: PoolError<DbError>) -> DbError {
     match error {
-        PoolError::Backend(error) => error.into(),
+        PoolError::Backend(error) => error,
+        PoolError::Timeout(managed::TimeoutType::Create) => {
+            DbError::Waking(sqlx::Error::PoolTimedOut)
+        }
         PoolError::Closed => sqlx::Error::PoolClosed.into(),
         PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
             sqlx::Error::PoolTimedOut.into()
@@ -150,15 +182,15 @@ fn unavailable(error: PoolError<sqlx::Error>) -> DbError {
 pub struct Connection(Object<Manager>);
 
 impl Deref for Connection {
-    type Target = PgConnection;
+    type Target = Session;
 
-    fn deref(&self) -> &PgConnection {
+    fn deref(&self) -> &Session {
         &self.0
     }
 }
 
 impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut PgConnection {
+    fn deref_mut(&mut self) -> &mut Session {
         &mut self.0
     }
 }
@@ -172,7 +204,7 @@ impl Transaction {
     async fn begin(connection: Connection) -> Result<Self, DbError> {
         // It is one before BEGIN is sent: given up in between, it has to be rolled back.
         let mut transaction = Self(Some(connection));
-        transaction.execute(sqlx::raw_sql(BEGIN)).await?;
+        transaction.deref_mut().begin().await?;
         Ok(transaction)
     }
 
@@ -182,7 +214,7 @@ impl Transaction {
     ///
     /// [`DbError::Unavailable`] says nothing of whether it is committed.
     pub async fn commit(mut self) -> Result<(), DbError> {
-        self.execute(sqlx::raw_sql("commit")).await?;
+        self.end("commit").await?;
         self.0 = None;
         Ok(())
     }
@@ -193,16 +225,16 @@ impl Transaction {
     ///
     /// [`DbError::Unavailable`], mostly; the server rolls back then.
     pub async fn rollback(mut self) -> Result<(), DbError> {
-        self.execute(sqlx::raw_sql("rollback")).await?;
+        self.end("rollback").await?;
         self.0 = None;
         Ok(())
     }
 }
 
 impl Deref for Transaction {
-    type Target = PgConnection;
+    type Target = Session;
 
-    fn deref(&self) -> &PgConnection {
+    fn deref(&self) -> &Session {
         match &self.0 {
             Some(connection) => connection,
             None => unreachable!("it is taken only where the transaction ends"),
@@ -211,7 +243,7 @@ impl Deref for Transaction {
 }
 
 impl DerefMut for Transaction {
-    fn deref_mut(&mut self) -> &mut PgConnection {
+    fn deref_mut(&mut self) -> &mut Session {
         match &mut self.0 {
             Some(connection) => connection,
             None => unreachable!("it is taken only where the transaction ends"),
@@ -225,12 +257,8 @@ impl Drop for Transaction {
             return;
         };
         let rollback = async move {
-            let rolled_back = timeout(
-                ACQUIRE_TIMEOUT,
-                connection.execute(sqlx::raw_sql("rollback")),
-            )
-            .await;
-            if !matches!(rolled_back, Ok(Ok(_))) {
+            let rolled_back = timeout(ACQUIRE_TIMEOUT, connection.end("rollback")).await;
+            if !matches!(rolled_back, Ok(Ok(()))) {
                 // Not back to the pool: closing it ends the transaction.
                 drop(Object::take(connection.0));
             }
@@ -243,7 +271,7 @@ impl Drop for Transaction {
 }
 
 struct Manager {
-    options: PgConnectOptions,
+    settings: PoolSettings,
     doubted: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -254,20 +282,31 @@ impl fmt::Debug for Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = PgConnection;
-    type Error = sqlx::Error;
+    type Type = Session;
+    type Error = DbError;
 
-    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = self.options.connect().await?;
-        super::heal_log(&mut connection).await?;
-        Ok(connection)
+    async fn create(&self) -> Result<Session, DbError> {
+        let PoolSettings {
+            login,
+            pooler,
+            role,
+            ..
+        } = &self.settings;
+        let (pooler, role) = (*pooler, *role);
+        let connect = async |options: PgConnectOptions| options.connect().await;
+        let mut connection = super::log_in(&**login, "foldlog", connect).await?;
+        if let (Pooler::None, Some(role)) = (pooler, role) {
+            connection
+                .execute(sqlx::raw_sql(role.set()))
+                .await
+                .map_err(|error| DbError::of_role(role, error))?;
+        }
+        let mut session = Session::new(connection, pooler, role);
+        super::heal_log(&mut session).await?;
+        Ok(session)
     }
 
-    async fn recycle(
-        &self,
-        connection: &mut PgConnection,
-        about: &Metrics,
-    ) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, session: &mut Session, about: &Metrics) -> RecycleResult<DbError> {
         let used = about.recycled.unwrap_or(about.created);
         let doubted = self
             .doubted
@@ -275,11 +314,13 @@ impl managed::Manager for Manager {
             .unwrap_or_else(PoisonError::into_inner)
             .is_some_and(|since| used <= since);
         // A request that was given up left its statement under way; the next one would get its wait, or its error.
-        if !matches!(connection.flush().now_or_never(), Some(Ok(()))) {
+        if session.is_open() || !matches!(session.connection().flush().now_or_never(), Some(Ok(())))
+        {
             return Err(RecycleError::message("a statement is under way"));
         }
         if doubted || used.elapsed() > TRUSTED_IDLE {
-            connection.ping().await.map_err(RecycleError::Backend)?;
+            let ping = session.connection().ping().await;
+            ping.map_err(|error| RecycleError::Backend(error.into()))?;
         }
         Ok(())
     }

@@ -26,17 +26,21 @@ pub struct AppState {
 
 /// The routes that append.
 pub fn command_router(state: AppState) -> Router {
-    host(command_routes(), state)
+    let origins = Arc::clone(&state.cors_origins);
+    host(command_routes().with_state(state), &origins)
 }
 
 /// The routes that read.
 pub fn query_router(state: AppState) -> Router {
-    host(query_routes(), state)
+    let origins = Arc::clone(&state.cors_origins);
+    host(query_routes().with_state(state), &origins)
 }
 
-/// All routes.
-pub fn router(state: AppState) -> Router {
-    host(command_routes().merge(query_routes()), state)
+/// All routes. The two states may work as roles of their own.
+pub fn router(command: AppState, query: AppState) -> Router {
+    let origins = Arc::clone(&query.cors_origins);
+    let routes = command_routes().with_state(command);
+    host(routes.merge(query_routes().with_state(query)), &origins)
 }
 
 fn command_routes() -> Router<AppState> {
@@ -53,11 +57,9 @@ fn query_routes() -> Router<AppState> {
 }
 
 /// What every request goes through, from the outside in: an id and a log line, CORS, a problem for a panic, a time limit.
-fn host(routes: Router<AppState>, state: AppState) -> Router {
-    let origins = Arc::clone(&state.cors_origins);
+fn host(routes: Router, origins: &[String]) -> Router {
     let routes = routes
         .fallback(problem::no_route)
-        .method_not_allowed_fallback(problem::no_method)
-        .with_state(state);
-    trace::layered(routes, &origins)
+        .method_not_allowed_fallback(problem::no_method);
+    trace::layered(routes, origins)
 }

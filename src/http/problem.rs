@@ -300,15 +300,23 @@ impl From<DbError> for Problem {
             DbError::Unavailable(_) => Self::new(Kind::Unavailable, away)
                 .retry_after(2)
                 .because(error),
+            // A database that was paused takes about this long; see `docs/OPERATIONS.md`.
+            DbError::Waking(_) | DbError::Refused(_) | DbError::NoLogin(_) => {
+                Self::new(Kind::Unavailable, away)
+                    .retry_after(15)
+                    .because(error)
+            }
             DbError::Contended(_) | DbError::TimedOut(_) => Self::new(
                 Kind::Unavailable,
                 "the database is busy with the same rows; send the request again",
             )
             .retry_after(1)
             .because(error),
-            DbError::Conflict { .. } | DbError::Data { .. } | DbError::Other(_) => {
-                Self::panicked().because(error)
-            }
+            DbError::Conflict { .. }
+            | DbError::Data { .. }
+            | DbError::Role { .. }
+            | DbError::Pooler(_)
+            | DbError::Other(_) => Self::panicked().because(error),
         }
     }
 }

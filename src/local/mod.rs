@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::postgres::{Server, Settings};
 use crate::config::Config;
+use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::engine::Engine;
 use crate::http::AppState;
 use crate::{db, migrations, run, telemetry};
 
@@ -30,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// When the environment is not right, no Postgres can be had, or the address is taken.
 pub async fn serve(
     domains: Domains,
-    router: impl FnOnce(AppState) -> Router,
+    router: impl FnOnce(AppState, AppState) -> Router,
 ) -> anyhow::Result<()> {
     run::read_env_file()?;
     telemetry::start();
@@ -46,40 +46,52 @@ pub async fn serve(
     })?;
     let starting = async {
         let server = Arc::new(postgres::find_or_start(&settings).await?);
-        let engine = start(&config, domains, &server).await?;
-        anyhow::Ok((server, engine))
+        start(&config, domains, &server).await?;
+        anyhow::Ok(server)
     };
     // Whoever asks it to end while a Postgres is being brought does not wait for that.
     let Some(started) = stop.run_until_cancelled(starting).await else {
         return Ok(());
     };
-    let (server, engine) = started?;
-    run::print(&greeting(socket.local_addr()?, &engine, &server));
-    let pool = engine.pool.clone();
-    let listener = run::listener(&config, &engine, server.options(), stop.clone());
+    let server = started?;
+    run::print(&greeting(socket.local_addr()?, domains, &server));
+    // Each works as a role of its own, here as in the cloud, so that what one may not do fails here first.
+    let engine = |role, size| {
+        let login = Arc::new(server.options());
+        run::engine(&config, domains, login, role, size)
+    };
+    let command = engine(Role::Command, run::CONNECTIONS)?;
+    let query = engine(Role::Query, run::CONNECTIONS)?;
+    let projection = engine(Role::Projection, 2 * domains.projections().count())?;
+    let pools = [&command, &query, &projection].map(|engine| engine.pool.clone());
+    let listener = run::listener(
+        &config,
+        &projection,
+        Arc::new(server.options()),
+        stop.clone(),
+    );
     let listener = tokio::spawn(listener.run());
     let supervisor = tokio::spawn(Arc::clone(&server).supervise(stop.clone()));
-    let state = AppState {
+    let origins: Arc<[String]> = config.cors_origins.into();
+    let [command, query] = [command, query].map(|engine| AppState {
         engine,
-        cors_origins: config.cors_origins.into(),
-    };
-    serve_http(socket, router(state), stop).await?;
+        cors_origins: Arc::clone(&origins),
+    });
+    serve_http(socket, router(command, query), stop).await?;
     listener.await?;
     supervisor.await?;
     // A server that is stopped below waits for nobody's connection then. One that is away cannot be waited for.
-    pool.close();
+    pools.iter().for_each(Pool::close);
     server.stop_if_last().await?;
     Ok(())
 }
 
-/// Migrates, and makes the engine.
-async fn start(config: &Config, domains: Domains, server: &Server) -> anyhow::Result<Engine> {
-    let engine = run::engine(config, domains, server.options())?;
-    let mut connection = db::connect(&server.options())
-        .await
-        .context("no connection to the database")?;
-    migrations::up(&mut connection, &engine.views, engine.inline()).await?;
-    Ok(engine)
+/// Migrates.
+async fn start(config: &Config, domains: Domains, server: &Server) -> anyhow::Result<()> {
+    let login = Arc::new(server.options());
+    let mut connection = db::connect(&*login).await.map_err(run::of_login)?;
+    let engine = run::engine(config, domains, login, Role::Query, 1)?;
+    migrations::up(&mut connection, &engine.views, engine.inline()).await
 }
 
 /// Serves until `stop`, and then until the requests under way have ended, but not for ever.
@@ -104,9 +116,8 @@ async fn serve_http(
 }
 
 /// The first lines: where it listens, which Postgres it uses, and something to try.
-fn greeting(address: SocketAddr, engine: &Engine, server: &Server) -> String {
-    let domain = engine
-        .domains
+fn greeting(address: SocketAddr, domains: Domains, server: &Server) -> String {
+    let domain = domains
         .iter()
         .next()
         .map_or("users", |domain| domain.name());

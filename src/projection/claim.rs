@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use super::Error;
 use super::settled::{Cursor, Snapshot, Span};
+use crate::db::Session;
 use crate::event::{AggregateId, EventId, RecordedEvent};
 use crate::store;
 use crate::view::View;
@@ -23,7 +24,7 @@ pub(super) struct Batch {
 
 /// Takes the next `limit` events of `spans`, as far as they are visible in `frozen`, and claims them.
 pub(super) async fn claim(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     spans: &[Span],
     frozen: &Snapshot,
@@ -84,7 +85,7 @@ pub(super) async fn claim(
 
 /// Claims given events; returns those that were not somebody else's already.
 pub(super) async fn claim_events(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     mut events: Vec<RecordedEvent>,
 ) -> Result<Vec<RecordedEvent>, Error> {

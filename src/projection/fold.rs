@@ -4,11 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
+use sqlx::Row;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 
 use super::Error;
-use crate::db::{self, DbError};
+use crate::db::{self, DbError, Session};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
 use crate::view::{self, View};
 
@@ -74,7 +74,7 @@ struct After<'a> {
 
 /// Folds events that this transaction has claimed into their view, gives back what cannot be folded, and says why.
 pub(super) async fn apply(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     mut claimed: Vec<RecordedEvent>,
     on_refused: OnRefusedWrite,
@@ -159,7 +159,7 @@ fn ready(before: &Before, events: &[RecordedEvent]) -> usize {
 }
 
 async fn load(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     claimed: &[RecordedEvent],
 ) -> Result<HashMap<AggregateId, Before>, Error> {
@@ -200,7 +200,7 @@ async fn load(
 
 /// Whether an event waits for a predecessor that will never come.
 async fn hole_before(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     event: &RecordedEvent,
 ) -> Result<Option<Failure>, Error> {
@@ -223,7 +223,7 @@ async fn hole_before(
 
 /// Writes rows; returns those that the database refuses, and why.
 async fn write<'a>(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     folded: &'a [After<'a>],
     on_refused: OnRefusedWrite,
@@ -271,7 +271,7 @@ async fn write<'a>(
 /// Takes the old rows away where the view has set rules. A unique index is checked row by row, in whatever order the rows
 /// are written, and what counts is the state after all of them: one may give up what another takes.
 async fn make_room(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     folded: &[After<'_>],
 ) -> Result<(), DbError> {
@@ -287,7 +287,7 @@ async fn make_room(
 }
 
 async fn upsert(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     folded: &[After<'_>],
 ) -> Result<(), DbError> {
@@ -307,7 +307,7 @@ async fn upsert(
 }
 
 async fn give_back(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     events: &[&RecordedEvent],
 ) -> Result<(), Error> {
@@ -325,7 +325,7 @@ async fn give_back(
 
 /// Parks the aggregates that failed, in the transaction that gives their claims back.
 pub(super) async fn park(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     failures: &[Failure],
 ) -> Result<(), Error> {

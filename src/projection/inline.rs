@@ -5,10 +5,11 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use super::fold::{self, OnRefusedWrite};
 use super::{Error, claim};
+use crate::db::Session;
 use crate::event::AggregateId;
 use crate::state;
 use crate::view::View;
@@ -20,7 +21,7 @@ use crate::view::View;
 /// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view refuses the row, [`Error::Unfoldable`] when an event cannot be folded
 /// (an earlier one, or catch-up would park the aggregate). The transaction is over either way.
 pub async fn fold_inline(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     aggregates: &[AggregateId],
 ) -> Result<(), Error> {

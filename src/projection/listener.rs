@@ -28,7 +28,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{Acquire, Connection};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catch_up::{Budget, CatchUp};
 use super::{Error, catch_up};
-use crate::db::{DbError, Pool};
+use crate::db::{self, DbError, Login, Pool};
 use crate::view::View;
 
 /// The bell's channel.
@@ -60,7 +60,7 @@ const DEAD: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// For its own connection: direct, not through a transaction-mode pooler.
-    pub options: PgConnectOptions,
+    pub login: Arc<dyn Login>,
     /// For the catch-up.
     pub pool: Pool,
     /// The projections it folds.
@@ -100,11 +100,11 @@ impl Listener {
 
     /// One connection's life; ends well when the listener is stopped.
     async fn session(&self, looks: &mut Looks, wait: &mut Duration) -> Result<(), Error> {
-        let single = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(DEAD)
-            .connect_with(self.options.clone().application_name("foldlog listener"))
-            .await?;
+        let single = db::log_in(&*self.login, "foldlog listener", async |options| {
+            let single = PgPoolOptions::new().max_connections(1);
+            single.acquire_timeout(DEAD).connect_with(options).await
+        });
+        let single = single.await?;
         let mut bell = PgListener::connect_with(&single).await?;
         // The connection is never replaced underneath: K would be gone, and nobody would know.
         bell.eager_reconnect(false);

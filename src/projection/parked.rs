@@ -5,12 +5,12 @@
 //! because of this row has either committed before (the chain holds the event) or waits (and then finds the row gone).
 //! It folds the whole chain before it un-parks: an event behind it would fall between the two otherwise.
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
 use super::catch_up::Budget;
 use super::fold::{self, Failure, OnRefusedWrite};
 use super::{Error, claim};
-use crate::db::{DbError, Pool};
+use crate::db::{DbError, Pool, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
 use crate::view::View;
@@ -129,7 +129,7 @@ async fn retry_one(
 }
 
 async fn read_chain(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     aggregate_id: AggregateId,
     from: Version,
@@ -147,7 +147,7 @@ async fn read_chain(
 }
 
 async fn unpark(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     aggregate_id: AggregateId,
 ) -> Result<(), Error> {
@@ -159,7 +159,7 @@ async fn unpark(
     Ok(())
 }
 
-async fn delay(connection: &mut PgConnection, view: &View, failure: &Failure) -> Result<(), Error> {
+async fn delay(connection: &mut Session, view: &View, failure: &Failure) -> Result<(), Error> {
     sqlx::query(include_str!("sql/delay_parked.sql"))
         .bind(view.name())
         .bind(failure.aggregate_id.0)

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
 
-use crate::db::DbError;
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, AppendedEvent, EventId, NewEvent, Position, Version};
 
 /// Which version the aggregates of an append must be at: `None` is any, 0 is "does not exist".
@@ -28,7 +28,7 @@ pub enum Outcome {
 ///
 /// Any [`DbError`]; of the constraints only those that no caller can run into by racing.
 pub async fn append(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     events: &[NewEvent<Value>],
     expected: &Expected,
 ) -> Result<Outcome, DbError> {
@@ -60,7 +60,7 @@ pub async fn append(
 }
 
 async fn append_one(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     event: &NewEvent<Value>,
     expected: Option<i32>,
 ) -> Result<Vec<AppendedEvent>, DbError> {
@@ -83,7 +83,7 @@ async fn append_one(
 }
 
 async fn append_all(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     events: &[NewEvent<Value>],
     expected: &Expected,
 ) -> Result<Vec<AppendedEvent>, DbError> {

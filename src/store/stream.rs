@@ -1,10 +1,10 @@
 //! Reading events.
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 
-use crate::db::DbError;
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Version};
 
 /// The events of the aggregate `wanted.id` above `viewed.version`, as the body of a lateral join: a view row and the
@@ -17,7 +17,7 @@ pub const TAIL: &str = include_str!("sql/tail.sql");
 ///
 /// Any [`DbError`].
 pub async fn find(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     ids: &[EventId],
 ) -> Result<Vec<RecordedEvent>, DbError> {
     let rows = sqlx::query(include_str!("sql/find_events.sql"))

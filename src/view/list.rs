@@ -4,12 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use sqlx::Row;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{View, ViewRow};
-use crate::db::DbError;
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
 /// Where a page begins: after this row. Opaque to clients.
@@ -48,7 +48,7 @@ pub struct Page {
 ///
 /// [`DbError::Data`] when a filter's value is none of its column's type; else any [`DbError`].
 pub async fn list(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     filters: &[(&'static str, String)],
     after: Option<Cursor>,

@@ -4,11 +4,11 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use sqlx::Row;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 
 use super::View;
-use crate::db::DbError;
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
 /// A row of a view without its secrets: `{id, …public columns, version}`.
@@ -63,7 +63,7 @@ impl Serialize for ViewRow {
 ///
 /// Any [`DbError`].
 pub async fn get(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     id: AggregateId,
 ) -> Result<Option<ViewRow>, DbError> {

@@ -3,10 +3,9 @@
 use std::fmt::Write;
 
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 
 use super::View;
-use crate::db::DbError;
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
 /// Inserts or replaces rows, in one statement.
@@ -15,7 +14,7 @@ use crate::event::{AggregateId, Version};
 ///
 /// [`DbError::Conflict`] and [`DbError::Data`] when a row does not fit the table; else any [`DbError`].
 pub async fn upsert(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     rows: &[(AggregateId, Version, &RawValue)],
 ) -> Result<(), DbError> {
@@ -35,7 +34,7 @@ pub async fn upsert(
 ///
 /// Any [`DbError`].
 pub async fn delete(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     view: &View,
     ids: &[AggregateId],
 ) -> Result<(), DbError> {

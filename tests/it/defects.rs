@@ -1,6 +1,8 @@
 //! The defects of the usual hand-written version, a named test each. What two of them come to for projections is proven
 //! at length in `order.rs` and `parked.rs`.
 
+use std::sync::Arc;
+
 use foldlog::projection::Listener;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +94,7 @@ async fn an_event_appended_while_nobody_listens_is_projected() {
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
     let stop = CancellationToken::new();
     let listener = Listener {
-        options: db.options.clone(),
+        login: Arc::new(db.options.clone()),
         pool: db.engine.pool.clone(),
         views: db.engine.views.clone(),
         batch_size: 100,

@@ -289,7 +289,7 @@ fn column(table: &str) -> &'static str {
 /// Tries a statement as a role and takes it back: why it was refused, if for lack of a privilege.
 async fn refused(connection: &mut PgConnection, role: &str, statement: &str) -> Option<String> {
     let mut transaction = connection.begin().await.unwrap();
-    run(&mut transaction, &format!("set local role {role}")).await;
+    run(&mut *transaction, &format!("set local role {role}")).await;
     let result = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
         .execute(&mut *transaction)
         .await;

@@ -6,7 +6,8 @@ pub mod file;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use foldlog::db::Session;
+use sqlx::{AssertSqlSafe, Row};
 
 use self::file::SqlFile;
 use crate::support::TestDb;
@@ -18,13 +19,13 @@ use crate::support::db::run;
 #[tokio::test]
 async fn every_statement_runs_as_the_role_in_its_header() {
     let db = TestDb::new().await;
-    let mut connection = db.connect().await;
+    let mut connection = Session::from(db.connect().await);
     for statement in statements(&db) {
         prepare(&mut connection, &statement).await;
-        let mut transaction = connection.begin().await.unwrap();
+        run(&mut connection, "begin").await;
         let execute = execute(&nulls(&statement));
         let ran = sqlx::raw_sql(AssertSqlSafe(execute))
-            .execute(&mut *transaction)
+            .execute(&mut connection)
             .await;
         if let Err(error) = ran {
             let code = error
@@ -38,8 +39,11 @@ async fn every_statement_runs_as_the_role_in_its_header() {
                 statement.role
             );
         }
-        transaction.rollback().await.unwrap();
-        run(&mut connection, "reset role; deallocate statement").await;
+        run(
+            &mut connection,
+            "rollback; reset role; deallocate statement",
+        )
+        .await;
     }
 }
 
@@ -48,7 +52,7 @@ async fn every_statement_runs_as_the_role_in_its_header() {
 #[tokio::test]
 async fn every_bind_has_the_type_in_its_header() {
     let db = TestDb::new().await;
-    let mut connection = db.connect().await;
+    let mut connection = Session::from(db.connect().await);
     for statement in statements(&db) {
         run(
             &mut connection,
@@ -76,7 +80,7 @@ async fn every_bind_has_the_type_in_its_header() {
 #[tokio::test]
 async fn every_statement_uses_the_indexes_in_its_header() {
     let db = TestDb::new().await;
-    let mut connection = db.connect().await;
+    let mut connection = Session::from(db.connect().await);
     // For whatever the binds are, as `explain (generic_plan)` plans from Postgres 16 on.
     run(
         &mut connection,
@@ -101,7 +105,7 @@ async fn every_statement_uses_the_indexes_in_its_header() {
 #[tokio::test]
 async fn finding_what_is_new_reads_no_more_than_that() {
     let db = TestDb::new().await;
-    let mut connection = db.connect().await;
+    let mut connection = Session::from(db.connect().await);
     // More than a batch, and few enough for a planner who knows that to prefer a sort of them all.
     run(
         &mut connection,
@@ -147,7 +151,7 @@ async fn finding_what_is_new_reads_no_more_than_that() {
 #[tokio::test]
 async fn the_end_of_the_log_is_found_without_reading_it() {
     let db = TestDb::new().await;
-    let mut connection = db.connect().await;
+    let mut connection = Session::from(db.connect().await);
     run(
         &mut connection,
         "insert into events (id, aggregate_id, version, type_id, payload)
@@ -217,13 +221,13 @@ fn comment(file: &SqlFile) -> String {
 }
 
 /// Prepares it as `statement`, and becomes its role.
-async fn prepare(connection: &mut PgConnection, statement: &Statement) {
+async fn prepare(connection: &mut Session, statement: &Statement) {
     let types = match statement.types.join(", ") {
         none if none.is_empty() => none,
         types => format!(" ({types})"),
     };
     let prepare = format!("prepare statement{types} as {}", statement.sql);
-    run(connection, &prepare).await;
+    run(&mut *connection, &prepare).await;
     if statement.role != "owner" {
         run(connection, &format!("set role {}", statement.role)).await;
     }
@@ -241,7 +245,7 @@ fn execute(values: &str) -> String {
 }
 
 /// The plan for these values.
-async fn plan(connection: &mut PgConnection, statement: &Statement, values: &str) -> String {
+async fn plan(connection: &mut Session, statement: &Statement, values: &str) -> String {
     prepare(connection, statement).await;
     let explain = format!("explain (costs off) {}", execute(values));
     let rows = sqlx::raw_sql(AssertSqlSafe(explain))
@@ -254,7 +258,7 @@ async fn plan(connection: &mut PgConnection, statement: &Statement, values: &str
 }
 
 /// The plan, the plans of the SQL functions that it calls, and the unique indexes that an insert looks into.
-async fn used(connection: &mut PgConnection, statement: &Statement) -> String {
+async fn used(connection: &mut Session, statement: &Statement) -> String {
     let mut used = String::new();
     let mut texts = vec![(
         statement.sql.clone(),

@@ -1,5 +1,6 @@
 //! What the database itself holds about recorded events.
 
+use foldlog::db::Session;
 use foldlog::store::{self, Expected, Outcome};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
@@ -69,7 +70,7 @@ async fn an_append_that_loses_stores_nothing() {
     let db = TestDb::new().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     append(&db.engine, &[created(ada, "ada")]).await;
-    let mut connection = db.connect().await;
+    let mut connection = Session::from(db.connect().await);
     let taken = created(ada, "ada");
     append(&db.engine, &[created(Uuid::now_v7(), "eve")]).await;
     for (events, expected) in [

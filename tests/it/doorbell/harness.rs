@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use foldlog::db::Pool;
 use foldlog::event::NewEvent;
 use foldlog::projection::{CHANNEL, Listener};
@@ -40,7 +42,7 @@ impl Listening {
     pub(super) fn of(db: &TestDb, options: PgConnectOptions, pool: Pool) -> Self {
         let stop = CancellationToken::new();
         let listener = Listener {
-            options,
+            login: Arc::new(options),
             pool,
             views: db.engine.views.clone(),
             batch_size: 100,

@@ -39,7 +39,11 @@ impl App {
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(socket, http::router(state)).await.unwrap() });
+        tokio::spawn(async move {
+            axum::serve(socket, http::router(state.clone(), state))
+                .await
+                .unwrap()
+        });
         Self {
             db,
             url,

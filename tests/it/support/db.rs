@@ -15,7 +15,7 @@ use foldlog::migrations;
 use foldlog::projection::{self, Budget, CatchUp};
 use foldlog::view::Inline;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgExecutor};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -136,7 +136,7 @@ impl Drop for TestDb {
 }
 
 /// Runs statements.
-pub async fn run(connection: &mut PgConnection, sql: &str) {
+pub async fn run(connection: impl PgExecutor<'_>, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(connection)
         .await

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use foldlog::db::Session;
 use foldlog::event::NewEvent;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -35,19 +36,19 @@ pub async fn until_waiting(connection: &mut PgConnection, text: &str) {
 }
 
 /// An open transaction that holds what its statement locked, until it is released.
-pub struct Held(PgConnection);
+pub struct Held(Session);
 
 impl Held {
     /// Runs a statement in a transaction that stays open.
     pub async fn by(db: &TestDb, sql: &str) -> Self {
-        let mut held = Self(db.connect().await);
+        let mut held = Self(db.connect().await.into());
         run(&mut held.0, "begin isolation level read committed").await;
         run(&mut held.0, sql).await;
         held
     }
 
     /// The transaction, to go on in it.
-    pub fn connection(&mut self) -> &mut PgConnection {
+    pub fn connection(&mut self) -> &mut Session {
         &mut self.0
     }
 

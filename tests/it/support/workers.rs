@@ -1,10 +1,11 @@
 //! Workers, the events they work on, and what must be true when they are done.
 
+use foldlog::db::Session;
 use foldlog::event::{AggregateId, NewEvent, Version};
 use foldlog::projection::{self, Budget, CatchUp, Error};
 use foldlog::store::{self, Expected};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::PgExecutor;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -41,7 +42,7 @@ pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>
 }
 
 /// Appends in somebody's own transaction, past all rules, as a host that is slow to commit does.
-pub async fn append_in(connection: &mut PgConnection, events: &[NewEvent<Value>]) {
+pub async fn append_in(connection: &mut Session, events: &[NewEvent<Value>]) {
     let stored = store::append(connection, events, &Expected::new()).await;
     assert!(
         matches!(stored, Ok(store::Outcome::Stored(_))),
@@ -51,7 +52,7 @@ pub async fn append_in(connection: &mut PgConnection, events: &[NewEvent<Value>]
 
 /// Inserts an event as foreign SQL may: with any version, and with any transaction id where one is given.
 pub async fn insert(
-    connection: &mut PgConnection,
+    connection: impl PgExecutor<'_>,
     event: &NewEvent<Value>,
     version: i32,
     txid: Option<i64>,
@@ -74,7 +75,8 @@ pub async fn insert(
 /// The version of an aggregate's row; `None` when there is no row.
 pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> Option<Version> {
     let view = db.engine.view(projection).unwrap();
-    let row = foldlog::view::get(&mut db.connect().await, view, AggregateId(aggregate)).await;
+    let row =
+        foldlog::view::get(&mut db.connect().await.into(), view, AggregateId(aggregate)).await;
     row.unwrap().map(|row| row.version)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use foldlog::config::Config;
+use foldlog::config::{Config, Database};
 
 use super::{files, read};
 
@@ -45,7 +45,9 @@ fn the_example_environment_holds_the_defaults() {
     assert_eq!(set.batch_size, default.batch_size);
     assert_eq!(set.inline, default.inline);
     assert_eq!(set.cors_origins, default.cors_origins);
-    let url = set.database_url.unwrap();
+    let Some(Database::Url(url)) = set.database else {
+        panic!("it names a database")
+    };
     assert!(
         example.contains(&format!("\nDATABASE_URL={}\n", url.expose())),
         "the only one that is switched on"

@@ -1,0 +1,189 @@
+//! How a new connection logs in: as whom, over which network, and as which role it works then.
+
+use std::fmt;
+use std::future::ready;
+use std::net::IpAddr;
+use std::str::FromStr as _;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+/// Where the options of a new connection come from. They may change while the process lives: a password is rotated, a
+/// token expires.
+pub trait Login: fmt::Debug + Send + Sync {
+    /// The options for a new connection; `refused` when the last ones were refused, so that what was kept is to be asked
+    /// for again.
+    fn options(&self, refused: bool) -> BoxFuture<'_, Result<PgConnectOptions, NoLogin>>;
+
+    /// Whether it makes sense to ask again after a refusal.
+    fn may_change(&self) -> bool {
+        true
+    }
+}
+
+/// Why there are no options. The text is for the log, and holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoLogin(pub String);
+
+impl Login for PgConnectOptions {
+    fn options(&self, _: bool) -> BoxFuture<'_, Result<PgConnectOptions, NoLogin>> {
+        ready(Ok(self.clone())).boxed()
+    }
+
+    fn may_change(&self) -> bool {
+        false
+    }
+}
+
+/// The role of least privilege that a host works as, whoever it logged in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Inserts and reads events, reads views.
+    Command,
+    /// Command that folds inline: writes views, too.
+    CommandInline,
+    /// Reads.
+    Query,
+    /// Reads events, writes views, locker, settled and parked.
+    Projection,
+}
+
+impl Role {
+    /// Its name in Postgres.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Command => "foldlog_command",
+            Self::CommandInline => "foldlog_command_inline",
+            Self::Query => "foldlog_query",
+            Self::Projection => "foldlog_projection",
+        }
+    }
+
+    /// The statement with which a session takes it on.
+    pub(super) const fn set(self) -> &'static str {
+        match self {
+            Self::Command => "set role foldlog_command",
+            Self::CommandInline => "set role foldlog_command_inline",
+            Self::Query => "set role foldlog_query",
+            Self::Projection => "set role foldlog_projection",
+        }
+    }
+}
+
+/// A text that is no Postgres URL, or names a file that is not there. The text itself is not repeated: it may hold a
+/// password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadUrl {
+    /// It is none.
+    #[error(
+        "DATABASE_URL is no Postgres URL; it should be like postgres://user:password@host:5432/database"
+    )]
+    NoUrl,
+    /// The certificates cannot be read.
+    #[error(
+        "the certificates in {0} (sslrootcert, PGSSLROOTCERT) cannot be read; for RDS pack the bundle global-bundle.pem \
+         into the function and name its path"
+    )]
+    NoCertificates(String),
+}
+
+/// The options that a URL says, with TLS verified outside of this machine unless it says otherwise.
+///
+/// # Errors
+///
+/// See [`BadUrl`].
+pub fn from_url(url: &str) -> Result<PgConnectOptions, BadUrl> {
+    // The parser's own message may quote the URL, and with it the password.
+    let options = PgConnectOptions::from_str(url).map_err(|_| BadUrl::NoUrl)?;
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let value = |names: &[&str]| {
+        parameters.split('&').find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            names.contains(&name).then(|| value.to_owned())
+        })
+    };
+    let said = value(&["sslmode", "ssl-mode"]).is_some();
+    let file = value(&["sslrootcert", "ssl-root-cert", "ssl-ca"]);
+    let options = if said { options } else { verified(options) };
+    readable_certificates(&options, file.map(|file| file.replace("%2F", "/")))?;
+    Ok(options)
+}
+
+/// TLS to the very host that is meant, unless that is this machine or `PGSSLMODE` says otherwise. Without the check of the
+/// name, whoever is in between may be anybody.
+pub(crate) fn verified(options: PgConnectOptions) -> PgConnectOptions {
+    if is_local(&options) || std::env::var_os("PGSSLMODE").is_some() {
+        return options;
+    }
+    options.ssl_mode(PgSslMode::VerifyFull)
+}
+
+/// A file that is not there is said at once, and not by every connection as a failure of TLS.
+pub(crate) fn readable_certificates(
+    options: &PgConnectOptions,
+    named: Option<String>,
+) -> Result<(), BadUrl> {
+    let verifies = matches!(
+        options.get_ssl_mode(),
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull
+    );
+    match named.or_else(|| std::env::var("PGSSLROOTCERT").ok()) {
+        Some(file) if verifies && !file.starts_with("-----BEGIN") => {
+            match std::fs::File::open(&file) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(BadUrl::NoCertificates(file)),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether this never leaves the machine.
+pub(crate) fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_is_verified_outside_of_this_machine_unless_the_url_says_otherwise() {
+        for (url, verified) in [
+            ("postgres://u:p@db.example.org/d", true),
+            ("postgres://u:p@10.0.0.1/d?application_name=x", true),
+            ("postgres://u:p@db.example.org/d?sslmode=require", false),
+            ("postgres://u:p@localhost/d", false),
+            ("postgres://u:p@127.0.0.1:5433/d", false),
+            ("postgres://u:p@[::1]/d", false),
+            ("postgres://u:p@%2Fvar%2Frun/d", false),
+        ] {
+            let mode = from_url(url).unwrap().get_ssl_mode();
+            assert_eq!(
+                matches!(mode, PgSslMode::VerifyFull),
+                verified,
+                "{url}: {mode:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn certificates_that_are_not_there_are_said_by_name() {
+        let error =
+            from_url("postgres://u:hunter2@db.example.org/d?sslrootcert=/no/such.pem").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("/no/such.pem"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
