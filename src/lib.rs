@@ -9,6 +9,8 @@
 //! - why nothing is lost or folded twice: [`projection`], which names the test of each step;
 //! - the map of the code and its invariants: `ARCHITECTURE.md`.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod command;
 pub mod config;
 pub mod db;

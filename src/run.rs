@@ -73,14 +73,15 @@ pub fn login(config: &Config) -> anyhow::Result<Arc<dyn Login>> {
     match &config.database {
         None => bail!("set DATABASE_URL, like postgres://user:password@host:5432/database"),
         Some(Database::Url(url)) => Ok(Arc::new(db::login::from_url(url.expose())?)),
-        #[cfg(any())]
+        #[cfg(feature = "aws")]
         Some(Database::Secret { arn, place }) => {
             Ok(Arc::new(crate::aws::SecretLogin::new(arn, place)?))
         }
-        #[cfg(any())]
+        #[cfg(feature = "aws")]
         Some(Database::Iam { place, user }) => {
             Ok(Arc::new(crate::aws::IamLogin::new(place, user)?))
         }
+        #[cfg(not(feature = "aws"))]
         Some(Database::Secret { .. } | Database::Iam { .. }) => {
             bail!("DB_SECRET_ARN and DB_IAM_AUTH need a build with the feature `aws`")
         }
