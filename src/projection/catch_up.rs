@@ -1,6 +1,6 @@
 //! Catching up: passes over what is new, batch by batch, until nothing is left or the time is up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::Row;
 use tokio_util::sync::CancellationToken;
@@ -21,14 +21,21 @@ const LOST_BATCHES: u32 = 5;
 /// an idle system that settled each time would never come to rest.
 const SETTLE_EVERY: u64 = 256;
 
-/// So many of the events that are left are looked at, at most, to say how many remain.
-const REMAINING: i64 = 1_000_000;
+/// So many of the events that are left are looked at, at most, to say how many remain: what is said after the time is up
+/// must not take long.
+const REMAINING: i64 = 100_000;
+
+/// A batch may be so many times as large as the one before it, where there is a time limit.
+const GROWTH: u32 = 16;
 
 /// Until when to work.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
     /// Stop between batches after this moment.
     pub until: Option<Instant>,
+    /// Give up what is under way at this moment: somebody else is at a claim, or a batch took longer than those before
+    /// it. What was not committed is not kept.
+    pub give_up: Option<Instant>,
     /// Stop between batches once this is cancelled; what remains is not counted then.
     pub stop: CancellationToken,
 }
@@ -37,6 +44,51 @@ impl Budget {
     pub(super) fn is_spent(&self) -> bool {
         self.stop.is_cancelled() || self.until.is_some_and(|until| Instant::now() >= until)
     }
+
+    async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.give_up {
+            Some(at) => tokio::time::timeout_at(at.into(), work).await.ok(),
+            None => Some(work.await),
+        }
+    }
+}
+
+/// How large a batch fits into the time that is left. A batch that overruns is lost with all that it did, and would be
+/// again the next time; so with a time limit the first one is a single event, and the later ones are as large as the
+/// slowest one so far says.
+#[derive(Debug)]
+struct Pace {
+    largest: u32,
+    /// The last batch's size, and how long one of its events took.
+    measured: Option<(u32, Duration)>,
+}
+
+impl Pace {
+    const fn new(largest: u32) -> Self {
+        Self {
+            largest,
+            measured: None,
+        }
+    }
+
+    /// How many events to take next; 0 when not even one fits.
+    fn size(&self, budget: &Budget) -> u32 {
+        let Some(until) = budget.until else {
+            return self.largest;
+        };
+        let Some((size, each)) = self.measured else {
+            return 1;
+        };
+        // Half of it: the next batch is claimed while one is folded.
+        let left = until.saturating_duration_since(Instant::now()) / 2;
+        let fit = left.as_nanos() / each.as_nanos().max(1);
+        let fit = u32::try_from(fit).unwrap_or(u32::MAX);
+        fit.min(size.saturating_mul(GROWTH)).min(self.largest)
+    }
+
+    fn measure(&mut self, size: u32, took: Duration) {
+        self.measured = Some((size, took / size.max(1)));
+    }
 }
 
 /// What a catch-up did.
@@ -44,7 +96,7 @@ impl Budget {
 pub struct CatchUp {
     /// Events folded.
     pub applied: u64,
-    /// Events that wait still; not those of parked aggregates.
+    /// Events that wait still, not those of parked aggregates; counted among the next 100,000 of the log only.
     pub remaining: u64,
     /// Aggregates that are parked.
     pub parked: u64,
@@ -72,23 +124,29 @@ pub async fn catch_up(
     batch_size: u32,
     budget: &Budget,
 ) -> Result<CatchUp, Error> {
-    let mut result = CatchUp {
-        applied: parked::retry_due(pool, view, budget).await?,
-        ..CatchUp::default()
-    };
+    let mut result = CatchUp::default();
+    let retried = Box::pin(parked::retry_due(pool, view, budget));
+    result.applied = budget
+        .unless_given_up(retried)
+        .await
+        .transpose()?
+        .unwrap_or_default();
     let (mut lost, mut refused) = (0, OnRefusedWrite::Fail);
+    let mut pace = Pace::new(batch_size);
     while !budget.is_spent() && lost < LOST_BATCHES {
         // Boxed, because it holds the futures of two batches.
-        match Box::pin(pass(
+        let pass = Box::pin(pass(
             pool,
             view,
-            batch_size,
+            &mut pace,
             budget,
             refused,
             &mut result.applied,
-        ))
-        .await
-        {
+        ));
+        let Some(passed) = budget.unless_given_up(pass).await else {
+            break;
+        };
+        match passed {
             Ok(pass) if pass.through && pass.given_back == 0 => {
                 result.done = true;
                 break;
@@ -97,6 +155,8 @@ pub async fn catch_up(
                 // Only events whose predecessor is not claimed: it is in somebody's hands. Come back later.
                 break;
             }
+            // Not even one event fits into the time that is left.
+            Ok(_) if pace.size(budget) == 0 => break,
             // The log was healed under it. Once is enough, but should it not be, this must not go on for ever.
             Ok(pass) if !pass.through && pass.applied == 0 => lost += 1,
             Ok(_) => lost = 0,
@@ -134,7 +194,8 @@ pub async fn catch_up(
     Ok(result)
 }
 
-/// One pass: freezes C, walks what is visible in it and not settled once, with a keyset cursor, and settles C.
+/// One pass: freezes C, walks what is visible in it and not settled once, with a keyset cursor, and settles C, or as much
+/// of it as it came to.
 ///
 /// While a batch is folded and written, the next one is claimed already, in a transaction of its own. The two are to each
 /// other what two workers are, but that the second looks at the view only after the first has committed; and if the first
@@ -142,7 +203,7 @@ pub async fn catch_up(
 async fn pass(
     pool: &Pool,
     view: &View,
-    batch_size: u32,
+    pace: &mut Pace,
     budget: &Budget,
     on_refused: OnRefusedWrite,
     total: &mut u64,
@@ -154,29 +215,42 @@ async fn pass(
         view,
         frozen,
         settled,
-        batch_size,
     };
     let (mut pass, mut cursor, mut looked) = (Pass::default(), Cursor::default(), 0);
     let mut ahead = None;
     while !budget.is_spent() {
+        let begun = Instant::now();
         let claimed = match ahead.take() {
             Some(claimed) => Some(claimed),
-            None => Box::pin(walk.claim(pool.begin(), cursor)).await?,
+            None => match pace.size(budget) {
+                0 => break,
+                size => Box::pin(walk.claim(pool.begin(), cursor, size)).await?,
+            },
         };
-        let Some((transaction, batch)) = claimed else {
+        let Some(Claimed {
+            transaction,
+            batch,
+            size,
+        }) = claimed
+        else {
             pass.through = true;
             break;
         };
         looked += batch.looked;
-        cursor = batch.last.unwrap_or(cursor);
-        let last = batch.looked < u64::from(batch_size);
+        let last = batch.looked < u64::from(size);
+        let next = batch.last.unwrap_or(cursor);
         let applied = Box::pin(apply(transaction, view, batch.claimed, on_refused));
-        let (applied, claimed) = if last || budget.is_spent() {
+        let next_size = pace.size(budget);
+        let measured = budget.until.is_none() || pace.measured.is_some();
+        let (applied, claimed) = if last || next_size == 0 || !measured || budget.is_spent() {
             (applied.await?, Ok(None))
         } else {
-            let (applied, claimed) = tokio::join!(applied, walk.claim_ahead(pool, cursor));
+            let (applied, claimed) = tokio::join!(applied, walk.claim_ahead(pool, next, next_size));
             (applied?, claimed)
         };
+        // Only what is committed is behind the cursor.
+        cursor = next;
+        pace.measure(size, begun.elapsed());
         *total += applied.folded as u64;
         pass.applied += applied.folded as u64;
         pass.given_back += applied.given_back;
@@ -187,17 +261,32 @@ async fn pass(
             break;
         }
     }
-    if pass.through
-        && pass.given_back == 0
-        && (looked > 0 || walk.frozen.distance(&walk.settled) >= SETTLE_EVERY)
-    {
+    if pass.given_back > 0 {
+        return Ok(pass);
+    }
+    let walked = if pass.through {
+        let worth_it = looked > 0 || walk.frozen.distance(&walk.settled) >= SETTLE_EVERY;
+        worth_it.then(|| walk.frozen.clone())
+    } else {
+        // The next pass need not look again at what this one has done.
+        walk.frozen.up_to(&walk.settled, cursor)
+    };
+    if let Some(walked) = walked {
         sqlx::query(include_str!("sql/settle.sql"))
             .bind(view.name())
-            .bind(walk.frozen.to_string())
+            .bind(walked.to_string())
             .execute(&mut *pool.acquire().await?)
             .await?;
     }
     Ok(pass)
+}
+
+/// A batch, in the transaction that claimed it.
+struct Claimed {
+    transaction: Transaction,
+    batch: Batch,
+    /// How many events were asked for.
+    size: u32,
 }
 
 /// What a pass walks through.
@@ -205,7 +294,6 @@ struct Walk<'a> {
     view: &'a View,
     frozen: Snapshot,
     settled: Snapshot,
-    batch_size: u32,
 }
 
 impl Walk<'_> {
@@ -214,15 +302,20 @@ impl Walk<'_> {
         &self,
         begin: impl Future<Output = Result<Transaction, DbError>>,
         cursor: Cursor,
-    ) -> Result<Option<(Transaction, Batch)>, Error> {
+        size: u32,
+    ) -> Result<Option<Claimed>, Error> {
         let spans = self.frozen.spans_since(&self.settled, cursor);
         if spans.is_empty() {
             return Ok(None);
         }
         let mut transaction = begin.await?;
-        let size = self.batch_size.into();
-        let batch = claim::claim(&mut transaction, self.view, &spans, &self.frozen, size).await?;
-        Ok(Some((transaction, batch)))
+        let limit = size.into();
+        let batch = claim::claim(&mut transaction, self.view, &spans, &self.frozen, limit).await?;
+        Ok(Some(Claimed {
+            transaction,
+            batch,
+            size,
+        }))
     }
 
     /// The same on a connection that is free anyway, or not at all: to wait for one might be to wait for oneself.
@@ -230,10 +323,11 @@ impl Walk<'_> {
         &self,
         pool: &Pool,
         cursor: Cursor,
-    ) -> Result<Option<(Transaction, Batch)>, Error> {
+        size: u32,
+    ) -> Result<Option<Claimed>, Error> {
         match pool.begin_at_once().await? {
             Some(transaction) => {
-                self.claim(std::future::ready(Ok(transaction)), cursor)
+                self.claim(std::future::ready(Ok(transaction)), cursor, size)
                     .await
             }
             None => Ok(None),

@@ -217,7 +217,10 @@ impl Looks {
                 stop,
                 ..
             } = listener.clone();
-            let budget = Budget { until: None, stop };
+            let budget = Budget {
+                stop,
+                ..Budget::default()
+            };
             let task = self
                 .running
                 .spawn(async move { catch_up(&pool, &views[index], batch_size, &budget).await })

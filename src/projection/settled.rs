@@ -63,6 +63,17 @@ impl Snapshot {
             .collect()
     }
 
+    /// The part of this snapshot that a walk has seen when it stops behind `cursor`: all transactions below the one it
+    /// stopped in. It is what a walk with a smaller C would have settled. `None` when that is no more than `settled` saw.
+    #[must_use]
+    pub fn up_to(&self, settled: &Self, cursor: Cursor) -> Option<Self> {
+        let end = cursor.txid.min(self.end);
+        (end > settled.end).then(|| Self {
+            end,
+            running: self.running.range(..end).copied().collect(),
+        })
+    }
+
     /// How many transaction ids were given since `settled`.
     #[must_use]
     pub const fn distance(&self, settled: &Self) -> u64 {
@@ -157,6 +168,27 @@ mod tests {
     }
 
     proptest! {
+        // A walk that stops settles exactly the transactions that it is through with: what is new after that is what was
+        // new before and lies at or behind the transaction it stopped in.
+        #[test]
+        fn what_a_walk_has_seen_is_not_new_again(
+            settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),
+            more in 0u64..10, now_running in prop::collection::btree_set(1u64..40, 0..5), cursor in 0u64..40,
+        ) {
+            let sees = |s: &Snapshot, txid| txid < s.end && !s.running.contains(&txid);
+            let settled = Snapshot { end: settled_end, running: settled_running.into_iter().filter(|t| *t < settled_end).collect() };
+            let end = settled_end + more;
+            // A transaction that is over stays over.
+            let running = now_running.into_iter().filter(|t| *t < end && !sees(&settled, *t)).collect();
+            let now = Snapshot { end, running };
+            let walked = now.up_to(&settled, Cursor { txid: cursor, position: 1 });
+            for txid in 1..45 {
+                let seen = walked.as_ref().is_some_and(|walked| sees(walked, txid));
+                let expected = sees(&now, txid) && txid < cursor && cursor.min(end) > settled_end;
+                prop_assert_eq!(seen, expected, "{}", txid);
+            }
+        }
+
         #[test]
         fn spans_hold_exactly_what_is_new(
             settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),

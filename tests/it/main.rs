@@ -14,6 +14,7 @@ mod append;
 mod bins;
 mod catch_up;
 mod crash;
+mod deadline;
 mod defects;
 mod doorbell;
 mod hostile;

@@ -1,0 +1,131 @@
+//! Catching up against a deadline: as much as fits, none of it lost, none of it walked twice.
+
+use std::time::{Duration, Instant};
+
+use foldlog::projection::{self, Budget, CatchUp};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::support::TestDb;
+use crate::support::events::{append, created};
+use crate::support::locks::{Held, until_waiting};
+use crate::support::workers::{CLAIM, assert_all_applied};
+
+fn within(time: Duration) -> Budget {
+    Budget {
+        until: Some(Instant::now() + time),
+        ..Budget::default()
+    }
+}
+
+async fn users(db: &TestDb, count: usize) {
+    let events: Vec<_> = (0..count)
+        .map(|number| created(Uuid::now_v7(), &format!("user{number}")))
+        .collect();
+    for chunk in events.chunks(50) {
+        append(&db.engine, chunk).await;
+    }
+}
+
+async fn catch_up(db: &TestDb, budget: &Budget) -> CatchUp {
+    let view = db.engine.view("users").unwrap();
+    projection::catch_up(db.pool(), view, 2000, budget)
+        .await
+        .unwrap()
+}
+
+/// Each row of this view takes 10 ms to write, so the backlog takes some 4 s and the batch that is asked for all of it.
+/// Fails when a batch is as large as it is asked for, whatever time is left: all 400 are applied then by the first call.
+#[tokio::test]
+async fn a_batch_is_made_as_small_as_the_time_that_is_left() {
+    let db = TestDb::new().await;
+    users(&db, 400).await;
+    db.run(
+        "create function slow() returns trigger language plpgsql as \
+         $$ begin perform pg_sleep(0.01); return new; end $$; \
+         create trigger slow before insert on users for each row execute function slow()",
+    )
+    .await;
+    let first = catch_up(&db, &within(Duration::from_millis(600))).await;
+    assert!(!first.done, "{first:?}");
+    assert!((1..400).contains(&first.applied), "{first:?}");
+    assert_eq!(first.remaining, 400 - first.applied, "{first:?}");
+    let second = catch_up(&db, &within(Duration::from_millis(600))).await;
+    assert!(second.applied > 0 && !second.done, "{second:?}");
+    let rest = catch_up(&db, &Budget::default()).await;
+    assert!(rest.done, "{rest:?}");
+    assert_eq!(first.applied + second.applied + rest.applied, 400);
+    assert_all_applied(&db, "users").await;
+}
+
+/// Fails when a pass that is out of time settles nothing (the next one walks all of it again), or settles an event that
+/// it has not come to.
+#[tokio::test]
+async fn a_pass_that_is_out_of_time_settles_what_it_has_done() {
+    let db = TestDb::new().await;
+    users(&db, 300).await;
+    // It stops where somebody else is at a claim, with an earlier transaction still open beside it.
+    let late = created(Uuid::now_v7(), "late");
+    let mut open = Held::by(&db, "select log_txid()").await;
+    users(&db, 300).await;
+    db.run(
+        "create function slow() returns trigger language plpgsql as \
+         $$ begin perform pg_sleep(0.005); return new; end $$; \
+         create trigger slow before insert on users for each row execute function slow()",
+    )
+    .await;
+    let stopped = catch_up(&db, &within(Duration::from_millis(1500))).await;
+    assert!(
+        !stopped.done && (100..600).contains(&stopped.applied),
+        "{stopped:?}"
+    );
+    // Whatever is visible in the settled snapshot is applied, and that is nearly all that was.
+    let unapplied = "select count(*) from events e, settled s where s.lock_domain = 'users' \
+         and pg_visible_in_snapshot(e.txid, s.snapshot) and not exists ( \
+             select from locker l where l.event_id = e.id and l.lock_domain = 'users')";
+    assert_eq!(db.count(unapplied).await, 0);
+    let settled = "select count(*) from events e, settled s where s.lock_domain = 'users' \
+         and pg_visible_in_snapshot(e.txid, s.snapshot)";
+    let settled = db.count(settled).await;
+    assert!(
+        u64::try_from(settled).unwrap() + 50 >= stopped.applied,
+        "{settled} of {stopped:?}"
+    );
+    // What the open transaction appends comes late, below all that is settled, and is found.
+    crate::support::workers::append_in(open.connection(), &[late]).await;
+    open.commit().await;
+    db.run("drop trigger slow on users").await;
+    let rest = catch_up(&db, &Budget::default()).await;
+    assert!(rest.done, "{rest:?}");
+    assert_eq!(stopped.applied + rest.applied, 601);
+    assert_all_applied(&db, "users").await;
+}
+
+/// Fails when a wait for a claim in other hands outlasts the deadline (its own bound is 5 s), or when what was waited for
+/// is taken for applied.
+#[tokio::test]
+async fn a_wait_that_outlasts_the_deadline_is_given_up_and_loses_nothing() {
+    let db = TestDb::new().await;
+    users(&db, 100).await;
+    let held = Held::by(
+        &db,
+        "insert into locker select id, aggregate_id, 'users' from events order by position offset 90",
+    )
+    .await;
+    let engine = db.engine.clone();
+    let mut worker = tokio::spawn(async move {
+        let view = engine.view("users").unwrap();
+        let budget = Budget {
+            give_up: Some(Instant::now() + Duration::from_secs(1)),
+            ..within(Duration::from_millis(800))
+        };
+        projection::catch_up(&engine.pool, view, 20, &budget).await
+    });
+    until_waiting(&mut db.connect().await, CLAIM).await;
+    let ended = timeout(Duration::from_secs(4), &mut worker).await;
+    let ended = ended.expect("it waits on").unwrap().unwrap();
+    assert!(!ended.done && ended.applied <= 90, "{ended:?}");
+    held.release().await;
+    assert!(catch_up(&db, &Budget::default()).await.done);
+    assert_all_applied(&db, "users").await;
+}
