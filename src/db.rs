@@ -129,10 +129,8 @@ impl From<sqlx::Error> for DbError {
             "25P03" | "53300" | "57P01" | "57P02" | "57P05" => Self::Unavailable(error),
             "57P03" => Self::Waking(error),
             "28000" | "28P01" | "3D000" => Self::Refused(error),
-            // A statement's name is taken or unknown, or the parameters are those of another one; or PgBouncer refuses
-            // what only a session could use.
+            // A statement's name is taken or unknown: it went to another session than the one before.
             "42P05" | "26000" => Self::Pooler(error),
-            "08P01" if database.message().contains("startup parameter") => Self::Pooler(error),
             _ if code.starts_with("08") => Self::Unavailable(error),
             _ if code.starts_with("23") => {
                 let constraint = database.constraint().unwrap_or_default().to_owned();
@@ -252,16 +250,39 @@ pub(crate) async fn log_in<T>(
     }
 }
 
-/// One connection beside the pool, for what belongs to a session: migrations.
+/// One connection beside the pool, for what belongs to a session: migrations hold a lock, a listener listens.
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`], mostly.
+/// [`DbError::Unavailable`], mostly; [`DbError::Pooler`] when the session is not its own.
 pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
-    log_in(login, "foldlog migrate", async |options| {
-        PgConnection::connect_with(&options).await
-    })
-    .await
+    let connect = async || {
+        log_in(login, "foldlog migrate", async |options| {
+            PgConnection::connect_with(&options).await
+        })
+        .await
+    };
+    let mut connection = connect().await?;
+    // What this session remembers is there for nobody else; unless a pooler gives the server to whoever comes next.
+    let mark = uuid::Uuid::now_v7().to_string();
+    sqlx::query("select set_config('foldlog.session', $1, false)")
+        .persistent(false)
+        .bind(&mark)
+        .execute(&mut connection)
+        .await?;
+    let mut other = connect().await?;
+    let seen: Option<String> =
+        sqlx::query_scalar("select current_setting('foldlog.session', true)")
+            .persistent(false)
+            .fetch_one(&mut other)
+            .await?;
+    // A goodbye; without one the server would notice all the same.
+    let _ = other.close().await;
+    if seen.as_deref() == Some(&mark) {
+        let why = "another connection is in the same session";
+        return Err(DbError::Pooler(sqlx::Error::Protocol(why.to_owned())));
+    }
+    Ok(connection)
 }
 
 /// Within a transaction: what follows can be undone by itself.

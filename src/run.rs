@@ -152,6 +152,10 @@ pub async fn listen(domains: Domains) -> anyhow::Result<()> {
         Role::Projection,
         CONNECTIONS,
     )?;
+    // A database that is away is waited for; one that can never serve is not.
+    if let Err(error @ db::DbError::Pooler(_)) = db::connect(&*login).await {
+        return Err(of_login(error));
+    }
     listener(&config, &engine, login, stop_signal()?)
         .run()
         .await;

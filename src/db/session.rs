@@ -13,21 +13,27 @@ use sqlx::{Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
 
 use super::Role;
 
-/// Begins every transaction of ours that writes. READ COMMITTED is asked for, whatever the database's default: under
-/// REPEATABLE READ a blind claim raises instead of skipping. The limits end, on the server's side, what a vanished
-/// worker left open; as `set local` they pass through a transaction-mode pooler and leak to nobody. Plans are made for any
-/// values: a planner that knows how small a backlog is sorts all of it for each batch, instead of walking the index.
+/// Begins every transaction of ours. READ COMMITTED is asked for, whatever the database's default: under REPEATABLE READ a
+/// blind claim raises instead of skipping. The limits end, on the server's side, what a vanished worker left open; as
+/// `set local` they pass through a transaction-mode pooler and leak to nobody.
 macro_rules! begin {
-    ($role:literal) => {
+    ($($more:literal),*) => {
         concat!(
             "begin isolation level read committed; \
              set local lock_timeout = '5s'; \
              set local statement_timeout = '60s'; \
              set local idle_in_transaction_session_timeout = '10s'; \
-             set local jit = off; \
-             set local plan_cache_mode = force_generic_plan",
-            $role
+             set local jit = off"
+            $(, $more)*
         )
+    };
+}
+
+/// A transaction of several statements. Plans are made for any values: a planner that knows how small a backlog is sorts
+/// all of it for each batch, instead of walking the index.
+macro_rules! begin_work {
+    ($role:literal) => {
+        begin!("; set local plan_cache_mode = force_generic_plan", $role)
     };
 }
 
@@ -63,21 +69,39 @@ impl Session {
 
     /// Begins a transaction.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        self.open = true;
-        let begin = match (self.pooler, self.role) {
-            // The session's role is the pooler's; one transaction may have its own.
+        // The session's role is the pooler's; a transaction may have its own.
+        self.open(match (self.pooler, self.role) {
             (Pooler::Transaction, Some(Role::Command)) => {
-                begin!("; set local role foldlog_command")
+                begin_work!("; set local role foldlog_command")
             }
             (Pooler::Transaction, Some(Role::CommandInline)) => {
-                begin!("; set local role foldlog_command_inline")
+                begin_work!("; set local role foldlog_command_inline")
             }
-            (Pooler::Transaction, Some(Role::Query)) => begin!("; set local role foldlog_query"),
+            (Pooler::Transaction, Some(Role::Query)) => {
+                begin_work!("; set local role foldlog_query")
+            }
             (Pooler::Transaction, Some(Role::Projection)) => {
-                begin!("; set local role foldlog_projection")
+                begin_work!("; set local role foldlog_projection")
             }
-            (Pooler::None, _) | (_, None) => begin!(""),
-        };
+            (Pooler::None, _) | (_, None) => begin_work!(""),
+        })
+        .await
+    }
+
+    /// Begins a transaction for one statement, which is planned as it would be outside of one.
+    async fn begin_alone(&mut self) -> Result<(), Error> {
+        self.open(match self.role {
+            Some(Role::Command) => begin!("; set local role foldlog_command"),
+            Some(Role::CommandInline) => begin!("; set local role foldlog_command_inline"),
+            Some(Role::Query) => begin!("; set local role foldlog_query"),
+            Some(Role::Projection) => begin!("; set local role foldlog_projection"),
+            None => begin!(),
+        })
+        .await
+    }
+
+    async fn open(&mut self, begin: &'static str) -> Result<(), Error> {
+        self.open = true;
         self.connection.execute(sqlx::raw_sql(begin)).await?;
         Ok(())
     }
@@ -107,7 +131,7 @@ impl Session {
         &mut self,
         query: E,
     ) -> Result<Vec<Either<PgQueryResult, PgRow>>, Error> {
-        self.begin().await?;
+        self.begin_alone().await?;
         let answer = self
             .connection
             .fetch_many(Unnamed(query))

@@ -26,6 +26,7 @@ mod local_postgres;
 mod migrations;
 mod order;
 mod parked;
+mod pooler;
 mod promises;
 mod properties;
 mod restored;

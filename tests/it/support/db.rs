@@ -2,7 +2,7 @@
 //!
 //! The cluster: `TEST_DATABASE_URL` (a superuser's), or one that the tests find or bring like `cargo run` does, with its
 //! data in `/var/tmp/foldlog-tests-…`. A test's database is dropped when it passes and kept, with its name printed, when
-//! it fails.
+//! it fails. With `TEST_POOLER=transaction` the engine of each test goes through a PgBouncer of its own.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::accounts;
+use super::bouncer::Bouncer;
 
 static CLUSTER: OnceCell<PgConnectOptions> = OnceCell::const_new();
 
@@ -31,6 +32,8 @@ pub struct TestDb {
     pub options: PgConnectOptions,
     pub engine: Engine,
     name: String,
+    /// With `TEST_POOLER=transaction`: what the engine goes through.
+    _bouncer: Option<Bouncer>,
 }
 
 impl TestDb {
@@ -51,7 +54,14 @@ impl TestDb {
         .await;
         let options = cluster.clone().database(&name);
         let inline: Inline = inline.iter().map(|name| (*name).to_owned()).collect();
-        let engine = Engine::new(Pool::new(options.clone(), 10), DOMAINS, inline).unwrap();
+        let (pool, bouncer) = match std::env::var("TEST_POOLER").as_deref() {
+            Ok("transaction") => {
+                let bouncer = Bouncer::before(&options).await;
+                (bouncer.pool(None), Some(bouncer))
+            }
+            _ => (Pool::new(options.clone(), 10), None),
+        };
+        let engine = Engine::new(pool, DOMAINS, inline).unwrap();
         if !engine.inline().is_empty() {
             migrations::up(
                 &mut PgConnection::connect_with(&options).await.unwrap(),
@@ -65,6 +75,7 @@ impl TestDb {
             options,
             engine,
             name,
+            _bouncer: bouncer,
         }
     }
 

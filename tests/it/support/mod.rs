@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod bouncer;
 pub mod chaos;
 pub mod db;
 pub mod events;

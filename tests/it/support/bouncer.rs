@@ -1,0 +1,121 @@
+//! A real PgBouncer in transaction mode before Postgres, with fewer server connections than it has clients, so that
+//! statements of different clients do meet on one of them.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldlog::db::{Pool, PoolSettings, Pooler, Role};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+/// The pooler; it goes with its value.
+pub struct Bouncer {
+    _process: Child,
+    folder: TempDir,
+    target: PgConnectOptions,
+    port: u16,
+}
+
+impl Bouncer {
+    /// In front of the server of `target`, in the package's own configuration but for the mode.
+    pub async fn before(target: &PgConnectOptions) -> Self {
+        Self::with(target, "").await
+    }
+
+    /// The same with more lines of configuration.
+    pub async fn with(target: &PgConnectOptions, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        drop(socket);
+        let url = target.to_url_lossy();
+        let host = target.get_socket().map_or_else(
+            || target.get_host().to_owned(),
+            |socket| socket.display().to_string(),
+        );
+        let password = url
+            .password()
+            .map_or(String::new(), |password| format!(" password='{password}'"));
+        let config = format!(
+            "[databases]\n\
+             * = host={host} port={} user={}{password}\n\
+             [pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nmax_client_conn = 400\n{more}\n",
+            target.get_port(),
+            target.get_username(),
+        );
+        let path = folder.path().join("pgbouncer.ini");
+        std::fs::write(&path, config).unwrap();
+        let found = Command::new("scripts/find-pgbouncer.sh").output().await;
+        let found = found.unwrap();
+        let (program, says) = (
+            String::from_utf8(found.stdout).unwrap(),
+            String::from_utf8(found.stderr).unwrap(),
+        );
+        assert!(found.status.success(), "{says}");
+        let mut command = Command::new(program.trim());
+        command.arg("-q").arg(&path).kill_on_drop(true);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        if nix::unistd::geteuid().is_root() {
+            // It refuses to run as root, and the server's socket may be for its owner only.
+            let owner = target.get_socket().map(|folder| folder.metadata().unwrap());
+            let owner = owner
+                .map(|owner| (owner.uid(), owner.gid()))
+                .filter(|(uid, _)| *uid != 0);
+            let nobody = || {
+                let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+                (nobody.uid.as_raw(), nobody.gid.as_raw())
+            };
+            let (uid, gid) = owner.unwrap_or_else(nobody);
+            for path in [folder.path(), &path] {
+                std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+            }
+            command.uid(uid).gid(gid);
+        }
+        let bouncer = Self {
+            _process: command.spawn().unwrap(),
+            folder,
+            target: target.clone(),
+            port,
+        };
+        let ready = async {
+            let options = bouncer.options().extra_float_digits(None);
+            loop {
+                if let Ok(connection) = options.connect().await {
+                    return connection.close().await.unwrap();
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), ready)
+            .await
+            .unwrap_or_else(|_| panic!("no answer from PgBouncer in {:?}", bouncer.folder));
+        bouncer
+    }
+
+    /// Connections through it that work as `role`.
+    pub fn pool(&self, role: Option<Role>) -> Pool {
+        Pool::open(PoolSettings {
+            login: Arc::new(self.options()),
+            size: 10,
+            pooler: Pooler::Transaction,
+            role,
+        })
+    }
+
+    /// How to reach the server through it.
+    pub fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(self.port)
+            .username(self.target.get_username())
+            .database(self.target.get_database().unwrap_or_default())
+    }
+}
