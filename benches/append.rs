@@ -14,7 +14,7 @@ use std::sync::Arc;
 use foldlog::command;
 use foldlog::db::Session;
 use foldlog::event::ExpectedVersion;
-use foldlog::http::{self, AppState};
+use foldlog::http::{self, AppState, Auth};
 use foldlog::store;
 use sqlx::types::Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -150,6 +150,7 @@ async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     let state = AppState {
         engine: engine.clone(),
         cors_origins: [].into(),
+        auth: Auth::None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

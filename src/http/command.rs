@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::AppState;
+use super::auth::Caller;
 use super::extract::{DomainPath, Events, Params, expected_version};
 use super::problem::Problem;
 use crate::command::{self, Appended};
@@ -33,32 +34,36 @@ struct AllSaved<'a> {
 pub(super) async fn append(
     State(state): State<AppState>,
     DomainPath(domain): DomainPath,
+    caller: Caller,
     params: Params,
     headers: HeaderMap,
     events: Events,
 ) -> Result<Response, Problem> {
-    execute(&state, Some(domain), params, &headers, events).await
+    execute(&state, Some(domain), &caller, params, &headers, events).await
 }
 
 /// Appends events of any domains.
 pub(super) async fn append_any(
     State(state): State<AppState>,
+    caller: Caller,
     params: Params,
     headers: HeaderMap,
     events: Events,
 ) -> Result<Response, Problem> {
-    execute(&state, None, params, &headers, events).await
+    execute(&state, None, &caller, params, &headers, events).await
 }
 
 async fn execute(
     state: &AppState,
     only: Option<&'static dyn AnyDomain>,
+    caller: &Caller,
     params: Params,
     headers: &HeaderMap,
-    Events { events, many }: Events,
+    Events { mut events, many }: Events,
 ) -> Result<Response, Problem> {
     params.none_left()?;
     let expected = expected_version(headers)?;
+    caller.sign(state, &mut events)?;
     let appended = command::execute(&state.engine, &events, expected, only).await?;
     Ok(answer(&appended, many))
 }

@@ -19,6 +19,8 @@ use crate::query;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Malformed,
+    Unauthorized,
+    Forbidden,
     NotFound,
     NoRoute,
     NoMethod,
@@ -41,6 +43,16 @@ impl Kind {
                 StatusCode::BAD_REQUEST,
                 "malformed",
                 "The request is malformed",
+            ),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "The request does not say who sends it",
+            ),
+            Self::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "The caller may not do this",
             ),
             Self::NotFound => (
                 StatusCode::NOT_FOUND,
@@ -110,6 +122,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     more: Map<String, Value>,
     retry_after: Option<Duration>,
+    challenge: Option<String>,
     cause: Option<Arc<anyhow::Error>>,
 }
 
@@ -128,22 +141,29 @@ impl Problem {
             detail: detail.into(),
             more: Map::new(),
             retry_after: None,
+            challenge: None,
             cause: None,
         }
     }
 
     /// With a member of its own beside the standard ones.
-    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
         self
     }
 
-    fn retry_after(mut self, seconds: u64) -> Self {
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(Duration::from_secs(seconds));
         self
     }
 
-    fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
+    /// With what the client should send to be let in: `WWW-Authenticate`.
+    pub(super) fn challenge(mut self, challenge: String) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    pub(super) fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
         self.cause = Some(Arc::new(cause.into()));
         self
     }
@@ -185,6 +205,14 @@ impl IntoResponse for Problem {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, wait.as_secs().into());
+        }
+        if let Some(challenge) = self
+            .challenge
+            .and_then(|text| HeaderValue::try_from(text).ok())
+        {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
         }
         response.extensions_mut().insert(ProblemType(slug));
         if let Some(cause) = self.cause {

@@ -49,7 +49,12 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::IF_NONE_MATCH,
             REQUEST_ID,
         ])
-        .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID])
+        .expose_headers([
+            header::ETAG,
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            REQUEST_ID,
+        ])
         .max_age(Duration::from_hours(1))
 }
 

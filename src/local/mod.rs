@@ -16,7 +16,7 @@ use self::postgres::{Server, Settings};
 use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::http::AppState;
+use crate::http::{AppState, Auth};
 use crate::{db, migrations, run, telemetry};
 
 /// How long requests under way may take to end once the server is asked to.
@@ -37,6 +37,10 @@ pub async fn serve(
     let settings = Settings::from_env();
     let also = settings.as_ref().err().map(ToString::to_string);
     let (config, settings) = (run::config(domains, also)?, settings?);
+    let auth = Auth::new(&config.auth)?;
+    if !config.listen.ip().is_loopback() {
+        auth.warn_if_open(&config.listen.to_string());
+    }
     let stop = run::stop_signal()?;
     let socket = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
@@ -76,6 +80,7 @@ pub async fn serve(
     let [command, query] = [command, query].map(|engine| AppState {
         engine,
         cors_origins: Arc::clone(&origins),
+        auth: auth.clone(),
     });
     serve_http(socket, router(command, query), stop).await?;
     listener.await?;

@@ -1,7 +1,7 @@
 //! The API on a real socket.
 
 use foldlog::engine::Engine;
-use foldlog::http::{self, AppState};
+use foldlog::http::{self, AppState, Auth};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -31,11 +31,23 @@ impl App {
         Self::with_engine(db, engine).await
     }
 
+    /// Over a new database, for callers whom `auth` lets in.
+    pub async fn with_auth(auth: Auth) -> Self {
+        let db = TestDb::new().await;
+        let engine = db.engine.clone();
+        Self::with(db, engine, auth).await
+    }
+
     /// Over this database, reached by an engine of the test's own: through a proxy, with another pool.
     pub async fn with_engine(db: TestDb, engine: Engine) -> Self {
+        Self::with(db, engine, Auth::None).await
+    }
+
+    async fn with(db: TestDb, engine: Engine, auth: Auth) -> Self {
         let state = AppState {
             engine,
             cors_origins: [ORIGIN.to_owned()].into(),
+            auth,
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
