@@ -19,7 +19,7 @@ pub struct Config {
     /// `DB_POOLER`: `transaction` when a pooler in that mode stands before Postgres, default `none`.
     pub pooled: bool,
     /// `APP_SERVER_PORT`: where the local server listens, default `:7755`. A port alone, with or without a colon, is that
-    /// port on loopback, because there is no authentication; `0.0.0.0:7755` opens it to the network.
+    /// port on loopback, because `AUTH` is `none` by default; `0.0.0.0:7755` opens it to the network.
     pub listen: SocketAddr,
     /// `BATCH_SIZE`: events a batch of the catch-up, 1 to 10000, default 2000.
     pub batch_size: u32,

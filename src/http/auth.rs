@@ -7,6 +7,7 @@
 
 mod claims;
 mod jwks;
+mod key;
 mod token;
 
 use std::sync::Arc;
@@ -77,7 +78,7 @@ pub(super) enum Caller {
     Known(Arc<Claims>),
 }
 
-/// What a route asks of its caller.
+/// What a route asks of its caller; `docs/API.md` lists it.
 #[derive(Debug, PartialEq, Eq)]
 enum Need {
     /// Nothing, not even a name.

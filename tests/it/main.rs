@@ -11,6 +11,7 @@
 )]
 
 mod append;
+mod auth;
 mod bins;
 mod catch_up;
 mod crash;

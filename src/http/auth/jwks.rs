@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::{Client, Url, redirect};
-use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::key::{self, Key};
 use super::token::Error;
 
 /// How long the keys are taken for the issuer's without asking again.
@@ -50,14 +49,6 @@ pub enum BadJwks {
 enum Source {
     File(PathBuf),
     Url(Url),
-}
-
-/// A key that verifies, and with which algorithms.
-#[derive(Debug)]
-struct Key {
-    id: Option<String>,
-    algorithms: &'static [Algorithm],
-    key: Arc<DecodingKey>,
 }
 
 /// The keys as they are known now.
@@ -191,7 +182,7 @@ impl Known {
             .iter()
             .filter(|key| key.algorithms.contains(&algorithm));
         match (fit.next(), fit.next()) {
-            (Some(key), None) => Ok(Arc::clone(&key.key)),
+            (Some(key), None) => Ok(Arc::clone(&key.public)),
             (None, _) => Err(Error::Algorithm),
             (Some(_), Some(_)) => Err(Error::UnknownKey),
         }
@@ -251,55 +242,67 @@ async fn fetch(url: &Url) -> Result<Vec<u8>, BadJwks> {
     Ok(bytes)
 }
 
-/// The keys of a JWK set that can verify. Others are passed over: a set may hold keys for encryption, or of kinds to come.
 fn keys(bytes: &[u8]) -> Result<Vec<Key>, BadJwks> {
-    let set: Value = serde_json::from_slice(bytes).map_err(|_| BadJwks::NoKey)?;
-    let set = set
-        .get("keys")
-        .and_then(Value::as_array)
-        .ok_or(BadJwks::NoKey)?;
-    let keys: Vec<Key> = set.iter().filter_map(key).collect();
-    if keys.is_empty() {
-        return Err(BadJwks::NoKey);
-    }
-    Ok(keys)
+    key::of_set(bytes).ok_or(BadJwks::NoKey)
 }
 
-fn key(json: &Value) -> Option<Key> {
-    let jwk: Jwk = serde_json::from_value(json.clone()).ok()?;
-    let for_signatures = matches!(
-        jwk.common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    );
-    let operations = jwk.common.key_operations.as_ref();
-    let verifies = operations.is_none_or(|all| all.contains(&KeyOperations::Verify));
-    let mut algorithms = of_kind(&jwk.algorithm)?;
-    if let Some(own) = jwk.common.key_algorithm {
-        let own = Algorithm::try_from(own).ok()?;
-        let at = algorithms.iter().position(|algorithm| *algorithm == own)?;
-        algorithms = &algorithms[at..=at];
-    }
-    (for_signatures && verifies).then_some(())?;
-    Some(Key {
-        id: jwk.common.key_id.clone(),
-        algorithms,
-        key: Arc::new(DecodingKey::from_jwk(&jwk).ok()?),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a key of this kind can verify. None with a shared secret: whoever can verify with it can sign as well.
-fn of_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
-    use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
-    match parameters {
-        AlgorithmParameters::RSA(_) => Some(&[RS256, RS384, RS512, PS256, PS384, PS512]),
-        AlgorithmParameters::EllipticCurve(key) => match key.curve {
-            EllipticCurve::P256 => Some(&[ES256]),
-            EllipticCurve::P384 => Some(&[ES384]),
-            _ => None,
-        },
-        AlgorithmParameters::OctetKeyPair(key) => {
-            (key.curve == EllipticCurve::Ed25519).then_some(&[EdDSA])
+    /// An issuer that is away.
+    fn away() -> Jwks {
+        let jwks = Jwks::new("http://127.0.0.1:9/").unwrap();
+        let key = Key {
+            id: Some("old".to_owned()),
+            algorithms: &[Algorithm::EdDSA],
+            public: Arc::new(DecodingKey::from_ed_components("AA").unwrap()),
+        };
+        jwks.set(Known::now(vec![key]));
+        jwks
+    }
+
+    async fn asked(jwks: &Jwks) -> Option<Duration> {
+        let asked = *jwks.asked.lock().await;
+        asked.map(|asked| asked.elapsed())
+    }
+
+    async fn has(jwks: &Jwks, id: &str) -> bool {
+        jwks.key(Some(id), Algorithm::EdDSA).await.is_ok()
+    }
+
+    /// Fails when a key that is unknown sends us to the issuer more than once a minute, or never again.
+    #[tokio::test]
+    async fn the_issuer_is_asked_once_a_minute_at_most() {
+        let jwks = away();
+        assert!(has(&jwks, "old").await && asked(&jwks).await.is_none());
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        for (seconds, again) in [(59, false), (61, true)] {
+            *jwks.asked.lock().await = ago(seconds);
+            assert!(!has(&jwks, "new").await);
+            let asked = asked(&jwks).await.unwrap();
+            assert_eq!(asked < Duration::from_secs(50), again, "after {seconds} s");
         }
-        _ => None,
+    }
+
+    /// Fails when keys count for ever, though the issuer may have withdrawn one; or stop to count because it is away.
+    #[tokio::test]
+    async fn old_keys_are_asked_for_again_and_serve_meanwhile() {
+        let jwks = away();
+        let known = jwks.known();
+        let keys = known.keys.iter().map(|key| Key {
+            id: key.id.clone(),
+            algorithms: key.algorithms,
+            public: Arc::clone(&key.public),
+        });
+        jwks.set(Known {
+            keys: keys.collect(),
+            since: Instant::now().checked_sub(Duration::from_secs(3601)),
+        });
+        let asking = jwks.asked.lock().await;
+        assert!(has(&jwks, "old").await, "it waits for whoever asks");
+        drop(asking);
+        assert!(has(&jwks, "old").await);
+        assert!(asked(&jwks).await.is_some(), "nobody asked");
     }
 }

@@ -112,6 +112,10 @@ impl Verifier {
         validation.set_audience(&[audience]);
         let token =
             decode::<Map<String, Value>>(token, &key, &validation).map_err(|e| why(e.kind()))?;
+        // An issuer is one; that library takes a list of them as well.
+        if token.claims.get("iss").and_then(Value::as_str) != Some(issuer) {
+            return Err(Error::Issuer);
+        }
         Claims::new(&token.claims)
     }
 }

@@ -1,5 +1,6 @@
 //! The API on a real socket.
 
+use axum::Router;
 use foldlog::engine::Engine;
 use foldlog::http::{self, AppState, Auth};
 use reqwest::header::HeaderMap;
@@ -33,17 +34,27 @@ impl App {
 
     /// Over a new database, for callers whom `auth` lets in.
     pub async fn with_auth(auth: Auth) -> Self {
+        Self::with_layers(auth, |routes| routes).await
+    }
+
+    /// The same behind layers of a host.
+    pub async fn with_layers(auth: Auth, host: impl FnOnce(Router) -> Router) -> Self {
         let db = TestDb::new().await;
         let engine = db.engine.clone();
-        Self::with(db, engine, auth).await
+        Self::with(db, engine, auth, host).await
     }
 
     /// Over this database, reached by an engine of the test's own: through a proxy, with another pool.
     pub async fn with_engine(db: TestDb, engine: Engine) -> Self {
-        Self::with(db, engine, Auth::None).await
+        Self::with(db, engine, Auth::None, |routes| routes).await
     }
 
-    async fn with(db: TestDb, engine: Engine, auth: Auth) -> Self {
+    async fn with(
+        db: TestDb,
+        engine: Engine,
+        auth: Auth,
+        host: impl FnOnce(Router) -> Router,
+    ) -> Self {
         let state = AppState {
             engine,
             cors_origins: [ORIGIN.to_owned()].into(),
@@ -51,11 +62,8 @@ impl App {
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
-        tokio::spawn(async move {
-            axum::serve(socket, http::router(state.clone(), state))
-                .await
-                .unwrap()
-        });
+        let routes = host(http::router(state.clone(), state));
+        tokio::spawn(async move { axum::serve(socket, routes).await.unwrap() });
         Self {
             db,
             url,

@@ -8,6 +8,7 @@ pub mod db;
 pub mod events;
 pub mod json;
 pub mod locks;
+pub mod log;
 pub mod workers;
 
 pub use self::db::TestDb;

@@ -1,0 +1,131 @@
+//! Behind a gateway: the claims that its authorizer has verified, and nobody else's word.
+
+use axum::Extension;
+use foldlog::config;
+use foldlog::http::Auth;
+use foldlog::http::auth::GatewayClaims;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::issuer::{AUDIENCE, ISSUER, config, set, token, trusting};
+use crate::support::app::{App, send};
+use crate::support::json::created;
+use crate::support::log::Log;
+
+/// The API of a host that puts the claims of this request context into its requests.
+async fn behind(auth: Auth, context: &Value) -> App {
+    let claims = GatewayClaims::of_context(context);
+    App::with_layers(auth, |routes| match claims {
+        Some(claims) => routes.layer(Extension(claims)),
+        None => routes,
+    })
+    .await
+}
+
+fn gateway() -> Auth {
+    Auth::new(&config(None)).unwrap()
+}
+
+/// As an HTTP API passes them on: all of it text.
+fn flat() -> Value {
+    json!({"iss": ISSUER, "aud": format!("[other {AUDIENCE}]"), "exp": "1700000000", "sub": "ada",
+           "scope": "users:read users:write"})
+}
+
+/// Fails when a gateway's word does not count, in one of the shapes it comes in: without a look at the token, which the
+/// gateway has verified, and at the time, which was its business, too.
+#[tokio::test]
+async fn the_claims_of_the_gateway_count_as_they_are() {
+    let http = |claims: Value| json!({"authorizer": {"jwt": {"claims": claims, "scopes": null}}});
+    let rest = |claims: Value| json!({"authorizer": {"claims": claims}});
+    let changed = |name: &str, value: Value| {
+        let mut claims = flat();
+        claims[name] = value;
+        claims
+    };
+    let mut cognito = changed("client_id", json!(AUDIENCE));
+    cognito.as_object_mut().unwrap().remove("aud");
+    for context in [
+        http(flat()),
+        rest(flat()),
+        http(changed("aud", json!(AUDIENCE))),
+        rest(changed("aud", json!(["other", AUDIENCE]))),
+        rest(cognito),
+        http({
+            let mut claims = changed("scp", json!("[users:read users:write]"));
+            claims.as_object_mut().unwrap().remove("scope");
+            claims
+        }),
+    ] {
+        let app = behind(gateway(), &context).await;
+        assert_eq!(app.read("/users").await.status, 200, "{context}");
+        let answer = app.append("/users", &created(Uuid::now_v7(), "ada")).await;
+        assert_eq!(answer.status, 201, "{context}: {answer:?}");
+        app.read("/accounts").await.problem(403, "forbidden");
+        let signed = app
+            .db
+            .count("select count(*) from events where metadata ->> 'actor' = 'ada'");
+        assert_eq!(signed.await, 1);
+    }
+    for (name, value) in [
+        ("iss", json!("https://other.example.org/")),
+        ("aud", json!("[other]")),
+        ("aud", json!(format!("x{AUDIENCE}"))),
+        ("sub", json!("")),
+    ] {
+        let app = behind(gateway(), &http(changed(name, value))).await;
+        app.read("/users").await.problem(401, "unauthorized");
+    }
+    // Without an issuer and an audience of its own it is the gateway's alone to judge them.
+    let trusting = config::Auth::Jwt {
+        jwks: None,
+        issuer: None,
+        audience: None,
+    };
+    let app = behind(
+        Auth::new(&trusting).unwrap(),
+        &http(changed("aud", json!("any"))),
+    )
+    .await;
+    assert_eq!(app.read("/users").await.status, 200);
+}
+
+/// Fails when a caller can speak for a gateway: in a header, or with a token where none can be verified.
+#[tokio::test]
+async fn without_a_gateway_a_request_cannot_speak_for_one() {
+    let log = Log::default();
+    let guard = log.capture("foldlog=info");
+    let app = behind(gateway(), &json!({"elb": {"targetGroupArn": "arn"}})).await;
+    let claims = flat().to_string();
+    for name in [
+        "x-amzn-request-context",
+        "x-amzn-oidc-data",
+        "x-amzn-lambda-context",
+        "requestcontext",
+        "authorizer",
+    ] {
+        let context = json!({"authorizer": {"jwt": {"claims": flat()}}}).to_string();
+        for value in [&claims, &context] {
+            let request = app.request(Method::GET, "/users").header(name, value);
+            send(request).await.problem(401, "unauthorized");
+        }
+    }
+    let request = app
+        .request(Method::GET, "/users")
+        .bearer_auth(token("users:read"));
+    let answer = send(request).await;
+    assert!(answer.problem(401, "unauthorized").contains("JWT_JWKS"));
+    drop(guard);
+    let text = log.text();
+    assert!(
+        text.contains("401: the token cannot be verified here") && text.contains("JWT_JWKS"),
+        "{text}"
+    );
+    // With the keys the same request is what it seems.
+    let app = behind(trusting(&set()), &json!({})).await;
+    let request = app
+        .request(Method::GET, "/users")
+        .bearer_auth(token("users:read"));
+    assert_eq!(send(request).await.status, 200);
+}

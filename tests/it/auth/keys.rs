@@ -1,0 +1,216 @@
+//! The issuer's keys: from a file, from an address, changed, lost and wrong.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use foldlog::http::Auth;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::issuer::{Pair, claims, config, pair, set, trusting};
+use super::read;
+use crate::support::app::App;
+
+/// A server with an issuer's keys.
+#[derive(Clone, Default)]
+struct Keys {
+    answer: Arc<Mutex<Option<String>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Keys {
+    /// Serves them at this URL.
+    async fn serve(&self) -> String {
+        let keys = self.clone();
+        let respond = async move || -> Response {
+            keys.asked.fetch_add(1, Ordering::SeqCst);
+            match keys.answer.lock().unwrap().clone() {
+                Some(text) if text.starts_with("http") => {
+                    (StatusCode::FOUND, [("location", text)]).into_response()
+                }
+                Some(text) => Body::from(text).into_response(),
+                None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
+        };
+        let routes = Router::new().route("/jwks.json", get(respond));
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(socket, routes).await.unwrap() });
+        format!("http://{address}/jwks.json")
+    }
+
+    fn are(&self, keys: &[(&str, &Pair)]) {
+        let keys: Vec<Value> = keys.iter().map(|(id, pair)| pair.jwk(id)).collect();
+        self.say(&json!({"keys": keys}).to_string());
+    }
+
+    fn say(&self, text: &str) {
+        *self.answer.lock().unwrap() = Some(text.to_owned());
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn token(pair: &Pair, id: &str) -> String {
+    pair.token(&json!({"alg": "EdDSA", "kid": id}), &claims("users:read"))
+}
+
+/// Fails when keys are asked for before they are needed or each time, when a key that is new is not found, and when made-up
+/// tokens can send us to the issuer as often as they like.
+#[tokio::test]
+async fn keys_at_an_address_are_kept_and_asked_for_again_when_one_is_new() {
+    let (keys, old, new, newer) = (
+        Keys::default(),
+        Pair::ed25519(),
+        Pair::ed25519(),
+        Pair::ed25519(),
+    );
+    keys.are(&[("old", &old)]);
+    let app = App::with_auth(Auth::new(&config(Some(&keys.serve().await))).unwrap()).await;
+    app.read("/users").await.problem(401, "unauthorized");
+    assert_eq!(keys.asked(), 0);
+    for _ in 0..3 {
+        assert_eq!(read(&app, "/users", &token(&old, "old")).await.status, 200);
+    }
+    assert_eq!(keys.asked(), 1);
+
+    keys.are(&[("old", &old), ("new", &new)]);
+    assert_eq!(read(&app, "/users", &token(&old, "old")).await.status, 200);
+    let all = (0..8).map(|_| async { read(&app, "/users", &token(&new, "new")).await.status });
+    assert!(
+        futures_util::future::join_all(all)
+            .await
+            .iter()
+            .all(|status| *status == 200)
+    );
+    assert_eq!(keys.asked(), 2, "once for all that came at the same time");
+
+    keys.are(&[("newer", &newer)]);
+    for _ in 0..5 {
+        let answer = read(&app, "/users", &token(&newer, "newer")).await;
+        assert!(
+            answer
+                .problem(401, "unauthorized")
+                .contains("does not name")
+        );
+    }
+    assert_eq!(
+        (
+            keys.asked(),
+            read(&app, "/users", &token(&old, "old")).await.status
+        ),
+        (2, 200)
+    );
+}
+
+/// Fails when an issuer that is away, or answers nonsense, takes the keys along, or is asked without a bound; and when a
+/// client is told that its token is wrong while nobody can know.
+#[tokio::test]
+async fn an_issuer_that_is_away_costs_nothing_but_new_keys() {
+    let (keys, old) = (Keys::default(), Pair::ed25519());
+    let url = keys.serve().await;
+    let app = App::with_auth(Auth::new(&config(Some(&url))).unwrap()).await;
+    for _ in 0..3 {
+        let answer = read(&app, "/users", &token(&old, "old")).await;
+        answer.problem(503, "unavailable");
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    assert_eq!(keys.asked(), 1);
+
+    let mut too_large = json!({"keys": [old.jwk("new")]});
+    too_large["more"] = json!("x".repeat(300_000));
+    for nonsense in [
+        None,
+        Some("{".to_owned()),
+        Some("{\"keys\": []}".to_owned()),
+        Some(too_large.to_string()),
+        // Where it leads to there is a set with the key.
+        Some({
+            let other = Keys::default();
+            other.are(&[("new", &old)]);
+            other.serve().await
+        }),
+    ] {
+        let app = App::with_auth(Auth::new(&config(Some(&url))).unwrap()).await;
+        keys.are(&[("old", &old)]);
+        assert_eq!(read(&app, "/users", &token(&old, "old")).await.status, 200);
+        keys.answer.lock().unwrap().clone_from(&nonsense);
+        let before = keys.asked();
+        let answer = read(&app, "/users", &token(&old, "new")).await;
+        answer.problem(401, "unauthorized");
+        assert_eq!(keys.asked(), before + 1);
+        assert_eq!(read(&app, "/users", &token(&old, "old")).await.status, 200);
+    }
+}
+
+/// Fails when a key that was put into the file is not found without a restart.
+#[tokio::test]
+async fn a_file_of_keys_is_read_again_when_one_is_new() {
+    let (old, new) = (Pair::ed25519(), Pair::ed25519());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    let write = |keys: Vec<Value>| std::fs::write(&file, json!({"keys": keys}).to_string());
+    write(vec![old.jwk("old")]).unwrap();
+    let app = App::with_auth(Auth::new(&config(file.to_str())).unwrap()).await;
+    assert_eq!(read(&app, "/users", &token(&old, "old")).await.status, 200);
+    write(vec![old.jwk("old"), new.jwk("new")]).unwrap();
+    assert_eq!(read(&app, "/users", &token(&new, "new")).await.status, 200);
+}
+
+/// Fails when a place that cannot be right is found out by the first caller instead of at start, or when the words for it
+/// show what is in a file.
+#[test]
+fn keys_that_cannot_be_had_are_named_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &str| {
+        let file = folder.path().join("jwks.json");
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let private = json!({"keys": [{"kty": "oct", "k": "cGxhbnRlZA", "alg": "HS256"}]}).to_string();
+    for (place, says) in [
+        ("/nowhere/jwks.json".to_owned(), "cannot be read"),
+        (folder.path().to_str().unwrap().to_owned(), "cannot be read"),
+        ("http://issuer.example.org/jwks.json".to_owned(), "https"),
+        ("http://localhost.example.org/jwks.json".to_owned(), "https"),
+        ("http://localhost@example.org/jwks.json".to_owned(), "https"),
+        ("ftp://localhost/jwks.json".to_owned(), "https"),
+        ("file:///etc/jwks.json".to_owned(), "https"),
+        ("https://".to_owned(), "https"),
+    ] {
+        let error = Auth::new(&config(Some(&place))).unwrap_err().to_string();
+        assert!(
+            error.contains("JWT_JWKS") && error.contains(says),
+            "{place}: {error}"
+        );
+    }
+    for text in ["", "{", "[]", "{\"keys\": {}}", &private] {
+        let error = Auth::new(&config(Some(&file(text))))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("JWT_JWKS holds no public key"),
+            "{text}: {error}"
+        );
+    }
+    let long = format!("{}{}", set(), " ".repeat(300_000));
+    let error = Auth::new(&config(Some(&file(&long))))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("larger"), "{error}");
+    for place in [
+        "https://issuer.example.org/jwks.json",
+        "http://localhost:9/jwks.json",
+        "http://[::1]:9/x",
+    ] {
+        assert!(Auth::new(&config(Some(place))).is_ok(), "{place}");
+    }
+    drop(trusting(&json!({"keys": [pair("ed").jwk("ed")]})));
+}
