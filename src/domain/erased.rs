@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{Domain, Projection, SetRule, Unfoldable};
 use crate::event::fields::{self, Field};
+use crate::event::shape::Sketch;
 use crate::event::{DecodeError, EventType, NewEvent, Payload, RecordedEvent, TypeId};
 
 /// The domains and projections that a process serves. Written by [`domains!`](crate::domains!).
@@ -106,6 +107,8 @@ pub trait AnyProjection: fmt::Debug + Send + Sync {
     fn block(&self) -> Range<i16>;
     /// The view's columns beside `id` and `version`.
     fn columns(&self) -> Vec<Field>;
+    /// What a row looks like, less `id` and `version`.
+    fn sketch(&self) -> Sketch;
     /// Folds events of one aggregate, in the order of their versions, over its row; stops at the first that fails.
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded;
 }
@@ -313,6 +316,10 @@ impl<P: Projection> AnyProjection for Erased<P> {
 
     fn columns(&self) -> Vec<Field> {
         fields::of::<P::Row>()
+    }
+
+    fn sketch(&self) -> Sketch {
+        Sketch::of::<P::Row>()
     }
 
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded {

@@ -79,6 +79,7 @@ macro_rules! events {
                         id: $crate::event::TypeId($id),
                         name: stringify!($variant),
                         fields: $crate::event::payload_fields::<$variant>,
+                        sketch: $crate::event::shape::Sketch::of::<$variant>,
                     }
                 ),+];
 
