@@ -6,6 +6,7 @@
 pub mod fields;
 mod macros;
 mod secret;
+pub mod shape;
 
 use std::fmt;
 use std::ops::Range;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use self::fields::Field;
 pub use self::secret::{Password, Secret};
+use self::shape::Sketch;
 
 /// Declares a transparent newtype with `Display`.
 macro_rules! newtype {
@@ -185,6 +187,8 @@ pub struct EventType {
     pub name: &'static str,
     /// The fields of its payload.
     pub fields: fn() -> Vec<Field>,
+    /// What its payload looks like.
+    pub sketch: fn() -> Sketch,
 }
 
 /// The payloads of one domain's events: a sum type, one variant a [`TypeId`]. Written by [`events!`](crate::events).

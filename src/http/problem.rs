@@ -15,103 +15,67 @@ use crate::domain::Refusal;
 use crate::projection;
 use crate::query;
 
-/// What kind of problem it is. The only place that knows status codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Malformed,
-    Unauthorized,
-    Forbidden,
-    NotFound,
-    NoRoute,
-    NoMethod,
-    RuleBroken,
-    IdReused,
-    Deleted,
-    VersionMismatch,
-    TooLarge,
-    WrongMediaType,
-    Unprocessable,
-    Internal,
-    Unavailable,
-    TimedOut,
+/// Declares the kinds of problems: variant, status, name in the type's URN, title, and what members there are beside the
+/// standard ones, and whether they are always there.
+macro_rules! kinds {
+    ($($kind:ident => $status:ident $slug:literal $title:literal [$($member:ident: $always:literal),*],)+) => {
+        /// What kind of problem it is. The only place that knows status codes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Kind {
+            $($kind),+
+        }
+
+        impl Kind {
+            /// All there are.
+            pub(super) const ALL: &[Self] = &[$(Self::$kind),+];
+
+            const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+                match self {
+                    $(Self::$kind => (StatusCode::$status, $slug, $title)),+
+                }
+            }
+
+            /// The members beside the standard ones, and whether they are always there.
+            pub(super) const fn members(self) -> &'static [(&'static str, bool)] {
+                match self {
+                    $(Self::$kind => &[$((stringify!($member), $always)),*]),+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Malformed => BAD_REQUEST "malformed" "The request is malformed" [],
+    Unauthorized => UNAUTHORIZED "unauthorized" "The request does not say who sends it" [],
+    Forbidden => FORBIDDEN "forbidden" "The caller may not do this" [],
+    NotFound => NOT_FOUND "not-found" "There is no such aggregate" [],
+    NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
+    NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not take this method" [],
+    RuleBroken => CONFLICT "rule-broken" "A rule of the domain refuses the event" [index: false],
+    IdReused => CONFLICT "id-reused" "The event id is taken" [index: true],
+    Deleted => GONE "deleted" "The aggregate is deleted" [index: false],
+    VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
+    TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],
+    WrongMediaType => UNSUPPORTED_MEDIA_TYPE "wrong-media-type" "The body must be JSON" [],
+    Unprocessable => UNPROCESSABLE_ENTITY "unprocessable" "The event does not fit its domain" [index: true],
+    Internal => INTERNAL_SERVER_ERROR "internal" "Something went wrong here" [],
+    Unavailable => SERVICE_UNAVAILABLE "unavailable" "The service is not available now" [],
+    TimedOut => SERVICE_UNAVAILABLE "timed-out" "The request took too long" [],
 }
 
 impl Kind {
-    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Malformed => (
-                StatusCode::BAD_REQUEST,
-                "malformed",
-                "The request is malformed",
-            ),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "The request does not say who sends it",
-            ),
-            Self::Forbidden => (
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "The caller may not do this",
-            ),
-            Self::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not-found",
-                "There is no such aggregate",
-            ),
-            Self::NoRoute => (
-                StatusCode::NOT_FOUND,
-                "no-such-route",
-                "There is no such route",
-            ),
-            Self::NoMethod => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The route does not take this method",
-            ),
-            Self::RuleBroken => (
-                StatusCode::CONFLICT,
-                "rule-broken",
-                "A rule of the domain refuses the event",
-            ),
-            Self::IdReused => (StatusCode::CONFLICT, "id-reused", "The event id is taken"),
-            Self::Deleted => (StatusCode::GONE, "deleted", "The aggregate is deleted"),
-            Self::VersionMismatch => (
-                StatusCode::PRECONDITION_FAILED,
-                "version-mismatch",
-                "The aggregate is at another version",
-            ),
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The request is too large",
-            ),
-            Self::WrongMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "wrong-media-type",
-                "The body must be JSON",
-            ),
-            Self::Unprocessable => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "unprocessable",
-                "The event does not fit its domain",
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "Something went wrong here",
-            ),
-            Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "The service is not available now",
-            ),
-            Self::TimedOut => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "timed-out",
-                "The request took too long",
-            ),
-        }
+    pub(super) const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    pub(super) const fn title(self) -> &'static str {
+        self.parts().2
+    }
+
+    /// The stable `type` of a problem.
+    pub(super) fn urn(self) -> String {
+        format!("urn:foldlog:problem:{}", self.parts().1)
     }
 }
 
@@ -188,7 +152,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, slug, title) = self.kind.parts();
         let mut body = json!({
-            "type": format!("urn:foldlog:problem:{slug}"),
+            "type": self.kind.urn(),
             "title": title,
             "status": status.as_u16(),
             "detail": self.detail,

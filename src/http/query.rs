@@ -16,7 +16,7 @@ use crate::query::{self, Consistency};
 use crate::view::{Cursor, View, ViewRow};
 
 /// Rows a page, unless the client says otherwise, and at most.
-const LIMIT: (u16, u16) = (100, 1000);
+pub(super) const LIMIT: (u16, u16) = (100, 1000);
 
 /// A page.
 #[derive(Serialize)]

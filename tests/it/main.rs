@@ -25,6 +25,7 @@ mod inline;
 mod local;
 mod local_postgres;
 mod migrations;
+mod openapi;
 mod order;
 mod parked;
 mod pooler;

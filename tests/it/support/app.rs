@@ -8,7 +8,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::TestDb;
+use super::{TestDb, conforms};
 
 /// The one origin whose pages may call the API.
 pub const ORIGIN: &str = "https://app.example.org";
@@ -140,12 +140,18 @@ impl Answer {
     }
 }
 
-/// Sends, and hears all of the answer.
+/// Sends, and hears all of the answer, which is one that the API's document has.
 pub async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    if let Err(error) = conforms::check(method.as_str(), &path, status, &headers, &body) {
+        panic!("{method} {path} answers what is not documented: {error}: {body}");
+    }
     Answer {
         status,
         headers,

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod app;
 pub mod bouncer;
 pub mod chaos;
+pub mod conforms;
 pub mod db;
 pub mod events;
 pub mod json;
