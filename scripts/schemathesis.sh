@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Sends requests that are made up from the API's own document to a `local` that is built already, and compares every answer
+# with the document:
+#
+#     scripts/schemathesis.sh          (with DATABASE_URL, against that database; else with a Postgres of its own)
+#
+# The document itself is validated first. What is checked, and what is not and why, is in scripts/schemathesis.toml.
+# A run is repeated with the seed that it prints: SCHEMATHESIS_SEED=7 scripts/schemathesis.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=4.32.5
+validator=0.9.0
+tools=$PWD/target/ci/schemathesis-$version
+if [ ! -x "$tools/bin/schemathesis" ]; then
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check \
+        "schemathesis==$version" "openapi-spec-validator==$validator"
+fi
+
+folder=$(mktemp -d)
+# The account that Postgres runs as has to get in.
+chmod 755 "$folder"
+server=
+end() {
+    if [ -n "$server" ]; then
+        kill -TERM "$server" 2>/dev/null || true
+        wait "$server" || true
+    fi
+    rm -rf "$folder"
+}
+trap end EXIT
+
+APP_SERVER_PORT=:0 LOCAL_DATA_DIR=$folder/data DATABASE_URL=${DATABASE_URL-} RUST_LOG=error \
+    target/debug/local >"$folder/out" 2>"$folder/err" &
+server=$!
+url=
+for _ in $(seq 600); do
+    url=$(sed -n 's/^foldlog listens on //p' "$folder/out")
+    [ -z "$url" ] && kill -0 "$server" 2>/dev/null || break
+    sleep 0.2
+done
+if [ -z "$url" ]; then
+    cat "$folder/err" >&2
+    exit 1
+fi
+
+"$tools/bin/python" - "$url/openapi.json" <<'PYTHON'
+import json, sys, urllib.request
+from openapi_spec_validator import OpenAPIV31SpecValidator
+OpenAPIV31SpecValidator(json.load(urllib.request.urlopen(sys.argv[1]))).validate()
+print("the document is valid OpenAPI 3.1")
+PYTHON
+
+cd "$folder"
+"$tools/bin/schemathesis" --config-file "$OLDPWD/scripts/schemathesis.toml" run "$url/openapi.json" \
+    --seed "${SCHEMATHESIS_SEED:-1}" --max-examples "${SCHEMATHESIS_EXAMPLES:-60}" --no-color
+if [ -s "$folder/err" ]; then
+    echo "the server complained:" >&2
+    cat "$folder/err" >&2
+    exit 1
+fi
