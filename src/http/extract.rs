@@ -1,11 +1,14 @@
 //! What handlers take from a request. Everything rejects with a [`Problem`]; axum's own rejections are plain text.
 
+use std::fmt;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use futures_util::StreamExt;
-use serde::de::{self, Deserialize, Deserializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -137,6 +140,29 @@ struct EventBody {
     metadata: Metadata,
 }
 
+/// The same from an object only: serde's derive reads a struct from an array of its fields, too.
+struct EventObject(EventBody);
+
+impl<'de> Deserialize<'de> for EventObject {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(FromObject)
+    }
+}
+
+struct FromObject;
+
+impl<'de> Visitor<'de> for FromObject {
+    type Value = EventObject;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event, which is an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<EventObject, A::Error> {
+        EventBody::deserialize(MapAccessDeserializer::new(fields)).map(EventObject)
+    }
+}
+
 fn id<'de, D: Deserializer<'de>>(json: D) -> Result<EventId, D::Error> {
     field(json, "id must be a UUID", |json| uuid(&json)).map(EventId)
 }
@@ -210,13 +236,14 @@ impl FromRequest<AppState> for Events {
             )
         };
         let many = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        let events: Vec<EventBody> = if many {
+        let events: Vec<EventObject> = if many {
             serde_json::from_slice(&body).map_err(malformed)?
         } else {
             vec![serde_json::from_slice(&body).map_err(malformed)?]
         };
+        let events = events.into_iter().map(|EventObject(event)| event.into());
         Ok(Self {
-            events: events.into_iter().map(Into::into).collect(),
+            events: events.collect(),
             many,
         })
     }

@@ -253,3 +253,22 @@ fn example(name: &str) -> Value {
     assert!(examples[0].is_object(), "{name} has no example");
     examples[0].clone()
 }
+
+// Fails when an event or a payload is taken as an array of its fields, which serde's derive reads as well.
+#[tokio::test]
+async fn an_object_is_not_taken_as_an_array() {
+    let app = App::new().await;
+    let event = example("UsersCreated");
+    let fields = ["id", "aggregate_id", "type_id", "payload"].map(|name| event[name].clone());
+    app.append("/users", &json!([fields]))
+        .await
+        .problem(400, "malformed");
+    let mut flat = event;
+    flat["payload"] = ["id", "username", "email", "password"]
+        .map(|name| flat["payload"][name].clone())
+        .into();
+    app.append("/users", &flat)
+        .await
+        .problem(422, "unprocessable");
+    assert_eq!(app.stored().await, 0);
+}
