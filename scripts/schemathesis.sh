@@ -53,7 +53,7 @@ print("the document is valid OpenAPI 3.1")
 PYTHON
 
 cd "$folder"
-"$tools/bin/schemathesis" --config-file "$OLDPWD/scripts/schemathesis.toml" run "$url/openapi.json" \
+PYTHONPATH=$OLDPWD/scripts "$tools/bin/schemathesis" --config-file "$OLDPWD/scripts/schemathesis.toml" run "$url/openapi.json" \
     --seed "${SCHEMATHESIS_SEED:-1}" --max-examples "${SCHEMATHESIS_EXAMPLES:-60}" --no-color
 if [ -s "$folder/err" ]; then
     echo "the server complained:" >&2
