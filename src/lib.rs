@@ -19,6 +19,8 @@ pub mod domains;
 pub mod engine;
 pub mod event;
 pub mod http;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod migrations;

@@ -22,6 +22,8 @@ mod hostile;
 mod http_append;
 mod http_query;
 mod inline;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod local;
 mod local_postgres;
 mod migrations;

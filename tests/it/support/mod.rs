@@ -10,6 +10,8 @@ pub mod events;
 pub mod json;
 pub mod locks;
 pub mod log;
+#[cfg(feature = "lambda")]
+pub mod runtime_api;
 pub mod workers;
 
 pub use self::db::TestDb;

@@ -1,0 +1,4 @@
+//! The functions, each as a program of its own that speaks to a Runtime API server.
+
+mod events;
+mod function;

@@ -1,0 +1,108 @@
+//! Every event of `events/`, to the function that it is for.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::function::{CATCH_UP, COMMAND, Function, QUERY, event};
+use crate::bins::program::MIGRATE;
+use crate::sql::file::walk;
+use crate::support::TestDb;
+use crate::support::chaos::Chaos;
+
+/// The function that an event is for.
+fn function(event: &str) -> &'static str {
+    match event {
+        "schedule" | "status" | "retry" => CATCH_UP,
+        _ if event.ends_with("-append") => COMMAND,
+        _ if event.ends_with("-list") => QUERY,
+        _ if event.starts_with("migrate-") => MIGRATE,
+        _ => panic!("no function is known for events/{event}.json"),
+    }
+}
+
+fn names() -> BTreeSet<String> {
+    let mut paths = Vec::new();
+    walk(Path::new("events"), &mut paths);
+    paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    let stem = |path: &std::path::PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    paths.iter().map(stem).collect()
+}
+
+/// Whether the client, or whoever invoked, has got what it asked for.
+#[track_caller]
+fn assert_well(name: &str, answer: &Value) {
+    match name {
+        "schedule" | "status" | "retry" => {
+            let users = &answer["projections"]["users"];
+            for field in ["applied", "remaining", "parked"] {
+                assert!(users[field].is_u64(), "{name}: {answer}");
+            }
+            assert!(users["done"].is_boolean(), "{name}: {answer}");
+        }
+        _ if name.starts_with("migrate-") => {
+            let lines = answer["migrate"].as_array().unwrap();
+            assert!(lines.len() >= 6, "{answer}");
+            let applied = |line: &Value| line.as_str().unwrap().starts_with("applied  ");
+            assert!(lines.iter().all(applied), "{answer}");
+        }
+        _ => {
+            let status = answer["statusCode"].as_u64().unwrap();
+            assert!(matches!(status, 200 | 201), "{name}: {answer}");
+            assert_eq!(answer["isBase64Encoded"], false);
+            let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+            assert!(!body["result"].is_null(), "{name}: {answer}");
+        }
+    }
+}
+
+/// Fails when a binary cannot take an event, takes it once only, does not get over a restart of the database, or does not
+/// end on SIGTERM.
+#[tokio::test]
+async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_in_between() {
+    let db = TestDb::new().await;
+    let mut network = Chaos::before(&db.options).await;
+    let mut functions = Vec::new();
+    for binary in [COMMAND, QUERY, CATCH_UP, MIGRATE] {
+        functions.push((binary, Function::on(&network.options(), binary, &[]).await));
+    }
+    let names = names();
+    assert!(names.len() >= 15, "{names:?}");
+    for turn in 0..2 {
+        if turn == 1 {
+            // What a restart looks like from here: every connection ends, and nobody says so.
+            network.cut().await;
+        }
+        for name in &names {
+            let wanted = function(name);
+            let (_, function) = functions
+                .iter()
+                .find(|(binary, _)| *binary == wanted)
+                .unwrap();
+            assert_well(name, &function.invoke(&event(name)).await);
+        }
+    }
+    let appends = names
+        .iter()
+        .filter(|name| name.ends_with("-append"))
+        .count();
+    let stored = db.count("select count(*) from events").await;
+    assert_eq!(usize::try_from(stored).unwrap(), appends);
+    db.assert_views_equal_a_fold_from_scratch().await;
+    for (_, function) in functions {
+        function.end().await;
+    }
+}
+
+/// Fails when a Lambda binary panics outside of Lambda, hangs there, or does not say how to run it.
+#[tokio::test]
+async fn outside_of_lambda_a_function_says_in_one_sentence_how_to_run_it() {
+    for binary in [COMMAND, QUERY, CATCH_UP] {
+        let ended = crate::bins::program::Program::run(binary, &[], &[]).await;
+        let line = ended.one_line_of_error();
+        for how in ["`cargo run`", "`cargo lambda watch --features lambda`"] {
+            assert!(line.contains(how), "{line}");
+        }
+    }
+}
