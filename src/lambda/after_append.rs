@@ -46,7 +46,7 @@ struct Work {
 
 enum How {
     Inline {
-        engine: Engine,
+        engine: Box<Engine>,
         batch_size: u32,
     },
     Invoke {

@@ -33,7 +33,7 @@ impl Deadline {
         let known =
             left.filter(|left| !left.is_zero() && *left <= LONGEST + Duration::from_mins(1));
         let left = known.unwrap_or(UNKNOWN);
-        let margin = (left / 10).clamp(Duration::from_millis(250), Duration::from_secs(5));
+        let margin = (left / 10).clamp(Duration::from_millis(500), Duration::from_secs(5));
         let before = |margin: Duration| now + left.saturating_sub(margin);
         Self {
             until: before(margin),
@@ -66,7 +66,7 @@ mod tests {
     fn a_margin_is_left_before_the_deadline() {
         for (left, worked) in [
             (100, 0),
-            (2_000, 1_750),
+            (2_000, 1_500),
             (10_000, 9_000),
             (600_000, 595_000),
         ] {

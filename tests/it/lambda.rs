@@ -2,3 +2,5 @@
 
 mod events;
 mod function;
+mod gateways;
+mod wire;

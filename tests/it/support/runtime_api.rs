@@ -33,7 +33,8 @@ struct Event {
 
 struct Shared {
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
-    answers: Mutex<HashMap<String, oneshot::Sender<Result<Bytes, Bytes>>>>,
+    /// Who waits for an answer, and until when it may come; after that Lambda has ended the function.
+    answers: Mutex<HashMap<String, (u64, oneshot::Sender<Result<Bytes, Bytes>>)>>,
     init_errors: Mutex<Vec<Bytes>>,
 }
 
@@ -74,11 +75,15 @@ impl RuntimeApi {
     pub async fn try_invoke(&self, payload: &Value, deadline_ms: u64) -> Result<Value, Value> {
         let (id, payload) = (Uuid::now_v7().to_string(), payload.to_string().into());
         let (sender, answer) = oneshot::channel();
+        // A deadline that has passed already is none: `cargo lambda watch` sends such.
+        let known = deadline_ms > in_ms(0);
+        let last = if known { deadline_ms } else { u64::MAX };
+        let waiting = (last, sender);
         self.shared
             .answers
             .lock()
             .unwrap()
-            .insert(id.clone(), sender);
+            .insert(id.clone(), waiting);
         let event = Event {
             id,
             payload,
@@ -132,14 +137,15 @@ async fn answered(
     Path((id, how)): Path<(String, String)>,
     body: Bytes,
 ) -> (StatusCode, Json<Value>) {
-    let answer = if how == "response" {
-        Ok(body)
-    } else {
-        Err(body)
-    };
     let waiting = shared.answers.lock().unwrap().remove(&id);
+    let (last, waiting) = waiting.expect("each invocation is answered once");
+    let answer = match how.as_str() {
+        _ if in_ms(0) > last => Err(r#"{"errorMessage":"Task timed out"}"#.into()),
+        "response" => Ok(body),
+        _ => Err(body),
+    };
     // Whoever invoked may have given up.
-    let _ = waiting.map(|waiting| waiting.send(answer));
+    let _ = waiting.send(answer);
     (StatusCode::ACCEPTED, Json(json!({"status": "OK"})))
 }
 

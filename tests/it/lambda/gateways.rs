@@ -1,0 +1,204 @@
+//! A client cannot tell a function behind a gateway from a server on a socket.
+
+use axum::Router;
+use foldlog::domains;
+use foldlog::engine::Engine;
+use foldlog::http::{self, AppState};
+use foldlog::view::Inline;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use super::function::{COMMAND, Function, QUERY};
+use super::wire::{GATEWAYS, Heard, Request};
+use crate::support::TestDb;
+use crate::support::app::ORIGIN;
+use crate::support::events::append;
+use crate::support::json::{created, renamed};
+
+/// The router on a socket, over the domains that the functions serve; where it listens.
+async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
+    let engine = Engine::new(db.pool().clone(), domains::ALL, Inline::new()).unwrap();
+    let state = AppState {
+        engine,
+        cors_origins: [ORIGIN.to_owned()].into(),
+    };
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(socket, router(state)).await.unwrap() });
+    address
+}
+
+/// Compares the answers to a request, through every gateway that can express it.
+async fn assert_all_alike(request: &Request, address: &str, function: &Function) -> Heard {
+    let expected = request.over_a_socket(address).await;
+    for gateway in GATEWAYS
+        .into_iter()
+        .filter(|gateway| request.fits(*gateway))
+    {
+        let answer = function.invoke(&request.event(gateway)).await;
+        let heard = Heard::through(gateway, &answer);
+        assert_eq!(heard, expected, "{gateway:?}: {request:?}");
+    }
+    expected
+}
+
+fn reads(user: Uuid) -> Vec<(u64, Request)> {
+    let get = |path: &str| Request::new("GET", path);
+    let one = || get(&format!("/users/{user}"));
+    vec![
+        (200, get("/users")),
+        (200, get("/users").asking("limit=1")),
+        (200, get("/users").asking("username=a%26b%3D+%2B%25%C3%A4")),
+        (200, get("/users").asking("username=nobody&limit=3")),
+        (200, get("/users").with("origin", ORIGIN)),
+        (400, get("/users").asking("limit=1&limit=2")),
+        (400, get("/users").asking("limit=0")),
+        (400, get("/users").asking("after=x%26y")),
+        (400, get("/users").asking("nothing")),
+        (200, get("/health")),
+        (200, one()),
+        (200, one().with("if-none-match", "\"1\"")),
+        (304, one().with("if-none-match", "\"7\", W/\"2\"")),
+        (
+            304,
+            one()
+                .with("if-none-match", "\"2\"")
+                .with("if-none-match", "\"7\""),
+        ),
+        (200, one().asking("consistency=strong&min_version=2")),
+        (404, get(&format!("/users/{}", Uuid::nil()))),
+        (400, get("/users/%C3%A4%20b")),
+        (400, get("/users/..")),
+        (400, get("/users/.%2E")),
+        (404, get("/nobody")),
+        (404, get("/prod/users/x/y")),
+        (404, get("/")),
+        (404, get("//users")),
+        (405, Request::new("DELETE", "/users")),
+        (200, Request::new("HEAD", "/users")),
+        (
+            200,
+            Request::new("OPTIONS", "/users")
+                .with("origin", ORIGIN)
+                .with("access-control-request-method", "POST"),
+        ),
+    ]
+}
+
+fn appends(stored: &Value) -> Vec<(u64, Request)> {
+    let post = |path: &str| Request::new("POST", path);
+    let json = |path: &str| post(path).with("content-type", "application/json");
+    let mut other = stored.clone();
+    other["payload"]["username"] = json!("someone else");
+    let refused = created(
+        stored["aggregate_id"].as_str().unwrap().parse().unwrap(),
+        "ada",
+    );
+    vec![
+        (200, json("/users").sending(stored.to_string())),
+        (200, json("/events").sending(json!([stored]).to_string())),
+        (
+            200,
+            json("/users")
+                .with("if-none-match", "*")
+                .sending(stored.to_string()),
+        ),
+        (409, json("/users").sending(other.to_string())),
+        (409, json("/users").sending(refused.to_string())),
+        (
+            412,
+            json("/users")
+                .with("if-match", "\"9\"")
+                .sending(refused.to_string()),
+        ),
+        (
+            400,
+            json("/users")
+                .with("if-match", "\"8\"")
+                .with("if-match", "\"9\"")
+                .sending(refused.to_string()),
+        ),
+        (
+            400,
+            json("/users").asking("dry=1").sending(refused.to_string()),
+        ),
+        (400, json("/users").sending("{")),
+        (400, json("/users")),
+        (400, json("/users").sending(*b"{\"id\": \"\xff\xfe\"}")),
+        (413, json("/users").sending(vec![b' '; 1024 * 1024 + 1])),
+        (415, post("/users").sending(stored.to_string())),
+        (
+            415,
+            post("/users")
+                .with("content-type", "text/plain")
+                .sending("ä"),
+        ),
+        (404, json("/nobody").sending(stored.to_string())),
+        (405, Request::new("GET", "/users")),
+    ]
+}
+
+/// Fails when a stage, a base64 body, a value that came twice, an escaped character or a type of answer is read or written
+/// another way by one of the gateways.
+#[tokio::test]
+async fn a_request_is_answered_alike_on_a_socket_and_through_every_gateway() {
+    let db = TestDb::new().await;
+    let (user, origins) = (Uuid::now_v7(), [("CORS_ORIGINS", ORIGIN)]);
+    let name = "a&b= +%ä";
+    append(&db.engine, &[crate::support::created(user, "ada")]).await;
+    append(&db.engine, &[crate::support::renamed(user, name)]).await;
+    append(
+        &db.engine,
+        &[crate::support::created(Uuid::now_v7(), "bob \"b\"")],
+    )
+    .await;
+    db.catch_up("users").await;
+
+    let address = served(&db, http::query_router).await;
+    let query = Function::on(&db.options, QUERY, &origins).await;
+    for (status, request) in reads(user) {
+        let heard = assert_all_alike(&request, &address, &query).await;
+        assert_eq!(heard.status, status, "{request:?} {heard:?}");
+        if request.query.starts_with("username=a") {
+            assert!(heard.body.contains(&user.to_string()), "{heard:?}");
+        }
+    }
+    query.end().await;
+
+    let address = served(&db, http::command_router).await;
+    let command = Function::on(&db.options, COMMAND, &origins).await;
+    let event = created(Uuid::now_v7(), "eve ä");
+    let first = Request::new("POST", "/users").with("content-type", "application/json");
+    first
+        .sending(event.to_string())
+        .over_a_socket(&address)
+        .await;
+    for (status, request) in appends(&event) {
+        let heard = assert_all_alike(&request, &address, &command).await;
+        assert_eq!(heard.status, status, "{request:?} {heard:?}");
+    }
+    // What is stored for the first time has a position of its own, and is alike in all else.
+    let mut answers = Vec::new();
+    for gateway in GATEWAYS {
+        let event = renamed(user, &format!("{gateway:?}"));
+        let request = Request::new("POST", "/users").with("content-type", "application/json");
+        let answer = command
+            .invoke(&request.sending(event.to_string()).event(gateway))
+            .await;
+        let heard = Heard::through(gateway, &answer);
+        let body: Value = serde_json::from_str(&heard.body).unwrap();
+        let tag = format!("\"{}\"", body["version"]);
+        assert!(
+            heard.headers.contains(&("etag".to_owned(), tag)),
+            "{heard:?}"
+        );
+        answers.push((heard.status, body["version"].as_i64().unwrap()));
+    }
+    let expected: Vec<_> = (3..)
+        .take(GATEWAYS.len())
+        .map(|version| (201, version))
+        .collect();
+    assert_eq!(answers, expected);
+    command.end().await;
+}
