@@ -51,24 +51,19 @@ impl<S: Service<LambdaEvent<LambdaRequest>>> Service<LambdaEvent<LambdaRequest>>
 /// Takes the stage out of the path, and single values out where all of them are there.
 fn mend(event: &mut LambdaRequest) {
     match event {
-        LambdaRequest::ApiGatewayV1(event) => {
-            event.request_context.stage = None;
-            if !event.multi_value_headers.is_empty() {
-                event.headers.clear();
-            }
+        LambdaRequest::ApiGatewayV1(event) if !event.multi_value_headers.is_empty() => {
+            event.headers.clear();
         }
         LambdaRequest::ApiGatewayV2(event) => {
-            let stage = event.request_context.stage.take();
-            let stage = stage.filter(|stage| stage != "$default");
+            let stage = event.request_context.stage.as_deref();
+            let stage = stage.filter(|stage| *stage != "$default");
             if let (Some(stage), Some(path)) = (stage, &mut event.raw_path) {
-                *path = without_stage(path, &stage).to_owned();
+                *path = without_stage(path, stage).to_owned();
             }
+            // What cannot stand in a URI would end the invocation.
             if let Some(Cow::Owned(query)) = event.raw_query_string.as_deref().map(escaped) {
                 event.raw_query_string = Some(query);
             }
-        }
-        LambdaRequest::Alb(event) if !event.multi_value_headers.is_empty() => {
-            event.headers.clear();
         }
         _ => {}
     }

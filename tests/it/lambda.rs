@@ -1,6 +1,9 @@
 //! The functions, each as a program of its own that speaks to a Runtime API server.
 
+mod deadlines;
 mod events;
+mod frozen;
 mod function;
 mod gateways;
+mod verbs;
 mod wire;

@@ -1,0 +1,84 @@
+//! Catch-up against the deadline of its invocation.
+
+use serde_json::{Value, json};
+use tokio::join;
+use uuid::Uuid;
+
+use super::function::{CATCH_UP, Function, event};
+use crate::support::events::append;
+use crate::support::runtime_api::in_ms;
+use crate::support::{TestDb, created};
+
+/// Users that a fold can make, a thousand a transaction.
+async fn backlog(db: &TestDb, users: u32) {
+    db.run(&format!(
+        "do $$ begin \
+           for part in 1..{users} / 1000 loop \
+             insert into events (id, aggregate_id, version, type_id, payload) \
+             select gen_random_uuid(), u.id, 1, 1000, \
+                 jsonb_build_object('id', u.id, 'username', 'ada', 'email', u.id || '@example.org') \
+             from (select gen_random_uuid() as id from generate_series(1, 1000)) u; \
+             commit; \
+           end loop; \
+         end $$"
+    ))
+    .await;
+    // As in a log that has stood for a minute.
+    db.run("vacuum analyze events").await;
+}
+
+fn users(answer: &Value, field: &str) -> u64 {
+    answer["projections"]["users"][field].as_u64().unwrap()
+}
+
+/// Fails when an invocation works until its deadline, when its last batch is lost, when the second one has nothing of it,
+/// or when both fold the same event.
+#[tokio::test]
+async fn two_invocations_share_a_backlog_and_neither_overruns_its_deadline() {
+    let (db, backlog_size) = (TestDb::new().await, 100_000);
+    backlog(&db, backlog_size).await;
+    let one = Function::on(&db.options, CATCH_UP, &[]).await;
+    let two = Function::on(&db.options, CATCH_UP, &[]).await;
+    let (mut applied, mut rounds, mut done) = ([0, 0], 0, false);
+    while !done {
+        rounds += 1;
+        assert!(rounds < 60, "{applied:?}");
+        let (payload, deadline) = (event("schedule"), in_ms(2000));
+        // A function that is late is answered for, with an error, like Lambda does it.
+        let (first, second) = join!(
+            one.api.try_invoke(&payload, deadline),
+            two.api.try_invoke(&payload, deadline)
+        );
+        let answers = [first.unwrap(), second.unwrap()];
+        for (applied, answer) in applied.iter_mut().zip(&answers) {
+            *applied += users(answer, "applied");
+        }
+        done = answers
+            .iter()
+            .all(|answer| answer["projections"]["users"]["done"] == true);
+    }
+    assert_eq!(
+        applied[0] + applied[1],
+        u64::from(backlog_size),
+        "{applied:?}"
+    );
+    assert!(applied.iter().all(|applied| *applied > 0), "{applied:?}");
+    let claims = "select count(*) from locker where lock_domain = 'users'";
+    assert_eq!(db.count(claims).await, i64::from(backlog_size));
+    db.assert_views_equal_a_fold_from_scratch().await;
+    one.end().await;
+    two.end().await;
+}
+
+/// `cargo lambda watch` sends the same number for a deadline each time, long past.
+/// Fails when a function takes it at its word, and applies nothing.
+#[tokio::test]
+async fn a_deadline_that_has_passed_long_ago_is_none() {
+    let db = TestDb::new().await;
+    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    let answer = function.api.try_invoke(&json!({}), 600_000).await.unwrap();
+    let expected = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true});
+    assert_eq!(answer["projections"]["users"], expected);
+    function.end().await;
+}

@@ -1,0 +1,57 @@
+//! Between two invocations a function is frozen, for minutes: whatever ends its connections meanwhile, it hears nothing.
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::function::{CATCH_UP, COMMAND, Function, QUERY, event};
+use super::wire::{Gateway, Heard, Request};
+use crate::support::TestDb;
+use crate::support::chaos::Chaos;
+use crate::support::json::created;
+
+fn append() -> Request {
+    let event = created(Uuid::now_v7(), "ada");
+    Request::new("POST", "/users")
+        .with("content-type", "application/json")
+        .sending(event.to_string())
+}
+
+/// Fails when the first request after a thaw is answered with an error, or an append is stored twice.
+#[tokio::test]
+async fn a_frozen_and_thawed_function_answers_on_a_new_connection() {
+    let db = TestDb::new().await;
+    let mut network = Chaos::before(&db.options).await;
+    let command = Function::on(&network.options(), COMMAND, &[]).await;
+    let query = Function::on(&network.options(), QUERY, &[]).await;
+    let catch_up = Function::on(&network.options(), CATCH_UP, &[]).await;
+    for turn in 1..=3 {
+        let gateway = Gateway::HttpApi;
+        let answer = command.invoke(&append().event(gateway)).await;
+        assert_eq!(Heard::through(gateway, &answer).status, 201, "{answer}");
+        let caught_up = catch_up.invoke(&json!({})).await;
+        assert_eq!(caught_up["projections"]["users"]["applied"], 1);
+        let answer = query.invoke(&event("apigw-v2-list")).await;
+        assert_eq!(Heard::through(gateway, &answer).status, 200, "{answer}");
+        let functions = [&command, &query, &catch_up];
+        functions.map(|function| function.program.signal(Signal::SIGSTOP));
+        network.cut().await;
+        functions.map(|function| function.program.signal(Signal::SIGCONT));
+        assert_eq!(db.count("select count(*) from events").await, turn);
+    }
+    for function in [command, query, catch_up] {
+        function.end().await;
+    }
+}
+
+/// A database pauses when nobody is connected to it. Fails when catch-up keeps a connection until it is invoked again.
+#[tokio::test]
+async fn catch_up_leaves_no_connection_behind() {
+    let db = TestDb::new().await;
+    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    function.invoke(&json!({})).await;
+    let others = "select count(*) from pg_stat_activity \
+                  where datname = current_database() and application_name = 'foldlog'";
+    assert_eq!(db.count(others).await, 0);
+    function.end().await;
+}

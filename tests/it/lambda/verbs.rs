@@ -1,0 +1,128 @@
+//! The verbs of the catch-up function.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::function::{CATCH_UP, Function, event};
+use crate::support::events::append;
+use crate::support::runtime_api::in_ms;
+use crate::support::{TestDb, created};
+
+/// A user whose event the view refuses.
+async fn parked(db: &TestDb) {
+    db.run("alter table users add constraint no_eve check (username <> 'eve')")
+        .await;
+    let [eve, ada] = ["eve", "ada"].map(|name| created(Uuid::now_v7(), name));
+    append(&db.engine, &[eve]).await;
+    append(&db.engine, &[ada]).await;
+}
+
+/// The lines that become metrics.
+fn metrics(out: &str) -> Vec<Value> {
+    let lines = out.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.collect()
+}
+
+/// Fails when a verb does another one's work, when `retry` waits for an aggregate's time to come, or when standard output
+/// holds anything but a metric for each invocation.
+#[tokio::test]
+async fn each_verb_does_what_it_says_and_measures() {
+    let db = TestDb::new().await;
+    parked(&db).await;
+    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    let users =
+        async |payload: &Value| function.invoke(payload).await["projections"]["users"].clone();
+
+    let status = users(&event("status")).await;
+    assert!(status["lag_seconds"].as_f64().unwrap() > 0.0, "{status}");
+    let expected = json!({"applied": 0, "remaining": 2, "parked": 0, "done": false,
+                          "lag_seconds": status["lag_seconds"]});
+    assert_eq!(status, expected);
+
+    let caught_up = json!({"applied": 1, "remaining": 0, "parked": 1, "done": true});
+    assert_eq!(users(&event("schedule")).await, caught_up);
+    let again = json!({"applied": 0, "remaining": 0, "parked": 1, "done": true});
+    assert_eq!(users(&json!({})).await, again);
+
+    let failed = json!({"applied": 0, "remaining": 0, "parked": 1, "done": true,
+                        "unparked": 0, "failed": 1, "lag_seconds": 0.0});
+    assert_eq!(users(&event("retry")).await, failed);
+    db.run("alter table users drop constraint no_eve").await;
+    let mended = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true,
+                        "unparked": 1, "failed": 0, "lag_seconds": 0.0});
+    assert_eq!(users(&event("retry")).await, mended);
+    db.assert_views_equal_a_fold_from_scratch().await;
+
+    let ended = function.program.terminate().await;
+    let metrics = metrics(&ended.well().out);
+    let measured: Vec<_> = metrics
+        .iter()
+        .map(|line| ["LagEvents", "Parked", "Applied"].map(|name| line[name].as_u64().unwrap()))
+        .collect();
+    assert_eq!(
+        measured,
+        [[2, 0, 0], [0, 1, 1], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
+    );
+    for line in metrics {
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Namespace"], "foldlog");
+        assert_eq!(
+            (&line["Projection"], &directive["Dimensions"]),
+            (&json!("users"), &json!([["Projection"]]))
+        );
+    }
+}
+
+/// Fails when an unknown verb is taken for `{}`, or is refused without a word of what is known.
+#[tokio::test]
+async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
+    let db = TestDb::new().await;
+    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    for payload in [
+        json!({"sing": "users"}),
+        json!({"retry": "users", "status": true}),
+        json!({"status": "users"}),
+        json!({"Records": []}),
+        json!("retry"),
+    ] {
+        let error = function
+            .api
+            .try_invoke(&payload, in_ms(60_000))
+            .await
+            .unwrap_err();
+        let said = error["errorMessage"].as_str().unwrap();
+        assert_eq!(error["errorType"], "UnknownVerb");
+        let known = ["{}", r#"{"status":true}"#, r#"{"retry":"#];
+        assert!(known.iter().all(|verb| said.contains(verb)), "{said}");
+    }
+    let unknown = json!({"retry": "nobody"});
+    let error = function
+        .api
+        .try_invoke(&unknown, in_ms(60_000))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error["errorMessage"],
+        "there is no projection `nobody`; there are: users"
+    );
+    let migrate = Function::on(&db.options, crate::bins::program::MIGRATE, &[]).await;
+    for payload in [
+        json!({"migrate": "sideways"}),
+        json!({}),
+        json!({"migrate": "up", "x": 1}),
+    ] {
+        let error = migrate
+            .api
+            .try_invoke(&payload, in_ms(60_000))
+            .await
+            .unwrap_err();
+        assert!(
+            error["errorMessage"]
+                .as_str()
+                .unwrap()
+                .contains(r#"{"migrate":"up"}"#)
+        );
+    }
+    migrate.end().await;
+    function.end().await;
+}
