@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::TryStreamExt as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sqlx::Row;
@@ -11,6 +12,10 @@ use uuid::Uuid;
 use super::{View, ViewRow};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
+
+/// The most bytes of rows that are put on one page; the first row is always there. Lambda answers with 6 MB at most, and
+/// an answer goes there as a string within JSON, where each quote and each backslash is one byte more.
+const PAGE: usize = 5 * 1024 * 1024;
 
 /// Where a page begins: after this row. Opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// The rows after `after`, at most `limit` of them, whose columns equal `filters` (of public columns only).
+/// The rows after `after`, at most `limit` of them and no more than fit into an answer, whose columns equal `filters` (of public columns only).
 ///
 /// # Errors
 ///
@@ -66,28 +71,36 @@ pub async fn list(
     if !filters.is_empty() {
         query = query.bind(Value::Object(values).to_string());
     }
-    let mut rows = query
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(|row| {
-            let Json(json): Json<Box<RawValue>> = row.try_get("viewed")?;
-            ViewRow::new(
+    let mut stored = query.fetch(connection);
+    let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
+    // To the end, even when the page is full: a connection with half an answer is of no use to the next request.
+    while let Some(row) = stored.try_next().await? {
+        if more {
+            continue;
+        }
+        let Json(json): Json<Box<RawValue>> = row.try_get("viewed")?;
+        bytes += size(json.get());
+        more = rows.len() == usize::from(limit) || (bytes > PAGE && !rows.is_empty());
+        if !more {
+            rows.push(ViewRow::new(
                 view,
                 AggregateId(row.try_get("id")?),
                 Version(row.try_get("viewed_version")?),
                 &json,
-            )
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let more = rows.len() > usize::from(limit);
-    rows.truncate(limit.into());
-    let next = if more {
-        rows.last().map(|row| Cursor(row.id))
-    } else {
-        None
-    };
+            )?);
+        }
+    }
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|row: &ViewRow| Cursor(row.id));
     Ok(Page { rows, next })
+}
+
+/// How long a row is as a string within JSON.
+fn size(json: &str) -> usize {
+    let escaped = json.bytes().filter(|byte| matches!(byte, b'"' | b'\\'));
+    json.len() + escaped.count()
 }
 
 #[cfg(test)]

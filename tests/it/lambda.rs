@@ -1,5 +1,6 @@
 //! The functions, each as a program of its own that speaks to a Runtime API server.
 
+mod after_append;
 mod deadlines;
 mod events;
 mod frozen;

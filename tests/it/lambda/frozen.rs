@@ -34,9 +34,13 @@ async fn a_frozen_and_thawed_function_answers_on_a_new_connection() {
         let answer = query.invoke(&event("apigw-v2-list")).await;
         assert_eq!(Heard::through(gateway, &answer).status, 200, "{answer}");
         let functions = [&command, &query, &catch_up];
-        functions.map(|function| function.program.signal(Signal::SIGSTOP));
+        functions
+            .iter()
+            .for_each(|function| function.program.signal(Signal::SIGSTOP));
         network.cut().await;
-        functions.map(|function| function.program.signal(Signal::SIGCONT));
+        functions
+            .iter()
+            .for_each(|function| function.program.signal(Signal::SIGCONT));
         assert_eq!(db.count("select count(*) from events").await, turn);
     }
     for function in [command, query, catch_up] {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -17,6 +17,9 @@ use uuid::Uuid;
 
 /// How long a test waits for a function; a debug build on a busy machine is slow.
 const WITHIN: Duration = Duration::from_mins(1);
+
+/// The largest answer that Lambda takes: 6 MB, and a little.
+const LIMIT: usize = 6_291_556;
 
 /// The server; a function's process is started with [`Self::env`].
 pub struct RuntimeApi {
@@ -50,6 +53,7 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/{how}", post(answered))
             .route("/2018-06-01/runtime/init/error", post(init_error))
+            .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap().to_string();
@@ -140,6 +144,9 @@ async fn answered(
     let waiting = shared.answers.lock().unwrap().remove(&id);
     let (last, waiting) = waiting.expect("each invocation is answered once");
     let answer = match how.as_str() {
+        _ if body.len() > LIMIT => {
+            Err(r#"{"errorMessage":"Response payload size exceeded"}"#.into())
+        }
         _ if in_ms(0) > last => Err(r#"{"errorMessage":"Task timed out"}"#.into()),
         "response" => Ok(body),
         _ => Err(body),
