@@ -24,6 +24,8 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Body, IntoResponse, LambdaEvent, RequestExt as _};
 use tower::Service;
 
+use crate::http::auth::GatewayClaims;
+
 /// The router as the runtime calls it.
 pub(super) fn adapter(router: Router) -> Mended<Adapter<'static, Answer, Host>> {
     Mended(Adapter::from(Host(router)))
@@ -97,6 +99,12 @@ impl Service<lambda_http::Request> for Host {
         let path = path_and_query(request.raw_http_path(), request.uri().query());
         if let Some(path) = path {
             *request.uri_mut() = Uri::from(path);
+        }
+        // An authorizer of the gateway has verified the token already; nothing that a client sends gets in here.
+        let context = request.request_context_ref();
+        let context = context.and_then(|context| serde_json::to_value(context).ok());
+        if let Some(claims) = context.as_ref().and_then(GatewayClaims::of_context) {
+            request.extensions_mut().insert(claims);
         }
         let response = self.0.call(request);
         async move {

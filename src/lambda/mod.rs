@@ -21,10 +21,11 @@ use lambda_runtime::Runtime;
 
 pub use self::catch_up::catch_up;
 pub use self::migrate::migrate;
-use crate::config::{Auth, Config};
+use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::http::AppState;
+use crate::engine::Engine;
+use crate::http::{AppState, Auth};
 use crate::{run, telemetry};
 
 /// What the runtime needs; it panics without.
@@ -57,7 +58,7 @@ pub async fn command(
     let engine = run::engine(&config, domains, login, Role::Command, connections())?;
     let mut pools = vec![engine.pool.clone()];
     pools.extend(after.pool().cloned());
-    let router = after.around(router(state(&config, engine)));
+    let router = after.around(router(state(&config, engine)?));
     serve(router, &pools).await
 }
 
@@ -74,7 +75,7 @@ pub async fn query(
     let login = run::login(&config)?;
     let engine = run::engine(&config, domains, login, Role::Query, connections())?;
     let pool = engine.pool.clone();
-    serve(router(state(&config, engine)), &[pool]).await
+    serve(router(state(&config, engine)?), &[pool]).await
 }
 
 /// Whether this process was started by Lambda, or by what stands for it.
@@ -96,14 +97,14 @@ fn begin(domains: Domains) -> anyhow::Result<Config> {
     run::config(domains, None)
 }
 
-fn state(config: &Config, engine: crate::engine::Engine) -> AppState {
-    if config.auth == Auth::None {
-        tracing::warn!("AUTH=none: whoever reaches this function may read and append everything");
-    }
-    AppState {
+fn state(config: &Config, engine: Engine) -> anyhow::Result<AppState> {
+    let auth = Auth::new(&config.auth)?;
+    auth.warn_if_open("this function");
+    Ok(AppState {
         engine,
         cors_origins: config.cors_origins.clone().into(),
-    }
+        auth,
+    })
 }
 
 async fn serve(router: Router, pools: &[Pool]) -> anyhow::Result<()> {

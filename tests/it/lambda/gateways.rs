@@ -3,7 +3,7 @@
 use axum::Router;
 use foldlog::domains;
 use foldlog::engine::Engine;
-use foldlog::http::{self, AppState};
+use foldlog::http::{self, AppState, Auth};
 use foldlog::view::Inline;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
     let state = AppState {
         engine,
         cors_origins: [ORIGIN.to_owned()].into(),
+        auth: Auth::None,
     };
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
