@@ -1,10 +1,10 @@
 //! Catching up: passes over what is new, batch by batch, until nothing is left or the time is up.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sqlx::Row;
-use tokio_util::sync::CancellationToken;
 
+use super::budget::{Budget, Pace};
 use super::claim::{self, Batch};
 use super::fold::{self, Applied, OnRefusedWrite};
 use super::settled::{Cursor, Snapshot};
@@ -24,72 +24,6 @@ const SETTLE_EVERY: u64 = 256;
 /// So many of the events that are left are looked at, at most, to say how many remain: what is said after the time is up
 /// must not take long.
 const REMAINING: i64 = 100_000;
-
-/// A batch may be so many times as large as the one before it, where there is a time limit.
-const GROWTH: u32 = 16;
-
-/// Until when to work.
-#[derive(Clone, Debug, Default)]
-pub struct Budget {
-    /// Stop between batches after this moment.
-    pub until: Option<Instant>,
-    /// Give up what is under way at this moment: somebody else is at a claim, or a batch took longer than those before
-    /// it. What was not committed is not kept.
-    pub give_up: Option<Instant>,
-    /// Stop between batches once this is cancelled; what remains is not counted then.
-    pub stop: CancellationToken,
-}
-
-impl Budget {
-    pub(super) fn is_spent(&self) -> bool {
-        self.stop.is_cancelled() || self.until.is_some_and(|until| Instant::now() >= until)
-    }
-
-    async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        match self.give_up {
-            Some(at) => tokio::time::timeout_at(at.into(), work).await.ok(),
-            None => Some(work.await),
-        }
-    }
-}
-
-/// How large a batch fits into the time that is left. A batch that overruns is lost with all that it did, and would be
-/// again the next time; so with a time limit the first one is a single event, and the later ones are as large as the
-/// slowest one so far says.
-#[derive(Debug)]
-struct Pace {
-    largest: u32,
-    /// The last batch's size, and how long one of its events took.
-    measured: Option<(u32, Duration)>,
-}
-
-impl Pace {
-    const fn new(largest: u32) -> Self {
-        Self {
-            largest,
-            measured: None,
-        }
-    }
-
-    /// How many events to take next; 0 when not even one fits.
-    fn size(&self, budget: &Budget) -> u32 {
-        let Some(until) = budget.until else {
-            return self.largest;
-        };
-        let Some((size, each)) = self.measured else {
-            return 1;
-        };
-        // Half of it: the next batch is claimed while one is folded.
-        let left = until.saturating_duration_since(Instant::now()) / 2;
-        let fit = left.as_nanos() / each.as_nanos().max(1);
-        let fit = u32::try_from(fit).unwrap_or(u32::MAX);
-        fit.min(size.saturating_mul(GROWTH)).min(self.largest)
-    }
-
-    fn measure(&mut self, size: u32, took: Duration) {
-        self.measured = Some((size, took / size.max(1)));
-    }
-}
 
 /// What a catch-up did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -241,7 +175,7 @@ async fn pass(
         let next = batch.last.unwrap_or(cursor);
         let applied = Box::pin(apply(transaction, view, batch.claimed, on_refused));
         let next_size = pace.size(budget);
-        let measured = budget.until.is_none() || pace.measured.is_some();
+        let measured = budget.until.is_none() || pace.is_measured();
         let (applied, claimed) = if last || next_size == 0 || !measured || budget.is_spent() {
             (applied.await?, Ok(None))
         } else {

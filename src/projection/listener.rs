@@ -34,7 +34,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::catch_up::{Budget, CatchUp};
+use super::budget::Budget;
+use super::catch_up::CatchUp;
 use super::{Error, catch_up};
 use crate::db::{self, DbError, Login, Pool};
 use crate::view::View;

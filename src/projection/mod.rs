@@ -47,6 +47,7 @@
 //! [`fold`]: self
 //! [`pg_visible_in_snapshot`]: https://www.postgresql.org/docs/current/functions-info.html
 
+mod budget;
 mod catch_up;
 mod claim;
 mod fold;
@@ -56,7 +57,8 @@ mod parked;
 mod settled;
 pub mod status;
 
-pub use self::catch_up::{Budget, CatchUp, catch_up};
+pub use self::budget::Budget;
+pub use self::catch_up::{CatchUp, catch_up};
 pub use self::inline::fold_inline;
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{Retried, retry};

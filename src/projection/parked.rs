@@ -7,7 +7,7 @@
 
 use sqlx::Row;
 
-use super::catch_up::Budget;
+use super::budget::Budget;
 use super::fold::{self, Failure, OnRefusedWrite};
 use super::{Error, claim};
 use crate::db::{DbError, Pool, Session};

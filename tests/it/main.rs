@@ -26,6 +26,8 @@ mod inline;
 mod lambda;
 mod local;
 mod local_postgres;
+#[cfg(feature = "aws")]
+mod logins;
 mod migrations;
 mod openapi;
 mod order;
