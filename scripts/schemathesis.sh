@@ -25,12 +25,13 @@ server=
 end() {
     if [ -n "$server" ]; then
         kill -TERM "$server" 2>/dev/null || true
-        wait "$server" || true
+        wait "$server" 2>/dev/null || true
     fi
     rm -rf "$folder"
 }
 trap end EXIT
 
+touch "$folder/out"
 APP_SERVER_PORT=:0 LOCAL_DATA_DIR=$folder/data DATABASE_URL=${DATABASE_URL-} RUST_LOG=error \
     target/debug/local >"$folder/out" 2>"$folder/err" &
 server=$!

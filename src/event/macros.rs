@@ -2,7 +2,7 @@
 
 /// Declares the events of a domain: an enum, a variant an event type, with its type id.
 ///
-/// From it follow the JSON of the payloads, the secret fields, and the checks that every id lies in the domain's block
+/// From it follow the JSON of the payloads, their schemas in the API's document, the secret fields, and the checks that every id lies in the domain's block
 /// (made when the program is compiled) and is used once.
 ///
 /// ```

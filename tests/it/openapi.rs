@@ -135,7 +135,7 @@ async fn the_examples_are_taken_as_they_stand() {
         ("users", &USERS[..]),
         (
             "accounts",
-            &["AccountsOpened", "AccountsDeposited", "AccountsClosed"],
+            &["accounts.Opened", "accounts.Deposited", "accounts.Closed"],
         ),
     ] {
         for name in names {
@@ -149,11 +149,11 @@ async fn the_examples_are_taken_as_they_stand() {
 }
 
 const USERS: [&str; 5] = [
-    "UsersCreated",
-    "UsersPasswordChanged",
-    "UsersUsernameChanged",
-    "UsersEmailChanged",
-    "UsersDeleted",
+    "users.Created",
+    "users.PasswordChanged",
+    "users.UsernameChanged",
+    "users.EmailChanged",
+    "users.Deleted",
 ];
 
 // Fails when the server does without a field that is documented as required, asks for one that is not, or takes one that
@@ -197,9 +197,9 @@ fn secrets_are_written_and_never_read() {
     let document = document(&domains::ALL);
     let schemas = &document["components"]["schemas"];
     let password =
-        &schemas["UsersPasswordChanged"]["properties"]["payload"]["properties"]["password"];
+        &schemas["users.PasswordChanged"]["properties"]["payload"]["properties"]["password"];
     assert_eq!(password, &json!({"type": "string", "writeOnly": true}));
-    let row = schemas["UsersRow"]["properties"].as_object().unwrap();
+    let row = schemas["users.row"]["properties"].as_object().unwrap();
     let columns: Vec<&String> = row.keys().collect();
     assert_eq!(columns, ["email", "id", "username", "version"]);
     assert!(
@@ -258,7 +258,7 @@ fn example(name: &str) -> Value {
 #[tokio::test]
 async fn an_object_is_not_taken_as_an_array() {
     let app = App::new().await;
-    let event = example("UsersCreated");
+    let event = example("users.Created");
     let fields = ["id", "aggregate_id", "type_id", "payload"].map(|name| event[name].clone());
     app.append("/users", &json!([fields]))
         .await

@@ -69,7 +69,7 @@ pub(super) fn describe(
 
 fn append_to(names: &Names) -> OperationBuilder {
     let what = format!("events of {}", names.path);
-    append(names.path, &what, &names.schema("Event"))
+    append(names.path, &what, &names.schema("event"))
 }
 
 fn list(names: &Names, domains: &Domains) -> OperationBuilder {
@@ -88,7 +88,7 @@ fn list(names: &Names, domains: &Domains) -> OperationBuilder {
         let what = format!("only rows whose {} equals this", column.name);
         described = described.parameter(query(column.name, &what, json::filter(&column.shape)));
     }
-    let page = answer("A page", names.schema("Page"), &[CACHE]);
+    let page = answer("A page", names.schema("page"), &[CACHE]);
     answers(
         described.response("200", page.build()),
         &[Kind::Malformed, Kind::Unavailable],
@@ -121,7 +121,7 @@ fn get(names: &Names) -> OperationBuilder {
     let described = described
         .response(
             "200",
-            answer("The row", names.schema("Row"), &[ETAG, CACHE]).build(),
+            answer("The row", names.schema("row"), &[ETAG, CACHE]).build(),
         )
         .response("304", headers(not_modified, &[ETAG, CACHE]).build());
     answers(

@@ -19,36 +19,30 @@ use crate::http::problem::Kind;
 pub(super) struct Names {
     pub path: &'static str,
     pub domain: &'static dyn AnyDomain,
-    camel: String,
 }
 
 impl Names {
     pub(super) fn new(domain: &'static dyn AnyDomain) -> Self {
-        let capital = |word: &str| {
-            let mut letters = word.chars();
-            letters
-                .next()
-                .map(|first| first.to_ascii_uppercase())
-                .into_iter()
-                .chain(letters)
-                .collect::<String>()
-        };
-        let path = domain.name();
         Self {
-            path,
+            path: domain.name(),
             domain,
-            camel: path.split('_').map(capital).collect(),
         }
     }
 
+    /// One of the domain's schemas: an event type's has its name, which is in capitals, and the others are in small
+    /// letters. With the dot they cannot be taken for another domain's, nor for a shared one.
+    fn name(&self, what: &str) -> String {
+        format!("{}.{what}", self.path)
+    }
+
     pub(super) fn schema(&self, what: &str) -> AnySchema {
-        named(&format!("{}{what}", self.camel))
+        named(&self.name(what))
     }
 }
 
 /// The schemas of one domain: its events and its rows.
 pub(super) fn of_domain(names: &Names, domains: &Domains) -> Vec<(String, AnySchema)> {
-    let name = |what: &str| format!("{}{what}", names.camel);
+    let name = |what: &str| names.name(what);
     let mut schemas: Vec<_> = names
         .domain
         .types()
@@ -62,14 +56,14 @@ pub(super) fn of_domain(names: &Names, domains: &Domains) -> Vec<(String, AnySch
         .fold(OneOfBuilder::new(), |all, event_type| {
             all.item(names.schema(event_type.name))
         });
-    schemas.push((name("Event"), all.into()));
+    schemas.push((name("event"), all.into()));
     let projection = domains.projections().find(|p| p.name() == names.path);
-    schemas.extend(projection.map(|projection| (name("Row"), row(projection))));
+    schemas.extend(projection.map(|projection| (name("row"), row(projection))));
     let page = object([
-        ("result", list(names.schema("Row"), None), true),
+        ("result", list(names.schema("row"), None), true),
         ("next", nullable(text(None)), true),
     ]);
-    schemas.push((name("Page"), page.into()));
+    schemas.push((name("page"), page.into()));
     schemas
 }
 
@@ -110,7 +104,7 @@ pub(super) fn shared(domains: &Domains) -> Vec<(String, AnySchema)> {
         ("projections", object(projections).into(), true),
     ]);
     let any_event = domains.iter().fold(OneOfBuilder::new(), |any, domain| {
-        any.item(Names::new(domain).schema("Event"))
+        any.item(Names::new(domain).schema("event"))
     });
     [
         ("EventSaved", saved.into()),
