@@ -80,7 +80,7 @@ pub(super) enum Caller {
 
 /// What a route asks of its caller; `docs/API.md` lists it.
 #[derive(Debug, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     /// Nothing, not even a name.
     Nothing,
     /// This scope.
@@ -91,7 +91,7 @@ enum Need {
     Closed,
 }
 
-fn needs(route: &str, method: &Method, domain: Option<&str>) -> Need {
+pub(super) fn needs(route: &str, method: &Method, domain: Option<&str>) -> Need {
     let reads = method == Method::GET || method == Method::HEAD;
     match (route, domain) {
         ("/health" | "/openapi.json", _) if reads => Need::Nothing,

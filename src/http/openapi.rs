@@ -8,6 +8,7 @@
 mod json;
 mod operations;
 mod schemas;
+mod security;
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,6 +21,7 @@ use utoipa::openapi::path::PathItemBuilder;
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder, PathsBuilder};
 
 use self::schemas::Names;
+use super::auth::{Auth, Need};
 use super::problem::Kind;
 use super::{AppState, COMMANDS, QUERIES};
 use crate::domain::Domains;
@@ -31,7 +33,9 @@ const REQUEST_ID: &str = "X-Request-Id";
 pub(super) fn serve() -> MethodRouter<AppState> {
     let written: Arc<OnceLock<Bytes>> = Arc::default();
     get(async move |State(state): State<AppState>| {
-        let document = written.get_or_init(|| document(&state.engine.domains).to_string().into());
+        let asked = matches!(state.auth, Auth::Jwt(_));
+        let document = || document(&state.engine.domains, asked).to_string().into();
+        let document = written.get_or_init(document);
         (
             [(header::CONTENT_TYPE, "application/json")],
             document.clone(),
@@ -39,16 +43,21 @@ pub(super) fn serve() -> MethodRouter<AppState> {
     })
 }
 
-/// The document for these domains.
+/// The document for these domains. `asked`: whether callers are asked who they are.
 #[must_use]
-pub fn document(domains: &Domains) -> Value {
+pub fn document(domains: &Domains, asked: bool) -> Value {
     let names: Vec<Names> = domains.iter().map(Names::new).collect();
     let mut paths = PathsBuilder::new();
     for (method, path, operation) in COMMANDS.iter().chain(QUERIES) {
-        let mut add = |path: String, domain: Option<&Names>| {
-            let described = operations::describe(*operation, domain, domains);
+        let mut add = |place: String, domain: Option<&Names>| {
+            let need = if asked {
+                security::need(method, path, domain)
+            } else {
+                Need::Nothing
+            };
+            let described = operations::describe(*operation, domain, domains, &need);
             let item = PathItemBuilder::new().operation(method.clone(), described);
-            paths = std::mem::take(&mut paths).path(path, item.build());
+            paths = std::mem::take(&mut paths).path(place, item.build());
         };
         if path.contains("{domain}") {
             for domain in &names {
@@ -66,7 +75,9 @@ pub fn document(domains: &Domains) -> Value {
     for (name, schema) in problems.chain(schemas::shared(domains)).chain(of_domains) {
         components = components.schema(name, schema);
     }
-    // Where requests have to be authorized, the scheme goes into the components and its scopes to each operation.
+    if asked {
+        components = components.security_scheme(security::SCHEME, security::scheme());
+    }
     let document = OpenApiBuilder::new()
         .info(
             InfoBuilder::new()

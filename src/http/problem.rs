@@ -48,7 +48,7 @@ macro_rules! kinds {
 kinds! {
     Malformed => BAD_REQUEST "malformed" "The request is malformed" [],
     Unauthorized => UNAUTHORIZED "unauthorized" "The request does not say who sends it" [],
-    Forbidden => FORBIDDEN "forbidden" "The caller may not do this" [],
+    Forbidden => FORBIDDEN "forbidden" "The caller may not do this" [index: false],
     NotFound => NOT_FOUND "not-found" "There is no such aggregate" [],
     NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
     NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not take this method" [],

@@ -20,7 +20,7 @@ const API: &str = include_str!("../../docs/API.md");
 // Fails when anything of the document changes that nobody has looked at: `INSTA_UPDATE=always` writes it anew.
 #[test]
 fn the_document_is_the_one_in_the_repository() {
-    let document = document(&domains::ALL);
+    let document = document(&domains::ALL, true);
     let text = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
         std::fs::write(SNAPSHOT, &text).unwrap();
@@ -40,16 +40,16 @@ async fn the_document_is_served() {
             (answer.status, answer.header("content-type")),
             (200, "application/json")
         );
-        assert_eq!(answer.body, document(&DOMAINS));
+        assert_eq!(answer.body, document(&DOMAINS, false));
     }
-    assert_eq!(document(&DOMAINS)["openapi"], "3.1.0");
+    assert_eq!(document(&DOMAINS, true)["openapi"], "3.1.0");
 }
 
 // Fails when the router has a route or a method that the document has not, or the reverse.
 #[tokio::test]
 async fn the_documents_routes_are_the_routers() {
     let app = App::new().await;
-    let document = document(&DOMAINS);
+    let document = document(&DOMAINS, true);
     let paths: BTreeSet<&String> = document["paths"].as_object().unwrap().keys().collect();
     for path in &paths {
         let real = path.replace("{id}", &Uuid::nil().to_string());
@@ -78,7 +78,7 @@ async fn the_documents_routes_are_the_routers() {
 // Fails when a route of the document is not in the guide, or one of the guide's is not there.
 #[test]
 fn the_guide_names_the_same_routes() {
-    let document = document(&domains::ALL);
+    let document = document(&domains::ALL, true);
     let documented: BTreeSet<String> = operations(&document)
         .map(|(path, method, _)| {
             let path = path.replacen("/users", "/{domain}", 1);
@@ -96,7 +96,7 @@ fn the_guide_names_the_same_routes() {
 // Fails when a kind of problem is missing in the document or in the guide, or has another status there.
 #[test]
 fn every_problem_is_in_the_document_and_in_the_guide() {
-    let document = document(&domains::ALL);
+    let document = document(&domains::ALL, true);
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let only = |schema: &Value, name: &str| schema["properties"][name]["enum"][0].clone();
     let documented: BTreeSet<(String, u64)> = schemas
@@ -161,7 +161,7 @@ const USERS: [&str; 5] = [
 #[tokio::test]
 async fn required_fields_are_and_others_are_not() {
     let app = App::new().await;
-    let document = document(&DOMAINS);
+    let document = document(&DOMAINS, true);
     for name in USERS {
         let schema = &document["components"]["schemas"][name];
         let (example, payload) = (example(name), &schema["properties"]["payload"]);
@@ -194,7 +194,7 @@ async fn required_fields_are_and_others_are_not() {
 // Fails when a secret is documented as something to read, or not marked as something that is only written.
 #[test]
 fn secrets_are_written_and_never_read() {
-    let document = document(&domains::ALL);
+    let document = document(&domains::ALL, true);
     let schemas = &document["components"]["schemas"];
     let password =
         &schemas["users.PasswordChanged"]["properties"]["payload"]["properties"]["password"];
@@ -248,7 +248,7 @@ fn an_answer_that_is_not_documented_is_noticed() {
 
 /// The example of an event.
 fn example(name: &str) -> Value {
-    let document = document(&DOMAINS);
+    let document = document(&DOMAINS, true);
     let examples = &document["components"]["schemas"][name]["examples"];
     assert!(examples[0].is_object(), "{name} has no example");
     examples[0].clone()
@@ -271,4 +271,28 @@ async fn an_object_is_not_taken_as_an_array() {
         .await
         .problem(422, "unprocessable");
     assert_eq!(app.stored().await, 0);
+}
+
+// Fails when an operation asks for another scope than the door does, or a server that asks for none says that it does.
+#[test]
+fn the_document_says_what_a_caller_needs() {
+    let asked = document(&domains::ALL, true);
+    let needs = |path: &str, method: &str| asked["paths"][path][method]["security"].clone();
+    let scope = |scope: &str| json!([{"token": [scope]}]);
+    assert_eq!(needs("/users", "get"), scope("users:read"));
+    assert_eq!(needs("/users/{id}", "get"), scope("users:read"));
+    assert_eq!(needs("/users", "post"), scope("users:write"));
+    assert_eq!(needs("/events", "post"), json!([{"token": []}]));
+    for open in ["/health", "/openapi.json"] {
+        assert_eq!(needs(open, "get"), json!(null));
+    }
+    for (path, method, operation) in operations(&asked) {
+        let open = operation["security"].is_null();
+        let refused = ["401", "403"].map(|status| operation["responses"][status].is_null());
+        assert_eq!(refused, [open, open], "{method} {path}");
+    }
+    let scheme = &asked["components"]["securitySchemes"]["token"];
+    assert_eq!(scheme["scheme"], "bearer");
+    let unasked = document(&domains::ALL, false).to_string();
+    assert!(!unasked.contains("\"security") && !unasked.contains("\"401\""));
 }

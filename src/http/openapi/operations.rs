@@ -9,13 +9,18 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, OneOfBuilder, Required, Res
 use super::REQUEST_ID;
 use super::json::{self, AnySchema, named};
 use super::schemas::{self, Names};
+use super::security;
 use crate::domain::Domains;
 use crate::http::Operation;
+use crate::http::auth::Need;
 use crate::http::problem::Kind;
 use crate::http::query::LIMIT;
 
 /// What can happen to every request.
 const ALWAYS: &[Kind] = &[Kind::Internal, Kind::TimedOut];
+
+/// What can happen to a caller who is asked for a token.
+const OF_CALLERS: &[Kind] = &[Kind::Unauthorized, Kind::Forbidden];
 
 /// What can happen to an append.
 const OF_APPENDS: &[Kind] = &[
@@ -30,6 +35,7 @@ const OF_APPENDS: &[Kind] = &[
     Kind::Unavailable,
 ];
 
+const RETRY_AFTER: &str = "Retry-After";
 const ETAG: (&str, &str) = ("ETag", "the version, in double quotes");
 const CACHE: (&str, &str) = (
     "Cache-Control",
@@ -41,8 +47,9 @@ pub(super) fn describe(
     operation: Operation,
     domain: Option<&Names>,
     domains: &Domains,
+    need: &Need,
 ) -> OperationBuilder {
-    match (operation, domain) {
+    let described = match (operation, domain) {
         (Operation::AppendAny, _) => append("events", "events of any domains", &named("AnyEvent")),
         (Operation::Health, _) => {
             let what = "Whether process and database are up, and how far the projections are";
@@ -64,6 +71,10 @@ pub(super) fn describe(
         (Operation::Get, Some(names)) => get(names),
         // These have `{domain}` in their path.
         (Operation::Append | Operation::List | Operation::Get, None) => OperationBuilder::new(),
+    };
+    match need {
+        Need::Nothing => described,
+        _ => security::ask(problems(described, OF_CALLERS), need),
     }
 }
 
@@ -205,9 +216,15 @@ fn about(id: &str, summary: &str) -> OperationBuilder {
         ))
 }
 
-/// Adds the problems, a response a status.
-fn answers(mut operation: OperationBuilder, kinds: &[Kind]) -> OperationBuilder {
-    let mut kinds: Vec<Kind> = ALWAYS.iter().chain(kinds).copied().collect();
+/// Adds the problems that these are, and those that there always are.
+fn answers(operation: OperationBuilder, kinds: &[Kind]) -> OperationBuilder {
+    let kinds: Vec<Kind> = ALWAYS.iter().chain(kinds).copied().collect();
+    problems(operation, &kinds)
+}
+
+/// Adds problems, a response a status.
+fn problems(mut operation: OperationBuilder, kinds: &[Kind]) -> OperationBuilder {
+    let mut kinds = kinds.to_vec();
     kinds.sort_by_key(|kind| kind.status());
     for same in kinds.chunk_by(|one, other| one.status() == other.status()) {
         let status = same[0].status();
@@ -227,10 +244,14 @@ fn answers(mut operation: OperationBuilder, kinds: &[Kind]) -> OperationBuilder 
                 "application/problem+json",
                 ContentBuilder::new().schema(Some(schema)).build(),
             );
-        let more: &[_] = if status == StatusCode::SERVICE_UNAVAILABLE {
-            &[("Retry-After", "after how many seconds to send it again")]
-        } else {
-            &[]
+        let more: &[_] = match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                &[(RETRY_AFTER, "after how many seconds to send it again")]
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                &[("WWW-Authenticate", "what is missing (RFC 6750)")]
+            }
+            _ => &[],
         };
         operation = operation.response(status.as_str(), headers(response, more).build());
     }
@@ -250,7 +271,7 @@ fn headers(response: ResponseBuilder, more: &[(&str, &str)]) -> ResponseBuilder 
     more.iter()
         .chain([&id])
         .fold(response, |response, (name, what)| {
-            let schema = if *name == "Retry-After" {
+            let schema = if *name == RETRY_AFTER {
                 json::integer(1, None)
             } else {
                 json::text(None)

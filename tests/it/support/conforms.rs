@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::db::DOMAINS;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| foldlog::http::document(&DOMAINS));
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| foldlog::http::document(&DOMAINS, true));
 
 /// The operations of a document: path, method, and what is said of it.
 pub fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
@@ -44,7 +44,7 @@ pub fn check(
         documented.eq_ignore_ascii_case(wanted) && fits(template, path)
     });
     let Some((_, _, operation)) = found else {
-        let fits = method == "OPTIONS" || [400, 404, 405].contains(&status);
+        let fits = method == "OPTIONS" || [400, 401, 403, 404, 405].contains(&status);
         return fits
             .then_some(())
             .ok_or(format!("{status} of no operation"));
