@@ -20,6 +20,10 @@ use super::{DbError, Login, Pooler, Role, Session};
 /// How long a request waits for a connection before it is told that Postgres is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long an idle connection may take to show that it lives. A gateway that has forgotten it swallows the question, and
+/// the request has to have time for a new one.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A connection that was used so recently is not asked whether it lives.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
@@ -70,7 +74,7 @@ impl Pool {
         let limits = Timeouts {
             wait: Some(ACQUIRE_TIMEOUT),
             create: Some(ACQUIRE_TIMEOUT),
-            recycle: Some(ACQUIRE_TIMEOUT),
+            recycle: Some(PING_TIMEOUT),
         };
         let config = managed::PoolConfig {
             max_size: size,

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tokio::time::{Duration, sleep};
 use uuid::Uuid;
 
 use super::function::{CATCH_UP, COMMAND, Function, QUERY, event};
@@ -46,6 +47,36 @@ async fn a_frozen_and_thawed_function_answers_on_a_new_connection() {
     for function in [command, query, catch_up] {
         function.end().await;
     }
+}
+
+/// An idle connection that a gateway in between has forgotten: what is sent on it is never answered, not even refused.
+/// Fails when a request waits on it for as long as it would wait for a connection.
+#[tokio::test]
+async fn a_connection_that_is_forgotten_on_the_way_is_given_up_in_time() {
+    let db = TestDb::new().await;
+    let network = Chaos::before(&db.options).await;
+    let command = Function::on(&network.options(), COMMAND, &[]).await;
+    let query = Function::on(&network.options(), QUERY, &[]).await;
+    let gateway = Gateway::HttpApi;
+    for turn in 1..=2 {
+        let answer = command.invoke(&append().event(gateway)).await;
+        assert_eq!(Heard::through(gateway, &answer).status, 201, "{answer}");
+        let answer = query.invoke(&event("apigw-v2-list")).await;
+        assert_eq!(Heard::through(gateway, &answer).status, 200, "{answer}");
+        assert_eq!(db.count("select count(*) from events").await, turn);
+        let functions = [&command, &query];
+        functions
+            .iter()
+            .for_each(|function| function.program.signal(Signal::SIGSTOP));
+        network.swallow();
+        // A freeze takes its time; nobody forgets a connection that was used a moment ago.
+        sleep(Duration::from_millis(1200)).await;
+        functions
+            .iter()
+            .for_each(|function| function.program.signal(Signal::SIGCONT));
+    }
+    command.end().await;
+    query.end().await;
 }
 
 /// A database pauses when nobody is connected to it. Fails when catch-up keeps a connection until it is invoked again.

@@ -3,9 +3,11 @@
 //!
 //! It listens on a socket in a folder of its own, because options that name a socket cannot be turned to TCP.
 
+use std::future::pending;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tempfile::TempDir;
@@ -21,6 +23,8 @@ pub struct Chaos {
     statements: Arc<AtomicU64>,
     /// Ends the network that is up.
     end: CancellationToken,
+    /// Stops the connections that are up, without a word to either side.
+    silence: Arc<Mutex<CancellationToken>>,
     /// Accepts, and owns the connections: when it has ended, all of them are cut and new ones are refused.
     network: Option<JoinHandle<()>>,
 }
@@ -33,6 +37,7 @@ impl Chaos {
             target: target.clone(),
             statements: Arc::default(),
             end: CancellationToken::new(),
+            silence: Arc::default(),
             network: None,
         };
         chaos.restore().await;
@@ -60,6 +65,12 @@ impl Chaos {
         }
     }
 
+    /// From now on nothing passes on the connections that there are, and neither side hears that; new ones go through. So
+    /// does a gateway that has forgotten an idle connection.
+    pub fn swallow(&self) {
+        std::mem::take(&mut *self.silence.lock().unwrap()).cancel();
+    }
+
     /// Lets new connections through again.
     pub async fn restore(&mut self) {
         self.refuse().await;
@@ -68,12 +79,21 @@ impl Chaos {
         let listener = UnixListener::bind(path).unwrap();
         let (target, statements) = (self.target.clone(), Arc::clone(&self.statements));
         self.end = CancellationToken::new();
-        let end = self.end.clone();
+        let (end, silence) = (self.end.clone(), Arc::clone(&self.silence));
         self.network = Some(tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Some(accepted) = end.run_until_cancelled(listener.accept()).await {
                 let (client, _) = accepted.unwrap();
-                connections.spawn(forward(client, target.clone(), Arc::clone(&statements)));
+                let silent = silence.lock().unwrap().clone();
+                let forward = forward(client, target.clone(), Arc::clone(&statements));
+                connections.spawn(async move {
+                    let mut forward = pin!(forward);
+                    tokio::select! {
+                        () = &mut forward => {}
+                        // It keeps both its sockets.
+                        () = silent.cancelled() => pending().await,
+                    }
+                });
                 while connections.try_join_next().is_some() {}
             }
             drop(listener);
