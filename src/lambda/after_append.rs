@@ -51,7 +51,7 @@ enum How {
     },
     Invoke {
         function: String,
-        aws: OnceCell<Aws>,
+        aws: OnceCell<Box<Aws>>,
     },
 }
 
@@ -67,7 +67,7 @@ impl AfterAppend {
                 let login = run::login(config)?;
                 let size = catch_up::connections(domains);
                 How::Inline {
-                    engine: run::engine(config, domains, login, Role::Projection, size)?.into(),
+                    engine: Box::new(run::engine(config, domains, login, Role::Projection, size)?),
                     batch_size: config.batch_size,
                 }
             }
@@ -128,7 +128,9 @@ impl Work {
             }
             How::Invoke { function, aws } => {
                 let invoke = async {
-                    let aws = aws.get_or_init(Aws::load).await;
+                    let aws = aws
+                        .get_or_init(|| async { Box::new(Aws::load().await) })
+                        .await;
                     aws.invoke_async(function, "{}").await
                 };
                 match timeout(INVOKE, invoke).await {

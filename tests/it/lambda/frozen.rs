@@ -35,13 +35,13 @@ async fn a_frozen_and_thawed_function_answers_on_a_new_connection() {
         let answer = query.invoke(&event("apigw-v2-list")).await;
         assert_eq!(Heard::through(gateway, &answer).status, 200, "{answer}");
         let functions = [&command, &query, &catch_up];
-        functions
-            .iter()
-            .for_each(|function| function.program.signal(Signal::SIGSTOP));
+        for function in functions {
+            function.program.signal(Signal::SIGSTOP);
+        }
         network.cut().await;
-        functions
-            .iter()
-            .for_each(|function| function.program.signal(Signal::SIGCONT));
+        for function in functions {
+            function.program.signal(Signal::SIGCONT);
+        }
         assert_eq!(db.count("select count(*) from events").await, turn);
     }
     for function in [command, query, catch_up] {
@@ -65,15 +65,15 @@ async fn a_connection_that_is_forgotten_on_the_way_is_given_up_in_time() {
         assert_eq!(Heard::through(gateway, &answer).status, 200, "{answer}");
         assert_eq!(db.count("select count(*) from events").await, turn);
         let functions = [&command, &query];
-        functions
-            .iter()
-            .for_each(|function| function.program.signal(Signal::SIGSTOP));
+        for function in functions {
+            function.program.signal(Signal::SIGSTOP);
+        }
         network.swallow();
         // A freeze takes its time; nobody forgets a connection that was used a moment ago.
         sleep(Duration::from_millis(1200)).await;
-        functions
-            .iter()
-            .for_each(|function| function.program.signal(Signal::SIGCONT));
+        for function in functions {
+            function.program.signal(Signal::SIGCONT);
+        }
     }
     command.end().await;
     query.end().await;

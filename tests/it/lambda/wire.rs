@@ -153,31 +153,29 @@ impl Request {
                 "multiValueQueryStringParameters": multi(&raw), "multiValueHeaders": multi(&headers),
                 "body": body.as_str().unwrap_or_default(), "isBase64Encoded": encoded,
             }),
-            Gateway::HttpApi | Gateway::HttpApiWithStage | Gateway::FunctionUrl => {
-                let stage = if gateway == Gateway::HttpApiWithStage {
-                    "prod"
-                } else {
-                    "$default"
-                };
-                let path = match gateway {
-                    Gateway::HttpApiWithStage => format!("/prod{}", self.path),
-                    // This one decodes it.
-                    Gateway::HttpApi => self::decoded(&self.path, false),
-                    _ => self.path.clone(),
-                };
-                json!({
-                    "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": self.query,
-                    "headers": single(&headers),
-                    "requestContext": {
-                        "accountId": "1", "apiId": "a", "domainName": "api.example.org", "stage": stage,
-                        "http": {"method": self.method, "path": path, "protocol": "HTTP/1.1",
-                                 "sourceIp": "203.0.113.7", "userAgent": "test"},
-                        "requestId": "r", "routeKey": "$default", "timeEpoch": 1,
-                    },
-                    "body": body, "isBase64Encoded": encoded,
-                })
-            }
+            _ => self.event_2(gateway, &single(&headers), &body, encoded),
         }
+    }
+
+    /// The same in the second version of an event's shape.
+    fn event_2(&self, gateway: Gateway, headers: &Value, body: &Value, encoded: bool) -> Value {
+        let (stage, path) = match gateway {
+            Gateway::HttpApiWithStage => ("prod", format!("/prod{}", self.path)),
+            // This one decodes it.
+            Gateway::HttpApi => ("$default", decoded(&self.path, false)),
+            _ => ("$default", self.path.clone()),
+        };
+        json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": self.query,
+            "headers": headers,
+            "requestContext": {
+                "accountId": "1", "apiId": "a", "domainName": "api.example.org", "stage": stage,
+                "http": {"method": self.method, "path": path, "protocol": "HTTP/1.1",
+                         "sourceIp": "203.0.113.7", "userAgent": "test"},
+                "requestId": "r", "routeKey": "$default", "timeEpoch": 1,
+            },
+            "body": body, "isBase64Encoded": encoded,
+        })
     }
 
     /// Sends it as it is.
@@ -189,7 +187,7 @@ impl Request {
             self.method, self.path, self.query
         );
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(b"\r\n").await.unwrap();

@@ -34,10 +34,12 @@ struct Event {
     deadline_ms: u64,
 }
 
+type Waiting = oneshot::Sender<Result<Bytes, Bytes>>;
+
 struct Shared {
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
     /// Who waits for an answer, and until when it may come; after that Lambda has ended the function.
-    answers: Mutex<HashMap<String, (u64, oneshot::Sender<Result<Bytes, Bytes>>)>>,
+    answers: Mutex<HashMap<String, (u64, Waiting)>>,
     init_errors: Mutex<Vec<Bytes>>,
 }
 
@@ -142,7 +144,9 @@ async fn answered(
     body: Bytes,
 ) -> (StatusCode, Json<Value>) {
     let waiting = shared.answers.lock().unwrap().remove(&id);
-    let (last, waiting) = waiting.expect("each invocation is answered once");
+    let Some((last, waiting)) = waiting else {
+        panic!("an invocation is answered twice");
+    };
     let answer = match how.as_str() {
         _ if body.len() > LIMIT => {
             Err(r#"{"errorMessage":"Response payload size exceeded"}"#.into())
