@@ -7,4 +7,5 @@ mod frozen;
 mod function;
 mod gateways;
 mod verbs;
+mod watch;
 mod wire;

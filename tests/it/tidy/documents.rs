@@ -28,6 +28,11 @@ fn commands_in_documents_exist() {
                         "{from}: {line}"
                     );
                 }
+                ["cargo", "lambda", "watch", "--features", "lambda"] => {}
+                ["cargo", "lambda", "invoke", name, "--data-file", file] => {
+                    assert!(binaries.contains(&(*name).to_owned()), "{from}: {line}");
+                    assert!(Path::new(file).is_file(), "{from}: {line}");
+                }
                 ["cargo", "run"] => {
                     assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""));
                 }
