@@ -80,5 +80,5 @@ for major in "$@"; do
     [ -d "$root/$version" ] || bring "$major" "$root/$version"
     bin=$root/$version/package/native/bin
     echo "--- $("$bin/postgres" -V)"
-    env -u DATABASE_URL -u TEST_DATABASE_URL FOLDLOG_PG_BIN="$bin" cargo test --test it -- "${modules[@]}"
+    env -u DATABASE_URL -u TEST_DATABASE_URL FOLDLOG_PG_BIN="$bin" cargo test --all-features --test it -- "${modules[@]}"
 done

@@ -8,16 +8,13 @@ use crate::tidy::read;
 fn routes() -> Vec<(String, &'static str, &'static str)> {
     let code = read(Path::new("src/http/mod.rs"));
     let mut routes = Vec::new();
-    for (name, function) in [("command_routes", "command"), ("query_routes", "query")] {
-        let (_, body) = code.split_once(&format!("fn {name}() ")).unwrap();
-        let body = body.split("\n}\n").next().unwrap();
-        for route in body.split(".route(").skip(1) {
-            let path = route.split('"').nth(1).unwrap().to_owned();
-            for (call, method) in [("get(", "GET"), ("post(", "POST")] {
-                if route.contains(call) {
-                    routes.push((path.clone(), method, function));
-                }
-            }
+    for (list, function) in [("COMMANDS", "command"), ("QUERIES", "query")] {
+        let (_, rows) = code.split_once(&format!("const {list}: ")).unwrap();
+        let rows = rows.split("];").next().unwrap();
+        for row in rows.lines().filter(|row| row.contains("HttpMethod::")) {
+            let path = row.split('"').nth(1).unwrap().to_owned();
+            let method = if row.contains("::Get,") { "GET" } else { "POST" };
+            routes.push((path, method, function));
         }
     }
     routes

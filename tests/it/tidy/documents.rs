@@ -37,7 +37,7 @@ fn commands_in_documents_exist() {
                     assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""));
                 }
                 ["cargo", "test"] => assert!(
-                    ci.lines().any(|l| l.ends_with(" cargo test")),
+                    ci.lines().any(|l| l.ends_with(" cargo test --all-features")),
                     "{from}: {line}"
                 ),
                 [
@@ -60,7 +60,7 @@ fn commands_in_documents_exist() {
             seen.insert(line);
         }
     }
-    for command in ["cargo run", "cargo test"] {
+    for command in ["cargo run", "cargo test --all-features"] {
         assert!(
             seen.contains(command),
             "the documents do not say `{command}`"
