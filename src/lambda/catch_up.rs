@@ -82,7 +82,7 @@ pub async fn catch_up(domains: Domains) -> anyhow::Result<()> {
     let worker = Arc::new(worker);
     let handler = service_fn(move |event: LambdaEvent<Value>| {
         let worker = Arc::clone(&worker);
-        async move { worker.invoke(event).await }
+        async move { worker.invoke(event.payload, event.context.deadline).await }
     });
     running::until_stopped(Runtime::new(handler), &[pool]).await
 }
@@ -92,15 +92,28 @@ pub(super) fn connections(domains: Domains) -> usize {
     2 * domains.projections().count().min(AT_ONCE)
 }
 
-struct Worker {
-    engine: Engine,
-    batch_size: u32,
+/// What an invocation works with.
+#[derive(Debug)]
+pub struct Worker {
+    /// The system.
+    pub engine: Engine,
+    /// Events a batch, at most.
+    pub batch_size: u32,
 }
 
 impl Worker {
-    async fn invoke(self: Arc<Self>, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
-        let deadline = Deadline::at(event.context.deadline);
-        let verb = verb(event.payload)?;
+    /// Does what a payload asks for, until a margin before the deadline (milliseconds since 1970).
+    ///
+    /// # Errors
+    ///
+    /// When the payload is no verb; when a projection failed, with all that is known of the others in the message.
+    pub async fn invoke(
+        self: Arc<Self>,
+        payload: Value,
+        deadline_ms: u64,
+    ) -> Result<Value, Diagnostic> {
+        let deadline = Deadline::at(deadline_ms);
+        let verb = verb(payload)?;
         if let Verb::Retry(name) = &verb
             && self.engine.view(name).is_none()
         {
@@ -165,9 +178,11 @@ impl Worker {
         let patience = deadline.until.min(Instant::now() + WAKING);
         let answer = loop {
             match self.once(view, verb, deadline).await {
-                Err(projection::Error::Db(DbError::Unavailable(_) | DbError::Waking(_)))
-                    if Instant::now() + AGAIN < patience =>
-                {
+                Err(projection::Error::Db(
+                    error @ (DbError::Unavailable(_) | DbError::Waking(_)),
+                )) if Instant::now() + AGAIN < patience => {
+                    let name = view.name();
+                    tracing::warn!(projection = name, "{name} has to wait: {error}");
                     self.engine.pool.doubt();
                     sleep(AGAIN).await;
                 }

@@ -19,7 +19,7 @@ use anyhow::bail;
 use axum::Router;
 use lambda_runtime::Runtime;
 
-pub use self::catch_up::catch_up;
+pub use self::catch_up::{Worker, catch_up};
 pub use self::migrate::migrate;
 use crate::config::Config;
 use crate::db::{Pool, Role};

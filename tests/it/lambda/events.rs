@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::function::{CATCH_UP, COMMAND, Function, QUERY, event};
@@ -10,6 +11,7 @@ use crate::bins::program::MIGRATE;
 use crate::sql::file::walk;
 use crate::support::TestDb;
 use crate::support::chaos::Chaos;
+use crate::support::locks::{Held, until_waiting};
 
 /// The function that an event is for.
 fn function(event: &str) -> &'static str {
@@ -93,6 +95,26 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
     for (_, function) in functions {
         function.end().await;
     }
+}
+
+/// Fails when SIGTERM cuts off an invocation that is under way.
+#[tokio::test]
+async fn an_invocation_under_way_is_answered_before_the_end() {
+    let db = TestDb::new().await;
+    let function = Function::on(&db.options, COMMAND, &[]).await;
+    let append = event("apigw-v2-append");
+    assert_eq!(function.invoke(&append).await["statusCode"], 201);
+    let gate = Held::by(&db, "lock table events in exclusive mode").await;
+    let append = event("alb-append");
+    let answer = function.invoke(&append);
+    let stop = async {
+        until_waiting(&mut db.connect().await, "insert into events").await;
+        function.program.signal(Signal::SIGTERM);
+        gate.release().await;
+    };
+    let (answer, ()) = tokio::join!(answer, stop);
+    assert_eq!(answer["statusCode"], 201);
+    function.program.end().await.well();
 }
 
 /// Fails when a Lambda binary panics outside of Lambda, hangs there, or does not say how to run it.

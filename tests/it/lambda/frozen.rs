@@ -90,3 +90,22 @@ async fn catch_up_leaves_no_connection_behind() {
     assert_eq!(db.count(others).await, 0);
     function.end().await;
 }
+
+/// Fails when a scheduled catch-up gives up at once because the database is away, or never looks again.
+#[tokio::test]
+async fn catch_up_waits_for_a_database_that_wakes_up() {
+    let db = TestDb::new().await;
+    let mut network = Chaos::before(&db.options).await;
+    network.refuse().await;
+    let Function { api, mut program } = Function::on(&network.options(), CATCH_UP, &[]).await;
+    let payload = json!({});
+    let wake = async {
+        program
+            .until_it_says("users has to wait: the database is not available")
+            .await;
+        network.restore().await;
+    };
+    let (answer, ()) = tokio::join!(api.invoke(&payload), wake);
+    assert_eq!(answer["projections"]["users"]["done"], true, "{answer}");
+    program.terminate().await.well();
+}

@@ -1,10 +1,13 @@
 //! The verbs of the catch-up function.
 
+use std::sync::Arc;
+
+use foldlog::lambda::Worker;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::function::{CATCH_UP, Function, event};
-use crate::support::events::append;
+use crate::support::events::{append, opened};
 use crate::support::runtime_api::in_ms;
 use crate::support::{TestDb, created};
 
@@ -125,4 +128,27 @@ async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
     }
     migrate.end().await;
     function.end().await;
+}
+
+/// Fails when one projection's failure ends the invocation before the others have done their work, hides what they did, or
+/// lets the invocation pass for a good one.
+#[tokio::test]
+async fn a_projection_that_fails_does_not_keep_the_others_from_their_work() {
+    let db = TestDb::new().await;
+    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.engine, &[opened(Uuid::now_v7())]).await;
+    db.run("alter table accounts rename to elsewhere").await;
+    let worker = Arc::new(Worker {
+        engine: db.engine.clone(),
+        batch_size: 100,
+    });
+    let error = worker.invoke(json!({}), in_ms(60_000)).await.unwrap_err();
+    assert_eq!(error.error_type, "ProjectionFailed");
+    let answer: Value = serde_json::from_str(&error.error_message).unwrap();
+    let good = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true});
+    let bad = json!({"error": "the database refused a statement (SQLSTATE 42P01)"});
+    assert_eq!(
+        answer,
+        json!({"projections": {"users": good, "accounts": bad, "ledger": good}})
+    );
 }
