@@ -18,7 +18,11 @@
 //! 3. A pass freezes a snapshot C before it writes anything, walks once what C sees and the settled snapshot does not,
 //!    and then settles C. So every event visible in the settled snapshot is claimed or parked, whatever order commits
 //!    arrived in. (tests: `an_event_of_a_slow_transaction_is_not_skipped`, `a_pass_looks_at_what_its_frozen_snapshot_sees`)
-//! 4. C is not settled when a claim was given back. (test: `a_version_that_is_older_than_its_predecessor_waits_for_it`)
+//!    A pass that is out of time settles the part of C below the transaction that it stopped in: what a walk with that
+//!    smaller C would have settled. (tests: `a_pass_that_is_out_of_time_settles_what_it_has_done`,
+//!    `what_a_walk_has_seen_is_not_new_again`)
+//! 4. Nothing is settled when a claim was given back. (tests: `a_version_that_is_older_than_its_predecessor_waits_for_it`,
+//!    `a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back`)
 //! 5. A log whose cluster's counter is behind it is noticed at the first connection and healed by an offset. (test:
 //!    `a_restored_log_goes_on_where_it_was`)
 //!

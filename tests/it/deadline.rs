@@ -7,9 +7,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::support::TestDb;
-use crate::support::events::{append, created};
+use crate::support::events::{append, created, renamed};
 use crate::support::locks::{Held, until_waiting};
-use crate::support::workers::{CLAIM, assert_all_applied};
+use crate::support::workers::{CLAIM, append_in, assert_all_applied};
 
 fn within(time: Duration) -> Budget {
     Budget {
@@ -28,11 +28,30 @@ async fn users(db: &TestDb, count: usize) {
 }
 
 async fn catch_up(db: &TestDb, budget: &Budget) -> CatchUp {
+    catch_up_by(db, 2000, budget).await
+}
+
+async fn catch_up_by(db: &TestDb, batch: u32, budget: &Budget) -> CatchUp {
     let view = db.engine.view("users").unwrap();
-    projection::catch_up(db.pool(), view, 2000, budget)
+    projection::catch_up(db.pool(), view, batch, budget)
         .await
         .unwrap()
 }
+
+/// Makes each new row of the view take this long to write.
+async fn slow_rows(db: &TestDb, seconds: f64) {
+    db.run(&format!(
+        "create function slow() returns trigger language plpgsql as \
+         $$ begin perform pg_sleep({seconds}); return new; end $$; \
+         create trigger slow before insert on users for each row execute function slow()"
+    ))
+    .await;
+}
+
+/// How many events are visible in the settled snapshot and yet not applied: as soon as there is one, it is lost.
+const LOST: &str = "select count(*) from events e, settled s where s.lock_domain = 'users' \
+     and pg_visible_in_snapshot(e.txid, s.snapshot) and not exists ( \
+         select from locker l where l.event_id = e.id and l.lock_domain = 'users')";
 
 /// Each row of this view takes 10 ms to write, so the backlog takes some 4 s and the batch that is asked for all of it.
 /// Fails when a batch is as large as it is asked for, whatever time is left: all 400 are applied then by the first call.
@@ -40,12 +59,7 @@ async fn catch_up(db: &TestDb, budget: &Budget) -> CatchUp {
 async fn a_batch_is_made_as_small_as_the_time_that_is_left() {
     let db = TestDb::new().await;
     users(&db, 400).await;
-    db.run(
-        "create function slow() returns trigger language plpgsql as \
-         $$ begin perform pg_sleep(0.01); return new; end $$; \
-         create trigger slow before insert on users for each row execute function slow()",
-    )
-    .await;
+    slow_rows(&db, 0.01).await;
     let first = catch_up(&db, &within(Duration::from_millis(600))).await;
     assert!(!first.done, "{first:?}");
     assert!((1..400).contains(&first.applied), "{first:?}");
@@ -68,22 +82,14 @@ async fn a_pass_that_is_out_of_time_settles_what_it_has_done() {
     let late = created(Uuid::now_v7(), "late");
     let mut open = Held::by(&db, "select log_txid()").await;
     users(&db, 300).await;
-    db.run(
-        "create function slow() returns trigger language plpgsql as \
-         $$ begin perform pg_sleep(0.005); return new; end $$; \
-         create trigger slow before insert on users for each row execute function slow()",
-    )
-    .await;
+    slow_rows(&db, 0.005).await;
     let stopped = catch_up(&db, &within(Duration::from_millis(1500))).await;
     assert!(
         !stopped.done && (100..600).contains(&stopped.applied),
         "{stopped:?}"
     );
     // Whatever is visible in the settled snapshot is applied, and that is nearly all that was.
-    let unapplied = "select count(*) from events e, settled s where s.lock_domain = 'users' \
-         and pg_visible_in_snapshot(e.txid, s.snapshot) and not exists ( \
-             select from locker l where l.event_id = e.id and l.lock_domain = 'users')";
-    assert_eq!(db.count(unapplied).await, 0);
+    assert_eq!(db.count(LOST).await, 0);
     let settled = "select count(*) from events e, settled s where s.lock_domain = 'users' \
          and pg_visible_in_snapshot(e.txid, s.snapshot)";
     let settled = db.count(settled).await;
@@ -92,12 +98,31 @@ async fn a_pass_that_is_out_of_time_settles_what_it_has_done() {
         "{settled} of {stopped:?}"
     );
     // What the open transaction appends comes late, below all that is settled, and is found.
-    crate::support::workers::append_in(open.connection(), &[late]).await;
+    append_in(open.connection(), &[late]).await;
     open.commit().await;
     db.run("drop trigger slow on users").await;
     let rest = catch_up(&db, &Budget::default()).await;
     assert!(rest.done, "{rest:?}");
     assert_eq!(stopped.applied + rest.applied, 601);
+    assert_all_applied(&db, "users").await;
+}
+
+/// Version 2 has an older transaction than version 1, so its claim is given back; then the time is up. Fails when what the
+/// pass has walked is settled all the same: version 2 would never be looked at again.
+#[tokio::test]
+async fn a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back() {
+    let db = TestDb::new().await;
+    let user = Uuid::now_v7();
+    let mut older = Held::by(&db, "select log_txid()").await;
+    users(&db, 1).await;
+    append(&db.engine, &[created(user, "ada")]).await;
+    append_in(older.connection(), &[renamed(user, "bob")]).await;
+    older.commit().await;
+    slow_rows(&db, 1.0).await;
+    let stopped = catch_up_by(&db, 1, &within(Duration::from_millis(500))).await;
+    assert!(!stopped.done && stopped.applied == 1, "{stopped:?}");
+    assert_eq!(db.count(LOST).await, 0);
+    assert!(catch_up(&db, &Budget::default()).await.done);
     assert_all_applied(&db, "users").await;
 }
 

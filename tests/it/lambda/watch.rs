@@ -13,7 +13,11 @@ fn routes() -> Vec<(String, &'static str, &'static str)> {
         let rows = rows.split("];").next().unwrap();
         for row in rows.lines().filter(|row| row.contains("HttpMethod::")) {
             let path = row.split('"').nth(1).unwrap().to_owned();
-            let method = if row.contains("::Get,") { "GET" } else { "POST" };
+            let method = if row.contains("::Get,") {
+                "GET"
+            } else {
+                "POST"
+            };
             routes.push((path, method, function));
         }
     }
