@@ -157,7 +157,7 @@ async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     let server = tokio::spawn(async move {
         axum::serve(listener, http::router(state.clone(), state))
             .await
-            .unwrap()
+            .unwrap();
     });
     let mut sockets = Vec::new();
     for _ in 0..connections {

@@ -27,7 +27,10 @@ struct SecretsManager {
 impl SecretsManager {
     /// On a port of its own.
     async fn start(&self) -> String {
-        let routes = Router::new().route("/", post(Self::answer));
+        let answer = async |State(this): State<Self>, headers: HeaderMap, body: String| {
+            this.answer(&headers, &body)
+        };
+        let routes = Router::new().route("/", post(answer));
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
         let routes = routes.with_state(self.clone());
@@ -35,21 +38,17 @@ impl SecretsManager {
         url
     }
 
-    async fn answer(
-        State(this): State<Self>,
-        headers: HeaderMap,
-        body: String,
-    ) -> (StatusCode, Json<Value>) {
-        let body: Value = serde_json::from_str(&body).unwrap();
+    fn answer(&self, headers: &HeaderMap, body: &str) -> (StatusCode, Json<Value>) {
+        let body: Value = serde_json::from_str(body).unwrap();
         let header = |name: &str| headers[name].to_str().unwrap().to_owned();
         let asked =
             ["authorization", "x-amz-target", "x-amz-date"].map(|n| (n.to_owned(), header(n)));
-        this.asked.lock().unwrap().push(asked.into());
+        self.asked.lock().unwrap().push(asked.into());
         if body["SecretId"] != "arn:of:the:secret" {
             let error = json!({"__type": "com.amazonaws#ResourceNotFoundException"});
             return (StatusCode::BAD_REQUEST, Json(error));
         }
-        let secret = this.secret.lock().unwrap().to_string();
+        let secret = self.secret.lock().unwrap().to_string();
         (StatusCode::OK, Json(json!({ "SecretString": secret })))
     }
 

@@ -28,7 +28,6 @@ fn commands_in_documents_exist() {
                         "{from}: {line}"
                     );
                 }
-                ["cargo", "lambda", "watch", "--features", "lambda"] => {}
                 ["cargo", "lambda", "invoke", name, "--data-file", file] => {
                     assert!(binaries.contains(&(*name).to_owned()), "{from}: {line}");
                     assert!(Path::new(file).is_file(), "{from}: {line}");
@@ -46,6 +45,7 @@ fn commands_in_documents_exist() {
                     "test" | "fmt" | "clippy" | "doc" | "bench" | "insta",
                     ..,
                 ]
+                | ["cargo", "lambda", "watch", "--features", "lambda"]
                 | ["curl" | "cp" | "kill" | "docker", ..] => {}
                 [script, ..] if script.starts_with("scripts/") || script.starts_with(".ci/") => {
                     let mode = Path::new(script)
