@@ -4,6 +4,7 @@ mod documents;
 mod layers;
 mod settings;
 mod statements;
+mod template;
 
 use std::fs;
 use std::path::{Path, PathBuf};

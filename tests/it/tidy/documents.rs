@@ -32,6 +32,25 @@ fn commands_in_documents_exist() {
                     assert!(binaries.contains(&(*name).to_owned()), "{from}: {line}");
                     assert!(Path::new(file).is_file(), "{from}: {line}");
                 }
+                ["sam", "build"] | ["sam", "deploy", "--guided"] => {
+                    assert!(Path::new("samconfig.toml").is_file());
+                }
+                [
+                    "sam",
+                    "remote",
+                    "invoke",
+                    function,
+                    "--stack-name",
+                    "foldlog",
+                    "--event",
+                    _,
+                ] => {
+                    let function = format!("\n  {function}:\n");
+                    assert!(
+                        read(Path::new("template.yaml")).contains(&function),
+                        "{line}"
+                    );
+                }
                 ["cargo", "run"] => {
                     assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""));
                 }

@@ -118,12 +118,12 @@ fn variable(line: &str) -> Option<String> {
     is_variable(name).then(|| name.to_owned())
 }
 
-fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 /// Every name in upper case that the code looks up, and `RUST_LOG`, which the log reads by itself.
-fn in_code() -> BTreeSet<String> {
+pub(super) fn in_code() -> BTreeSet<String> {
     let mut names = BTreeSet::from(["RUST_LOG".to_owned()]);
     for path in files("src", "rs") {
         let text = read(&path);
