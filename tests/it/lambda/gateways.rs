@@ -223,6 +223,7 @@ async fn a_page_of_large_rows_fits_into_an_answer() {
         let body: Value = serde_json::from_str(&Heard::through(gateway, &answer).body).unwrap();
         let rows = body["result"].as_array().unwrap();
         pages.push(rows.len());
+        assert!(pages.len() <= 9, "{pages:?}");
         names.extend(
             rows.iter()
                 .map(|row| row["username"].as_str().unwrap().to_owned()),
