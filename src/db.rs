@@ -27,6 +27,12 @@ pub enum DbError {
     /// Postgres does not take the login: a wrong password, an unknown user or database.
     #[error("the database refused the login")]
     Refused(#[source] sqlx::Error),
+    /// No TLS could be agreed on with the database.
+    #[error(
+        "the database's certificate cannot be verified, or it speaks no TLS: name the authority's certificates with \
+         sslrootcert (PGSSLROOTCERT), and the host as its certificate does"
+    )]
+    Untrusted(#[source] sqlx::Error),
     /// There is nothing to log in with.
     #[error("no login for the database: {0}")]
     NoLogin(#[from] NoLogin),
@@ -97,7 +103,11 @@ impl DbError {
     pub const fn is_away(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Waking(_) | Self::Refused(_) | Self::NoLogin(_)
+            Self::Unavailable(_)
+                | Self::Waking(_)
+                | Self::Refused(_)
+                | Self::Untrusted(_)
+                | Self::NoLogin(_)
         )
     }
 
@@ -112,8 +122,12 @@ impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
         let Some(database) = error.as_database_error() else {
             return match error {
+                sqlx::Error::Tls(_) => Self::Untrusted(error),
+                // A handshake that fails over a certificate is an error of the stream beneath.
+                sqlx::Error::Io(ref io) if io.kind() == std::io::ErrorKind::InvalidData => {
+                    Self::Untrusted(error)
+                }
                 sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed

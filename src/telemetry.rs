@@ -8,9 +8,25 @@ use tracing_subscriber::EnvFilter;
 /// What is logged when `RUST_LOG` says nothing. sqlx logs statements that are slow, never their values.
 const DEFAULT: &str = "info,sqlx=warn";
 
+/// Libraries that log whole messages when they are asked for everything: payloads, tokens, credentials. They are not to be
+/// asked, unless they are named.
+const QUIET: [&str; 8] = [
+    "aws_config=info",
+    "aws_smithy_http_client=info",
+    "aws_smithy_runtime=info",
+    "aws_smithy_runtime_api=info",
+    "h2=info",
+    "hyper=info",
+    "hyper_util=info",
+    "lambda_runtime=info",
+];
+
 /// Starts logging to standard error, as `RUST_LOG` says. A second call does nothing.
 pub fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT.to_owned());
+    // What is asked for comes later, and the last word about a library counts.
+    let directives = QUIET.join(",") + "," + &asked;
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

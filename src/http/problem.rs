@@ -293,11 +293,12 @@ impl From<DbError> for Problem {
                 .retry_after(2)
                 .because(error),
             // A database that was paused takes about this long; see `docs/OPERATIONS.md`.
-            DbError::Waking(_) | DbError::Refused(_) | DbError::NoLogin(_) => {
-                Self::new(Kind::Unavailable, away)
-                    .retry_after(15)
-                    .because(error)
-            }
+            DbError::Waking(_)
+            | DbError::Refused(_)
+            | DbError::Untrusted(_)
+            | DbError::NoLogin(_) => Self::new(Kind::Unavailable, away)
+                .retry_after(15)
+                .because(error),
             DbError::Contended(_) | DbError::TimedOut(_) => Self::new(
                 Kind::Unavailable,
                 "the database is busy with the same rows; send the request again",

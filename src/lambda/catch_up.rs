@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout_at};
 use super::deadline::Deadline;
 use super::metrics::{self, Measured};
 use super::{begin, connect, running};
-use crate::db::{DbError, Role};
+use crate::db::Role;
 use crate::domain::Domains;
 use crate::engine::Engine;
 use crate::projection::status::{self, COUNTED};
@@ -178,9 +178,9 @@ impl Worker {
         let patience = deadline.until.min(Instant::now() + WAKING);
         let answer = loop {
             match self.once(view, verb, deadline).await {
-                Err(projection::Error::Db(
-                    error @ (DbError::Unavailable(_) | DbError::Waking(_)),
-                )) if Instant::now() + AGAIN < patience => {
+                Err(projection::Error::Db(error))
+                    if error.is_away() && Instant::now() + AGAIN < patience =>
+                {
                     let name = view.name();
                     tracing::warn!(projection = name, "{name} has to wait: {error}");
                     self.engine.pool.doubt();

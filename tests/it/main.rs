@@ -41,4 +41,5 @@ mod secrets;
 mod sql;
 mod support;
 mod tidy;
+mod tls;
 mod unavailable;
