@@ -233,7 +233,16 @@ impl Worker {
             }
             Verb::Status(_) => {}
         }
-        let status = status::of(pool, view, COUNTED).await?;
+        let counted = status::of(pool, view, COUNTED);
+        let Ok(status) = timeout_at(deadline.give_up.into(), counted).await else {
+            // What was done is to be answered, even if nobody can say in time how much is left.
+            return Ok(Answer {
+                caught_up,
+                retried,
+                lag_seconds: None,
+            });
+        };
+        let status = status?;
         caught_up.remaining = caught_up.remaining.max(status.lag_events);
         caught_up.parked = status.parked;
         caught_up.done = status.lag_events == 0;

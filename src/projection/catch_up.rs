@@ -1,8 +1,9 @@
 //! Catching up: passes over what is new, batch by batch, until nothing is left or the time is up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::Row;
+use tokio::time::timeout;
 
 use super::budget::{Budget, Pace};
 use super::claim::{self, Batch};
@@ -24,6 +25,8 @@ const SETTLE_EVERY: u64 = 256;
 /// So many of the events that are left are looked at, at most, to say how many remain: what is said after the time is up
 /// must not take long.
 const REMAINING: i64 = 100_000;
+/// How long that may take where there is a moment to give up at.
+const COUNTING: Duration = Duration::from_millis(100);
 
 /// What a catch-up did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -120,9 +123,13 @@ pub async fn catch_up(
         return Ok(result);
     }
     if !result.done {
-        let status = status::of(pool, view, REMAINING).await?;
-        (result.remaining, result.parked) = (status.lag_events, status.parked);
-        return Ok(result);
+        let counted = status::of(pool, view, REMAINING);
+        let counted = match budget.give_up {
+            Some(_) => timeout(COUNTING, counted).await.ok().transpose()?,
+            None => Some(counted.await?),
+        };
+        // Something is left, or it would be done; what is not counted in time is said to be one.
+        result.remaining = counted.map_or(1, |status| status.lag_events);
     }
     result.parked = status::parked(pool, view).await?;
     Ok(result)

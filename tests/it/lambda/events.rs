@@ -2,15 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
+use foldlog::db::Pool;
+use foldlog::domains::ALL;
+use foldlog::engine::Engine;
+use foldlog::local::postgres::{self, Settings};
+use foldlog::migrations;
+use foldlog::view::Inline;
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
 
 use super::function::{CATCH_UP, COMMAND, Function, QUERY, event};
 use crate::bins::program::MIGRATE;
 use crate::sql::file::walk;
 use crate::support::TestDb;
-use crate::support::chaos::Chaos;
+use crate::support::events::assert_equals_fold;
 use crate::support::locks::{Held, until_waiting};
 
 /// The function that an event is for.
@@ -63,18 +71,30 @@ fn assert_well(name: &str, answer: &Value) {
 /// end on SIGTERM.
 #[tokio::test]
 async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_in_between() {
-    let db = TestDb::new().await;
-    let mut network = Chaos::before(&db.options).await;
+    let place = tempfile::tempdir_in("/var/tmp").unwrap();
+    let settings = Settings {
+        database_url: None,
+        data_dir: Some(place.path().join("cluster")),
+        ..Settings::from_env().unwrap()
+    };
+    let mut server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
+    let options = server.options();
+    let engine = Engine::new(Pool::new(options.clone(), 1), ALL, Inline::new()).unwrap();
+    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    migrations::up(&mut connection, &engine.views, engine.inline())
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
     let mut functions = Vec::new();
     for binary in [COMMAND, QUERY, CATCH_UP, MIGRATE] {
-        functions.push((binary, Function::on(&network.options(), binary, &[]).await));
+        functions.push((binary, Function::on(&options, binary, &[]).await));
     }
     let names = names();
     assert!(names.len() >= 15, "{names:?}");
     for turn in 0..2 {
         if turn == 1 {
-            // What a restart looks like from here: every connection ends, and nobody says so.
-            network.cut().await;
+            assert!(server.stop_if_last().await.unwrap());
+            server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
         }
         for name in &names {
             let wanted = function(name);
@@ -89,12 +109,20 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
         .iter()
         .filter(|name| name.ends_with("-append"))
         .count();
-    let stored = db.count("select count(*) from events").await;
+    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    let stored: i64 = sqlx::query_scalar("select count(*) from events")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(usize::try_from(stored).unwrap(), appends);
-    db.assert_views_equal_a_fold_from_scratch().await;
+    for view in engine.views.iter() {
+        assert_equals_fold(&mut connection, view).await;
+    }
+    connection.close().await.unwrap();
     for (_, function) in functions {
         function.end().await;
     }
+    assert!(server.stop_if_last().await.unwrap());
 }
 
 /// Fails when SIGTERM cuts off an invocation that is under way.
