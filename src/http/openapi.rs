@@ -1,5 +1,5 @@
 //! `GET /openapi.json`: the API as an OpenAPI 3.1 document, made from what the code itself goes by. The routes are those
-//! of the routers, the problems those of [`Kind`](super::problem::Kind), and payloads and rows are what the domains' own
+//! of the routers, the problems those of [`Kind`], and payloads and rows are what the domains' own
 //! types read (see [`shape`](crate::event::shape)), so nothing is declared twice.
 //!
 //! `/{domain}` is written out once a domain. The document is made at the first request for it: a process that starts to

@@ -1,4 +1,4 @@
-//! Who may call what, by the same table as the door itself: [`needs`](crate::http::auth::needs).
+//! Who may call what, by the same table as the door itself: [`needs`].
 
 use axum::http::Method;
 use utoipa::openapi::HttpMethod;

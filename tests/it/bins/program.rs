@@ -1,5 +1,6 @@
 //! A binary of this package as a child process, with an environment of its own and everything that it says.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -185,6 +186,9 @@ impl Lines {
                 let mut text = lines.0.lock().unwrap();
                 text.push_str(&line);
                 text.push('\n');
+                if crate::support::log::is_kept() {
+                    writeln!(io::stderr(), "{line}").unwrap();
+                }
             }
         });
     }

@@ -44,6 +44,9 @@ impl TestDb {
 
     /// The same with these projections folded inline.
     pub async fn with_inline(inline: &[&str]) -> Self {
+        if super::log::is_kept() {
+            foldlog::telemetry::start();
+        }
         let cluster = CLUSTER.get_or_init(cluster).await;
         let name = format!("foldlog_test_{}", Uuid::now_v7().simple());
         let mut admin = PgConnection::connect_with(cluster).await.unwrap();

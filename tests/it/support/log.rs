@@ -7,6 +7,12 @@ use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::EnvFilter;
 
+/// With `TEST_LOG`, what all tests and the programs that they start log goes to standard error, past the test harness:
+/// `scripts/check-log.sh` looks whether it holds anything that must not be logged.
+pub fn is_kept() -> bool {
+    std::env::var_os("TEST_LOG").is_some()
+}
+
 /// What was logged on this thread, and with it by everything that runs on the test's own runtime.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
