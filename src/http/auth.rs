@@ -1,5 +1,5 @@
 //! Who may call: `AUTH=jwt`. Authentication and the scopes of a path are one middleware around the routes, so that no
-//! handler can forget them; a route that [`needs`] does not know is closed.
+//! handler can forget them; a route that `needs` does not know is closed.
 //!
 //! The claims come from one of two places. A gateway with an authorizer has verified the token, and its word reaches us
 //! in the request's context: the host puts it into the request as [`GatewayClaims`]. Without that the token itself is
