@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::types::Json;
 
-use support::{Bench, Scale, median, report};
+use support::{Bench, Scale, fill, median, report};
 
 const BATCH: u32 = 2000;
 const CLAIM: &str = include_str!("../src/projection/sql/claim.sql");
@@ -319,35 +319,6 @@ async fn one_at_a_time(bench: &Bench, events: i64) {
         .unwrap();
         transaction.commit().await.unwrap();
     }
-}
-
-/// Events of users, ten a user, a thousand a transaction, with time-ordered ids as the library makes them. `label` keeps the users of two calls apart.
-async fn fill(bench: &Bench, label: i64, events: i64) {
-    bench
-        .run(&format!(
-            "do $$
-             declare first bigint; users bigint := greatest(10, least(1000, {events} / 10));
-             begin
-                 for first in 0..{events} - 1 by 1000 loop
-                     insert into events (id, aggregate_id, version, type_id, payload, txid)
-                     select (lpad(to_hex(1700000000000 + {label} + n), 12, '0') || '7' || substr(md5(random()::text), 1, 19))::uuid, id, version, case version when 1 then 1000 else 1002 end,
-                         case version
-                             when 1 then jsonb_build_object('id', id, 'username', 'user ' || n, 'email', n || '@example.org')
-                             else jsonb_build_object('username', 'user ' || n || ' of the example')
-                         end,
-                         pg_current_xact_id()
-                     from (
-                         select n, 1 + n % (users * 10) / users as version,
-                             md5(concat('user ', {label}, '/', n / (users * 10), '/', n % users))::uuid as id
-                         from generate_series(first, least(first + 999, {events} - 1)) as n
-                     ) as event
-                     order by n;
-                     commit;
-                 end loop;
-             end $$"
-        ))
-        .await;
-    bench.run("analyze events").await;
 }
 
 /// As if a catch-up had run, by set-based SQL: building 3 M claims one batch at a time would take minutes.

@@ -132,6 +132,25 @@ impl Bench {
         run(&mut self.connect().await, sql).await;
     }
 
+    /// A copy of this database, whose connections have to be closed.
+    pub async fn copy(&self) -> Self {
+        let name = format!("{}_copy", self.name);
+        let mut connection = PgConnection::connect_with(&self.admin).await.unwrap();
+        for statement in [
+            format!("drop database if exists {name} with (force)"),
+            format!("create database {name} template {}", self.name),
+            // What a copy leaves to be written is not to be written while something is measured.
+            "checkpoint".to_owned(),
+        ] {
+            run(&mut connection, &statement).await;
+        }
+        Self {
+            options: self.admin.clone().database(&name),
+            admin: self.admin.clone(),
+            name,
+        }
+    }
+
     pub async fn drop(self) {
         let mut connection = PgConnection::connect_with(&self.admin).await.unwrap();
         run(
@@ -159,6 +178,35 @@ pub fn created() -> NewEvent<Value> {
         password: None,
     };
     NewEvent::new(AggregateId(id), payload).encode().unwrap()
+}
+
+/// Events of users, ten a user, a thousand a transaction, with time-ordered ids as the library makes them. `label` keeps the users of two calls apart.
+pub async fn fill(bench: &Bench, label: i64, events: i64) {
+    bench
+        .run(&format!(
+            "do $$
+             declare first bigint; users bigint := greatest(10, least(1000, {events} / 10));
+             begin
+                 for first in 0..{events} - 1 by 1000 loop
+                     insert into events (id, aggregate_id, version, type_id, payload, txid)
+                     select (lpad(to_hex(1700000000000 + {label} + n), 12, '0') || '7' || substr(md5(random()::text), 1, 19))::uuid, id, version, case version when 1 then 1000 else 1002 end,
+                         case version
+                             when 1 then jsonb_build_object('id', id, 'username', 'user ' || n, 'email', n || '@example.org')
+                             else jsonb_build_object('username', 'user ' || n || ' of the example')
+                         end,
+                         pg_current_xact_id()
+                     from (
+                         select n, 1 + n % (users * 10) / users as version,
+                             md5(concat('user ', {label}, '/', n / (users * 10), '/', n % users))::uuid as id
+                         from generate_series(first, least(first + 999, {events} - 1)) as n
+                     ) as event
+                     order by n;
+                     commit;
+                 end loop;
+             end $$"
+        ))
+        .await;
+    bench.run("analyze events").await;
 }
 
 /// `tasks` do `work` over and over for a while; how often a second it was done.

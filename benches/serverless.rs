@@ -1,0 +1,460 @@
+//! What it costs to be a function: the start, each request, a catch-up, and a pooler before the database.
+//!
+//! `cargo bench --all-features --bench serverless` measures all of it; `-- start`, `-- request`, `-- catch-up` and
+//! `-- pooler` one part.
+
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark is a program of its own that says what it measured"
+)]
+
+#[path = "../tests/it/support/bouncer.rs"]
+#[expect(dead_code, reason = "the tests use more of it")]
+mod bouncer;
+#[path = "support/direct.rs"]
+mod direct;
+#[path = "support/function.rs"]
+mod function;
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use foldlog::command;
+use foldlog::db::{Pool, PoolSettings, Pooler, Role};
+use foldlog::domains;
+use foldlog::engine::Engine;
+use foldlog::event::{AggregateId, ExpectedVersion, NewEvent};
+use foldlog::projection::{self, Budget};
+use foldlog::query::{self, Consistency};
+use foldlog::view::Inline;
+use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+
+use bouncer::Bouncer;
+use direct::Direct;
+use function::{Function, Gateway};
+use support::{Bench, Scale, created, fill, median, rate, report};
+
+const COMMAND: &str = env!("CARGO_BIN_EXE_command");
+const QUERY: &str = env!("CARGO_BIN_EXE_query");
+const CATCH_UP: &str = env!("CARGO_BIN_EXE_catch_up");
+
+/// Clients of a pooler, and the server connections that it has for them; 20 is PgBouncer's own default.
+const CLIENTS: usize = 32;
+const SERVERS: usize = 20;
+
+/// As the hosts have it by default.
+const BATCH: u32 = 2000;
+
+#[tokio::main]
+async fn main() {
+    if direct::is_asked_for() {
+        return direct::serve().await;
+    }
+    let scale = Scale::from_args();
+    let parts: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    if wanted("start") {
+        starts(scale).await;
+    }
+    if wanted("request") {
+        Box::pin(requests(scale)).await;
+    }
+    if wanted("catch-up") {
+        catch_up(scale).await;
+    }
+    if wanted("pooler") {
+        pooler(scale).await;
+    }
+}
+
+/// From the start of a process until its first answer is there, beside a function that only says hello.
+async fn starts(scale: Scale) {
+    let bench = Bench::new("start").await;
+    let url = url(&bench.options);
+    fill(&bench, 0, 100).await;
+    catch_up_here(&bench.engine(2)).await;
+    let hello = function::hello();
+    let starts = if scale.smoke { 1 } else { 40 };
+    let (mut least, mut query, mut command) = (vec![], vec![], vec![]);
+    let (list, append) = (
+        Gateway::of("GET", "/users").event(None),
+        Gateway::of("POST", "/users"),
+    );
+    for _ in 0..starts {
+        least.push(start(&hello, &url, list.clone(), 200).await);
+        query.push(start(Path::new(QUERY), &url, list.clone(), 200).await);
+        let event = append.event(Some(&body(&created())));
+        command.push(start(Path::new(COMMAND), &url, event, 201).await);
+    }
+    println!(
+        "{starts} starts each: hello after `select 1` {:.1} ms",
+        median(least.clone())
+    );
+    for (name, times) in [("query", query), ("command", command)] {
+        let ratios = times.iter().zip(&least).map(|(a, b)| a / b).collect();
+        report(
+            &format!("start of {name} to its first answer ÷ of hello"),
+            median(times),
+            "ms",
+            ratios,
+            "at most 50 ms and 2",
+        );
+    }
+    bench.drop().await;
+}
+
+/// One start, in milliseconds.
+async fn start(program: &Path, url: &str, event: Bytes, status: u16) -> f64 {
+    let mut function = Function::start(program, url).await;
+    let answered = function.invoke(event).await;
+    answered.expect(status);
+    function.end().await;
+    answered.since_start.as_secs_f64() * 1000.0
+}
+
+/// Requests to a warm function, one after the other, beside the same to the same routes served by axum. Both are processes
+/// of their own that log a line a request; there is a client for each.
+async fn requests(scale: Scale) {
+    let bench = Bench::new("request").await;
+    let url = url(&bench.options);
+    let user = created();
+    let engine = bench.engine(2);
+    append(&engine, user.clone()).await;
+    catch_up_here(&engine).await;
+    engine.pool.close();
+    let mut direct = Direct::start(&url).await;
+    let mut query = Function::start(Path::new(QUERY), &url).await;
+    let mut command = Function::start(Path::new(COMMAND), &url).await;
+    let mut least = Function::start(&function::hello(), &url).await;
+
+    let get = Request {
+        method: "GET",
+        path: format!("/users/{}", user.aggregate_id),
+        status: 200,
+        body: || None,
+    };
+    let post = Request {
+        method: "POST",
+        path: "/users".to_owned(),
+        status: 201,
+        body: || Some(body(&created())),
+    };
+    let (mut gets, mut posts) = (Turns::default(), Turns::default());
+    let mut hello = vec![];
+    // The first of each is not measured.
+    for turn in 0..=scale.turns {
+        let there = requested(&mut direct, scale, &get).await;
+        let here = invoked(&mut query, scale, &get).await;
+        gets.add(turn, there, here);
+        let there = requested(&mut direct, scale, &post).await;
+        let here = invoked(&mut command, scale, &post).await;
+        posts.add(turn, there, here);
+        hello.push(invoked(&mut least, scale, &get).await);
+    }
+    println!(
+        "hello after `select 1` in a function: {:.0}/s, {:.0} µs from event to answer",
+        median(hello.iter().map(|(rate, _)| *rate).collect()),
+        median(hello.iter().map(|(_, time)| *time).collect())
+    );
+    gets.report("GET of a row");
+    posts.report("POST of an event");
+    for function in [query, command, least] {
+        function.end().await;
+    }
+    direct.end().await;
+    bench.drop().await;
+}
+
+/// How often a second, and the median of one in microseconds.
+type Measured = (f64, f64);
+
+/// Turns of axum and of a function.
+#[derive(Default)]
+struct Turns {
+    axum: Vec<Measured>,
+    function: Vec<Measured>,
+}
+
+impl Turns {
+    fn add(&mut self, turn: usize, axum: Measured, function: Measured) {
+        if turn > 0 {
+            self.axum.push(axum);
+            self.function.push(function);
+        }
+    }
+
+    fn report(&self, what: &str) {
+        let of = |turns: &[Measured], which: fn(&Measured) -> f64| {
+            turns.iter().map(which).collect::<Vec<f64>>()
+        };
+        let ratio = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).map(|(a, b)| a / b).collect();
+        let (axum, function) = (of(&self.axum, |m| m.0), of(&self.function, |m| m.0));
+        println!(
+            "{what} from axum: {:.0}/s, {:.0} µs",
+            median(axum.clone()),
+            median(of(&self.axum, |m| m.1))
+        );
+        report(
+            &format!("{what}: one after the other, function ÷ axum"),
+            median(function.clone()),
+            "/s",
+            ratio(function, axum),
+            "0.7",
+        );
+        let (axum, function) = (of(&self.axum, |m| m.1), of(&self.function, |m| m.1));
+        report(
+            &format!("{what}: time of axum ÷ from event to answer"),
+            median(function.clone()),
+            "µs",
+            ratio(axum, function),
+            "0.7",
+        );
+    }
+}
+
+struct Request {
+    method: &'static str,
+    path: String,
+    status: u16,
+    body: fn() -> Option<String>,
+}
+
+async fn requested(direct: &mut Direct, scale: Scale, request: &Request) -> Measured {
+    let (begun, mut times) = (Instant::now(), vec![]);
+    while begun.elapsed() < scale.turn {
+        let body = (request.body)();
+        let Request {
+            method,
+            path,
+            status,
+            ..
+        } = request;
+        times.push(direct.request(method, path, body, *status).await);
+    }
+    measured(begun, &times)
+}
+
+async fn invoked(function: &mut Function, scale: Scale, request: &Request) -> Measured {
+    let gateway = Gateway::of(request.method, &request.path);
+    let (begun, mut times) = (Instant::now(), vec![]);
+    while begun.elapsed() < scale.turn {
+        let answered = function
+            .invoke(gateway.event((request.body)().as_deref()))
+            .await;
+        answered.expect(request.status);
+        times.push(answered.after);
+    }
+    measured(begun, &times)
+}
+
+fn measured(begun: Instant, times: &[Duration]) -> Measured {
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    let rate = times.len() as f64 / begun.elapsed().as_secs_f64();
+    let times = times.iter().map(|time| time.as_secs_f64() * 1e6).collect();
+    (rate, median(times))
+}
+
+/// A backlog, caught up by the function in one invocation and as the local host does it.
+async fn catch_up(scale: Scale) {
+    let bench = Bench::new("backlog").await;
+    let events = scale.events(100_000);
+    fill(&bench, 0, events).await;
+    let (mut here, mut invoked) = (vec![], vec![]);
+    for turn in 0..scale.turns {
+        // Who comes first takes turns as well.
+        for function in [turn % 2 == 0, turn % 2 != 0] {
+            let copy = bench.copy().await;
+            let seconds = if function {
+                invoked_catch_up(&copy, events).await
+            } else {
+                local_catch_up(&copy).await
+            };
+            #[expect(clippy::cast_precision_loss, reason = "a hundred thousand")]
+            let per_second = events as f64 / seconds;
+            if function {
+                invoked.push(per_second);
+            } else {
+                here.push(per_second);
+            }
+            copy.drop().await;
+        }
+    }
+    println!(
+        "{events} events as the local host catches up: {:.0}/s",
+        median(here.clone())
+    );
+    let ratios = invoked.iter().zip(&here).map(|(a, b)| a / b).collect();
+    report(
+        "catch-up by the function ÷ by the local host",
+        median(invoked),
+        "events/s",
+        ratios,
+        "0.95",
+    );
+    bench.drop().await;
+}
+
+/// From the event to the answer; the function has one connection open then, as its start leaves it.
+async fn invoked_catch_up(bench: &Bench, events: i64) -> f64 {
+    let mut function = Function::start(Path::new(CATCH_UP), &url(&bench.options)).await;
+    let answered = function.invoke(function::catch_up()).await;
+    let users = &answered.answer["projections"]["users"];
+    assert_eq!(
+        (&users["applied"], &users["done"]),
+        (&json!(events), &json!(true)),
+        "{}",
+        answered.answer
+    );
+    function.end().await;
+    answered.after.as_secs_f64()
+}
+
+/// What the listener of the local host does once it looks.
+async fn local_catch_up(bench: &Bench) -> f64 {
+    let login = Arc::new(bench.options.clone());
+    let engine = engine(login, Pooler::None, Role::Projection, 4).await;
+    let begun = Instant::now();
+    catch_up_here(&engine).await;
+    let seconds = begun.elapsed().as_secs_f64();
+    engine.pool.close_idle().await;
+    seconds
+}
+
+async fn catch_up_here(engine: &Engine) {
+    let caught_up =
+        projection::catch_up(&engine.pool, &engine.views[0], BATCH, &Budget::default()).await;
+    assert!(caught_up.unwrap().done);
+}
+
+/// Appends and reads behind a PgBouncer in transaction mode, and the same on connections of one's own.
+async fn pooler(scale: Scale) {
+    let found = Command::new("scripts/find-pgbouncer.sh").output().unwrap();
+    if !found.status.success() {
+        println!("behind a pooler: not measured, there is no PgBouncer");
+        return;
+    }
+    let bench = Bench::new("pooler").await;
+    let rows: Vec<_> = (0..scale.events(10_000)).map(|_| created()).collect();
+    let ids: Arc<[AggregateId]> = rows.iter().map(|event| event.aggregate_id).collect();
+    let engine_here = bench.engine(8);
+    for chunk in rows.chunks(1000) {
+        command::execute(&engine_here, chunk, ExpectedVersion::Any, None)
+            .await
+            .unwrap();
+    }
+    catch_up_here(&engine_here).await;
+    engine_here.pool.close();
+    let more = format!("default_pool_size = {SERVERS}");
+    let bouncer = Bouncer::with(&bench.options, &more).await;
+
+    let open = async |pooler, role| {
+        let login = match pooler {
+            Pooler::None => bench.options.clone(),
+            Pooler::Transaction => bouncer.options(),
+        };
+        engine(Arc::new(login), pooler, role, CLIENTS).await
+    };
+    let (mut appends, mut reads) = ((vec![], vec![]), (vec![], vec![]));
+    for _ in 0..scale.turns {
+        for pooler in [Pooler::None, Pooler::Transaction] {
+            let command = open(pooler, Role::Command).await;
+            let appended = appends_a_second(&command, scale).await;
+            command.pool.close();
+            let query = open(pooler, Role::Query).await;
+            let read = reads_a_second(&query, scale, &ids).await;
+            query.pool.close();
+            match pooler {
+                Pooler::None => {
+                    appends.0.push(appended);
+                    reads.0.push(read);
+                }
+                Pooler::Transaction => {
+                    appends.1.push(appended);
+                    reads.1.push(read);
+                }
+            }
+        }
+    }
+    println!(
+        "{CLIENTS} clients without a pooler: {:.0} appends/s, {:.0} reads/s",
+        median(appends.0.clone()),
+        median(reads.0.clone())
+    );
+    for (what, (direct, pooled)) in [("appends", appends), ("reads of a row", reads)] {
+        let ratios = pooled.iter().zip(&direct).map(|(a, b)| a / b).collect();
+        report(
+            &format!("{what} behind PgBouncer ÷ direct"),
+            median(pooled),
+            "/s",
+            ratios,
+            "0.6",
+        );
+    }
+    bench.drop().await;
+}
+
+async fn appends_a_second(engine: &Engine, scale: Scale) -> f64 {
+    let engine = engine.clone();
+    rate(CLIENTS, scale.turn, move |_| {
+        let engine = engine.clone();
+        async move { append(&engine, created()).await }
+    })
+    .await
+}
+
+async fn reads_a_second(engine: &Engine, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
+    let (engine, ids) = (engine.clone(), Arc::clone(ids));
+    rate(CLIENTS, scale.turn, move |_| {
+        let (engine, ids) = (engine.clone(), Arc::clone(&ids));
+        async move {
+            let id = ids[usize::from(rand::random::<u16>()) % ids.len()];
+            query::get(&engine, &engine.views[0], id, Consistency::Eventual)
+                .await
+                .unwrap();
+        }
+    })
+    .await
+}
+
+async fn append(engine: &Engine, event: NewEvent<Value>) {
+    command::execute(engine, &[event], ExpectedVersion::Any, None)
+        .await
+        .unwrap();
+}
+
+/// An engine whose connections are all open, so that opening them is not what is measured.
+async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: usize) -> Engine {
+    let pool = Pool::open(PoolSettings {
+        login,
+        size,
+        pooler,
+        role: Some(role),
+    });
+    let engine = Engine::new(pool, domains::ALL, Inline::new()).unwrap();
+    let open = (0..size).map(|_| engine.pool.acquire());
+    drop(futures_util::future::try_join_all(open).await.unwrap());
+    engine
+}
+
+/// An event as a client sends it.
+fn body(event: &NewEvent<Value>) -> String {
+    json!({
+        "id": event.id, "aggregate_id": event.aggregate_id, "type_id": event.type_id, "payload": event.payload,
+    })
+    .to_string()
+}
+
+fn url(options: &PgConnectOptions) -> String {
+    options.to_url_lossy().to_string()
+}
