@@ -60,6 +60,29 @@ const PROMISES: &[(&str, &[&str])] = &[
             "the_example_does_what_it_says",
         ],
     ),
+    (
+        "P11",
+        &[
+            "a_request_is_answered_alike_on_a_socket_and_through_every_gateway",
+            "two_invocations_share_a_backlog_and_neither_overruns_its_deadline",
+            "a_pass_that_is_out_of_time_settles_what_it_has_done",
+        ],
+    ),
+    (
+        "P12",
+        &[
+            "appends_reads_and_folds_of_many_clients_share_a_few_server_connections",
+            "each_transaction_has_its_own_role",
+        ],
+    ),
+    (
+        "P13",
+        &[
+            "what_is_planted_in_requests_is_in_no_log_and_in_no_error",
+            "a_token_is_in_no_log_and_in_no_answer",
+            "a_rotated_secret_is_read_again_when_a_login_is_refused",
+        ],
+    ),
 ];
 
 /// Fails when the README promises something that no test keeps, or a test that kept it is gone.

@@ -55,8 +55,7 @@ fn commands_in_documents_exist() {
                     assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""));
                 }
                 ["cargo", "test"] => assert!(
-                    ci.lines()
-                        .any(|l| l.contains(" cargo test --all-features")),
+                    ci.lines().any(|l| l.contains(" cargo test --all-features")),
                     "{from}: {line}"
                 ),
                 [
