@@ -88,14 +88,15 @@ impl DbError {
 
     /// What is wrong when a connection cannot act as its host's role.
     fn of_role(role: Role, error: sqlx::Error) -> Self {
-        match Self::from(error) {
-            // Insufficient privilege, and a role that is not there.
-            Self::Other(source) | Self::Data { source, .. } => Self::Role {
+        let code = error.as_database_error().and_then(|e| e.code());
+        // Insufficient privilege, and a role that is not there.
+        if matches!(code.as_deref(), Some("42501" | "22023")) {
+            return Self::Role {
                 role: role.name(),
-                source,
-            },
-            other => other,
+                source: error,
+            };
         }
+        error.into()
     }
 
     /// Whether Postgres cannot be had for now, so that the same request may succeed later.

@@ -306,7 +306,12 @@ impl managed::Manager for Manager {
                 .map_err(|error| DbError::of_role(role, error))?;
         }
         let mut session = Session::new(connection, pooler, role);
-        super::heal_log(&mut session).await?;
+        // Behind a pooler this is the first that is done as the role.
+        let healed = super::heal_log(&mut session).await;
+        healed.map_err(|error| match role {
+            Some(role) => DbError::of_role(role, error),
+            None => error.into(),
+        })?;
         Ok(session)
     }
 

@@ -327,24 +327,27 @@ async fn each_host_may_do_its_own_work_and_nothing_else() {
     }
 }
 
-/// Fails when a login that nobody has granted a role to works all the same, or is told no way out.
+/// Fails when a login that nobody has granted a role to works all the same, or is told no way out; be it that the role is
+/// taken on with the session, or, as behind a pooler, with each transaction.
 #[tokio::test]
 async fn a_login_without_its_role_is_told_what_to_grant() {
     let db = TestDb::new().await;
     let name = login(&db, "foldlog_query").await;
-    let pool = |role| {
-        Pool::open(PoolSettings {
-            login: Arc::new(as_login(&db, &name)),
-            size: 1,
-            pooler: Pooler::None,
-            role: Some(role),
-        })
-    };
-    let error = pool(Role::Command).acquire().await.unwrap_err();
-    assert!(matches!(error, DbError::Role { .. }), "{error}");
-    let text = error.to_string();
-    assert!(text.contains("`grant foldlog_command to`"), "{text}");
-    pool(Role::Query).acquire().await.unwrap();
+    for pooler in [Pooler::None, Pooler::Transaction] {
+        let pool = |role| {
+            Pool::open(PoolSettings {
+                login: Arc::new(as_login(&db, &name)),
+                size: 1,
+                pooler,
+                role: Some(role),
+            })
+        };
+        let error = pool(Role::Command).acquire().await.unwrap_err();
+        assert!(matches!(error, DbError::Role { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("`grant foldlog_command to`"), "{text}");
+        pool(Role::Query).acquire().await.unwrap();
+    }
     drop_login(&db, &name).await;
 }
 
