@@ -29,7 +29,17 @@ exception when duplicate_object or unique_violation then null;
 end
 $$;
 
-grant foldlog_command, foldlog_projection to foldlog_command_inline;
+-- From Postgres 16 on only who created them may grant them, and that may have been somebody else's database.
+do $$
+begin
+    if not (
+        pg_has_role('foldlog_command_inline', 'foldlog_command', 'member')
+        and pg_has_role('foldlog_command_inline', 'foldlog_projection', 'member')
+    ) then
+        grant foldlog_command, foldlog_projection to foldlog_command_inline;
+    end if;
+end
+$$;
 
 -- Whoever migrates may act as each of them, so that one login is enough to begin with. (A superuser may anyway. A user
 -- who may not grant them, because somebody else created them, is left to be granted them.)

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The test modules that depend on what Postgres does. The rest of the suite runs on the machine's own version.
-modules=(append:: catch_up:: crash:: defects:: doorbell:: inline:: migrations:: order:: parked:: restored:: schema:: sql::)
+modules=(append:: catch_up:: crash:: deadline:: defects:: doorbell:: inline:: logins:: migrations:: order:: parked:: restored:: schema:: sql::)
 
 version_of() {
     case $1 in
