@@ -180,7 +180,12 @@ async fn pass(
         looked += batch.looked;
         let last = batch.looked < u64::from(size);
         let next = batch.last.unwrap_or(cursor);
-        let applied = Box::pin(apply(transaction, view, batch.claimed, on_refused));
+        let applied = Box::pin(async {
+            let applied = apply(transaction, view, batch.claimed, on_refused).await?;
+            // At once: it is committed, even if the claims ahead of it are waited for until all of this is given up.
+            *total += applied.folded as u64;
+            Ok::<_, Error>(applied)
+        });
         let next_size = pace.size(budget);
         let measured = budget.until.is_none() || pace.is_measured();
         let (applied, claimed) = if last || next_size == 0 || !measured || budget.is_spent() {
@@ -192,7 +197,6 @@ async fn pass(
         // Only what is committed is behind the cursor.
         cursor = next;
         pace.measure(size, begun.elapsed());
-        *total += applied.folded as u64;
         pass.applied += applied.folded as u64;
         pass.given_back += applied.given_back;
         // Only now: what was committed counts, whatever became of the claims ahead of it.
