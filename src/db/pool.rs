@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
-use futures_util::FutureExt as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::time::timeout;
@@ -260,17 +259,27 @@ impl Drop for Transaction {
         let Some(mut connection) = self.0.take() else {
             return;
         };
-        let rollback = async move {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // The process ends, and the server rolls back.
+            return;
+        };
+        if !connection.is_at_rest() {
+            // A statement that was given up goes on until the server ends it, for seconds where it waits for a lock. The
+            // next user gets another connection meanwhile.
+            let mut session = Object::take(connection.0);
+            runtime.spawn(async move {
+                // Dropping it closes it, and closing it ends the transaction, whatever became of this.
+                let _ = timeout(ACQUIRE_TIMEOUT, session.end("rollback")).await;
+            });
+            return;
+        }
+        runtime.spawn(async move {
             let rolled_back = timeout(ACQUIRE_TIMEOUT, connection.end("rollback")).await;
             if !matches!(rolled_back, Ok(Ok(()))) {
                 // Not back to the pool: closing it ends the transaction.
                 drop(Object::take(connection.0));
             }
-        };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(rollback);
-        }
-        // Without a runtime the future is dropped here; the process ends, and the server rolls back.
+        });
     }
 }
 
@@ -323,8 +332,7 @@ impl managed::Manager for Manager {
             .unwrap_or_else(PoisonError::into_inner)
             .is_some_and(|since| used <= since);
         // A request that was given up left its statement under way; the next one would get its wait, or its error.
-        if session.is_open() || !matches!(session.connection().flush().now_or_never(), Some(Ok(())))
-        {
+        if session.is_open() || !session.is_at_rest() {
             return Err(RecycleError::message("a statement is under way"));
         }
         if doubted || used.elapsed() > TRUSTED_IDLE {

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
+use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
 
 use super::Role;
 
@@ -116,6 +116,11 @@ impl Session {
     /// Whether a transaction may be open on it: somebody gave up in between.
     pub(super) const fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether the server has answered everything that it was sent.
+    pub(super) fn is_at_rest(&mut self) -> bool {
+        matches!(self.connection.flush().now_or_never(), Some(Ok(())))
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::function::{CATCH_UP, Function, event};
 use crate::support::events::append;
+use crate::support::locks::Held;
 use crate::support::runtime_api::in_ms;
 use crate::support::{TestDb, created};
 
@@ -67,6 +68,30 @@ async fn two_invocations_share_a_backlog_and_neither_overruns_its_deadline() {
     db.assert_views_equal_a_fold_from_scratch().await;
     one.end().await;
     two.end().await;
+}
+
+/// Somebody else is at a claim, and stays there. Fails when an invocation that has to give up its batch does not get to say
+/// what it has applied: the statement that waits keeps its connection for longer than the time that is left.
+#[tokio::test]
+async fn an_invocation_that_gives_up_its_batch_says_what_it_has_applied() {
+    let db = TestDb::new().await;
+    backlog(&db, 1000).await;
+    let held = Held::by(
+        &db,
+        "insert into locker select id, aggregate_id, 'users' from events order by position offset 990",
+    )
+    .await;
+    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    let answer = function.api.try_invoke(&json!({}), in_ms(2000)).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{error}"));
+    let applied = users(&answer, "applied");
+    assert!((1..=990).contains(&applied), "{answer}");
+    assert_eq!(users(&answer, "remaining"), 1000 - applied, "{answer}");
+    assert_eq!(answer["projections"]["users"]["done"], false, "{answer}");
+    held.release().await;
+    db.catch_up("users").await;
+    db.assert_views_equal_a_fold_from_scratch().await;
+    function.end().await;
 }
 
 /// `cargo lambda watch` sends the same number for a deadline each time, long past.
