@@ -245,11 +245,12 @@ impl Worker {
         let status = status?;
         caught_up.remaining = caught_up.remaining.max(status.lag_events);
         caught_up.parked = status.parked;
-        caught_up.done = status.lag_events == 0;
+        // What is claimed and not settled yet may fill all that was looked at: then nothing is known of what is behind it.
+        caught_up.done = caught_up.remaining == 0 && status.whole;
         Ok(Answer {
             caught_up,
             retried,
-            lag_seconds: Some(status.lag_seconds),
+            lag_seconds: (status.whole || status.lag_events > 0).then_some(status.lag_seconds),
         })
     }
 

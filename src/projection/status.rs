@@ -18,6 +18,9 @@ pub struct Status {
     pub lag_seconds: f64,
     /// Aggregates that are parked.
     pub parked: u64,
+    /// Whether all that may be without a claim was looked at. If not, there may be more events, and older ones.
+    #[serde(skip)]
+    pub whole: bool,
 }
 
 /// The status of one projection; at most `counted` events are counted.
@@ -49,6 +52,7 @@ async fn count(pool: &Pool, view: &View, counted: i64) -> Result<Status, Error> 
         lag_events: count("events")?,
         lag_seconds: row.try_get("seconds")?,
         parked: count("parked")?,
+        whole: row.try_get("whole")?,
     })
 }
 

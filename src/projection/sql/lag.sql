@@ -4,7 +4,7 @@
 -- $2 smallint the first event type
 -- $3 smallint the event type before which to end
 -- $4 bigint look at so many events at most, claimed or not
--- returns a row (events bigint, seconds double precision, parked bigint)
+-- returns a row (events bigint, seconds double precision, parked bigint, whole bool: there was no more to look at)
 -- role: foldlog_query
 -- uses: settled_pkey events_txid_position_idx locker_pkey parked_pkey
 with mark as (
@@ -49,5 +49,6 @@ unclaimed as (
 select
     count(*) as events,
     coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at)), 0), 0)::double precision as seconds,
-    (select count(*) from parked where lock_domain = $1) as parked
+    (select count(*) from parked where lock_domain = $1) as parked,
+    (select count(*) from looked_at) < $4 as whole
 from unclaimed

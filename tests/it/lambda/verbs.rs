@@ -130,6 +130,29 @@ async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
     function.end().await;
 }
 
+/// Another worker is on its way through a backlog: it has claimed more events than a look takes in, and settled none.
+/// Fails when such a look, which finds nothing to do, is taken for the whole.
+#[tokio::test]
+async fn what_lies_behind_a_look_is_not_said_to_be_done() {
+    let db = TestDb::new().await;
+    db.run(
+        "insert into events (id, aggregate_id, version, type_id, payload) \
+         select gen_random_uuid(), gen_random_uuid(), 1, 1000, '{}' from generate_series(1, 10001); \
+         insert into locker (event_id, aggregate_id, lock_domain) \
+         select id, aggregate_id, 'users' from events order by position limit 10000",
+    )
+    .await;
+    let worker = Arc::new(Worker {
+        engine: db.engine.clone(),
+        batch_size: 100,
+    });
+    let answer = worker.invoke(json!({"status": true}), in_ms(60_000)).await;
+    let users = &answer.unwrap()["projections"]["users"];
+    assert_eq!(users["remaining"], 0, "{users}");
+    assert_eq!(users["done"], false, "{users}");
+    assert_eq!(users["lag_seconds"], Value::Null, "{users}");
+}
+
 /// Fails when one projection's failure ends the invocation before the others have done their work, hides what they did, or
 /// lets the invocation pass for a good one.
 #[tokio::test]
