@@ -45,7 +45,7 @@ pub enum BadJwks {
     NoKey,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Source {
     File(PathBuf),
     Url(Url),
@@ -62,7 +62,7 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct Jwks {
     source: Source,
-    known: RwLock<Arc<Known>>,
+    known: Arc<RwLock<Arc<Known>>>,
     /// When was last asked because something was missing; held while asking, so that only one does.
     asked: Mutex<Option<Instant>>,
 }
@@ -81,7 +81,7 @@ impl Jwks {
         };
         Ok(Self {
             source,
-            known: RwLock::new(Arc::new(known)),
+            known: Arc::new(RwLock::new(Arc::new(known))),
             asked: Mutex::new(None),
         })
     }
@@ -116,32 +116,43 @@ impl Jwks {
             // The first answer is no repetition: a key that is new shortly after it is found as well.
             let first = known.since.is_none();
             *asked = Some(Instant::now());
-            match self.ask().await {
-                Ok(keys) => {
-                    self.set(Known::now(keys));
-                    if first {
-                        *asked = None;
+            // In a task of its own: whoever asks and hangs up must not take the answer of all others along.
+            let (source, set) = (self.source.clone(), self.setter());
+            let asking = tokio::spawn(async move {
+                match source.ask().await {
+                    Ok(keys) => {
+                        set(Known::now(keys));
+                        true
+                    }
+                    Err(error) => {
+                        tracing::warn!("the issuer's keys stay as they were: {error}");
+                        false
                     }
                 }
-                Err(error) => tracing::warn!("the issuer's keys stay as they were: {error}"),
+            });
+            if asking.await.unwrap_or(false) && first {
+                *asked = None;
             }
         }
         self.known().key(id, algorithm)
-    }
-
-    async fn ask(&self) -> Result<Vec<Key>, BadJwks> {
-        match &self.source {
-            Source::File(path) => keys(&read(path)?),
-            Source::Url(url) => keys(&fetch(url).await?),
-        }
     }
 
     fn known(&self) -> Arc<Known> {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, known: Known) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+    fn setter(&self) -> impl Fn(Known) + Send + 'static {
+        let place = Arc::clone(&self.known);
+        move |known| *place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known)
+    }
+}
+
+impl Source {
+    async fn ask(&self) -> Result<Vec<Key>, BadJwks> {
+        match self {
+            Self::File(path) => keys(&read(path)?),
+            Self::Url(url) => keys(&fetch(url).await?),
+        }
     }
 }
 
@@ -258,7 +269,7 @@ mod tests {
             algorithms: &[Algorithm::EdDSA],
             public: Arc::new(DecodingKey::from_ed_components("AA").unwrap()),
         };
-        jwks.set(Known::now(vec![key]));
+        jwks.setter()(Known::now(vec![key]));
         jwks
     }
 
@@ -295,7 +306,7 @@ mod tests {
             algorithms: key.algorithms,
             public: Arc::clone(&key.public),
         });
-        jwks.set(Known {
+        jwks.setter()(Known {
             keys: keys.collect(),
             since: Instant::now().checked_sub(Duration::from_secs(3601)),
         });

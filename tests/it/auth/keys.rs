@@ -21,6 +21,8 @@ use crate::support::app::App;
 struct Keys {
     answer: Arc<Mutex<Option<String>>>,
     asked: Arc<AtomicUsize>,
+    /// Held, nobody is answered.
+    gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Keys {
@@ -29,6 +31,7 @@ impl Keys {
         let keys = self.clone();
         let respond = async move || -> Response {
             keys.asked.fetch_add(1, Ordering::SeqCst);
+            drop(keys.gate.lock().await);
             match keys.answer.lock().unwrap().clone() {
                 Some(text) if text.starts_with("http") => {
                     (StatusCode::FOUND, [("location", text)]).into_response()
@@ -108,6 +111,38 @@ async fn keys_at_an_address_are_kept_and_asked_for_again_when_one_is_new() {
         ),
         (2, 200)
     );
+}
+
+/// The first who asks hangs up before the issuer has answered. Fails when the answer is lost with them: everybody else would
+/// be without keys until they may be asked for again, and whoever goes on like that keeps them out for ever.
+#[tokio::test]
+async fn who_hangs_up_takes_no_keys_along() {
+    let (keys, pair) = (Keys::default(), Pair::ed25519());
+    keys.are(&[("one", &pair)]);
+    let app = App::with_auth(Auth::new(&config(Some(&keys.serve().await))).unwrap()).await;
+    let token = token(&pair, "one");
+    let gate = keys.gate.lock().await;
+    {
+        let hangs_up = read(&app, "/users", &token);
+        let asked = async {
+            while keys.asked() == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = hangs_up => panic!("it is answered without keys"),
+            () = asked => {}
+        }
+    }
+    drop(gate);
+    let let_in = async {
+        while read(&app, "/users", &token).await.status != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let let_in = tokio::time::timeout(std::time::Duration::from_secs(4), let_in);
+    assert!(let_in.await.is_ok(), "nobody is let in");
+    assert_eq!(keys.asked(), 1);
 }
 
 /// Fails when an issuer that is away, or answers nonsense, takes the keys along, or is asked without a bound; and when a
