@@ -88,7 +88,9 @@ impl DbError {
 
     /// What is wrong when a connection cannot act as its host's role.
     fn of_role(role: Role, error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|e| e.code());
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         // Insufficient privilege, and a role that is not there.
         if matches!(code.as_deref(), Some("42501" | "22023")) {
             return Self::Role {
