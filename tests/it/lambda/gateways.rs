@@ -204,6 +204,55 @@ async fn a_request_is_answered_alike_on_a_socket_and_through_every_gateway() {
     command.end().await;
 }
 
+/// Fails when a function does not find what its gateway's authorizer has verified, takes a header for it, or serves who has
+/// no token.
+#[tokio::test]
+async fn a_function_takes_its_gateways_word_for_who_calls() {
+    let db = TestDb::new().await;
+    let env = [
+        ("AUTH", "jwt"),
+        ("JWT_ISSUER", "https://issuer.example.org/"),
+        ("JWT_AUDIENCE", "foldlog"),
+    ];
+    let command = Function::on(&db.options, COMMAND, &env).await;
+    // As the gateways send them: all of it text.
+    let claims = |scope: &str| {
+        json!({"iss": "https://issuer.example.org/", "aud": "foldlog", "exp": "1700000000",
+               "sub": "ada", "scope": scope})
+    };
+    let request = || {
+        let event = created(Uuid::now_v7(), "ada");
+        let request = Request::new("POST", "/users").with("content-type", "application/json");
+        request.sending(event.to_string())
+    };
+    let mut stored = 0;
+    for gateway in [
+        Gateway::RestApi,
+        Gateway::HttpApi,
+        Gateway::HttpApiWithStage,
+    ] {
+        for (scope, status) in [("users:read users:write", 201), ("users:read", 403)] {
+            let mut event = request().event(gateway);
+            event["requestContext"]["authorizer"] = match gateway {
+                Gateway::RestApi => json!({"claims": claims(scope)}),
+                _ => json!({"jwt": {"claims": claims(scope), "scopes": null}}),
+            };
+            let heard = Heard::through(gateway, &command.invoke(&event).await);
+            assert_eq!(heard.status, status, "{gateway:?}: {heard:?}");
+            stored += i64::from(status == 201);
+        }
+    }
+    for gateway in GATEWAYS {
+        let word = json!({"authorizer": {"jwt": {"claims": claims("users:write")}}}).to_string();
+        let request = request().with("x-amzn-request-context", word);
+        let heard = Heard::through(gateway, &command.invoke(&request.event(gateway)).await);
+        assert_eq!(heard.status, 401, "{gateway:?}: {heard:?}");
+    }
+    let signed = "select count(*) from events where metadata ->> 'actor' = 'ada'";
+    assert_eq!(db.count(signed).await, stored);
+    command.end().await;
+}
+
 /// Fails when a page of large rows is larger than what Lambda answers with, leaves a row out, or does not end.
 #[tokio::test]
 async fn a_page_of_large_rows_fits_into_an_answer() {
