@@ -34,8 +34,8 @@ impl Budget {
 }
 
 /// How large a batch fits into the time that is left. A batch that overruns is lost with all that it did, and would be
-/// again the next time; so with a time limit the first one is a single event, and the later ones are as large as the
-/// slowest one so far says.
+/// again the next time; so with a time limit the first one is a single event, and each further one as large as
+/// the one before it says.
 #[derive(Debug)]
 pub(super) struct Pace {
     largest: u32,
