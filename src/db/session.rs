@@ -14,26 +14,29 @@ use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Post
 use super::Role;
 
 /// Begins every transaction of ours. READ COMMITTED is asked for, whatever the database's default: under REPEATABLE READ a
-/// blind claim raises instead of skipping. The limits end, on the server's side, what a vanished worker left open; as
-/// `set local` they pass through a transaction-mode pooler and leak to nobody.
+/// blind claim raises instead of skipping. The limit ends, on the server's side, what a worker that vanished or was frozen
+/// left open; as `set local` it passes through a transaction-mode pooler and leaks to nobody.
 macro_rules! begin {
-    ($($more:literal),*) => {
+    ($($more:expr),*) => {
         concat!(
             "begin isolation level read committed; \
-             set local lock_timeout = '5s'; \
-             set local statement_timeout = '60s'; \
-             set local idle_in_transaction_session_timeout = '10s'; \
-             set local jit = off"
+             set local idle_in_transaction_session_timeout = '10s'"
             $(, $more)*
         )
     };
 }
 
-/// A transaction of several statements. Plans are made for any values: a planner that knows how small a backlog is sorts
-/// all of it for each batch, instead of walking the index.
+/// A transaction of several statements, which holds what the first ones took while the others run. Plans are made for any
+/// values: a planner that knows how small a backlog is sorts all of it for each batch, instead of walking the index.
 macro_rules! begin_work {
     ($role:literal) => {
-        begin!("; set local plan_cache_mode = force_generic_plan", $role)
+        begin!(
+            "; set local lock_timeout = '5s'; \
+             set local statement_timeout = '60s'; \
+             set local jit = off; \
+             set local plan_cache_mode = force_generic_plan",
+            $role
+        )
     };
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// A batch may be so many times as large as the one before it, where there is a time limit.
-const GROWTH: u32 = 16;
+const GROWTH: u32 = 128;
 
 /// Until when to work.
 #[derive(Clone, Debug, Default)]
