@@ -10,17 +10,15 @@
     reason = "a benchmark is a program of its own that says what it measured"
 )]
 
-#[path = "../tests/it/support/bouncer.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
-mod bouncer;
 #[path = "support/direct.rs"]
 mod direct;
 #[path = "support/function.rs"]
 mod function;
+#[path = "support/pooled.rs"]
+mod pooled;
 mod support;
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,34 +27,28 @@ use foldlog::command;
 use foldlog::db::{Pool, PoolSettings, Pooler, Role};
 use foldlog::domains;
 use foldlog::engine::Engine;
-use foldlog::event::{AggregateId, ExpectedVersion, NewEvent};
+use foldlog::event::{ExpectedVersion, NewEvent};
 use foldlog::projection::{self, Budget};
-use foldlog::query::{self, Consistency};
 use foldlog::view::Inline;
 use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
-use bouncer::Bouncer;
 use direct::Direct;
 use function::{Function, Gateway};
-use support::{Bench, Scale, created, fill, median, rate, report};
+use support::{Bench, Scale, created, fill, median, report};
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_command");
 const QUERY: &str = env!("CARGO_BIN_EXE_query");
 const CATCH_UP: &str = env!("CARGO_BIN_EXE_catch_up");
-
-/// Clients of a pooler, and the server connections that it has for them; 20 is PgBouncer's own default.
-const CLIENTS: usize = 32;
-const SERVERS: usize = 20;
 
 /// As the hosts have it by default.
 const BATCH: u32 = 2000;
 
 #[tokio::main]
 async fn main() {
-    if direct::is_asked_for() {
-        return direct::serve().await;
+    if direct::is_asked_for().await {
+        return;
     }
     let scale = Scale::from_args();
     let parts: Vec<String> = std::env::args()
@@ -74,7 +66,7 @@ async fn main() {
         catch_up(scale).await;
     }
     if wanted("pooler") {
-        pooler(scale).await;
+        pooled::measure(scale).await;
     }
 }
 
@@ -278,7 +270,7 @@ async fn catch_up(scale: Scale) {
             let seconds = if function {
                 invoked_catch_up(&copy, events).await
             } else {
-                local_catch_up(&copy).await
+                local_catch_up(&copy, events).await
             };
             #[expect(clippy::cast_precision_loss, reason = "a hundred thousand")]
             let per_second = events as f64 / seconds;
@@ -320,111 +312,16 @@ async fn invoked_catch_up(bench: &Bench, events: i64) -> f64 {
     answered.after.as_secs_f64()
 }
 
-/// What the listener of the local host does once it looks.
-async fn local_catch_up(bench: &Bench) -> f64 {
-    let login = Arc::new(bench.options.clone());
-    let engine = engine(login, Pooler::None, Role::Projection, 4).await;
-    let begun = Instant::now();
-    catch_up_here(&engine).await;
-    let seconds = begun.elapsed().as_secs_f64();
-    engine.pool.close_idle().await;
-    seconds
+async fn local_catch_up(bench: &Bench, events: i64) -> f64 {
+    let (time, applied) = direct::time_to_catch_up(&url(&bench.options)).await;
+    assert_eq!(applied, events.to_string());
+    time.as_secs_f64()
 }
 
 async fn catch_up_here(engine: &Engine) {
     let caught_up =
         projection::catch_up(&engine.pool, &engine.views[0], BATCH, &Budget::default()).await;
     assert!(caught_up.unwrap().done);
-}
-
-/// Appends and reads behind a PgBouncer in transaction mode, and the same on connections of one's own.
-async fn pooler(scale: Scale) {
-    let found = Command::new("scripts/find-pgbouncer.sh").output().unwrap();
-    if !found.status.success() {
-        println!("behind a pooler: not measured, there is no PgBouncer");
-        return;
-    }
-    let bench = Bench::new("pooler").await;
-    let rows: Vec<_> = (0..scale.events(10_000)).map(|_| created()).collect();
-    let ids: Arc<[AggregateId]> = rows.iter().map(|event| event.aggregate_id).collect();
-    let engine_here = bench.engine(8);
-    for chunk in rows.chunks(1000) {
-        command::execute(&engine_here, chunk, ExpectedVersion::Any, None)
-            .await
-            .unwrap();
-    }
-    catch_up_here(&engine_here).await;
-    engine_here.pool.close();
-    let more = format!("default_pool_size = {SERVERS}");
-    let bouncer = Bouncer::with(&bench.options, &more).await;
-
-    let open = async |pooler, role| {
-        let login = match pooler {
-            Pooler::None => bench.options.clone(),
-            Pooler::Transaction => bouncer.options(),
-        };
-        engine(Arc::new(login), pooler, role, CLIENTS).await
-    };
-    let (mut appends, mut reads) = ((vec![], vec![]), (vec![], vec![]));
-    for _ in 0..scale.turns {
-        for pooler in [Pooler::None, Pooler::Transaction] {
-            let command = open(pooler, Role::Command).await;
-            let appended = appends_a_second(&command, scale).await;
-            command.pool.close();
-            let query = open(pooler, Role::Query).await;
-            let read = reads_a_second(&query, scale, &ids).await;
-            query.pool.close();
-            match pooler {
-                Pooler::None => {
-                    appends.0.push(appended);
-                    reads.0.push(read);
-                }
-                Pooler::Transaction => {
-                    appends.1.push(appended);
-                    reads.1.push(read);
-                }
-            }
-        }
-    }
-    println!(
-        "{CLIENTS} clients without a pooler: {:.0} appends/s, {:.0} reads/s",
-        median(appends.0.clone()),
-        median(reads.0.clone())
-    );
-    for (what, (direct, pooled)) in [("appends", appends), ("reads of a row", reads)] {
-        let ratios = pooled.iter().zip(&direct).map(|(a, b)| a / b).collect();
-        report(
-            &format!("{what} behind PgBouncer ÷ direct"),
-            median(pooled),
-            "/s",
-            ratios,
-            "0.6",
-        );
-    }
-    bench.drop().await;
-}
-
-async fn appends_a_second(engine: &Engine, scale: Scale) -> f64 {
-    let engine = engine.clone();
-    rate(CLIENTS, scale.turn, move |_| {
-        let engine = engine.clone();
-        async move { append(&engine, created()).await }
-    })
-    .await
-}
-
-async fn reads_a_second(engine: &Engine, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
-    let (engine, ids) = (engine.clone(), Arc::clone(ids));
-    rate(CLIENTS, scale.turn, move |_| {
-        let (engine, ids) = (engine.clone(), Arc::clone(&ids));
-        async move {
-            let id = ids[usize::from(rand::random::<u16>()) % ids.len()];
-            query::get(&engine, &engine.views[0], id, Consistency::Eventual)
-                .await
-                .unwrap();
-        }
-    })
-    .await
 }
 
 async fn append(engine: &Engine, event: NewEvent<Value>) {

@@ -1,4 +1,4 @@
-//! The routes on axum, in a process of their own: this program, started again.
+//! What a function is compared with, in a process of its own as a function is: this program, started again.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -6,20 +6,82 @@ use std::time::{Duration, Instant};
 use foldlog::config::Config;
 use foldlog::db::Role;
 use foldlog::http::{AppState, Auth};
+use foldlog::projection::{self, Budget};
 use foldlog::{domains, http, run, telemetry};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-const ASKED_FOR: &str = "BENCHMARK_SERVES";
+/// What such a process is to do.
+const ASKED_FOR: &str = "BENCHMARK_DOES";
 
-/// Whether this process is to serve.
-pub fn is_asked_for() -> bool {
-    std::env::var_os(ASKED_FOR).is_some()
+/// Does what this process is started again for, if it is.
+pub async fn is_asked_for() -> bool {
+    match std::env::var(ASKED_FOR).as_deref() {
+        Ok("serve") => serve().await,
+        Ok("catch up") => catch_up().await,
+        _ => return false,
+    }
+    true
+}
+
+/// Variables that functions and what they are compared with get from here, to see what they change.
+pub fn passed_on() -> impl Iterator<Item = (&'static str, String)> {
+    let names = ["RUST_LOG", "TOKIO_WORKER_THREADS"];
+    names
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var(name).ok()?)))
+}
+
+fn again(does: &str, database_url: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .env_clear()
+        .env(ASKED_FOR, does)
+        .env("DATABASE_URL", database_url)
+        .envs(passed_on())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Waits to be told, and then catches up as the listener of the local host does once it looks.
+async fn catch_up() {
+    telemetry::start();
+    let config = Config::from_env().unwrap();
+    let login = run::login(&config).unwrap();
+    let engine = run::engine(&config, domains::ALL, login, Role::Projection, 24).unwrap();
+    // A function has one open as well.
+    drop(engine.pool.acquire().await.unwrap());
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let (view, size) = (&engine.views[0], config.batch_size);
+    let caught_up = projection::catch_up(&engine.pool, view, size, &Budget::default()).await;
+    let caught_up = caught_up.unwrap();
+    assert!(caught_up.done);
+    println!("{}", caught_up.applied);
+}
+
+/// How long a new process takes from being told until it has caught up, and how many events it applied.
+pub async fn time_to_catch_up(database_url: &str) -> (Duration, String) {
+    let mut process = again("catch up", database_url)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "ready");
+    let begun = Instant::now();
+    let mut stdin = process.stdin.take().unwrap();
+    stdin.write_all(b"go\n").await.unwrap();
+    let applied = lines.next_line().await.unwrap().unwrap();
+    let after = begun.elapsed();
+    process.wait().await.unwrap();
+    (after, applied)
 }
 
 /// Serves as the local host does, less the listener, and says where.
-pub async fn serve() {
+async fn serve() {
     telemetry::start();
     let config = Config::from_env().unwrap();
     let state = |role| {
@@ -46,14 +108,8 @@ pub struct Direct {
 
 impl Direct {
     pub async fn start(database_url: &str) -> Self {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .env_clear()
-            .env(ASKED_FOR, "1")
-            .env("DATABASE_URL", database_url)
+        let mut process = again("serve", database_url)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();

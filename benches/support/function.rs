@@ -83,7 +83,8 @@ impl Function {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .kill_on_drop(true);
+            .kill_on_drop(true)
+            .envs(super::direct::passed_on());
         let begun = Instant::now();
         Self {
             process: command.spawn().unwrap(),
