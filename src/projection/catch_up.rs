@@ -61,13 +61,11 @@ pub async fn catch_up(
     batch_size: u32,
     budget: &Budget,
 ) -> Result<CatchUp, Error> {
-    let mut result = CatchUp::default();
-    let retried = Box::pin(parked::retry_due(pool, view, budget));
-    result.applied = budget
-        .unless_given_up(retried)
-        .await
-        .transpose()?
-        .unwrap_or_default();
+    let applied = Box::pin(parked::retry_due(pool, view, budget)).await?;
+    let mut result = CatchUp {
+        applied,
+        ..CatchUp::default()
+    };
     let (mut lost, mut refused) = (0, OnRefusedWrite::Fail);
     let mut pace = Pace::new(batch_size);
     while !budget.is_spent() && lost < LOST_BATCHES {

@@ -64,7 +64,13 @@ async fn retry_all(
         if budget.is_spent() {
             break;
         }
-        match retry_one(pool, view, AggregateId(row.try_get("aggregate_id")?)).await {
+        let aggregate_id = AggregateId(row.try_get("aggregate_id")?);
+        let tried = Box::pin(retry_one(pool, view, aggregate_id));
+        let Some(tried) = budget.unless_given_up(tried).await else {
+            // What was done before counts.
+            break;
+        };
+        match tried {
             Ok(Some((applied, unparked))) => {
                 retried.applied += applied;
                 retried.unparked += u64::from(unparked);

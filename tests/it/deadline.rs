@@ -154,3 +154,32 @@ async fn a_wait_that_outlasts_the_deadline_is_given_up_and_loses_nothing() {
     assert!(catch_up(&db, &Budget::default()).await.done);
     assert_all_applied(&db, "users").await;
 }
+
+/// Of two parked aggregates somebody is at the second. Fails when the wait for it outlasts the moment to give up, or takes
+/// along what was done for the first.
+#[tokio::test]
+async fn a_retry_that_is_given_up_says_what_it_has_done() {
+    let db = TestDb::new().await;
+    db.run("alter table users add constraint no_eve check (username <> 'eve')")
+        .await;
+    for _ in 0..2 {
+        append(&db.engine, &[created(Uuid::now_v7(), "eve")]).await;
+    }
+    assert_eq!(catch_up(&db, &Budget::default()).await.parked, 2);
+    db.run("alter table users drop constraint no_eve").await;
+    let last = "select from parked order by next_try desc, aggregate_id desc limit 1 for update";
+    let held = Held::by(&db, last).await;
+    let budget = Budget {
+        give_up: Some(Instant::now() + Duration::from_secs(1)),
+        ..within(Duration::from_millis(800))
+    };
+    let view = db.engine.view("users").unwrap();
+    let retry = projection::retry(db.pool(), view, &budget);
+    let retried = timeout(Duration::from_secs(4), retry).await;
+    let retried = retried.expect("it waits on").unwrap();
+    assert_eq!((retried.unparked, retried.applied), (1, 1), "{retried:?}");
+    held.release().await;
+    let rest = projection::retry(db.pool(), view, &Budget::default()).await;
+    assert_eq!(rest.unwrap().unparked, 1);
+    assert_all_applied(&db, "users").await;
+}
