@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 limit=15
 target=${CARGO_TARGET_DIR:-target}
-cargo build --release --features lambda --bins
+# As `sam build` does it.
+cargo build --release --no-default-features --features lambda --bins
 
 # Whether a text is in a program. Names of crates and of headers are, even in a stripped one: panics name their sources.
 has() {
@@ -20,7 +21,7 @@ complain() {
 }
 
 printf '%-9s %6s  %s\n' program MiB 'clients of AWS services in it'
-for program in command query catch_up listener migrate local; do
+for program in command query catch_up migrate listener; do
     bytes=$(wc -c <"$target/release/$program")
     clients=$({ grep -a -o -E 'aws-sdk-[a-z0-9]+' "$target/release/$program" || true; } | sort -u | xargs)
     printf '%-9s %6s  %s\n' "$program" "$(awk "BEGIN { printf \"%.2f\", $bytes / 1048576 }")" "${clients:-none}"

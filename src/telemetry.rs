@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 const DEFAULT: &str = "info,sqlx=warn";
 
 /// Libraries that log whole messages when they are asked for everything: payloads, tokens, credentials. They are not to be
-/// asked, unless they are named.
+/// asked, not even by name.
 const QUIET: [&str; 8] = [
     "aws_config=info",
     "aws_smithy_http_client=info",
@@ -24,8 +24,8 @@ const QUIET: [&str; 8] = [
 /// Starts logging to standard error, as `RUST_LOG` says. A second call does nothing.
 pub fn start() {
     let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT.to_owned());
-    // What is asked for comes later, and the last word about a library counts.
-    let directives = QUIET.join(",") + "," + &asked;
+    // The last word about a library counts.
+    let directives = asked + "," + &QUIET.join(",");
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

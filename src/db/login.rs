@@ -62,14 +62,15 @@ impl Role {
         }
     }
 
-    /// The statement with which a session takes it on.
-    pub(super) const fn set(self) -> &'static str {
-        match self {
-            Self::Command => "set role foldlog_command",
-            Self::CommandInline => "set role foldlog_command_inline",
-            Self::Query => "set role foldlog_query",
-            Self::Projection => "set role foldlog_projection",
-        }
+    /// The options of a session of one's own that works as this role. They come with the connection, so they cost no round
+    /// trip; and a pooler, which cannot keep them apart from those of others, refuses them, where a `set role` would stay on
+    /// in a session that is somebody else's next.
+    pub(super) fn session(self, options: PgConnectOptions) -> PgConnectOptions {
+        options.options([
+            ("role", self.name()),
+            ("statement_timeout", "60s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+        ])
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
 use super::{DbError, Login, Pooler, Role, Session};
@@ -306,14 +306,16 @@ impl managed::Manager for Manager {
             ..
         } = &self.settings;
         let (pooler, role) = (*pooler, *role);
-        let connect = async |options: PgConnectOptions| options.connect().await;
-        let mut connection = super::log_in(&**login, "foldlog", connect).await?;
-        if let (Pooler::None, Some(role)) = (pooler, role) {
-            connection
-                .execute(sqlx::raw_sql(role.set()))
-                .await
-                .map_err(|error| DbError::of_role(role, error))?;
-        }
+        let own = (pooler == Pooler::None).then_some(role).flatten();
+        let connect = async move |options: PgConnectOptions| match own {
+            Some(role) => role.session(options).connect().await,
+            None => options.connect().await,
+        };
+        let connected = super::log_in(&**login, "foldlog", connect).await;
+        let connection = connected.map_err(|error| match own {
+            Some(role) => error.of_session(role),
+            None => error,
+        })?;
         let mut session = Session::new(connection, pooler, role);
         // Behind a pooler this is the first that is done as the role.
         let healed = super::heal_log(&mut session).await;

@@ -1,9 +1,11 @@
 //! Behind a real PgBouncer in transaction mode. (`TEST_POOLER=transaction cargo test` sends the whole suite through one, as
 //! CI does.)
 
-use foldlog::db::{DbError, Pool, Role};
+use std::sync::Arc;
+
+use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role};
 use foldlog::engine::Engine;
-use foldlog::event::{EventId, ExpectedVersion};
+use foldlog::event::ExpectedVersion;
 use foldlog::projection::{self, Budget};
 use foldlog::view::Inline;
 use foldlog::{command, store};
@@ -38,12 +40,12 @@ async fn appends_reads_and_folds_of_many_clients_share_a_few_server_connections(
             let user = Uuid::now_v7();
             let expected = ExpectedVersion::Any;
             for event in [created(user, "ada"), renamed(user, &format!("ada{number}"))] {
+                let id = event.id;
                 let stored = command::execute(&commands, &[event], expected, None).await;
                 assert!(!stored.unwrap().resent);
                 let mut connection = queries.pool.acquire().await.unwrap();
-                store::find(&mut connection, &[EventId(user)])
-                    .await
-                    .unwrap();
+                let found = store::find(&mut connection, &[id]).await.unwrap();
+                assert!(found.len() == 1 && found[0].id == id);
                 let view = projections.view("users").unwrap();
                 let budget = Budget::default();
                 // It may lose batches to the others; what it leaves, they take.
@@ -146,6 +148,23 @@ async fn a_pooler_that_nobody_spoke_of_is_named() {
         }
     }
     assert!(!seen.is_empty(), "no client met another one's statement");
+}
+
+/// Fails when a host that was not told of a pooler takes on its role there: it would stay on in a session that is somebody
+/// else's next.
+#[tokio::test]
+async fn a_role_is_not_taken_on_in_a_session_that_is_shared() {
+    let db = TestDb::new().await;
+    let bouncer = Bouncer::before(&db.options).await;
+    let pool = Pool::open(PoolSettings {
+        login: Arc::new(bouncer.options()),
+        size: 1,
+        pooler: Pooler::None,
+        role: Some(Role::Query),
+    });
+    let refused = pool.acquire().await.unwrap_err();
+    assert!(matches!(refused, DbError::Pooler(_)), "{refused}");
+    assert!(refused.to_string().contains("DB_POOLER=transaction"));
 }
 
 /// Fails when `listener` or `migrate` starts on what cannot serve it, or does not say what to do instead.
