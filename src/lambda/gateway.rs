@@ -20,7 +20,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{Response, Uri};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use lambda_http::request::LambdaRequest;
+use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::{Adapter, Body, IntoResponse, LambdaEvent, RequestExt as _};
 use tower::Service;
 
@@ -101,7 +101,7 @@ impl Service<lambda_http::Request> for Host {
             *request.uri_mut() = Uri::from(path);
         }
         // An authorizer of the gateway has verified the token already; nothing that a client sends gets in here.
-        let context = request.request_context_ref();
+        let context = request.request_context_ref().filter(|c| is_vouched_for(c));
         let context = context.and_then(|context| serde_json::to_value(context).ok());
         if let Some(claims) = context.as_ref().and_then(GatewayClaims::of_context) {
             request.extensions_mut().insert(claims);
@@ -114,6 +114,17 @@ impl Service<lambda_http::Request> for Host {
             Ok(Answer(Response::from_parts(parts, body)))
         }
         .boxed()
+    }
+}
+
+/// Whether an authorizer has had a look at the request.
+fn is_vouched_for(context: &RequestContext) -> bool {
+    match context {
+        RequestContext::ApiGatewayV1(context) => {
+            context.authorizer.jwt.is_some() || !context.authorizer.fields.is_empty()
+        }
+        RequestContext::ApiGatewayV2(context) => context.authorizer.is_some(),
+        _ => false,
     }
 }
 

@@ -13,11 +13,13 @@ mod migrate;
 mod running;
 
 use std::env;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
 use axum::Router;
 use lambda_runtime::Runtime;
+use tokio::runtime::Builder;
 
 pub use self::catch_up::{Worker, catch_up};
 pub use self::migrate::migrate;
@@ -78,6 +80,21 @@ pub async fn query(
     serve(router(state(&config, engine)?), &[pool]).await
 }
 
+/// Runs the program of a function that serves requests: on one thread where it is given one request at a time, so that
+/// none of its parts has to be woken on another.
+#[must_use]
+pub fn main(program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let mut runtime = if at_once() > 1 {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
+    match runtime.enable_all().build() {
+        Ok(runtime) => run::exit(runtime.block_on(program)),
+        Err(error) => run::exit(Err(error.into())),
+    }
+}
+
 /// Whether this process was started by Lambda, or by what stands for it.
 #[must_use]
 pub fn is_function() -> bool {
@@ -123,9 +140,10 @@ async fn connect(pool: &Pool) {
 
 /// As many connections as there may be requests at once: one, but where the runtime offers more.
 fn connections() -> usize {
+    at_once().clamp(2, run::CONNECTIONS)
+}
+
+fn at_once() -> usize {
     let at_once = env::var(AT_ONCE).ok();
-    at_once
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1)
-        .clamp(2, run::CONNECTIONS)
+    at_once.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
