@@ -3,32 +3,43 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for found in "$(command -v pgbouncer || true)" /usr/sbin/pgbouncer target/pgbouncer/usr/sbin/pgbouncer; do
-    if [ -n "$found" ] && [ -x "$found" ]; then
-        realpath "$found"
-        exit
-    fi
-done
+find_one() {
+    for found in "$(command -v pgbouncer || true)" /usr/sbin/pgbouncer target/pgbouncer/usr/sbin/pgbouncer; do
+        if [ -n "$found" ] && [ -x "$found" ]; then
+            realpath "$found"
+            exit
+        fi
+    done
+}
 
+install() {
+    apt-get update
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends pgbouncer
+}
+
+# Whoever may not install unpacks it; what it needs beside it is on most machines.
+unpack() {
+    rm -rf target/pgbouncer.new
+    mkdir target/pgbouncer.new
+    cd target/pgbouncer.new
+    apt-get download pgbouncer
+    for package in *.deb; do
+        dpkg -x "$package" .
+    done
+    ldd usr/sbin/pgbouncer | grep -q 'not found' && return 1
+    cd ../..
+    mv target/pgbouncer.new target/pgbouncer
+}
+
+find_one
 # One at a time: every test that needs it may come here at once.
 mkdir -p target
 exec 9>target/pgbouncer.lock
 flock 9
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    {
-        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends pgbouncer
-    } >target/pgbouncer.log 2>&1 || true
-elif command -v apt-get >/dev/null && [ ! -e target/pgbouncer ]; then
-    mkdir -p target/pgbouncer.new
-    (cd target/pgbouncer.new && apt-get download pgbouncer libevent-2.1-7 libcares2 &&
-        for package in *.deb; do dpkg -x "$package" .; done) >target/pgbouncer.log 2>&1 &&
-        mv target/pgbouncer.new target/pgbouncer || true
+find_one
+if command -v apt-get >/dev/null; then
+    if [ "$(id -u)" = 0 ]; then install; else (unpack); fi >target/pgbouncer.log 2>&1 9>&- || true
 fi
-for found in /usr/sbin/pgbouncer target/pgbouncer/usr/sbin/pgbouncer; do
-    if [ -x "$found" ]; then
-        realpath "$found"
-        exit
-    fi
-done
+find_one
 echo "these tests need PgBouncer: install it (apt-get install pgbouncer, brew install pgbouncer) and run them again" >&2
 exit 1
