@@ -1,4 +1,12 @@
 do $$
+begin
+    if current_schema() <> 'public' then
+        execute format('alter database %I reset search_path', current_database());
+    end if;
+end
+$$;
+
+do $$
 declare
     host text;
 begin

@@ -25,3 +25,12 @@ begin
 exception when insufficient_privilege then null;
 end
 $$;
+
+-- Tables are found by their names alone. Where they are not in `public`, every login of this database has to look there.
+do $$
+begin
+    if current_schema() <> 'public' then
+        execute format('alter database %I set search_path = %I, public', current_database(), current_schema());
+    end if;
+end
+$$;

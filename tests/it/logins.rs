@@ -8,8 +8,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::{Json, Router, routing::post};
 use foldlog::config::Place;
 use foldlog::db::{DbError, Login as _, Pool, PoolSettings, Pooler, Role};
+use foldlog::migrations;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -348,6 +350,38 @@ async fn a_login_without_its_role_is_told_what_to_grant() {
         assert!(text.contains("`grant foldlog_command to`"), "{text}");
         pool(Role::Query).acquire().await.unwrap();
     }
+    drop_login(&db, &name).await;
+}
+
+/// Fails when only whoever has migrated finds tables that are in a schema of their own.
+#[tokio::test]
+async fn a_schema_of_its_own_is_found_by_every_login() {
+    let db = crate::bins::empty().await;
+    db.run("create schema app").await;
+    let migrating = db.options.clone().options([("search_path", "app")]);
+    let mut connection = PgConnection::connect_with(&migrating).await.unwrap();
+    let (views, inline) = (&db.engine.views, db.engine.inline());
+    migrations::up(&mut connection, views, inline)
+        .await
+        .unwrap();
+    let name = login(&db, "foldlog_query").await;
+    let pool = Pool::open(PoolSettings {
+        login: Arc::new(as_login(&db, &name)),
+        size: 1,
+        pooler: Pooler::None,
+        role: Some(Role::Query),
+    });
+    let found: String = sqlx::query_scalar(
+        "select 'users'::regclass::oid::regclass::text || (select count(*) from app.users)",
+    )
+    .fetch_one(&mut *pool.acquire().await.unwrap())
+    .await
+    .unwrap();
+    assert_eq!(found, "users0");
+    pool.close();
+    // The way back, too.
+    while migrations::down(&mut connection).await.unwrap().is_some() {}
+    connection.close().await.unwrap();
     drop_login(&db, &name).await;
 }
 
