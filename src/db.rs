@@ -27,7 +27,7 @@ impl Stale for DbError {
     fn is_stale(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
-            // A server that is full or starts up says so on every connection.
+            // A server that is full says so on every connection.
             Self::Unavailable(error) => !matches!(
                 error
                     .as_database_error()

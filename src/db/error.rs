@@ -146,7 +146,7 @@ impl From<sqlx::Error> for DbError {
         match code.as_str() {
             "40001" | "40P01" => Self::Contended(error),
             "55P03" | "57014" => Self::TimedOut(error),
-            // Connection failure, shutdown, cannot connect now, too many connections, idle transaction ended.
+            // Idle transaction or session ended, too many connections, shutdown.
             "25P03" | "53300" | "57P01" | "57P02" | "57P05" => Self::Unavailable(error),
             "57P03" => Self::Waking(error),
             "28000" | "28P01" | "3D000" => Self::Refused(error),

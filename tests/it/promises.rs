@@ -79,6 +79,7 @@ const PROMISES: &[(&str, &[&str])] = &[
         "P13",
         &[
             "what_is_planted_in_requests_is_in_no_log_and_in_no_error",
+            "an_event_is_in_no_log_whatever_is_switched_on",
             "a_token_is_in_no_log_and_in_no_answer",
             "a_rotated_secret_is_read_again_when_a_login_is_refused",
         ],

@@ -156,3 +156,26 @@ async fn outside_of_lambda_a_function_says_in_one_sentence_how_to_run_it() {
         }
     }
 }
+
+/// Fails when what is switched on, be it by name, makes a library log an event: with it a payload, and a token.
+#[tokio::test]
+async fn an_event_is_in_no_log_whatever_is_switched_on() {
+    let db = TestDb::new().await;
+    let all =
+        "trace,lambda_runtime=trace,lambda_http=trace,lambda_runtime_api_client=trace,hyper=trace";
+    let function = Function::on(&db.options, COMMAND, &[("RUST_LOG", all)]).await;
+    let mut append = event("apigw-v2-append");
+    append["headers"]["authorization"] = "Bearer planted-token".into();
+    let body = append["body"].as_str().unwrap();
+    let mut sent: Value = serde_json::from_str(body).unwrap();
+    sent["payload"]["username"] = "planted-name".into();
+    append["body"] = sent.to_string().into();
+    assert_eq!(function.invoke(&append).await["statusCode"], 201);
+    let ended = function.program.terminate().await;
+    let said = format!("{}{}", ended.well().out, ended.err);
+    assert!(
+        said.contains("DEBUG") && said.contains("POST /{domain} 201"),
+        "{said}"
+    );
+    assert!(!said.contains("planted"), "{said}");
+}
