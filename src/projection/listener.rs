@@ -270,7 +270,7 @@ impl Looks {
                 });
             }
             // Without Postgres none can go on; this session is over.
-            Ok((_, Err(Error::Db(error)))) if error.is_away() => return Err(error.into()),
+            Ok((_, Err(error @ Error::Db(DbError::Unavailable(_))))) => return Err(error),
             Ok((_, Err(error))) => error.to_string(),
             Err(panicked) => panicked.to_string(),
         };
@@ -318,9 +318,7 @@ fn lost(kind: io::ErrorKind) -> Error {
 /// The error with what the network said, which is safe to log.
 fn cause(error: &Error) -> String {
     match error {
-        Error::Db(DbError::Unavailable(source) | DbError::Waking(source)) => {
-            format!("{error}: {source}")
-        }
+        Error::Db(DbError::Unavailable(source)) => format!("{error}: {source}"),
         _ => error.to_string(),
     }
 }
