@@ -3,7 +3,7 @@
 
 use sqlx::{Executor, PgConnection, Row};
 
-use super::{View, sql};
+use super::{View, statements};
 use crate::db::DbError;
 use crate::domain::SetRule;
 
@@ -76,7 +76,7 @@ async fn create(connection: &mut PgConnection, view: &View) -> Result<(), Define
         Some(_) => return Err(DefineError::Changed(view.name())),
         None => {}
     }
-    let ddl = sqlx::raw_sql(sql::definition(view.projection.definition()));
+    let ddl = sqlx::raw_sql(statements::definition(view.projection.definition()));
     connection.execute(ddl).await.map_err(DbError::from)?;
     let columns: Vec<String> = sqlx::query(include_str!("sql/read_columns.sql"))
         .bind(view.name())
@@ -133,7 +133,7 @@ async fn keep_rule(
         return Ok(());
     }
     match connection
-        .execute(sqlx::raw_sql(sql::definition(rule.definition)))
+        .execute(sqlx::raw_sql(statements::definition(rule.definition)))
         .await
         .map_err(DbError::from)
     {

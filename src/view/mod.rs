@@ -4,7 +4,7 @@
 mod define;
 mod list;
 mod row;
-mod sql;
+mod statements;
 mod write;
 
 use crate::domain::AnyProjection;
@@ -13,7 +13,7 @@ use crate::event::fields::{Field, FieldKind};
 pub use self::define::{DefineError, Inline, define};
 pub use self::list::{Cursor, Page, list};
 pub use self::row::{ViewRow, get};
-pub use self::sql::Statements;
+pub use self::statements::Statements;
 pub use self::write::{delete, upsert};
 
 /// Columns that every row has, and parameters of the list route, which a filter by a column would be taken for.
@@ -45,7 +45,7 @@ impl View {
     ///
     /// When the row type cannot be one row of a table.
     pub fn new(projection: &'static dyn AnyProjection, tail: &str) -> Result<Self, BadView> {
-        if !sql::is_identifier(projection.name()) {
+        if !statements::is_identifier(projection.name()) {
             return Err(BadView::NoIdentifier(projection.name(), projection.name()));
         }
         let columns = projection.columns();
@@ -55,7 +55,7 @@ impl View {
         if let Some(taken) = columns.iter().find(|c| RESERVED.contains(&c.name)) {
             return Err(BadView::Reserved(projection.name(), taken.name));
         }
-        if let Some(odd) = columns.iter().find(|c| !sql::is_identifier(c.name)) {
+        if let Some(odd) = columns.iter().find(|c| !statements::is_identifier(c.name)) {
             return Err(BadView::NoIdentifier(projection.name(), odd.name));
         }
         let sql = Statements::new(projection.name(), &columns, tail);

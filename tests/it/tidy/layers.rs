@@ -258,7 +258,7 @@ fn dynamic_sql_is_in_one_file() {
         let unchecked = code(&path).contains("AssertSqlSafe");
         assert_eq!(
             unchecked,
-            path == Path::new("src/view/sql.rs"),
+            path == Path::new("src/view/statements.rs"),
             "{}",
             path.display()
         );

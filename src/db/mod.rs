@@ -66,7 +66,7 @@ impl Tries {
 
 /// Raises the log's offset when the cluster's transaction counter is behind the log.
 pub(crate) async fn heal_log(connection: &mut Session) -> Result<(), sqlx::Error> {
-    let behind: Option<bool> = match sqlx::query_scalar(include_str!("db/log_is_behind.sql"))
+    let behind: Option<bool> = match sqlx::query_scalar(include_str!("sql/log_is_behind.sql"))
         .fetch_one(&mut *connection)
         .await
     {
@@ -82,7 +82,7 @@ pub(crate) async fn heal_log(connection: &mut Session) -> Result<(), sqlx::Error
         Err(error) => return Err(error),
     };
     if behind == Some(true) {
-        let offset: i64 = sqlx::query_scalar(include_str!("db/heal_log.sql"))
+        let offset: i64 = sqlx::query_scalar(include_str!("sql/heal_log.sql"))
             .fetch_one(connection)
             .await?;
         tracing::warn!(

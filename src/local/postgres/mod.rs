@@ -31,7 +31,7 @@ mod settings;
 #[cfg(unix)]
 mod own;
 #[cfg(not(unix))]
-#[path = "postgres/elsewhere.rs"]
+#[path = "elsewhere.rs"]
 mod own;
 
 /// How often [`Server::supervise`] looks whether the server's process is there: one read of a small file or two.

@@ -116,7 +116,7 @@ pub fn create(folder: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
 
 /// Reads only: a database that nothing was applied to is left as it is.
 async fn applied(connection: &mut PgConnection) -> anyhow::Result<Vec<i64>> {
-    let is_there: bool = sqlx::query_scalar(include_str!("migrations/ledger_exists.sql"))
+    let is_there: bool = sqlx::query_scalar(include_str!("sql/ledger_exists.sql"))
         .bind(LEDGER)
         .fetch_one(&mut *connection)
         .await?;
