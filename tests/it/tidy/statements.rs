@@ -14,7 +14,7 @@ const ROLES: [&str; 4] = [
 ];
 
 /// Fails when a header lacks its sentence or its role, or its binds are not those of the statement. (That they have the
-/// right types, and that the role suffices, is asked of Postgres in `sql.rs`.)
+/// right types, and that the role suffices, is asked of Postgres in `tests/it/sql`.)
 #[test]
 fn every_statement_has_a_header() {
     for file in SqlFile::all() {

@@ -139,7 +139,7 @@ async fn finding_what_is_new_reads_no_more_than_that() {
         }
         if name.ends_with("claim.sql") {
             let mut settings = insta::Settings::clone_current();
-            settings.set_snapshot_path("../snapshots");
+            settings.set_snapshot_path("../../snapshots");
             settings.set_prepend_module_to_snapshot(false);
             settings.bind(|| insta::assert_snapshot!("claim_plan", nodes(&plan)));
         }
