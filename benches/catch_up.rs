@@ -220,7 +220,7 @@ async fn with_checkpoint(bench: &Bench, engine: &Engine, events: i64) {
         let (txid, position): (String, i64) = (end.get("txid"), end.get("position"));
         let batch: Vec<RecordedEvent> = rows
             .iter()
-            .map(|row| store::recorded(row).unwrap())
+            .map(|row| store::decode_event(row).unwrap())
             .collect();
         seen += i64::try_from(batch.len()).unwrap();
         fold(&mut transaction, view, batch).await;

@@ -6,7 +6,7 @@ use crate::domain::Unfoldable;
 use crate::engine::Engine;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::view::{self, Cursor, Page, View, ViewRow};
+use crate::view::{self, Page, PageCursor, View, ViewRow};
 
 /// How fresh a row must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub async fn list(
     engine: &Engine,
     view: &View,
     filters: &[(&'static str, String)],
-    after: Option<Cursor>,
+    after: Option<PageCursor>,
     limit: u16,
 ) -> Result<Page, Error> {
     let mut tries = Tries::default();
@@ -114,7 +114,7 @@ async fn list_once(
     engine: &Engine,
     view: &View,
     filters: &[(&'static str, String)],
-    after: Option<Cursor>,
+    after: Option<PageCursor>,
     limit: u16,
 ) -> Result<Page, DbError> {
     view::list(

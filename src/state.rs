@@ -66,7 +66,7 @@ pub async fn load(
             state.row = Some((Version(version), json));
         }
         if row.try_get::<Option<i32>, _>("version")?.is_some() {
-            state.tail.push(store::recorded(row)?);
+            state.tail.push(store::decode_event(row)?);
         }
     }
     Ok(states)

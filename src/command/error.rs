@@ -3,7 +3,7 @@
 use crate::db::{DbError, Stale};
 use crate::domain::Refusal;
 use crate::event::{AggregateId, EventId, NewEvent, TypeId, Version};
-use crate::projection;
+use crate::projection::ProjectionError;
 use crate::view::View;
 use serde_json::Value;
 
@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// An inline fold failed at an earlier event.
     #[error(transparent)]
-    Inline(projection::Error),
+    Inline(ProjectionError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -125,13 +125,9 @@ pub enum Error {
 
 impl Error {
     /// What an inline fold's failure means to the append.
-    pub(super) fn inline(
-        view: &View,
-        error: projection::Error,
-        events: &[NewEvent<Value>],
-    ) -> Self {
+    pub(super) fn inline(view: &View, error: ProjectionError, events: &[NewEvent<Value>]) -> Self {
         match error {
-            projection::Error::Db(DbError::Conflict { constraint, source }) => {
+            ProjectionError::Db(DbError::Conflict { constraint, source }) => {
                 match view
                     .projection
                     .set_rules()
@@ -144,8 +140,8 @@ impl Error {
                     None => Self::Db(DbError::Conflict { constraint, source }),
                 }
             }
-            projection::Error::Db(error) => Self::Db(error),
-            projection::Error::Unfoldable {
+            ProjectionError::Db(error) => Self::Db(error),
+            ProjectionError::FoldFailed {
                 projection,
                 event_id,
                 ..
@@ -160,7 +156,7 @@ impl Error {
 impl Stale for Error {
     fn is_stale(&self) -> bool {
         match self {
-            Self::Db(error) | Self::Inline(projection::Error::Db(error)) => error.is_stale(),
+            Self::Db(error) | Self::Inline(ProjectionError::Db(error)) => error.is_stale(),
             _ => false,
         }
     }

@@ -18,9 +18,9 @@ use crate::db::{Session, Tries};
 use crate::domain::AnyDomain;
 use crate::engine::Engine;
 use crate::event::{AggregateId, AppendedEvent, EventId, ExpectedVersion, NewEvent, Version};
-use crate::projection;
+use crate::projection::{self, ProjectionError};
 use crate::state::{self, State};
-use crate::store::{self, Expected, Outcome};
+use crate::store::{self, ExpectedVersions, Outcome};
 
 /// How many events one append may hold.
 pub const MAX_EVENTS: usize = 1000;
@@ -204,8 +204,8 @@ async fn append(
 }
 
 /// The expected versions with which the events can be appended without a look at the aggregates, if they can.
-fn blind(groups: &[Group<'_>], expected: ExpectedVersion) -> Option<Expected> {
-    let mut versions = Expected::new();
+fn blind(groups: &[Group<'_>], expected: ExpectedVersion) -> Option<ExpectedVersions> {
+    let mut versions = ExpectedVersions::new();
     for group in groups {
         match expected {
             ExpectedVersion::Any if group.domain.stateless() => {}
@@ -228,7 +228,7 @@ async fn judge(
     connection: &mut Session,
     groups: &[Group<'_>],
     expected: ExpectedVersion,
-) -> Result<Expected, Error> {
+) -> Result<ExpectedVersions, Error> {
     let mut states: HashMap<AggregateId, State> = HashMap::new();
     for domain in engine.domains.iter() {
         let of_domain = groups
@@ -239,7 +239,7 @@ async fn judge(
             states.extend(state::load(connection, view, &ids).await?);
         }
     }
-    let mut versions = Expected::new();
+    let mut versions = ExpectedVersions::new();
     for group in groups {
         let state = states.remove(&group.aggregate_id).unwrap_or_default();
         let actual = state.version();
@@ -271,7 +271,7 @@ async fn store(
     engine: &Engine,
     events: &[NewEvent<Value>],
     groups: &[Group<'_>],
-    at: &Expected,
+    at: &ExpectedVersions,
 ) -> Result<Option<Vec<AppendedEvent>>, Error> {
     let inline = engine.inline_views(&events.iter().map(|event| event.type_id));
     let stored = if inline.is_empty() {
@@ -285,7 +285,7 @@ async fn store(
             for view in &inline {
                 match projection::fold_inline(&mut transaction, view, &aggregates).await {
                     Ok(()) => {}
-                    Err(projection::Error::Db(error)) if error.is_contended() => return Ok(None),
+                    Err(ProjectionError::Db(error)) if error.is_contended() => return Ok(None),
                     Err(error) => return Err(Error::inline(view, error, events)),
                 }
             }
@@ -295,7 +295,7 @@ async fn store(
     };
     match stored {
         Ok(Outcome::Stored(events)) => Ok(Some(events)),
-        Ok(Outcome::Lost) => Ok(None),
+        Ok(Outcome::LostRace) => Ok(None),
         // Two appends that touch the same aggregates in opposite order.
         Err(error) if error.is_contended() => Ok(None),
         Err(error) => Err(error.into()),

@@ -20,7 +20,7 @@ pub(super) async fn find(
     events: &[NewEvent<Value>],
 ) -> Result<Option<Vec<AppendedEvent>>, Error> {
     let mut stored: HashMap<EventId, Vec<RecordedEvent>> = HashMap::new();
-    for event in store::find(connection, &ids(events)).await? {
+    for event in store::find_events(connection, &ids(events)).await? {
         stored.entry(event.id).or_default().push(event);
     }
     if stored.is_empty() {

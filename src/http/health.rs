@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::AppState;
 use super::problem::Problem;
-use crate::projection::status::{self, COUNTED, Status};
+use crate::projection::status::{self, MAX_COUNTED_EVENTS, Status};
 
 /// The answer, when there is one: with Postgres away it is a 503 like everywhere.
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ pub(super) async fn health(State(state): State<AppState>) -> Result<Json<Health>
     for view in state.engine.views.iter() {
         projections.insert(
             view.name(),
-            status::of(&state.engine.pool, view, COUNTED).await?,
+            status::measure(&state.engine.pool, view, MAX_COUNTED_EVENTS).await?,
         );
     }
     Ok(Json(Health {

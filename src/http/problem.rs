@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::command;
 use crate::db::DbError;
 use crate::domain::Refusal;
-use crate::projection;
+use crate::projection::ProjectionError;
 use crate::query;
 
 /// Declares the kinds of problems: variant, status, name in the type's URN, title, and what members there are beside the
@@ -269,13 +269,12 @@ impl From<query::Error> for Problem {
     }
 }
 
-impl From<projection::Error> for Problem {
-    fn from(error: projection::Error) -> Self {
-        use projection::Error;
+impl From<ProjectionError> for Problem {
+    fn from(error: ProjectionError) -> Self {
         match error {
-            Error::Db(error) => error.into(),
-            Error::Settled(_) => Self::panicked().because(error),
-            Error::Unfoldable { .. } => Self::new(
+            ProjectionError::Db(error) => error.into(),
+            ProjectionError::Settled(_) => Self::panicked().because(error),
+            ProjectionError::FoldFailed { .. } => Self::new(
                 Kind::Unavailable,
                 "an earlier event of the aggregate cannot be folded yet; send the event again later",
             )

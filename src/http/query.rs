@@ -13,7 +13,7 @@ use super::problem::{Kind, Problem};
 use crate::db::DbError;
 use crate::event::Version;
 use crate::query::{self, Consistency};
-use crate::view::{Cursor, View, ViewRow};
+use crate::view::{PageCursor, View, ViewRow};
 
 /// Rows a page, unless the client says otherwise, and at most.
 pub(super) const LIMIT: (u16, u16) = (100, 1000);
@@ -57,7 +57,7 @@ pub(super) async fn list(
     };
     let listed = Listed {
         result: page.rows,
-        next: page.next.map(Cursor::encode),
+        next: page.next.map(PageCursor::encode),
     };
     Ok(([fresh_only()], Json(listed)).into_response())
 }
@@ -102,9 +102,9 @@ fn limit(text: &str) -> Result<u16, Problem> {
     })
 }
 
-fn cursor(text: &str) -> Result<Cursor, Problem> {
+fn cursor(text: &str) -> Result<PageCursor, Problem> {
     let what = "after must be the `next` of an earlier page, as it is";
-    Cursor::decode(text).ok_or_else(|| Problem::new(Kind::Malformed, what))
+    PageCursor::decode(text).ok_or_else(|| Problem::new(Kind::Malformed, what))
 }
 
 fn filter(view: &View, name: &str, value: String) -> Result<(&'static str, String), Problem> {

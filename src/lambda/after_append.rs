@@ -114,7 +114,7 @@ impl Work {
                 let all = engine.views.iter().map(|view| async {
                     let budget = Budget {
                         until: Some(Instant::now() + INLINE),
-                        give_up: Some(Instant::now() + INLINE + SLACK),
+                        abort_at: Some(Instant::now() + INLINE + SLACK),
                         ..Budget::default()
                     };
                     let caught_up =

@@ -15,8 +15,8 @@ use super::{begin, connect, running};
 use crate::db::Role;
 use crate::domain::Domains;
 use crate::engine::Engine;
-use crate::projection::status::{self, COUNTED};
-use crate::projection::{self, CatchUp};
+use crate::projection::status::{self, MAX_COUNTED_EVENTS};
+use crate::projection::{self, CatchUp, ProjectionError};
 use crate::run;
 use crate::view::View;
 
@@ -174,11 +174,11 @@ impl Worker {
         view: &View,
         verb: &Verb,
         deadline: Deadline,
-    ) -> Result<Answer, projection::Error> {
+    ) -> Result<Answer, ProjectionError> {
         let patience = deadline.until.min(Instant::now() + WAKING);
         let answer = loop {
             match self.once(view, verb, deadline).await {
-                Err(projection::Error::Db(error))
+                Err(ProjectionError::Db(error))
                     if error.is_away() && Instant::now() + AGAIN < patience =>
                 {
                     let name = view.name();
@@ -208,7 +208,7 @@ impl Worker {
         view: &View,
         verb: &Verb,
         deadline: Deadline,
-    ) -> Result<Answer, projection::Error> {
+    ) -> Result<Answer, ProjectionError> {
         let (pool, budget) = (&self.engine.pool, deadline.budget());
         let (mut caught_up, mut retried) = (CatchUp::default(), None);
         match verb {
@@ -233,7 +233,7 @@ impl Worker {
             }
             Verb::Status(_) => {}
         }
-        let counted = status::of(pool, view, COUNTED);
+        let counted = status::measure(pool, view, MAX_COUNTED_EVENTS);
         let Ok(status) = timeout_at(deadline.give_up.into(), counted).await else {
             // What was done is to be answered, even if nobody can say in time how much is left.
             return Ok(Answer {

@@ -45,7 +45,7 @@ impl Deadline {
     pub(super) fn budget(self) -> Budget {
         Budget {
             until: Some(self.until),
-            give_up: Some(self.give_up),
+            abort_at: Some(self.give_up),
             ..Budget::default()
         }
     }

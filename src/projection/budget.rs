@@ -14,7 +14,7 @@ pub struct Budget {
     pub until: Option<Instant>,
     /// Give up what is under way at this moment: somebody else is at a claim, or a batch took longer than those before
     /// it. What was not committed is not kept.
-    pub give_up: Option<Instant>,
+    pub abort_at: Option<Instant>,
     /// Stop between batches once this is cancelled; what remains is not counted then.
     pub stop: CancellationToken,
 }
@@ -25,8 +25,8 @@ impl Budget {
     }
 
     /// What `work` gives, or nothing when it is to be given up first.
-    pub(super) async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        match self.give_up {
+    pub(super) async fn run_until_abort<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.abort_at {
             Some(at) => tokio::time::timeout_at(at.into(), work).await.ok(),
             None => Some(work.await),
         }

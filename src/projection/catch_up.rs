@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::budget::{Budget, Pace};
 use super::claim::{self, Batch};
 use super::fold::{self, Applied, OnRefusedWrite};
-use super::settled::{Cursor, Snapshot};
-use super::{Error, parked, status};
+use super::settled::{LogCursor, Snapshot};
+use super::{ProjectionError, parked, status};
 use crate::db::{self, DbError, Pool, Stale as _, Transaction};
 use crate::event::RecordedEvent;
 use crate::view::View;
@@ -54,13 +54,13 @@ struct Pass {
 ///
 /// # Errors
 ///
-/// Any [`Error`] but lost races, which are tried again. What was committed before stays.
+/// Any [`ProjectionError`] but lost races, which are tried again. What was committed before stays.
 pub async fn catch_up(
     pool: &Pool,
     view: &View,
     batch_size: u32,
     budget: &Budget,
-) -> Result<CatchUp, Error> {
+) -> Result<CatchUp, ProjectionError> {
     let applied = Box::pin(parked::retry_due(pool, view, budget)).await?;
     let mut result = CatchUp {
         applied,
@@ -78,7 +78,7 @@ pub async fn catch_up(
             refused,
             &mut result.applied,
         ));
-        let Some(passed) = budget.unless_given_up(pass).await else {
+        let Some(passed) = budget.run_until_abort(pass).await else {
             break;
         };
         match passed {
@@ -96,10 +96,12 @@ pub async fn catch_up(
             Ok(pass) if !pass.through && pass.applied == 0 => lost += 1,
             Ok(_) => lost = 0,
             // The cursor is worth nothing after an aborted batch: the claims it passed may have been anyone's.
-            Err(Error::Db(error)) if error.is_about_rows() && refused == OnRefusedWrite::Fail => {
+            Err(ProjectionError::Db(error))
+                if error.is_about_rows() && refused == OnRefusedWrite::Fail =>
+            {
                 refused = OnRefusedWrite::Narrow;
             }
-            Err(Error::Db(error @ (DbError::Contended(_) | DbError::TimedOut(_)))) => {
+            Err(ProjectionError::Db(error @ (DbError::Contended(_) | DbError::TimedOut(_)))) => {
                 lost += 1;
                 tracing::warn!(
                     projection = view.name(),
@@ -109,7 +111,7 @@ pub async fn catch_up(
                 );
             }
             Err(error) => {
-                if matches!(&error, Error::Db(error) if error.is_stale()) {
+                if matches!(&error, ProjectionError::Db(error) if error.is_stale()) {
                     pool.doubt();
                 }
                 return Err(error);
@@ -121,8 +123,8 @@ pub async fn catch_up(
         return Ok(result);
     }
     if !result.done {
-        let counted = status::of(pool, view, REMAINING);
-        let counted = match budget.give_up {
+        let counted = status::measure(pool, view, REMAINING);
+        let counted = match budget.abort_at {
             Some(_) => timeout(COUNTING, counted).await.ok().transpose()?,
             None => Some(counted.await?),
         };
@@ -146,7 +148,7 @@ async fn pass(
     budget: &Budget,
     on_refused: OnRefusedWrite,
     total: &mut u64,
-) -> Result<Pass, Error> {
+) -> Result<Pass, ProjectionError> {
     let Some((frozen, settled)) = freeze(pool, view).await? else {
         return Ok(Pass::default());
     };
@@ -155,7 +157,7 @@ async fn pass(
         frozen,
         settled,
     };
-    let (mut pass, mut cursor, mut looked) = (Pass::default(), Cursor::default(), 0);
+    let (mut pass, mut cursor, mut looked) = (Pass::default(), LogCursor::default(), 0);
     let mut ahead = None;
     while !budget.is_spent() {
         let begun = Instant::now();
@@ -182,7 +184,7 @@ async fn pass(
             let applied = apply(transaction, view, batch.claimed, on_refused).await?;
             // At once: it is committed, even if the claims ahead of it are waited for until all of this is given up.
             *total += applied.folded as u64;
-            Ok::<_, Error>(applied)
+            Ok::<_, ProjectionError>(applied)
         });
         let next_size = pace.size(budget);
         let measured = budget.until.is_none() || pace.is_measured();
@@ -244,9 +246,9 @@ impl Walk<'_> {
     async fn claim(
         &self,
         begin: impl Future<Output = Result<Transaction, DbError>>,
-        cursor: Cursor,
+        cursor: LogCursor,
         size: u32,
-    ) -> Result<Option<Claimed>, Error> {
+    ) -> Result<Option<Claimed>, ProjectionError> {
         let spans = self.frozen.spans_since(&self.settled, cursor);
         if spans.is_empty() {
             return Ok(None);
@@ -265,9 +267,9 @@ impl Walk<'_> {
     async fn claim_ahead(
         &self,
         pool: &Pool,
-        cursor: Cursor,
+        cursor: LogCursor,
         size: u32,
-    ) -> Result<Option<Claimed>, Error> {
+    ) -> Result<Option<Claimed>, ProjectionError> {
         match pool.begin_at_once().await? {
             Some(transaction) => {
                 self.claim(std::future::ready(Ok(transaction)), cursor, size)
@@ -284,7 +286,7 @@ async fn apply(
     view: &View,
     claimed: Vec<RecordedEvent>,
     on_refused: OnRefusedWrite,
-) -> Result<Applied, Error> {
+) -> Result<Applied, ProjectionError> {
     let applied = fold::apply(&mut transaction, view, claimed, on_refused).await?;
     fold::park(&mut transaction, view, &applied.failures).await?;
     transaction.commit().await?;
@@ -293,7 +295,7 @@ async fn apply(
 
 /// C and the settled snapshot. C is frozen before the transaction writes anything: its own open id would count as
 /// visible once a later one has committed. `None` when the log had to be healed first.
-async fn freeze(pool: &Pool, view: &View) -> Result<Option<(Snapshot, Snapshot)>, Error> {
+async fn freeze(pool: &Pool, view: &View) -> Result<Option<(Snapshot, Snapshot)>, ProjectionError> {
     let mut connection = pool.acquire().await?;
     let row = sqlx::query(include_str!("sql/freeze.sql"))
         .bind(view.name())

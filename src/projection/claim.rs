@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use sqlx::Row;
 
-use super::Error;
-use super::settled::{Cursor, Snapshot, Span};
+use super::ProjectionError;
+use super::settled::{LogCursor, Snapshot, Span};
 use crate::db::Session;
 use crate::event::{AggregateId, EventId, RecordedEvent};
 use crate::store;
@@ -17,7 +17,7 @@ pub(super) struct Batch {
     /// How many events it looked at, whosever they are.
     pub looked: u64,
     /// The last of them; the next batch begins behind it.
-    pub last: Option<Cursor>,
+    pub last: Option<LogCursor>,
     /// Those that are ours now, in log order.
     pub claimed: Vec<RecordedEvent>,
 }
@@ -29,7 +29,7 @@ pub(super) async fn claim(
     spans: &[Span],
     frozen: &Snapshot,
     limit: i64,
-) -> Result<Batch, Error> {
+) -> Result<Batch, ProjectionError> {
     let types = view.projection.block();
     let rows = sqlx::query(include_str!("sql/claim.sql"))
         .bind(view.name())
@@ -63,14 +63,14 @@ pub(super) async fn claim(
         let (id, position): (Option<uuid::Uuid>, Option<i64>) =
             (row.try_get("id")?, row.try_get("position")?);
         match (id, position) {
-            (Some(_), Some(_)) => events.push(store::recorded(row)?),
+            (Some(_), Some(_)) => events.push(store::decode_event(row)?),
             (Some(id), None) => {
                 ours.insert((EventId(id), AggregateId(row.try_get("aggregate_id")?)));
             }
             (None, position) => {
                 let txid = row.try_get::<String, _>("txid")?;
-                let txid = txid.parse().map_err(|_| super::settled::NoSnapshot)?;
-                last = position.map(|position| Cursor { txid, position });
+                let txid = txid.parse().map_err(|_| super::settled::SnapshotError)?;
+                last = position.map(|position| LogCursor { txid, position });
                 looked = row.try_get::<i64, _>("looked_at")?.unsigned_abs();
             }
         }
@@ -88,7 +88,7 @@ pub(super) async fn claim_events(
     connection: &mut Session,
     view: &View,
     mut events: Vec<RecordedEvent>,
-) -> Result<Vec<RecordedEvent>, Error> {
+) -> Result<Vec<RecordedEvent>, ProjectionError> {
     // Nearly log order: workers and appends then seldom meet in opposite order. Where they do, Postgres aborts one.
     events.sort_by_key(|event| event.position);
     let rows = sqlx::query(include_str!("sql/claim_events.sql"))

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::types::Json;
 
-use super::Error;
+use super::ProjectionError;
 use crate::db::{self, DbError, Session};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
 use crate::view::{self, View};
@@ -78,7 +78,7 @@ pub(super) async fn apply(
     view: &View,
     mut claimed: Vec<RecordedEvent>,
     on_refused: OnRefusedWrite,
-) -> Result<Applied, Error> {
+) -> Result<Applied, ProjectionError> {
     if claimed.is_empty() {
         return Ok(Applied::default());
     }
@@ -88,7 +88,9 @@ pub(super) async fn apply(
     for events in claimed.chunk_by(|a, b| a.aggregate_id == b.aggregate_id) {
         let Some(before) = before.remove(&events[0].aggregate_id) else {
             // They are claimed, so passing over them would lose them.
-            return Err(Error::Db(DbError::Other(sqlx::Error::RowNotFound)));
+            return Err(ProjectionError::Db(DbError::Other(
+                sqlx::Error::RowNotFound,
+            )));
         };
         let ready = ready(&before, events);
         let (events, waiting) = events.split_at(ready);
@@ -162,7 +164,7 @@ async fn load(
     connection: &mut Session,
     view: &View,
     claimed: &[RecordedEvent],
-) -> Result<HashMap<AggregateId, Before>, Error> {
+) -> Result<HashMap<AggregateId, Before>, ProjectionError> {
     let firsts = || {
         claimed
             .chunk_by(|a, b| a.aggregate_id == b.aggregate_id)
@@ -203,7 +205,7 @@ async fn hole_before(
     connection: &mut Session,
     view: &View,
     event: &RecordedEvent,
-) -> Result<Option<Failure>, Error> {
+) -> Result<Option<Failure>, ProjectionError> {
     let types = view.projection.block();
     let hole = sqlx::query(include_str!("sql/find_holes.sql"))
         .bind(vec![event.aggregate_id.0])
@@ -227,7 +229,7 @@ async fn write<'a>(
     view: &View,
     folded: &'a [After<'a>],
     on_refused: OnRefusedWrite,
-) -> Result<Vec<(&'a After<'a>, DbError)>, Error> {
+) -> Result<Vec<(&'a After<'a>, DbError)>, ProjectionError> {
     let gone: Vec<AggregateId> = folded
         .iter()
         .filter(|a| a.row.is_none() && a.had_row)
@@ -310,7 +312,7 @@ async fn give_back(
     connection: &mut Session,
     view: &View,
     events: &[&RecordedEvent],
-) -> Result<(), Error> {
+) -> Result<(), ProjectionError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -328,7 +330,7 @@ pub(super) async fn park(
     connection: &mut Session,
     view: &View,
     failures: &[Failure],
-) -> Result<(), Error> {
+) -> Result<(), ProjectionError> {
     if failures.is_empty() {
         return Ok(());
     }

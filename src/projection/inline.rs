@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use sqlx::Row;
 
 use super::fold::{self, OnRefusedWrite};
-use super::{Error, claim};
+use super::{ProjectionError, claim};
 use crate::db::Session;
 use crate::event::AggregateId;
 use crate::state;
@@ -18,13 +18,13 @@ use crate::view::View;
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view refuses the row, [`Error::Unfoldable`] when an event cannot be folded
+/// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view refuses the row, [`ProjectionError::FoldFailed`] when an event cannot be folded
 /// (an earlier one, or catch-up would park the aggregate). The transaction is over either way.
 pub async fn fold_inline(
     connection: &mut Session,
     view: &View,
     aggregates: &[AggregateId],
-) -> Result<(), Error> {
+) -> Result<(), ProjectionError> {
     let parked = sqlx::query(include_str!("sql/still_parked.sql"))
         .bind(view.name())
         .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
@@ -49,7 +49,7 @@ pub async fn fold_inline(
     let claimed = claim::claim_events(connection, view, behind).await?;
     let mut applied = fold::apply(connection, view, claimed, OnRefusedWrite::Refuse).await?;
     match applied.failures.pop() {
-        Some(failure) => Err(Error::Unfoldable {
+        Some(failure) => Err(ProjectionError::FoldFailed {
             projection: view.name(),
             aggregate_id: failure.aggregate_id,
             event_id: failure.event_id,

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::catch_up::CatchUp;
-use super::{Error, catch_up};
+use super::{ProjectionError, catch_up};
 use crate::db::{self, DbError, Login, Pool};
 use crate::view::View;
 
@@ -74,7 +74,7 @@ pub struct Listener {
 
 impl Listener {
     /// A sleeper looks up after this time, bell or no bell, and asks its connection whether it lives.
-    pub const LOOK_UP: Duration = Duration::from_secs(30);
+    pub const WAKE_INTERVAL: Duration = Duration::from_secs(30);
 
     /// Listens until it is stopped, through lost connections and restarts of Postgres.
     pub async fn run(self) {
@@ -100,7 +100,7 @@ impl Listener {
     }
 
     /// One connection's life; ends well when the listener is stopped.
-    async fn session(&self, looks: &mut Looks, wait: &mut Duration) -> Result<(), Error> {
+    async fn session(&self, looks: &mut Looks, wait: &mut Duration) -> Result<(), ProjectionError> {
         let single = db::log_in(&*self.login, "foldlog listener", async |options| {
             let single = PgPoolOptions::new().max_connections(1);
             single.acquire_timeout(DEAD).connect_with(options).await
@@ -121,7 +121,7 @@ impl Listener {
         bell: &mut PgListener,
         looks: &mut Looks,
         wait: &mut Duration,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ProjectionError> {
         alive(bell.listen(CHANNEL)).await?;
         tracing::info!("the listener is connected");
         let mut quiet = 0;
@@ -153,7 +153,7 @@ impl Listener {
     }
 
     /// With K taken: looks once more, then waits for the bell or the end. On a timer it looks without getting up.
-    async fn sleep(&self, bell: &mut PgListener, looks: &mut Looks) -> Result<(), Error> {
+    async fn sleep(&self, bell: &mut PgListener, looks: &mut Looks) -> Result<(), ProjectionError> {
         // What rang until now is committed, so the last look sees it; thousands may have rung before it was heard.
         while bell.next_buffered().is_some() {}
         // The last look. Whatever it missed is not committed yet, and will ring.
@@ -164,7 +164,7 @@ impl Listener {
                     None => Err(lost(io::ErrorKind::ConnectionAborted)),
                 },
                 () = self.stop.cancelled() => {}
-                () = sleep(Self::LOOK_UP) => ping(bell).await?,
+                () = sleep(Self::WAKE_INTERVAL) => ping(bell).await?,
             }
         }
         Ok(())
@@ -192,7 +192,7 @@ enum Found {
 /// The catch-ups under way, at most one a projection, each at its own pace.
 #[derive(Default)]
 struct Looks {
-    running: JoinSet<Result<CatchUp, Error>>,
+    running: JoinSet<Result<CatchUp, ProjectionError>>,
     /// Which projection each task is at.
     busy: HashMap<Id, usize>,
     /// What the projections that cannot go on said last.
@@ -201,7 +201,7 @@ struct Looks {
 
 impl Looks {
     /// Starts a catch-up of each projection that is at rest, and waits for those, but not for ever.
-    async fn look(&mut self, listener: &Listener) -> Result<Found, Error> {
+    async fn look(&mut self, listener: &Listener) -> Result<Found, ProjectionError> {
         let mut found = Found::Nothing;
         while let Some(ended) = self.running.try_join_next_with_id() {
             found = found.max(self.ended(listener, ended)?);
@@ -251,8 +251,8 @@ impl Looks {
     fn ended(
         &mut self,
         listener: &Listener,
-        ended: Result<(Id, Result<CatchUp, Error>), JoinError>,
-    ) -> Result<Found, Error> {
+        ended: Result<(Id, Result<CatchUp, ProjectionError>), JoinError>,
+    ) -> Result<Found, ProjectionError> {
         let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
         let Some(index) = self.busy.remove(&task) else {
             return Ok(Found::Nothing);
@@ -270,7 +270,9 @@ impl Looks {
                 });
             }
             // Without Postgres none can go on; this session is over.
-            Ok((_, Err(error @ Error::Db(DbError::Unavailable(_))))) => return Err(error),
+            Ok((_, Err(error @ ProjectionError::Db(DbError::Unavailable(_))))) => {
+                return Err(error);
+            }
             Ok((_, Err(error))) => error.to_string(),
             Err(panicked) => panicked.to_string(),
         };
@@ -288,37 +290,39 @@ impl Looks {
 }
 
 /// Takes K, or does not get it: an append under way holds it shared, or another listener sleeps.
-async fn take_key(bell: &mut PgListener) -> Result<bool, Error> {
+async fn take_key(bell: &mut PgListener) -> Result<bool, ProjectionError> {
     let taken = sqlx::query_scalar(include_str!("sql/take_key.sql")).fetch_one(bell);
     alive(taken).await
 }
 
-async fn give_key_back(bell: &mut PgListener) -> Result<(), Error> {
+async fn give_key_back(bell: &mut PgListener) -> Result<(), ProjectionError> {
     alive(sqlx::query(include_str!("sql/give_key_back.sql")).execute(bell)).await?;
     Ok(())
 }
 
 /// Asks the connection whether it lives. Bells that ring meanwhile are kept.
-async fn ping(bell: &mut PgListener) -> Result<(), Error> {
+async fn ping(bell: &mut PgListener) -> Result<(), ProjectionError> {
     alive(async { bell.acquire().await?.ping().await }).await
 }
 
 /// A connection that is half open never answers; its end would be noticed after a quarter of an hour.
-async fn alive<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+async fn alive<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, ProjectionError> {
     match timeout(DEAD, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(lost(io::ErrorKind::TimedOut)),
     }
 }
 
-fn lost(kind: io::ErrorKind) -> Error {
+fn lost(kind: io::ErrorKind) -> ProjectionError {
     sqlx::Error::Io(kind.into()).into()
 }
 
 /// The error with what the network said, which is safe to log.
-fn cause(error: &Error) -> String {
+fn cause(error: &ProjectionError) -> String {
     match error {
-        Error::Db(DbError::Unavailable(source)) => format!("{error}: {source}"),
+        ProjectionError::Db(DbError::Unavailable(source)) => format!("{error}: {source}"),
         _ => error.to_string(),
     }
 }

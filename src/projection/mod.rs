@@ -65,24 +65,24 @@ pub use self::budget::Budget;
 pub use self::catch_up::{CatchUp, catch_up};
 pub use self::inline::fold_inline;
 pub use self::listener::{CHANNEL, Listener};
-pub use self::parked::{Retried, retry};
-pub use self::settled::{Cursor, NoSnapshot, Snapshot, Span};
+pub use self::parked::{RetryReport, retry};
+pub use self::settled::{LogCursor, Snapshot, SnapshotError, Span};
 use crate::db::DbError;
 use crate::event::{AggregateId, EventId};
 
 /// Why a projection could not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum ProjectionError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
     /// The settled snapshot cannot be read: something else wrote it. Deleting its row is safe, and costs a longer search.
     #[error("the settled snapshot cannot be read; deleting its row is safe")]
-    Settled(#[from] NoSnapshot),
+    Settled(#[from] SnapshotError),
     /// An inline fold failed, so nothing was appended. If an earlier event is at fault, catch-up parks the aggregate.
     #[error("an event of aggregate {aggregate_id} cannot be folded into {projection}")]
-    Unfoldable {
+    FoldFailed {
         /// The projection.
         projection: &'static str,
         /// The aggregate.
@@ -92,7 +92,7 @@ pub enum Error {
     },
 }
 
-impl From<sqlx::Error> for Error {
+impl From<sqlx::Error> for ProjectionError {
     fn from(error: sqlx::Error) -> Self {
         Self::Db(error.into())
     }

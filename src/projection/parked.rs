@@ -9,7 +9,7 @@ use sqlx::Row;
 
 use super::budget::Budget;
 use super::fold::{self, Failure, OnRefusedWrite};
-use super::{Error, claim};
+use super::{ProjectionError, claim};
 use crate::db::{DbError, Pool, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
@@ -24,7 +24,7 @@ const AT_ONCE: i64 = 50;
 
 /// What retries did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Retried {
+pub struct RetryReport {
     /// Aggregates that are not parked any more.
     pub unparked: u64,
     /// Aggregates that failed again.
@@ -34,7 +34,11 @@ pub struct Retried {
 }
 
 /// Tries the parked aggregates again whose time has come; returns how many events were folded.
-pub(super) async fn retry_due(pool: &Pool, view: &View, budget: &Budget) -> Result<u64, Error> {
+pub(super) async fn retry_due(
+    pool: &Pool,
+    view: &View,
+    budget: &Budget,
+) -> Result<u64, ProjectionError> {
     Ok(retry_all(pool, view, true, budget).await?.applied)
 }
 
@@ -42,8 +46,12 @@ pub(super) async fn retry_due(pool: &Pool, view: &View, budget: &Budget) -> Resu
 ///
 /// # Errors
 ///
-/// Any [`Error`]; an aggregate that fails again is none.
-pub async fn retry(pool: &Pool, view: &View, budget: &Budget) -> Result<Retried, Error> {
+/// Any [`ProjectionError`]; an aggregate that fails again is none.
+pub async fn retry(
+    pool: &Pool,
+    view: &View,
+    budget: &Budget,
+) -> Result<RetryReport, ProjectionError> {
     retry_all(pool, view, false, budget).await
 }
 
@@ -52,21 +60,21 @@ async fn retry_all(
     view: &View,
     only_due: bool,
     budget: &Budget,
-) -> Result<Retried, Error> {
+) -> Result<RetryReport, ProjectionError> {
     let rows = sqlx::query(include_str!("sql/find_parked.sql"))
         .bind(view.name())
         .bind(only_due)
         .bind(if only_due { AT_ONCE } else { i64::MAX })
         .fetch_all(&mut *pool.acquire().await?)
         .await?;
-    let mut retried = Retried::default();
+    let mut retried = RetryReport::default();
     for row in rows {
         if budget.is_spent() {
             break;
         }
         let aggregate_id = AggregateId(row.try_get("aggregate_id")?);
         let tried = Box::pin(retry_one(pool, view, aggregate_id));
-        let Some(tried) = budget.unless_given_up(tried).await else {
+        let Some(tried) = budget.run_until_abort(tried).await else {
             // What was done before counts.
             break;
         };
@@ -77,7 +85,7 @@ async fn retry_all(
                 retried.failed += u64::from(!unparked);
             }
             // Un-parked meanwhile, or somebody is at it: a pass that relies on the row, or another retry. Its turn comes again.
-            Ok(None) | Err(Error::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
+            Ok(None) | Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
             Err(error) => return Err(error),
         }
     }
@@ -89,7 +97,7 @@ async fn retry_one(
     pool: &Pool,
     view: &View,
     aggregate_id: AggregateId,
-) -> Result<Option<(u64, bool)>, Error> {
+) -> Result<Option<(u64, bool)>, ProjectionError> {
     let mut transaction = pool.begin().await?;
     let locked = sqlx::query(include_str!("sql/lock_parked.sql"))
         .bind(view.name())
@@ -139,7 +147,7 @@ async fn read_chain(
     view: &View,
     aggregate_id: AggregateId,
     from: Version,
-) -> Result<Vec<RecordedEvent>, Error> {
+) -> Result<Vec<RecordedEvent>, ProjectionError> {
     let types = view.projection.block();
     let rows = sqlx::query(include_str!("sql/read_chain.sql"))
         .bind(aggregate_id.0)
@@ -149,14 +157,17 @@ async fn read_chain(
         .bind(i64::try_from(CHUNK).unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await?;
-    Ok(rows.iter().map(store::recorded).collect::<Result<_, _>>()?)
+    Ok(rows
+        .iter()
+        .map(store::decode_event)
+        .collect::<Result<_, _>>()?)
 }
 
 async fn unpark(
     connection: &mut Session,
     view: &View,
     aggregate_id: AggregateId,
-) -> Result<(), Error> {
+) -> Result<(), ProjectionError> {
     sqlx::query(include_str!("sql/unpark.sql"))
         .bind(view.name())
         .bind(aggregate_id.0)
@@ -165,7 +176,11 @@ async fn unpark(
     Ok(())
 }
 
-async fn delay(connection: &mut Session, view: &View, failure: &Failure) -> Result<(), Error> {
+async fn delay(
+    connection: &mut Session,
+    view: &View,
+    failure: &Failure,
+) -> Result<(), ProjectionError> {
     sqlx::query(include_str!("sql/delay_parked.sql"))
         .bind(view.name())
         .bind(failure.aggregate_id.0)

@@ -18,7 +18,7 @@ pub struct Snapshot {
 
 /// Where a pass has got to in log order: behind this event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor {
+pub struct LogCursor {
     /// The event's transaction, in the log's terms.
     pub txid: u64,
     /// The event's position.
@@ -29,7 +29,7 @@ pub struct Cursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Look behind this place.
-    pub after: Cursor,
+    pub after: LogCursor,
     /// End before this transaction.
     pub before: u64,
 }
@@ -46,7 +46,7 @@ impl Snapshot {
 
     /// What is seen here and was not seen in `settled`, behind `cursor`, in log order.
     #[must_use]
-    pub fn spans_since(&self, settled: &Self, cursor: Cursor) -> Vec<Span> {
+    pub fn spans_since(&self, settled: &Self, cursor: LogCursor) -> Vec<Span> {
         let late = settled
             .running
             .difference(&self.running)
@@ -54,7 +54,7 @@ impl Snapshot {
         late.chain([(settled.end, self.end)])
             .filter(|&(from, before)| from < before && cursor.txid < before)
             .map(|(from, before)| Span {
-                after: cursor.max(Cursor {
+                after: cursor.max(LogCursor {
                     txid: from,
                     position: 0,
                 }),
@@ -66,7 +66,7 @@ impl Snapshot {
     /// The part of this snapshot that a walk has seen when it stops behind `cursor`: all transactions below the one it
     /// stopped in. It is what a walk with a smaller C would have settled. `None` when that is no more than `settled` saw.
     #[must_use]
-    pub fn up_to(&self, settled: &Self, cursor: Cursor) -> Option<Self> {
+    pub fn up_to(&self, settled: &Self, cursor: LogCursor) -> Option<Self> {
         let end = cursor.txid.min(self.end);
         (end > settled.end).then(|| Self {
             end,
@@ -82,13 +82,13 @@ impl Snapshot {
 }
 
 impl FromStr for Snapshot {
-    type Err = NoSnapshot;
+    type Err = SnapshotError;
 
-    fn from_str(text: &str) -> Result<Self, NoSnapshot> {
-        let number = |text: &str| text.parse::<u64>().map_err(|_| NoSnapshot);
+    fn from_str(text: &str) -> Result<Self, SnapshotError> {
+        let number = |text: &str| text.parse::<u64>().map_err(|_| SnapshotError);
         let mut parts = text.splitn(3, ':');
         let (Some(_), Some(end), Some(running)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoSnapshot);
+            return Err(SnapshotError);
         };
         let running = running
             .split(',')
@@ -116,7 +116,7 @@ impl fmt::Display for Snapshot {
 /// The text is no snapshot.
 #[derive(Debug, thiserror::Error)]
 #[error("not a pg_snapshot")]
-pub struct NoSnapshot;
+pub struct SnapshotError;
 
 #[cfg(test)]
 mod tests {
@@ -132,18 +132,18 @@ mod tests {
     fn what_is_new_lies_in_spans() {
         let (settled, now) = (snapshot("5:10:5,7"), snapshot("7:20:7,15"));
         let span = |txid, position, before| Span {
-            after: Cursor { txid, position },
+            after: LogCursor { txid, position },
             before,
         };
         // 5 is over by now, 7 still runs; 10 and above were not seen, 15 still runs and is left to C's own filter.
         assert_eq!(
-            now.spans_since(&settled, Cursor::default()),
+            now.spans_since(&settled, LogCursor::default()),
             [span(5, 0, 6), span(10, 0, 20)]
         );
         assert_eq!(
             now.spans_since(
                 &settled,
-                Cursor {
+                LogCursor {
                     txid: 5,
                     position: 9
                 }
@@ -153,16 +153,16 @@ mod tests {
         assert_eq!(
             now.spans_since(
                 &settled,
-                Cursor {
+                LogCursor {
                     txid: 12,
                     position: 3
                 }
             ),
             [span(12, 3, 20)]
         );
-        assert_eq!(now.spans_since(&now, Cursor::default()), []);
+        assert_eq!(now.spans_since(&now, LogCursor::default()), []);
         assert_eq!(
-            now.spans_since(&Snapshot::empty(), Cursor::default()),
+            now.spans_since(&Snapshot::empty(), LogCursor::default()),
             [span(1, 0, 20)]
         );
     }
@@ -181,7 +181,7 @@ mod tests {
             // A transaction that is over stays over.
             let running = now_running.into_iter().filter(|t| *t < end && !sees(&settled, *t)).collect();
             let now = Snapshot { end, running };
-            let walked = now.up_to(&settled, Cursor { txid: cursor, position: 1 });
+            let walked = now.up_to(&settled, LogCursor { txid: cursor, position: 1 });
             for txid in 1..45 {
                 let seen = walked.as_ref().is_some_and(|walked| sees(walked, txid));
                 let expected = sees(&now, txid) && txid < cursor && cursor.min(end) > settled_end;
@@ -200,11 +200,11 @@ mod tests {
             // What was over then is over now.
             let running = now_running.into_iter().filter(|t| *t < end && !sees(&settled, *t)).collect();
             let now = Snapshot { end, running };
-            let cursor = Cursor { txid: cursor, position: 0 };
+            let cursor = LogCursor { txid: cursor, position: 0 };
             let spans = now.spans_since(&settled, cursor);
             prop_assert!(spans.windows(2).all(|pair| pair[0].before <= pair[1].after.txid));
             for txid in 1..45 {
-                let event = Cursor { txid, position: 1 };
+                let event = LogCursor { txid, position: 1 };
                 let found = spans.iter().any(|s| s.after < event && txid < s.before) && sees(&now, txid);
                 prop_assert_eq!(found, sees(&now, txid) && !sees(&settled, txid) && event > cursor, "txid {}", txid);
             }

@@ -2,12 +2,12 @@
 
 use sqlx::Row;
 
-use super::Error;
+use super::ProjectionError;
 use crate::db::{Pool, Tries};
 use crate::view::View;
 
 /// How many events a health check looks at, at most: what it costs must not grow with the backlog.
-pub const COUNTED: i64 = 10_000;
+pub const MAX_COUNTED_EVENTS: i64 = 10_000;
 
 /// How far a projection is behind.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -27,18 +27,18 @@ pub struct Status {
 ///
 /// # Errors
 ///
-/// Any [`Error`].
-pub async fn of(pool: &Pool, view: &View, counted: i64) -> Result<Status, Error> {
+/// Any [`ProjectionError`].
+pub async fn measure(pool: &Pool, view: &View, counted: i64) -> Result<Status, ProjectionError> {
     let mut tries = Tries::default();
     loop {
         match count(pool, view, counted).await {
-            Err(Error::Db(error)) if tries.again(pool, &error) => {}
+            Err(ProjectionError::Db(error)) if tries.again(pool, &error) => {}
             result => return result,
         }
     }
 }
 
-async fn count(pool: &Pool, view: &View, counted: i64) -> Result<Status, Error> {
+async fn count(pool: &Pool, view: &View, counted: i64) -> Result<Status, ProjectionError> {
     let types = view.projection.block();
     let row = sqlx::query(include_str!("sql/lag.sql"))
         .bind(view.name())
@@ -57,7 +57,7 @@ async fn count(pool: &Pool, view: &View, counted: i64) -> Result<Status, Error> 
 }
 
 /// How many aggregates are parked.
-pub(super) async fn parked(pool: &Pool, view: &View) -> Result<u64, Error> {
+pub(super) async fn parked(pool: &Pool, view: &View) -> Result<u64, ProjectionError> {
     let count: i64 = sqlx::query_scalar(include_str!("sql/count_parked.sql"))
         .bind(view.name())
         .fetch_one(&mut *pool.acquire().await?)

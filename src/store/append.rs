@@ -10,7 +10,7 @@ use crate::db::{DbError, Session};
 use crate::event::{AggregateId, AppendedEvent, EventId, NewEvent, Position, Version};
 
 /// Which version the aggregates of an append must be at: `None` is any, 0 is "does not exist".
-pub type Expected = HashMap<AggregateId, i32>;
+pub type ExpectedVersions = HashMap<AggregateId, i32>;
 
 /// What became of an append.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Outcome {
     Stored(Vec<AppendedEvent>),
     /// Nothing is stored: an aggregate is at another version than expected, somebody else appended first, or an event
     /// id is taken. The transaction, if there is one around this, is over.
-    Lost,
+    LostRace,
 }
 
 /// Appends `events`, all or none, in one statement. Aggregates that are missing in `expected` may be at any version.
@@ -30,7 +30,7 @@ pub enum Outcome {
 pub async fn append(
     connection: &mut Session,
     events: &[NewEvent<Value>],
-    expected: &Expected,
+    expected: &ExpectedVersions,
 ) -> Result<Outcome, DbError> {
     let stored = match events {
         [] => return Ok(Outcome::Stored(Vec::new())),
@@ -46,14 +46,14 @@ pub async fn append(
     };
     match stored {
         Ok(stored) if stored.len() == events.len() => Ok(Outcome::Stored(stored)),
-        Ok(_) => Ok(Outcome::Lost),
+        Ok(_) => Ok(Outcome::LostRace),
         Err(DbError::Conflict { constraint, .. })
             if matches!(
                 constraint.as_str(),
                 "events_pkey" | "events_aggregate_id_version_key"
             ) =>
         {
-            Ok(Outcome::Lost)
+            Ok(Outcome::LostRace)
         }
         Err(error) => Err(error),
     }
@@ -85,7 +85,7 @@ async fn append_one(
 async fn append_all(
     connection: &mut Session,
     events: &[NewEvent<Value>],
-    expected: &Expected,
+    expected: &ExpectedVersions,
 ) -> Result<Vec<AppendedEvent>, DbError> {
     let mut steps: HashMap<AggregateId, i32> = HashMap::new();
     let step_of = |event: &NewEvent<Value>| {

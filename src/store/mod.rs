@@ -5,7 +5,7 @@
 //!
 //! 1. `version` is the newest one plus one, computed in the statement that inserts. Two appends that compute the same
 //!    number meet at the key `(aggregate_id, version)`: the second waits for the first one's transaction, and if that
-//!    commits it has lost the race ([`Outcome::Lost`]). So versions have no holes, and version n + 1 is visible only
+//!    commits it has lost the race ([`Outcome::LostRace`]). So versions have no holes, and version n + 1 is visible only
 //!    where n is. (test: `sixty_four_writers_leave_no_holes`)
 //! 2. An expected version is compared in the same statement. Whatever is committed in between shows as a lost race,
 //!    never as a wrong append. (test: `an_expected_version_holds_at_the_moment_of_the_append`)
@@ -18,5 +18,5 @@
 mod append;
 mod stream;
 
-pub use self::append::{Expected, Outcome, append};
-pub use self::stream::{TAIL, find, recorded};
+pub use self::append::{ExpectedVersions, Outcome, append};
+pub use self::stream::{TAIL, decode_event, find_events};

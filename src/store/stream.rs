@@ -16,7 +16,7 @@ pub const TAIL: &str = include_str!("sql/tail.sql");
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn find(
+pub async fn find_events(
     connection: &mut Session,
     ids: &[EventId],
 ) -> Result<Vec<RecordedEvent>, DbError> {
@@ -24,7 +24,7 @@ pub async fn find(
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
-    Ok(rows.iter().map(recorded).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(decode_event).collect::<Result<_, _>>()?)
 }
 
 /// A row with the columns of an event.
@@ -32,7 +32,7 @@ pub async fn find(
 /// # Errors
 ///
 /// When a column is missing or of another type.
-pub fn recorded(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
+pub fn decode_event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
     let (Json(payload), Json(metadata)) = (row.try_get("payload")?, row.try_get("metadata")?);
     Ok(RecordedEvent {
         id: EventId(row.try_get("id")?),

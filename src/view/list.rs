@@ -19,9 +19,9 @@ const PAGE: usize = 5 * 1024 * 1024;
 
 /// Where a page begins: after this row. Opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor(AggregateId);
+pub struct PageCursor(AggregateId);
 
-impl Cursor {
+impl PageCursor {
     /// What a client sends back for the next page.
     #[must_use]
     pub fn encode(self) -> String {
@@ -44,7 +44,7 @@ pub struct Page {
     /// Its rows.
     pub rows: Vec<ViewRow>,
     /// Where the next one begins; `None` at the end.
-    pub next: Option<Cursor>,
+    pub next: Option<PageCursor>,
 }
 
 /// The rows after `after`, at most `limit` of them and no more than fit into an answer, whose columns equal `filters` (of public columns only).
@@ -56,7 +56,7 @@ pub async fn list(
     connection: &mut Session,
     view: &View,
     filters: &[(&'static str, String)],
-    after: Option<Cursor>,
+    after: Option<PageCursor>,
     limit: u16,
 ) -> Result<Page, DbError> {
     let names: Vec<&'static str> = filters.iter().map(|(name, _)| *name).collect();
@@ -93,7 +93,7 @@ pub async fn list(
     let next = rows
         .last()
         .filter(|_| more)
-        .map(|row: &ViewRow| Cursor(row.id));
+        .map(|row: &ViewRow| PageCursor(row.id));
     Ok(Page { rows, next })
 }
 
@@ -112,13 +112,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_cursor_comes_back_as_it_went(id: u128) {
-            let cursor = Cursor(AggregateId(Uuid::from_u128(id)));
-            prop_assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
+            let cursor = PageCursor(AggregateId(Uuid::from_u128(id)));
+            prop_assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
         }
 
         #[test]
         fn what_is_no_cursor_is_none(text in ".{0,40}") {
-            if let Some(cursor) = Cursor::decode(&text) {
+            if let Some(cursor) = PageCursor::decode(&text) {
                 prop_assert_eq!(cursor.encode(), text);
             }
         }

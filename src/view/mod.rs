@@ -11,7 +11,7 @@ use crate::domain::AnyProjection;
 use crate::event::fields::{Field, FieldKind};
 
 pub use self::define::{DefineError, Inline, define};
-pub use self::list::{Cursor, Page, list};
+pub use self::list::{Page, PageCursor, list};
 pub use self::row::{ViewRow, get};
 pub use self::statements::Statements;
 pub use self::write::{delete, upsert};

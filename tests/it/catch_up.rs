@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldlog::event::NewEvent;
-use foldlog::projection::{self, Budget, Cursor, Error, Snapshot};
+use foldlog::projection::{self, Budget, LogCursor, ProjectionError, Snapshot};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::Barrier;
@@ -72,7 +72,7 @@ async fn a_claim_that_is_held_is_waited_for_not_skipped() {
          where datname = current_database() and wait_event = 'advisory'",
     )
     .await;
-    assert!(matches!(dies.await.unwrap(), Err(Error::Db(_))));
+    assert!(matches!(dies.await.unwrap(), Err(ProjectionError::Db(_))));
     gate.release().await;
     let caught_up = waits.await.unwrap().unwrap();
     assert_eq!((caught_up.applied, caught_up.done), (5, true));
@@ -218,7 +218,7 @@ async fn cost_behind(claimed: usize) -> Cost {
     let spans = frozen
         .parse::<Snapshot>()
         .unwrap()
-        .spans_since(&settled, Cursor::default());
+        .spans_since(&settled, LogCursor::default());
     let explain = concat!(
         "explain (analyze, buffers, format json) ",
         include_str!("../../src/projection/sql/claim.sql")

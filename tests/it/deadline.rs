@@ -141,7 +141,7 @@ async fn a_wait_that_outlasts_the_deadline_is_given_up_and_loses_nothing() {
     let mut worker = tokio::spawn(async move {
         let view = engine.view("users").unwrap();
         let budget = Budget {
-            give_up: Some(Instant::now() + Duration::from_secs(1)),
+            abort_at: Some(Instant::now() + Duration::from_secs(1)),
             ..within(Duration::from_millis(800))
         };
         projection::catch_up(&engine.pool, view, 20, &budget).await
@@ -170,7 +170,7 @@ async fn a_retry_that_is_given_up_says_what_it_has_done() {
     let last = "select from parked order by next_try desc, aggregate_id desc limit 1 for update";
     let held = Held::by(&db, last).await;
     let budget = Budget {
-        give_up: Some(Instant::now() + Duration::from_secs(1)),
+        abort_at: Some(Instant::now() + Duration::from_secs(1)),
         ..within(Duration::from_millis(800))
     };
     let view = db.engine.view("users").unwrap();

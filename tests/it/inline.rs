@@ -7,7 +7,7 @@ use foldlog::db;
 use foldlog::domains::users::UserEvent;
 use foldlog::engine::Engine;
 use foldlog::event::{ExpectedVersion, NewEvent, Version};
-use foldlog::projection::{self, Budget};
+use foldlog::projection::{self, Budget, ProjectionError};
 use serde_json::Value;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -339,7 +339,7 @@ async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
     assert!(
         matches!(
             waits,
-            Err(Error::Inline(projection::Error::Unfoldable { .. }))
+            Err(Error::Inline(ProjectionError::FoldFailed { .. }))
         ),
         "{waits:?}"
     );

@@ -1,6 +1,6 @@
 //! Parked aggregates: one that cannot go on holds up nobody else, and goes on in order once its cause is mended.
 
-use foldlog::projection::{self, Budget, Error, Retried};
+use foldlog::projection::{self, Budget, ProjectionError, RetryReport};
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ async fn parked(db: &TestDb, deposits: &[i64], later: usize) -> Uuid {
     account
 }
 
-async fn retry(db: &TestDb, projection: &str) -> Retried {
+async fn retry(db: &TestDb, projection: &str) -> RetryReport {
     let view = db.engine.view(projection).unwrap();
     projection::retry(db.pool(), view, &Budget::default())
         .await
@@ -41,7 +41,7 @@ async fn retry(db: &TestDb, projection: &str) -> Retried {
 }
 
 /// The same in a task of its own, for the ledger.
-fn retry_beside(db: &TestDb) -> JoinHandle<Result<Retried, Error>> {
+fn retry_beside(db: &TestDb) -> JoinHandle<Result<RetryReport, ProjectionError>> {
     let engine = db.engine.clone();
     tokio::spawn(async move {
         let view = engine.view("ledger").unwrap();
@@ -113,7 +113,7 @@ async fn one_bad_aggregate_parks_and_a_thousand_go_on() {
         mend(bad);
         assert_eq!(
             retry(&db, "ledger").await,
-            Retried {
+            RetryReport {
                 unparked: 1,
                 failed: 0,
                 applied: 3

@@ -44,7 +44,7 @@ async fn appends_reads_and_folds_of_many_clients_share_a_few_server_connections(
                 let stored = command::execute(&commands, &[event], expected, None).await;
                 assert!(!stored.unwrap().resent);
                 let mut connection = queries.pool.acquire().await.unwrap();
-                let found = store::find(&mut connection, &[id]).await.unwrap();
+                let found = store::find_events(&mut connection, &[id]).await.unwrap();
                 assert!(found.len() == 1 && found[0].id == id);
                 let view = projections.view("users").unwrap();
                 let budget = Budget::default();

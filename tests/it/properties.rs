@@ -4,7 +4,7 @@ use foldlog::domains::users::UserEvent;
 use foldlog::event::{
     AggregateId, EventId, Metadata, NewEvent, Payload, Position, RecordedEvent, Version,
 };
-use foldlog::projection::{Cursor, Snapshot};
+use foldlog::projection::{LogCursor, Snapshot};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
@@ -147,7 +147,7 @@ proptest! {
     /// Fails when the cursor of a pass does not sort as log order does: by transaction, then by position.
     #[test]
     fn cursors_sort_in_log_order(a: (u64, i64), b: (u64, i64)) {
-        let cursor = |(txid, position)| Cursor { txid, position };
+        let cursor = |(txid, position)| LogCursor { txid, position };
         prop_assert_eq!(cursor(a).cmp(&cursor(b)), a.cmp(&b));
     }
 
@@ -165,13 +165,13 @@ proptest! {
         let frozen: Snapshot = format!("1:{end}:").parse().unwrap();
         let is_new = |txid: u64| txid < end && (txid >= settled_end || running.contains(&txid));
         let expected: Vec<_> = events.iter().copied().filter(|event| is_new(event.0)).collect();
-        let (mut walked, mut cursor) = (Vec::new(), Cursor::default());
+        let (mut walked, mut cursor) = (Vec::new(), LogCursor::default());
         loop {
             let spans = frozen.spans_since(&settled, cursor);
-            let inside = |&&(txid, position): &&(u64, i64)| spans.iter().any(|s| Cursor { txid, position } > s.after && txid < s.before);
+            let inside = |&&(txid, position): &&(u64, i64)| spans.iter().any(|s| LogCursor { txid, position } > s.after && txid < s.before);
             let found: Vec<_> = events.iter().filter(inside).take(batch).copied().collect();
             let Some(&(txid, position)) = found.last() else { break };
-            cursor = Cursor { txid, position };
+            cursor = LogCursor { txid, position };
             walked.extend(found);
         }
         prop_assert_eq!(walked, expected);

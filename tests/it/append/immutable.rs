@@ -1,7 +1,7 @@
 //! What the database itself holds about recorded events.
 
 use foldlog::db::Session;
-use foldlog::store::{self, Expected, Outcome};
+use foldlog::store::{self, ExpectedVersions, Outcome};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -76,15 +76,15 @@ async fn an_append_that_loses_stores_nothing() {
     for (events, expected) in [
         (
             vec![created(bob, "bob"), renamed(ada, "b")],
-            Expected::from([(taken.aggregate_id, 7)]),
+            ExpectedVersions::from([(taken.aggregate_id, 7)]),
         ),
         (
             vec![renamed(ada, "b")],
-            Expected::from([(taken.aggregate_id, 0)]),
+            ExpectedVersions::from([(taken.aggregate_id, 0)]),
         ),
     ] {
         let outcome = store::append(&mut connection, &events, &expected).await;
-        assert_eq!(outcome.unwrap(), Outcome::Lost);
+        assert_eq!(outcome.unwrap(), Outcome::LostRace);
         assert_eq!(db.count("select count(*) from events").await, 2);
     }
 }

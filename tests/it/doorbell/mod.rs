@@ -19,7 +19,7 @@ use crate::support::{TestDb, created};
 /// Fails without LISTEN, and without the trigger that rings: the timer comes later than the test waits.
 #[tokio::test]
 async fn the_bell_wakes_a_sleeping_listener() {
-    assert!(WITHIN < Listener::LOOK_UP);
+    assert!(WITHIN < Listener::WAKE_INTERVAL);
     let db = TestDb::new().await;
     let listening = Listening::start(&db);
     for count in 1..=3 {

@@ -80,7 +80,7 @@ pub async fn assert_equals_fold(connection: &mut PgConnection, view: &View) {
     .unwrap();
     let claimed: Vec<RecordedEvent> = rows
         .iter()
-        .map(|row| store::recorded(row).unwrap())
+        .map(|row| store::decode_event(row).unwrap())
         .collect();
     let mut expected = Vec::new();
     for events in claimed.chunk_by(|a, b| a.aggregate_id == b.aggregate_id) {

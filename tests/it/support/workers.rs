@@ -2,8 +2,8 @@
 
 use foldlog::db::Session;
 use foldlog::event::{AggregateId, NewEvent, Version};
-use foldlog::projection::{self, Budget, CatchUp, Error};
-use foldlog::store::{self, Expected};
+use foldlog::projection::{self, Budget, CatchUp, ProjectionError};
+use foldlog::store::{self, ExpectedVersions};
 use serde_json::Value;
 use sqlx::PgExecutor;
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ pub fn worker(
     db: &TestDb,
     projection: &'static str,
     batch: u32,
-) -> JoinHandle<Result<CatchUp, Error>> {
+) -> JoinHandle<Result<CatchUp, ProjectionError>> {
     let engine = db.engine.clone();
     tokio::spawn(async move {
         let view = engine.view(projection).unwrap();
@@ -43,7 +43,7 @@ pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>
 
 /// Appends in somebody's own transaction, past all rules, as a host that is slow to commit does.
 pub async fn append_in(connection: &mut Session, events: &[NewEvent<Value>]) {
-    let stored = store::append(connection, events, &Expected::new()).await;
+    let stored = store::append(connection, events, &ExpectedVersions::new()).await;
     assert!(
         matches!(stored, Ok(store::Outcome::Stored(_))),
         "{stored:?}"
