@@ -5,21 +5,21 @@
 //! The bell rings only while a listener sleeps, which is: while it holds key K exclusively. (A NOTIFY in every append
 //! would take a database-wide lock until each commit is flushed; see `migrations/…_doorbell.up.sql`.)
 //!
-//! 1. LISTEN is committed before K is asked for, on the same connection. (test: `the_bell_wakes_a_sleeping_listener`)
+//! 1. LISTEN is committed before K is asked for, on the same connection. (test: `a_notify_wakes_a_sleeping_listener`)
 //! 2. An append that finds K free holds it shared until its commit is visible. So when the listener gets K, every append
 //!    that saw nobody asleep is committed, and the last look, taken *after* K, sees it. (test:
-//!    `an_append_that_saw_nobody_asleep_is_not_overslept`)
+//!    `an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep`)
 //! 3. Every later append finds K taken and rings; the bell is delivered to a session that is idle and listens. K is
 //!    therefore a session lock: inside a transaction nothing would be delivered. Bells that came before the last look
 //!    are dropped before it, never after: theirs are committed, so it sees them. (test:
-//!    `a_burst_of_bells_wakes_a_listener_once`)
+//!    `a_burst_of_notifications_wakes_a_listener_once`)
 //! 4. A lost connection takes K and LISTEN along, and all of it starts over, from a new connection and a catch-up; the
-//!    connection is never replaced underneath. (test: `cutting_every_connection_costs_time_not_events`)
+//!    connection is never replaced underneath. (test: `a_listener_loses_no_event_when_every_connection_is_cut`)
 //! 5. A listener that does not get K, because an append runs long or another listener sleeps, polls. It tries, and does
 //!    not queue: an append that finds somebody queued for K would ring too. (tests:
-//!    `a_long_append_keeps_the_listener_polling`, `of_two_listeners_one_sleeps_and_the_other_takes_over`)
+//!    `a_long_append_transaction_keeps_the_listener_polling`, `only_one_of_two_listeners_sleeps_and_the_other_takes_over`)
 //! 6. A projection that is still at work when K is asked for keeps the listener awake: its look began before K. (test:
-//!    `a_projection_that_is_held_up_does_not_hold_up_the_others`)
+//!    `a_blocked_projection_does_not_block_the_others`)
 //!
 //! A timer looks all the same: a bell that is lost costs time, never data.
 

@@ -8,20 +8,20 @@
 //!
 //! 1. A claim is a row of `locker` with a unique key. A second worker that inserts the same claim waits for the first
 //!    one's transaction, then skips it, or takes over if that one aborted. Claim and view row commit together. (tests:
-//!    `four_workers_claim_each_event_once`, `a_worker_killed_at_any_step_leaves_nothing_behind`)
+//!    `four_workers_claim_each_event_once`, `a_worker_killed_by_sigkill_at_any_step_loses_no_event`)
 //! 2. A claim that somebody is at is waited for, never skipped: the waiting is bounded, and a batch that was aborted
 //!    starts the pass over, because its cursor passed events that may have been anyone's. (tests:
-//!    `a_claim_that_is_held_is_waited_for_not_skipped`, `a_pass_starts_over_after_a_lost_batch`)
+//!    `a_worker_waits_for_a_claim_held_by_another_transaction`, `a_pass_restarts_after_a_deadlock_aborts_its_batch`)
 //!
 //! **None forgotten.**
 //!
 //! 3. A pass freezes a snapshot C before it writes anything, walks once what C sees and the settled snapshot does not,
 //!    and then settles C. So every event visible in the settled snapshot is claimed or parked, whatever order commits
-//!    arrived in. (tests: `an_event_of_a_slow_transaction_is_not_skipped`, `a_pass_looks_at_what_its_frozen_snapshot_sees`)
+//!    arrived in. (tests: `an_event_of_a_transaction_that_commits_late_is_not_skipped`, `a_pass_reads_exactly_what_its_frozen_snapshot_sees`)
 //!    A pass that is out of time settles the part of C below the transaction that it stopped in: what a walk with that
 //!    smaller C would have settled. (tests: `a_pass_that_is_out_of_time_settles_what_it_has_done`,
-//!    `what_a_walk_has_seen_is_not_new_again`)
-//! 4. Nothing is settled when a claim was given back. (tests: `a_version_that_is_older_than_its_predecessor_waits_for_it`,
+//!    `a_partial_walk_settles_exactly_the_transactions_it_has_finished`)
+//! 4. Nothing is settled when a claim was given back. (tests: `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
 //!    `a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back`)
 //! 5. A log whose cluster's counter is behind it is noticed at the first connection and healed by an offset. (test:
 //!    `a_restored_log_goes_on_where_it_was`)
@@ -31,18 +31,18 @@
 //! 6. Version n + 1 is visible only where n is, and log order `(txid, position)` agrees with versions but where a
 //!    transaction got its id before an event it follows was committed. So version n + 1 is folded only if n is claimed:
 //!    the row's version says so, or n is in this batch, or, when there is no row, the locker. Otherwise its claim is
-//!    given back in the same transaction. (tests: `a_version_that_is_older_than_its_predecessor_waits_for_it`,
-//!    `after_a_deletion_the_locker_knows_the_predecessor`)
+//!    given back in the same transaction. (tests: `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
+//!    `after_a_deletion_the_predecessor_claim_is_read_from_the_locker`)
 //! 7. Row and predecessor are read in one statement, after the claims. Read before, an event committed in between would
-//!    be folded over. (test: `the_row_is_read_after_the_claims`)
+//!    be folded over. (test: `the_view_row_is_read_after_the_claims`)
 //!
 //! **Poison.**
 //!
 //! 8. An event that cannot be folded parks its aggregate, in the transaction that gives its claim back; all others go on.
-//!    (test: `one_bad_aggregate_parks_and_a_thousand_go_on`)
+//!    (test: `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`)
 //! 9. A pass share-locks the parked rows it relies on; a retry takes the row first, reads the chain in later statements,
-//!    and folds all of it before it un-parks. (tests: `a_pass_and_a_retry_exclude_each_other`,
-//!    `a_retry_waits_for_passes_that_rely_on_the_parked_row`, `a_retry_folds_the_whole_chain`)
+//!    and folds all of it before it un-parks. (tests: `a_pass_waits_for_a_retry_that_locks_the_parked_row`,
+//!    `a_retry_waits_for_passes_that_share_lock_the_parked_row`, `a_retry_folds_the_whole_chain_before_it_unparks`)
 //!
 //! The transaction ids' visibility is Postgres' own ([`pg_visible_in_snapshot`]); the idea of keyset order over `(txid,
 //! position)` and of claims instead of a checkpoint are argued, with the ways they break, in `docs/DESIGN.md`.

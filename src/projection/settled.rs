@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_lies_in_spans() {
+    fn spans_since_lists_ranges_of_unsettled_txids() {
         let (settled, now) = (snapshot("5:10:5,7"), snapshot("7:20:7,15"));
         let span = |txid, position, before| Span {
             after: LogCursor { txid, position },
@@ -171,7 +171,7 @@ mod tests {
         // A walk that stops settles exactly the transactions that it is through with: what is new after that is what was
         // new before and lies at or behind the transaction it stopped in.
         #[test]
-        fn what_a_walk_has_seen_is_not_new_again(
+        fn a_partial_walk_settles_exactly_the_transactions_it_has_finished(
             settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),
             more in 0u64..10, now_running in prop::collection::btree_set(1u64..40, 0..5), cursor in 0u64..40,
         ) {
@@ -190,7 +190,7 @@ mod tests {
         }
 
         #[test]
-        fn spans_hold_exactly_what_is_new(
+        fn spans_cover_exactly_the_unsettled_visible_events(
             settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),
             more in 0u64..10, now_running in prop::collection::btree_set(1u64..40, 0..5), cursor in 0u64..40,
         ) {

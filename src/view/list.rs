@@ -111,13 +111,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back_as_it_went(id: u128) {
+        fn a_page_cursor_round_trips(id: u128) {
             let cursor = PageCursor(AggregateId(Uuid::from_u128(id)));
             prop_assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
         }
 
         #[test]
-        fn what_is_no_cursor_is_none(text in ".{0,40}") {
+        fn an_invalid_page_cursor_decodes_to_none(text in ".{0,40}") {
             if let Some(cursor) = PageCursor::decode(&text) {
                 prop_assert_eq!(cursor.encode(), text);
             }

@@ -55,7 +55,7 @@ async fn four_workers_claim_each_event_once() {
 
 /// Fails when a claim that is in other hands is passed over: whoever holds it may still abort.
 #[tokio::test]
-async fn a_claim_that_is_held_is_waited_for_not_skipped() {
+async fn a_worker_waits_for_a_claim_held_by_another_transaction() {
     let db = TestDb::new().await;
     account(&db, 4).await;
     gate_commits(&db, "ledger").await;
@@ -81,7 +81,7 @@ async fn a_claim_that_is_held_is_waited_for_not_skipped() {
 
 /// Fails when the wait has no bound (the worker never answers), or what was waited for counts as done.
 #[tokio::test]
-async fn a_wait_for_a_claim_is_bounded_and_loses_nothing() {
+async fn a_lock_timeout_on_a_claim_loses_no_event() {
     let db = TestDb::new().await;
     let (_, events) = account(&db, 2).await;
     let claim = hold_claim(&db, "ledger", &events[1]).await;
@@ -107,7 +107,7 @@ async fn a_wait_for_a_claim_is_bounded_and_loses_nothing() {
 
 /// Fails when a pass goes on with its cursor after it lost a batch: what it had claimed then is nobody's.
 #[tokio::test]
-async fn a_pass_starts_over_after_a_lost_batch() {
+async fn a_pass_restarts_after_a_deadlock_aborts_its_batch() {
     for at_the_write in [true, false] {
         let db = TestDb::new().await;
         let folded = Uuid::now_v7();
@@ -139,7 +139,7 @@ async fn a_pass_starts_over_after_a_lost_batch() {
 
 /// Fails when a catch-up that ran out of time says that it is done.
 #[tokio::test]
-async fn a_budget_that_is_spent_is_reported() {
+async fn an_expired_budget_reports_done_false_and_the_remaining_events() {
     let db = TestDb::new().await;
     account(&db, 4).await;
     let budget = Budget {
@@ -158,7 +158,7 @@ async fn a_budget_that_is_spent_is_reported() {
 
 /// Fails when an open transaction holds up what others commit, as a mark at the oldest running transaction would.
 #[tokio::test]
-async fn a_transaction_that_stays_open_holds_up_nobody() {
+async fn a_long_open_transaction_does_not_delay_catch_up() {
     let db = TestDb::new().await;
     let open = Held::by(&db, "select pg_current_xact_id()").await;
     for round in 0..3 {
@@ -266,7 +266,7 @@ fn rows(plan: &Value) -> i64 {
 /// Fails when a pass looks at what is claimed already: because it asks the locker which events are unclaimed, or because
 /// its mark stands at the oldest running transaction.
 #[tokio::test]
-async fn a_pass_costs_what_is_new_not_what_the_log_holds() {
+async fn the_claim_reads_only_events_above_the_settled_snapshot() {
     let (small, large) = (cost_behind(1_000).await, cost_behind(50_000).await);
     assert_eq!(small.rows, large.rows, "{small:?} {large:?}");
     // 100 claims go down an index that is a level deeper.

@@ -101,7 +101,7 @@ async fn killed_at(db: &TestDb, (lock, statement): (&str, &str), parked: u32) {
 
 /// Fails when a claim and what it is about do not commit together: killed in between, the event is lost or folded twice.
 #[tokio::test]
-async fn a_worker_killed_at_any_step_leaves_nothing_behind() {
+async fn a_worker_killed_by_sigkill_at_any_step_loses_no_event() {
     let steps = [
         // The first look at the log, on connecting.
         (
@@ -135,7 +135,7 @@ async fn a_worker_killed_at_any_step_leaves_nothing_behind() {
 
 /// Fails when a retry un-parks and claims apart.
 #[tokio::test]
-async fn a_retry_killed_at_any_step_leaves_nothing_behind() {
+async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
     let steps = [
         ("select from parked for update", LOCK_PARKED),
         ("lock table locker in share mode", "Claims given events"),
@@ -162,7 +162,7 @@ async fn a_retry_killed_at_any_step_leaves_nothing_behind() {
 
 /// Fails when anything of a worker outlives it, wherever SIGKILL finds it.
 #[tokio::test]
-async fn four_workers_killed_again_and_again_claim_each_event_once() {
+async fn four_workers_killed_repeatedly_claim_each_event_once() {
     let db = database().await;
     backlog(&db, 400).await;
     let mut workers: Vec<Child> = (0..4).map(|_| listener(&db, 11)).collect();

@@ -26,7 +26,7 @@ async fn refuse_inserts(db: &TestDb, with: &str) {
 
 // Fails when the result of the insert is not looked at, or when the client is told what the database said.
 #[tokio::test]
-async fn an_insert_error_is_not_answered_as_success() {
+async fn a_failed_insert_returns_500() {
     let app = App::new().await;
     refuse_inserts(&app.db, "'the disk is full of hunter2'").await;
     let user = Uuid::now_v7();
@@ -45,7 +45,7 @@ async fn an_insert_error_is_not_answered_as_success() {
 // Fails when the rules are asked of a state that was read before, and the append does not notice that it has moved on:
 // the rename below is judged while the deletion is not committed yet, and stored, if it is, after it.
 #[tokio::test]
-async fn a_rule_is_never_kept_by_a_read_from_outside_of_the_append() {
+async fn a_rule_decided_on_a_stale_state_is_decided_again() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.append("/users", &json::created(user, "ada")).await;
@@ -89,7 +89,7 @@ async fn two_listeners_do_not_apply_out_of_order() {
 
 // Fails when an event reaches the view by its notification only.
 #[tokio::test]
-async fn an_event_appended_while_nobody_listens_is_projected() {
+async fn an_event_appended_without_a_listener_is_projected_later() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
     let stop = CancellationToken::new();
@@ -108,7 +108,7 @@ async fn an_event_appended_while_nobody_listens_is_projected() {
 
 // Fails when a `created` is stored under another aggregate than the one it names.
 #[tokio::test]
-async fn a_created_that_names_another_aggregate_is_refused() {
+async fn a_created_event_with_another_payload_id_returns_422() {
     let app = App::new().await;
     let mut event = json::created(Uuid::now_v7(), "ada");
     event["aggregate_id"] = json!(Uuid::now_v7());
@@ -147,7 +147,7 @@ async fn a_password_is_not_stored_in_plain_text() {
 
 // Fails when a poison event is tried at every pass, or holds up what comes after it.
 #[tokio::test]
-async fn a_poison_event_is_not_tried_for_ever() {
+async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
     let db = TestDb::new().await;
     let (rich, poor) = (Uuid::now_v7(), Uuid::now_v7());
     append(
@@ -184,7 +184,7 @@ async fn a_poison_event_is_not_tried_for_ever() {
 
 // Fails when an id is unwrapped instead of judged: the connection would end without an answer, or the process.
 #[tokio::test]
-async fn a_bad_id_is_a_400_and_no_panic() {
+async fn a_malformed_id_returns_400() {
     let app = App::new().await;
     for bad in [
         json!("x"),
@@ -223,7 +223,7 @@ async fn a_bad_id_is_a_400_and_no_panic() {
 // Fails when an error is recognised by its message, which depends on the server's language and version: the first says
 // what a taken key says and is none, the second is one and says so in no language.
 #[tokio::test]
-async fn an_error_is_told_by_its_code_and_constraint_not_by_its_text() {
+async fn a_database_error_is_recognized_by_sqlstate_and_constraint_not_by_text() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.append("/users", &json::created(user, "ada")).await;

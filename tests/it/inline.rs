@@ -44,7 +44,7 @@ async fn send(engine: &Engine, events: &[NewEvent<Value>]) -> Result<Appended, E
 
 /// Fails when an append is answered before its fold, or folds less than the row lacks.
 #[tokio::test]
-async fn a_view_is_never_behind_an_answered_append() {
+async fn an_inline_view_is_never_behind_a_committed_append() {
     let db = Arc::new(TestDb::with_inline(&["accounts", "ledger"]).await);
     let accounts: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     append(
@@ -74,7 +74,7 @@ async fn a_view_is_never_behind_an_answered_append() {
 
 /// Fails when the refusal is another error, or when anything of the refused append stays.
 #[tokio::test]
-async fn one_email_is_one_users_where_users_are_inline() {
+async fn an_inline_set_rule_rejects_a_duplicate_email() {
     let db = TestDb::with_inline(&["users"]).await;
     let start = Arc::new(Barrier::new(6));
     let mut senders = JoinSet::new();
@@ -112,7 +112,7 @@ async fn one_email_is_one_users_where_users_are_inline() {
 
 /// Fails when what one event of an append frees is still taken for its next.
 #[tokio::test]
-async fn a_deleted_users_email_is_free_again() {
+async fn a_deleted_users_email_can_be_used_again() {
     let db = TestDb::with_inline(&["users"]).await;
     let (gone, new) = (Uuid::now_v7(), Uuid::now_v7());
     append(&db.engine, &[with_email(gone, "ada@example.org")]).await;
@@ -124,7 +124,7 @@ async fn a_deleted_users_email_is_free_again() {
 
 /// Fails when the rows of one append are written one by one over the old ones: then the order of ids decides who is refused.
 #[tokio::test]
-async fn an_email_given_up_in_the_same_append_is_free_whatever_the_ids() {
+async fn an_email_released_in_the_same_append_can_be_taken_in_any_row_order() {
     let db = TestDb::with_inline(&["users"]).await;
     let (low, high) = (Uuid::from_u128(1), Uuid::from_u128(u128::MAX));
     for (gives, takes, email) in [
@@ -146,7 +146,7 @@ async fn an_email_given_up_in_the_same_append_is_free_whatever_the_ids() {
 
 /// Fails when a set rule is kept where it cannot be promised: it would park users instead of refusing them.
 #[tokio::test]
-async fn without_inline_two_users_may_have_one_email() {
+async fn a_set_rule_is_not_enforced_without_inline() {
     // Another projection is folded inline, so the rules of all views were just seen to.
     let db = TestDb::with_inline(&["ledger"]).await;
     for _ in 0..2 {
@@ -187,7 +187,7 @@ async fn an_inline_append_folds_its_aggregates_backlog_first() {
 
 /// Fails when an inline fold and a worker both fold an event, or each leaves it to the other.
 #[tokio::test]
-async fn inline_appends_and_workers_share_the_work() {
+async fn inline_appends_and_workers_fold_each_event_once() {
     let db = TestDb::new().await;
     let accounts: Arc<Vec<Uuid>> = Arc::new((0..5).map(|_| Uuid::now_v7()).collect());
     append(
@@ -237,7 +237,7 @@ async fn inline_appends_and_workers_share_the_work() {
 
 /// Fails when a deadlock of the two is anybody's error, or when the one that Postgres aborts does not start over.
 #[tokio::test]
-async fn a_deadlock_of_a_worker_and_an_inline_append_ends_right_for_both() {
+async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry() {
     for worker_loses in [true, false] {
         let db = TestDb::new().await;
         let [first, between, last] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];

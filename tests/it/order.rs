@@ -18,7 +18,7 @@ async fn early(db: &TestDb) -> Held {
 
 /// Fails when the settled mark is a number (the end of C, a position) instead of a snapshot with what was running.
 #[tokio::test]
-async fn an_event_of_a_slow_transaction_is_not_skipped() {
+async fn an_event_of_a_transaction_that_commits_late_is_not_skipped() {
     let db = TestDb::new().await;
     let mut slow = early(&db).await;
     append_in(slow.connection(), &[opened(Uuid::now_v7())]).await;
@@ -38,7 +38,7 @@ async fn an_event_of_a_slow_transaction_is_not_skipped() {
 
 /// Fails when a pass settles a snapshot that was taken later than the one it walked, or walks more than it froze.
 #[tokio::test]
-async fn a_pass_looks_at_what_its_frozen_snapshot_sees() {
+async fn a_pass_reads_exactly_what_its_frozen_snapshot_sees() {
     let db = TestDb::new().await;
     let new = || opened(Uuid::now_v7());
     let mut behind = early(&db).await;
@@ -65,7 +65,7 @@ async fn a_pass_looks_at_what_its_frozen_snapshot_sees() {
 
 /// Fails when versions are folded as they come (no order check), and when a pass settles though it gave a claim back.
 #[tokio::test]
-async fn a_version_that_is_older_than_its_predecessor_waits_for_it() {
+async fn a_version_with_an_older_txid_than_its_predecessor_waits_for_it() {
     for (folded_before, batch) in [(false, 1), (false, 100), (true, 1), (true, 100)] {
         let db = TestDb::new().await;
         let user = Uuid::now_v7();
@@ -95,7 +95,7 @@ async fn a_version_that_is_older_than_its_predecessor_waits_for_it() {
 /// Fails when the locker is not asked where there is no row: then either the event after a deletion waits for ever, or
 /// one whose predecessor is not folded yet goes first.
 #[tokio::test]
-async fn after_a_deletion_the_locker_knows_the_predecessor() {
+async fn after_a_deletion_the_predecessor_claim_is_read_from_the_locker() {
     for batch in [1, 100] {
         let db = TestDb::new().await;
         let user = Uuid::now_v7();
@@ -127,7 +127,7 @@ async fn after_a_deletion_the_locker_knows_the_predecessor() {
 /// Fails when the rows are loaded before the claims are made: the second worker's row is then that of before the first
 /// one's commit, and what the first one folded is folded over.
 #[tokio::test]
-async fn the_row_is_read_after_the_claims() {
+async fn the_view_row_is_read_after_the_claims() {
     let db = TestDb::new().await;
     let (user, _) = account(&db, 2).await;
     gate_commits(&db, "ledger").await;

@@ -58,7 +58,7 @@ async fn text(db: &TestDb, sql: &str) -> String {
 
 /// Fails when one event that cannot be folded ends the batch or the pass, or when its successors go first.
 #[tokio::test]
-async fn one_bad_aggregate_parks_and_a_thousand_go_on() {
+async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
     for cents in [13, 1313] {
         let db = TestDb::new().await;
         let (bad, good): (Uuid, Vec<Uuid>) =
@@ -125,7 +125,7 @@ async fn one_bad_aggregate_parks_and_a_thousand_go_on() {
 
 /// Fails when a row that the database refuses takes the batch along, or parks whoever else was in it.
 #[tokio::test]
-async fn a_refused_write_is_narrowed_down_to_its_aggregate() {
+async fn a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it() {
     let db = TestDb::new().await;
     let accounts: Vec<Uuid> = (0..200).map(|_| Uuid::now_v7()).collect();
     let rich = [accounts[0], accounts[77], accounts[199]];
@@ -161,7 +161,7 @@ async fn a_refused_write_is_narrowed_down_to_its_aggregate() {
 
 /// Fails when catch-up does not retry what is due, retries what is not, or a failure does not put the next try off.
 #[tokio::test]
-async fn catch_up_retries_what_is_due() {
+async fn catch_up_retries_parked_aggregates_that_are_due() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[1, 13], 2).await;
     mend(bad);
@@ -179,7 +179,7 @@ async fn catch_up_retries_what_is_due() {
 
 /// Fails when a failed retry is forgotten, comes again at once, or moves the place where the aggregate stands.
 #[tokio::test]
-async fn a_retry_that_fails_comes_later_and_later() {
+async fn a_failed_retry_backs_off_exponentially_up_to_an_hour() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[1, 13], 2).await;
     let waits =
@@ -208,7 +208,7 @@ async fn a_retry_that_fails_comes_later_and_later() {
 
 /// Fails when a retry that stops at a second bad event forgets what it folded before it, or un-parks.
 #[tokio::test]
-async fn a_retry_goes_as_far_as_it_can() {
+async fn a_retry_keeps_what_it_folded_before_a_second_failure() {
     let db = TestDb::new().await;
     let bad = Uuid::now_v7();
     let mut foreign = db.connect().await;
@@ -235,7 +235,7 @@ async fn a_retry_goes_as_far_as_it_can() {
 
 /// Fails when an event above a hole is folded, waits for ever without a word, or is lost when the hole is filled.
 #[tokio::test]
-async fn a_hole_in_the_log_parks_with_that_reason() {
+async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
     let db = TestDb::new().await;
     let (holed, other) = (Uuid::now_v7(), Uuid::now_v7());
     let mut foreign = db.connect().await;
@@ -275,7 +275,7 @@ async fn a_hole_in_the_log_parks_with_that_reason() {
 /// Fails when a pass does not keep a share lock on the parked rows it relies on, or decides on rows it did not lock: an
 /// event that is appended while a retry un-parks falls between the two.
 #[tokio::test]
-async fn a_pass_and_a_retry_exclude_each_other() {
+async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[1, 13], 0).await;
     mend(bad);
@@ -304,7 +304,7 @@ async fn a_pass_and_a_retry_exclude_each_other() {
 /// The other way round: fails when a retry begins while a pass relies on the parked row, or reads the chain before it
 /// has the row: what a pass passes over meanwhile is missing in it.
 #[tokio::test]
-async fn a_retry_waits_for_passes_that_rely_on_the_parked_row() {
+async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[1, 13], 0).await;
     mend(bad);
@@ -332,7 +332,7 @@ async fn a_retry_waits_for_passes_that_rely_on_the_parked_row() {
 
 /// Fails when a retry un-parks after the first part of a long chain: passes have settled beyond the rest of it.
 #[tokio::test]
-async fn a_retry_folds_the_whole_chain() {
+async fn a_retry_folds_the_whole_chain_before_it_unparks() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[13], 0).await;
     for _ in 0..3 {
@@ -355,7 +355,7 @@ async fn a_retry_folds_the_whole_chain() {
 
 /// Fails when what a trigger of the view's table refuses ends the projection instead of parking the aggregate.
 #[tokio::test]
-async fn what_a_trigger_of_the_view_refuses_parks_its_aggregate() {
+async fn a_row_rejected_by_a_view_trigger_parks_its_aggregate() {
     let db = TestDb::new().await;
     db.run(
         "create function no_seven() returns trigger language plpgsql as $$

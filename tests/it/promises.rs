@@ -33,24 +33,27 @@ const PROMISES: &[(&str, &[&str])] = &[
         "P4",
         &[
             "four_workers_claim_each_event_once",
-            "a_worker_killed_at_any_step_leaves_nothing_behind",
+            "a_worker_killed_by_sigkill_at_any_step_loses_no_event",
         ],
     ),
     (
         "P5",
         &[
-            "an_event_of_a_slow_transaction_is_not_skipped",
-            "a_version_that_is_older_than_its_predecessor_waits_for_it",
+            "an_event_of_a_transaction_that_commits_late_is_not_skipped",
+            "a_version_with_an_older_txid_than_its_predecessor_waits_for_it",
         ],
     ),
     (
         "P6",
         &[
-            "one_bad_aggregate_parks_and_a_thousand_go_on",
-            "a_retry_folds_the_whole_chain",
+            "one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on",
+            "a_retry_folds_the_whole_chain_before_it_unparks",
         ],
     ),
-    ("P7", &["cutting_every_connection_costs_time_not_events"]),
+    (
+        "P7",
+        &["a_listener_loses_no_event_when_every_connection_is_cut"],
+    ),
     ("P8", &["a_restored_log_goes_on_where_it_was"]),
     ("P9", &["finding_what_is_new_reads_no_more_than_that"]),
     (

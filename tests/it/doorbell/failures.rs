@@ -17,7 +17,7 @@ use crate::support::{TestDb, created};
 /// Fails when the connection is made again without K, without LISTEN, or without a look at what came meanwhile; and when
 /// a lost connection ends the listener.
 #[tokio::test]
-async fn cutting_every_connection_costs_time_not_events() {
+async fn a_listener_loses_no_event_when_every_connection_is_cut() {
     let db = TestDb::new().await;
     let mut network = Chaos::before(&db.options).await;
     let pool = foldlog::db::Pool::new(network.options(), 10);
@@ -64,7 +64,7 @@ async fn cutting_every_connection_costs_time_not_events() {
 /// Fails when the end cuts a batch in two or does not wait for it, when it goes on with the next one, or when K or a
 /// connection stays behind.
 #[tokio::test]
-async fn a_stopped_listener_finishes_its_batch_and_lets_go() {
+async fn a_stopped_listener_finishes_its_batch_and_releases_its_lock() {
     let db = TestDb::new().await;
     let users: Vec<_> = (0..250).map(|_| created(Uuid::now_v7(), "ada")).collect();
     append(&db.engine, &users).await;
@@ -93,7 +93,7 @@ async fn a_stopped_listener_finishes_its_batch_and_lets_go() {
 
 /// Fails when one projection's error ends the look of all, when it is not logged, and when it is logged at each look.
 #[tokio::test]
-async fn a_broken_projection_is_logged_and_does_not_hold_up_the_others() {
+async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
     let log = Log::start();
     let db = TestDb::new().await;
     db.run("drop table accounts").await;
@@ -122,7 +122,7 @@ async fn a_broken_projection_is_logged_and_does_not_hold_up_the_others() {
 
 /// Fails when a look of all projections waits for the slowest: each has a pace of its own.
 #[tokio::test]
-async fn a_projection_that_is_held_up_does_not_hold_up_the_others() {
+async fn a_blocked_projection_does_not_block_the_others() {
     let db = TestDb::new().await;
     let listening = Listening::start(&db);
     let mut holder = db.connect().await;

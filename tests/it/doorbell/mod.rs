@@ -18,7 +18,7 @@ use crate::support::{TestDb, created};
 
 /// Fails without LISTEN, and without the trigger that rings: the timer comes later than the test waits.
 #[tokio::test]
-async fn the_bell_wakes_a_sleeping_listener() {
+async fn a_notify_wakes_a_sleeping_listener() {
     assert!(WITHIN < Listener::WAKE_INTERVAL);
     let db = TestDb::new().await;
     let listening = Listening::start(&db);
@@ -34,7 +34,7 @@ async fn the_bell_wakes_a_sleeping_listener() {
 /// and when it commits between the look that comes before K and K, the look that comes after K sees it. Fails without
 /// the last look, and when the trigger does not hold K until the end of its transaction.
 #[tokio::test]
-async fn an_append_that_saw_nobody_asleep_is_not_overslept() {
+async fn an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep() {
     let db = TestDb::new().await;
     for count in 1..=3 {
         let (mut appender, mut holder) = (db.connect().await, db.connect().await);
@@ -64,7 +64,7 @@ async fn an_append_that_saw_nobody_asleep_is_not_overslept() {
 
 /// Fails when the bell rings in every append, which costs most of the append throughput.
 #[tokio::test]
-async fn an_append_rings_only_while_somebody_sleeps() {
+async fn an_append_sends_notify_only_while_a_listener_sleeps() {
     let db = TestDb::new().await;
     let mut ear = Ear::open(&db).await;
     append(&db.engine, &[created(Uuid::now_v7(), "absent")]).await;
@@ -88,7 +88,7 @@ async fn an_append_rings_only_while_somebody_sleeps() {
 /// Fails when each bell of a burst is answered: a listener that is woken by three hundred takes K and gives it back
 /// three hundred times.
 #[tokio::test]
-async fn a_burst_of_bells_wakes_a_listener_once() {
+async fn a_burst_of_notifications_wakes_a_listener_once() {
     let db = TestDb::new().await;
     let bell = Chaos::before(&db.options).await;
     let listening = Listening::of(&db, bell.options(), db.pool().clone());
@@ -115,7 +115,7 @@ async fn a_burst_of_bells_wakes_a_listener_once() {
 
 /// Fails when a sleeper polls: an idle system is to be idle.
 #[tokio::test]
-async fn a_sleeping_listener_asks_nothing() {
+async fn a_sleeping_listener_sends_no_statements() {
     let db = TestDb::new().await;
     let network = Chaos::before(&db.options).await;
     let pool = foldlog::db::Pool::new(network.options(), 10);
@@ -136,7 +136,7 @@ async fn a_sleeping_listener_asks_nothing() {
 /// Fails when the second listener sleeps too: then nobody looks after the first has got up and let K go. And when a
 /// sleeper that is gone keeps K.
 #[tokio::test]
-async fn of_two_listeners_one_sleeps_and_the_other_takes_over() {
+async fn only_one_of_two_listeners_sleeps_and_the_other_takes_over() {
     let db = TestDb::new().await;
     let first = Listening::with_its_own_pool(&db);
     until("the first sleeps", async || asleep(&db).await).await;
@@ -174,7 +174,7 @@ async fn of_two_listeners_one_sleeps_and_the_other_takes_over() {
 
 /// Fails when the listener waits for K instead of polling: an append that runs long holds K shared all the time.
 #[tokio::test]
-async fn a_long_append_keeps_the_listener_polling() {
+async fn a_long_append_transaction_keeps_the_listener_polling() {
     let db = TestDb::new().await;
     let mut appender = db.connect().await;
     let mut open = appender.begin().await.unwrap();
