@@ -11,7 +11,7 @@ use anyhow::bail;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Database};
+use crate::config::{Config, DatabaseLogin, Environment};
 use crate::db::{Login, Pool, PoolSettings, Pooler, Role};
 use crate::domain::{AnyProjection, Domains};
 use crate::engine::{BadEngine, Engine};
@@ -48,22 +48,22 @@ pub fn read_env_file() -> anyhow::Result<()> {
 ///
 /// Names every variable that is not right, and what it should be.
 pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> {
-    let config = Config::from_env_and(|config| {
-        let names = || domains.projections().map(AnyProjection::name);
-        let there = config.database.is_some();
-        let login = there.then(|| login(config)).and_then(Result::err);
-        let unknown = config
-            .inline
-            .iter()
-            .filter(|inline| !names().any(|name| name == *inline));
-        let known = names().collect::<Vec<_>>().join(", ");
-        unknown
-            .map(|name| BadEngine::NoProjection(name.clone(), known.clone()).to_string())
-            .chain(login.map(|error| error.to_string()))
-            .chain(also)
-            .collect()
-    })?;
-    Ok(config)
+    let mut env = Environment::of_process();
+    let config = Config::read(&mut env);
+    let names: Vec<_> = domains.projections().map(AnyProjection::name).collect();
+    for name in &config.projection.inline {
+        if !names.contains(&name.as_str()) {
+            let error = BadEngine::NoProjection(name.clone(), names.join(", "));
+            env.reject(error.to_string());
+        }
+    }
+    if config.database.login.is_some()
+        && let Err(error) = login(&config)
+    {
+        env.reject(error.to_string());
+    }
+    also.into_iter().for_each(|problem| env.reject(problem));
+    Ok(env.finish(config)?)
 }
 
 /// How the connections of a configuration log in.
@@ -72,19 +72,19 @@ pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> 
 ///
 /// When it says nothing of a database, or what it says cannot be.
 pub fn login(config: &Config) -> anyhow::Result<Arc<dyn Login>> {
-    match &config.database {
+    match &config.database.login {
         None => bail!("set DATABASE_URL, like postgres://user:password@host:5432/database"),
-        Some(Database::Url(url)) => Ok(Arc::new(db::login::from_url(url.expose())?)),
+        Some(DatabaseLogin::Url(url)) => Ok(Arc::new(db::login::from_url(url.expose())?)),
         #[cfg(feature = "aws")]
-        Some(Database::Secret { arn, place }) => {
-            Ok(Arc::new(crate::aws::SecretLogin::new(arn, place)?))
+        Some(DatabaseLogin::Secret { arn, address }) => {
+            Ok(Arc::new(crate::aws::SecretLogin::new(arn, address)?))
         }
         #[cfg(feature = "aws")]
-        Some(Database::Iam { place, user }) => {
-            Ok(Arc::new(crate::aws::IamLogin::new(place, user)?))
+        Some(DatabaseLogin::Iam { address, user }) => {
+            Ok(Arc::new(crate::aws::IamLogin::new(address, user)?))
         }
         #[cfg(not(feature = "aws"))]
-        Some(Database::Secret { .. } | Database::Iam { .. }) => {
+        Some(DatabaseLogin::Secret { .. } | DatabaseLogin::Iam { .. }) => {
             bail!("DB_SECRET_ARN and DB_IAM_AUTH need a build with the feature `aws`")
         }
     }
@@ -102,13 +102,13 @@ pub fn engine(
     role: Role,
     size: usize,
 ) -> anyhow::Result<Engine> {
-    let pooler = if config.pooled {
+    let pooler = if config.database.transaction_pooler {
         Pooler::Transaction
     } else {
         Pooler::None
     };
     let role = match role {
-        Role::Command if !config.inline.is_empty() => Role::CommandInline,
+        Role::Command if !config.projection.inline.is_empty() => Role::CommandInline,
         role => role,
     };
     let pool = Pool::open(PoolSettings {
@@ -117,7 +117,11 @@ pub fn engine(
         pooler,
         role: Some(role),
     });
-    Ok(Engine::new(pool, domains, config.inline.clone())?)
+    Ok(Engine::new(
+        pool,
+        domains,
+        config.projection.inline.clone(),
+    )?)
 }
 
 /// The listener of an engine.
@@ -132,7 +136,7 @@ pub fn listener(
         login,
         pool: engine.pool.clone(),
         views: engine.views.clone(),
-        batch_size: config.batch_size,
+        batch_size: config.projection.batch_size,
         stop,
     }
 }
@@ -287,7 +291,7 @@ pub fn print(text: &str) {
 
 /// The login for what needs a session of its own: migrations take a lock that a session holds, and a listener listens.
 fn direct(config: &Config) -> anyhow::Result<Arc<dyn Login>> {
-    if config.pooled {
+    if config.database.transaction_pooler {
         bail!(
             "migrate and listener need a session of their own, which a pooler in transaction mode cannot give: point them \
              at Postgres itself, without DB_POOLER"

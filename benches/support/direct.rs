@@ -56,7 +56,7 @@ async fn catch_up() {
     drop(engine.pool.acquire().await.unwrap());
     println!("ready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
-    let (view, size) = (&engine.views[0], config.batch_size);
+    let (view, size) = (&engine.views[0], config.projection.batch_size);
     let caught_up = projection::catch_up(&engine.pool, view, size, &Budget::default()).await;
     let caught_up = caught_up.unwrap();
     assert!(caught_up.done);

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::OnceCell;
 
 use super::Aws;
-use crate::config::Place;
+use crate::config::DatabaseAddress;
 use crate::db::login::{BadUrl, readable_certificates, verified};
 use crate::db::{Login, NoLogin};
 
@@ -21,16 +21,16 @@ pub struct IamLogin {
 }
 
 impl IamLogin {
-    /// `user` at `place`.
+    /// `user` at `address`.
     ///
     /// # Errors
     ///
     /// When the certificates that the environment names cannot be read.
-    pub fn new(place: &Place, user: &str) -> Result<Self, BadUrl> {
+    pub fn new(address: &DatabaseAddress, user: &str) -> Result<Self, BadUrl> {
         let options = PgConnectOptions::new_without_pgpass()
-            .host(place.host.as_deref().unwrap_or_default())
-            .port(place.port.unwrap_or(5432))
-            .database(place.name.as_deref().unwrap_or_default())
+            .host(address.host.as_deref().unwrap_or_default())
+            .port(address.port.unwrap_or(5432))
+            .database(address.name.as_deref().unwrap_or_default())
             .username(user);
         let options = verified(options);
         readable_certificates(&options, None)?;

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{Aws, AwsError};
-use crate::config::Place;
+use crate::config::DatabaseAddress;
 use crate::db::login::{BadUrl, readable_certificates, verified};
 use crate::db::{Login, NoLogin};
 
@@ -22,7 +22,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// more whenever a login is refused: then its password was rotated.
 pub struct SecretLogin {
     arn: String,
-    place: Place,
+    address: DatabaseAddress,
     aws: OnceCell<Aws>,
     read: Mutex<Option<(Instant, PgConnectOptions)>>,
 }
@@ -46,18 +46,18 @@ enum Port {
 }
 
 impl SecretLogin {
-    /// The login in the secret `arn`; what `place` says comes before what the secret says.
+    /// The login in the secret `arn`; what `address` says comes before what the secret says.
     ///
     /// # Errors
     ///
     /// When the certificates that the environment names cannot be read.
-    pub fn new(arn: &str, place: &Place) -> Result<Self, BadUrl> {
+    pub fn new(arn: &str, address: &DatabaseAddress) -> Result<Self, BadUrl> {
         let options = PgConnectOptions::new_without_pgpass();
-        let host = place.host.as_deref().unwrap_or("rds");
+        let host = address.host.as_deref().unwrap_or("rds");
         readable_certificates(&verified(options.host(host)), None)?;
         Ok(Self {
             arn: arn.to_owned(),
-            place: place.clone(),
+            address: address.clone(),
             aws: OnceCell::new(),
             read: Mutex::default(),
         })
@@ -87,9 +87,9 @@ impl SecretLogin {
                 what.to_lowercase()
             ))
         };
-        let host = self.place.host.clone().or(shape.host);
-        let name = self.place.name.clone().or(shape.dbname);
-        let port = match (self.place.port, shape.port) {
+        let host = self.address.host.clone().or(shape.host);
+        let name = self.address.name.clone().or(shape.dbname);
+        let port = match (self.address.port, shape.port) {
             (Some(port), _) | (None, Some(Port::Number(port))) => port,
             (None, Some(Port::Text(text))) => text.parse().map_err(|_| missing("PORT"))?,
             (None, None) => 5432,

@@ -1,40 +1,41 @@
-//! Who may call.
+//! Who may call the API.
+
+use super::Environment;
 
 /// Who may call the API: `AUTH`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Auth {
-    /// `none`, the default: everybody.
+pub enum AuthConfig {
+    /// `none`, the default: every caller, without a token.
     #[default]
     None,
-    /// `jwt`: whoever brings a token, or came through a gateway that has verified one.
+    /// `jwt`: callers with a valid token, or whose token a gateway in front of the function has verified.
     Jwt {
-        /// `JWT_JWKS`: a file or an https URL with the issuer's keys. Without it only a gateway's word counts.
+        /// `JWT_JWKS`: a file or an https URL with the issuer's public keys. Without it, only a gateway can verify tokens.
         jwks: Option<String>,
-        /// `JWT_ISSUER`: what `iss` must be.
+        /// `JWT_ISSUER`: the required value of the claim `iss`.
         issuer: Option<String>,
-        /// `JWT_AUDIENCE`: what `aud` must hold.
+        /// `JWT_AUDIENCE`: a value that the claim `aud` must contain.
         audience: Option<String>,
     },
 }
 
-/// What the environment says, and what is not right about it.
-pub(super) fn read(get: &impl Fn(&str) -> Option<String>, bad: &mut Vec<String>) -> Auth {
-    let (jwks, issuer, audience) = (get("JWT_JWKS"), get("JWT_ISSUER"), get("JWT_AUDIENCE"));
-    match get("AUTH").as_deref() {
-        None | Some("none") => Auth::None,
-        Some("jwt") => {
-            if jwks.is_some() && (issuer.is_none() || audience.is_none()) {
-                bad.push("JWT_JWKS needs JWT_ISSUER and JWT_AUDIENCE beside it".to_owned());
-            }
-            Auth::Jwt {
-                jwks,
-                issuer,
-                audience,
-            }
+impl AuthConfig {
+    pub(super) fn read(env: &mut Environment<'_>) -> Self {
+        if env.choice("AUTH", &[("none", false), ("jwt", true)]) != Some(true) {
+            return Self::None;
         }
-        Some(other) => {
-            bad.push(format!("AUTH is `{other}`, but should be none or jwt"));
-            Auth::None
+        let (jwks, issuer, audience) = (
+            env.get("JWT_JWKS"),
+            env.get("JWT_ISSUER"),
+            env.get("JWT_AUDIENCE"),
+        );
+        if jwks.is_some() && (issuer.is_none() || audience.is_none()) {
+            env.reject("JWT_JWKS requires JWT_ISSUER and JWT_AUDIENCE: set both");
+        }
+        Self::Jwt {
+            jwks,
+            issuer,
+            audience,
         }
     }
 }

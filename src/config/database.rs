@@ -1,32 +1,42 @@
-//! Where the database is, and how one logs in.
+//! Database address and credentials.
 
+use super::Environment;
 use crate::event::Secret;
 
-/// Where the database is, and how one logs in: exactly one of the three.
+/// How to reach Postgres and log in.
+#[derive(Clone, Debug, Default)]
+pub struct DatabaseConfig {
+    /// The credentials; `None` if the environment has none, which only the local host accepts.
+    pub login: Option<DatabaseLogin>,
+    /// `DB_POOLER`: `transaction` if a pooler in transaction mode is in front of Postgres, default `none`.
+    pub transaction_pooler: bool,
+}
+
+/// The credentials: exactly one of the three kinds.
 #[derive(Clone, Debug)]
-pub enum Database {
-    /// `DATABASE_URL`: all of it in one.
+pub enum DatabaseLogin {
+    /// `DATABASE_URL`: address and credentials together.
     Url(Secret<String>),
-    /// `DB_SECRET_ARN`: a secret of AWS Secrets Manager in the shape that RDS gives it. What is said here comes before
-    /// what the secret says; the secret that RDS itself keeps holds a user and a password only.
+    /// `DB_SECRET_ARN`: a secret of AWS Secrets Manager in the format of RDS. The address given here takes precedence over the
+    /// secret's; a secret that RDS manages itself holds only user and password.
     Secret {
         /// The secret's ARN or name.
         arn: String,
         /// `DB_HOST`, `DB_PORT`, `DB_NAME`.
-        place: Place,
+        address: DatabaseAddress,
     },
-    /// `DB_IAM_AUTH=true`: a token that is signed for each new connection.
+    /// `DB_IAM_AUTH=true`: an IAM token, signed for each new connection.
     Iam {
         /// `DB_HOST`, `DB_PORT`, `DB_NAME`.
-        place: Place,
+        address: DatabaseAddress,
         /// `DB_USER`.
         user: String,
     },
 }
 
-/// Where the database is, as far as it is said.
+/// The parts of a database's address that the environment gives.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct DatabaseAddress {
     /// `DB_HOST`.
     pub host: Option<String>,
     /// `DB_PORT`.
@@ -35,50 +45,41 @@ pub struct Place {
     pub name: Option<String>,
 }
 
-/// What the environment says, and what is not right about it.
-pub(super) fn read(
-    get: &impl Fn(&str) -> Option<String>,
-    bad: &mut Vec<String>,
-) -> Option<Database> {
-    let port = get("DB_PORT").map(|text| text.parse::<u16>().map_err(|_| text));
-    let port = port.and_then(|port| {
-        port.map_err(|text| bad.push(format!("DB_PORT is `{text}`, but should be like 5432")))
-            .ok()
-    });
-    let place = Place {
-        host: get("DB_HOST"),
-        port,
-        name: get("DB_NAME"),
-    };
-    let iam = match get("DB_IAM_AUTH").as_deref() {
-        Some("true") => true,
-        None | Some("false") => false,
-        Some(other) => {
-            bad.push(format!(
-                "DB_IAM_AUTH is `{other}`, but should be true or false"
-            ));
-            false
+impl DatabaseConfig {
+    pub(super) fn read(env: &mut Environment<'_>) -> Self {
+        let pooler = env.choice("DB_POOLER", &[("none", false), ("transaction", true)]);
+        Self {
+            login: DatabaseLogin::read(env),
+            transaction_pooler: pooler.unwrap_or_default(),
         }
-    };
-    let (url, secret) = (get("DATABASE_URL"), get("DB_SECRET_ARN"));
-    if usize::from(url.is_some()) + usize::from(secret.is_some()) + usize::from(iam) > 1 {
-        bad.push("set only one of DATABASE_URL, DB_SECRET_ARN and DB_IAM_AUTH".to_owned());
     }
-    if let Some(url) = url {
-        return Some(Database::Url(Secret::new(url)));
+}
+
+impl DatabaseLogin {
+    fn read(env: &mut Environment<'_>) -> Option<Self> {
+        let address = DatabaseAddress {
+            host: env.get("DB_HOST"),
+            port: env.parse("DB_PORT", "a port number like 5432", |port| *port > 0),
+            name: env.get("DB_NAME"),
+        };
+        let iam = env.choice("DB_IAM_AUTH", &[("true", true), ("false", false)]);
+        let (url, arn) = (env.get("DATABASE_URL"), env.get("DB_SECRET_ARN"));
+        match (url, arn, iam.unwrap_or_default()) {
+            (None, None, false) => None,
+            (Some(url), None, false) => Some(Self::Url(Secret::new(url))),
+            (None, Some(arn), false) => Some(Self::Secret { arn, address }),
+            (None, None, true) => {
+                let user = env.get("DB_USER");
+                if address.host.is_none() || address.name.is_none() || user.is_none() {
+                    env.reject("DB_IAM_AUTH requires DB_HOST, DB_NAME and DB_USER: set all three");
+                }
+                let user = user.unwrap_or_default();
+                Some(Self::Iam { address, user })
+            }
+            _ => {
+                env.reject("set only one of DATABASE_URL, DB_SECRET_ARN and DB_IAM_AUTH");
+                None
+            }
+        }
     }
-    if let Some(arn) = secret {
-        return Some(Database::Secret { arn, place });
-    }
-    if !iam {
-        return None;
-    }
-    let user = get("DB_USER");
-    if place.host.is_none() || place.name.is_none() || user.is_none() {
-        bad.push("DB_IAM_AUTH needs DB_HOST, DB_NAME and DB_USER".to_owned());
-    }
-    Some(Database::Iam {
-        place,
-        user: user.unwrap_or_default(),
-    })
 }

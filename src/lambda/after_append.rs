@@ -57,18 +57,18 @@ enum How {
 
 impl AfterAppend {
     pub(super) fn new(config: &Config, domains: Domains) -> anyhow::Result<Self> {
-        let how = match &config.after_append {
+        let how = match &config.projection.after_append {
             config::AfterAppend::None => return Ok(Self(None)),
             config::AfterAppend::Invoke(function) => How::Invoke {
                 function: function.clone(),
                 aws: OnceCell::new(),
             },
-            config::AfterAppend::Inline => {
+            config::AfterAppend::CatchUp => {
                 let login = run::login(config)?;
                 let size = catch_up::connections(domains);
                 How::Inline {
                     engine: Box::new(run::engine(config, domains, login, Role::Projection, size)?),
-                    batch_size: config.batch_size,
+                    batch_size: config.projection.batch_size,
                 }
             }
         };

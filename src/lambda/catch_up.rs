@@ -75,7 +75,7 @@ pub async fn catch_up(domains: Domains) -> anyhow::Result<()> {
             Role::Projection,
             connections(domains),
         )?,
-        batch_size: config.batch_size,
+        batch_size: config.projection.batch_size,
     };
     let pool = worker.engine.pool.clone();
     connect(&pool).await;

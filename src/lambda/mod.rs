@@ -115,11 +115,11 @@ fn begin(domains: Domains) -> anyhow::Result<Config> {
 }
 
 fn state(config: &Config, engine: Engine) -> anyhow::Result<AppState> {
-    let auth = Auth::new(&config.auth)?;
+    let auth = Auth::new(&config.http.auth)?;
     auth.warn_if_open("this function");
     Ok(AppState {
         engine,
-        cors_origins: config.cors_origins.clone().into(),
+        cors_origins: config.http.cors_origins.clone().into(),
         auth,
     })
 }

@@ -37,17 +37,19 @@ pub async fn serve(
     let settings = Settings::from_env();
     let also = settings.as_ref().err().map(ToString::to_string);
     let (config, settings) = (run::config(domains, also)?, settings?);
-    let auth = Auth::new(&config.auth)?;
-    if !config.listen.ip().is_loopback() {
-        auth.warn_if_open(&config.listen.to_string());
+    let auth = Auth::new(&config.http.auth)?;
+    if !config.http.listen.ip().is_loopback() {
+        auth.warn_if_open(&config.http.listen.to_string());
     }
     let stop = run::stop_signal()?;
-    let socket = TcpListener::bind(config.listen).await.with_context(|| {
-        format!(
-            "{} cannot be listened on; set APP_SERVER_PORT to another port",
-            config.listen
-        )
-    })?;
+    let socket = TcpListener::bind(config.http.listen)
+        .await
+        .with_context(|| {
+            format!(
+                "{} cannot be listened on; set APP_SERVER_PORT to another port",
+                config.http.listen
+            )
+        })?;
     let starting = async {
         let server = Arc::new(postgres::find_or_start(&settings).await?);
         start(&config, domains, &server).await?;
@@ -76,7 +78,7 @@ pub async fn serve(
     );
     let listener = tokio::spawn(listener.run());
     let supervisor = tokio::spawn(Arc::clone(&server).supervise(stop.clone()));
-    let origins: Arc<[String]> = config.cors_origins.into();
+    let origins: Arc<[String]> = config.http.cors_origins.into();
     let [command, query] = [command, query].map(|engine| AppState {
         engine,
         cors_origins: Arc::clone(&origins),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Json, Router, routing::post};
-use foldlog::config::Place;
+use foldlog::config::DatabaseAddress;
 use foldlog::db::{DbError, Login as _, Pool, PoolSettings, Pooler, Role};
 use foldlog::migrations;
 use serde_json::{Value, json};
@@ -238,7 +238,7 @@ async fn an_iam_token_is_a_presigned_connect() {
         );
         return;
     }
-    let place = Place {
+    let place = DatabaseAddress {
         host: Some("db.example.org".to_owned()),
         port: Some(5433),
         name: Some("app".to_owned()),

@@ -44,10 +44,10 @@ impl Auth {
     /// # Errors
     ///
     /// When the file cannot be read or holds no key that can be used, or the URL is neither https nor of this machine.
-    pub fn new(config: &config::Auth) -> Result<Self, BadJwks> {
+    pub fn new(config: &config::AuthConfig) -> Result<Self, BadJwks> {
         match config {
-            config::Auth::None => Ok(Self::None),
-            config::Auth::Jwt {
+            config::AuthConfig::None => Ok(Self::None),
+            config::AuthConfig::Jwt {
                 jwks,
                 issuer,
                 audience,

@@ -78,7 +78,7 @@ async fn the_claims_of_the_gateway_count_as_they_are() {
         app.read("/users").await.problem(401, "unauthorized");
     }
     // Without an issuer and an audience of its own it is the gateway's alone to judge them.
-    let trusting = config::Auth::Jwt {
+    let trusting = config::AuthConfig::Jwt {
         jwks: None,
         issuer: None,
         audience: None,

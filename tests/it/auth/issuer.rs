@@ -163,8 +163,8 @@ pub fn set() -> Value {
 }
 
 /// What the environment would say.
-pub fn config(jwks: Option<&str>) -> config::Auth {
-    config::Auth::Jwt {
+pub fn config(jwks: Option<&str>) -> config::AuthConfig {
+    config::AuthConfig::Jwt {
         jwks: jwks.map(ToOwned::to_owned),
         issuer: Some(ISSUER.to_owned()),
         audience: Some(AUDIENCE.to_owned()),

@@ -119,11 +119,11 @@ async fn invoked(
     seen.status
 }
 
-/// Fails when `inline` answers before the view is current.
+/// Fails when `AFTER_APPEND=catch_up` responds before the view is current.
 #[tokio::test]
-async fn inline_makes_the_view_current_before_the_answer() {
+async fn after_append_catch_up_makes_the_view_current_before_the_response() {
     let db = TestDb::new().await;
-    let function = Function::on(&db.options, COMMAND, &[("AFTER_APPEND", "inline")]).await;
+    let function = Function::on(&db.options, COMMAND, &[("AFTER_APPEND", "catch_up")]).await;
     for count in 1..=3 {
         let event = append();
         assert_eq!(function.invoke(&event).await["statusCode"], 201);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use foldlog::config::{Config, Database};
+use foldlog::config::{Config, DatabaseLogin, Environment};
 
 use super::{files, read};
 
@@ -37,15 +37,17 @@ fn the_example_environment_holds_the_defaults() {
         line.and_then(|line| line.split_once('='))
             .map(|(_, value)| value.to_owned())
     };
-    let (default, set) = (
-        Config::from(|_| None).unwrap(),
-        Config::from(value).unwrap(),
-    );
-    assert_eq!(set.listen, default.listen);
-    assert_eq!(set.batch_size, default.batch_size);
-    assert_eq!(set.inline, default.inline);
-    assert_eq!(set.cors_origins, default.cors_origins);
-    let Some(Database::Url(url)) = set.database else {
+    let (mut empty, mut example_env) = (Environment::new(|_| None), Environment::new(value));
+    let (default, set) = (Config::read(&mut empty), Config::read(&mut example_env));
+    empty.finish(()).unwrap();
+    example_env.finish(()).unwrap();
+    assert_eq!(set.http.listen, default.http.listen);
+    assert_eq!(set.projection.batch_size, default.projection.batch_size);
+    assert_eq!(set.projection.inline, default.projection.inline);
+    assert_eq!(set.projection.after_append, default.projection.after_append);
+    assert_eq!(set.http.cors_origins, default.http.cors_origins);
+    assert_eq!(set.http.auth, default.http.auth);
+    let Some(DatabaseLogin::Url(url)) = set.database.login else {
         panic!("it names a database")
     };
     assert!(
@@ -128,7 +130,15 @@ pub(super) fn in_code() -> BTreeSet<String> {
     for path in files("src", "rs") {
         let text = read(&path);
         let code = text.split("#[cfg(test)]").next().unwrap();
-        for call in ["get(\"", "set(\"", "list(\"", "var(\"", "var_os(\""] {
+        for call in [
+            "get(\"",
+            "set(\"",
+            "list(\"",
+            "parse(\"",
+            "choice(\"",
+            "var(\"",
+            "var_os(\"",
+        ] {
             let found = code.split(call).skip(1);
             let found = found.map(|rest| rest.split('"').next().unwrap());
             names.extend(

@@ -1,0 +1,69 @@
+//! Where the API listens and who may call it.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use super::{AuthConfig, Environment};
+
+/// Where the API listens and who may call it.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// `APP_SERVER_PORT`: the address of the local server, default `:7755`. A port alone, with or without a colon, listens on
+    /// loopback only, because `AUTH` is `none` by default; `0.0.0.0:7755` opens it to the network.
+    pub listen: SocketAddr,
+    /// `CORS_ORIGINS`: the origins whose pages may call the API, comma-separated; default none.
+    pub cors_origins: Vec<String>,
+    /// `AUTH` and the `JWT_…` variables: who may call.
+    pub auth: AuthConfig,
+}
+
+impl HttpConfig {
+    pub(super) fn read(env: &mut Environment<'_>) -> Self {
+        let listen = env.parse("APP_SERVER_PORT", "like `:7755` or `0.0.0.0:7755`", |_| {
+            true
+        });
+        let ListenAddress(listen) = listen.unwrap_or(ListenAddress::on_loopback(7755));
+        let cors_origins: Vec<String> = env.list("CORS_ORIGINS");
+        for origin in cors_origins.iter().filter(|origin| !is_origin(origin)) {
+            env.reject(format!(
+                "CORS_ORIGINS must list origins like `https://app.example.org`, not `{origin}`"
+            ));
+        }
+        Self {
+            listen,
+            cors_origins,
+            auth: AuthConfig::read(env),
+        }
+    }
+}
+
+struct ListenAddress(SocketAddr);
+
+impl ListenAddress {
+    fn on_loopback(port: u16) -> Self {
+        Self(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(':').unwrap_or(text).parse() {
+            Ok(port) => Ok(Self::on_loopback(port)),
+            Err(_) => text.parse().map(Self),
+        }
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty()
+            && host
+                .chars()
+                .all(|c| c.is_ascii_graphic() && !"/?#@*".contains(c))
+    })
+}

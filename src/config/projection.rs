@@ -1,0 +1,63 @@
+//! How the views follow the events.
+
+use std::collections::BTreeSet;
+
+use super::Environment;
+
+/// How the views follow the events.
+#[derive(Clone, Debug)]
+pub struct ProjectionConfig {
+    /// `BATCH_SIZE`: events in a batch of catch-up, 1 to 10000, default 2000.
+    pub batch_size: u32,
+    /// `INLINE`: the projections that are folded in the append's own transaction, comma-separated; default none.
+    pub inline: BTreeSet<String>,
+    /// `AFTER_APPEND`: what a command function does for the views after an append, default `none`.
+    pub after_append: AfterAppend,
+}
+
+/// What a command function does for the views after an append has committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AfterAppend {
+    /// `none`: nothing; the schedule or a listener projects.
+    #[default]
+    None,
+    /// `invoke`: it invokes the function `CATCH_UP_FUNCTION`, and does not wait for that function to finish.
+    Invoke(String),
+    /// `catch_up`: it catches up itself before it responds.
+    CatchUp,
+}
+
+impl ProjectionConfig {
+    pub(super) fn read(env: &mut Environment<'_>) -> Self {
+        let batch_size = env.parse("BATCH_SIZE", "a number from 1 to 10000", |size| {
+            (1..=10_000).contains(size)
+        });
+        Self {
+            batch_size: batch_size.unwrap_or(2000),
+            inline: env.list("INLINE"),
+            after_append: AfterAppend::read(env),
+        }
+    }
+}
+
+impl AfterAppend {
+    fn read(env: &mut Environment<'_>) -> Self {
+        match env.get("AFTER_APPEND").as_deref() {
+            None | Some("none") => {}
+            Some("catch_up") => return Self::CatchUp,
+            Some("invoke") => match env.get("CATCH_UP_FUNCTION") {
+                Some(function) => return Self::Invoke(function),
+                None => env.reject(
+                    "AFTER_APPEND=invoke requires CATCH_UP_FUNCTION: set it to the function's name or ARN",
+                ),
+            },
+            Some("inline") => env.reject(
+                "AFTER_APPEND=inline is now called AFTER_APPEND=catch_up (INLINE folds in the append's transaction)",
+            ),
+            Some(other) => env.reject(format!(
+                "AFTER_APPEND must be none, invoke or catch_up, not `{other}`"
+            )),
+        }
+        Self::None
+    }
+}
