@@ -117,7 +117,7 @@ impl SqlFile {
     }
 }
 
-/// All files below a folder.
+/// Lists every file below a folder, but not what cargo builds in the `target` of a crate there.
 pub fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -125,9 +125,9 @@ pub fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
         .collect();
     entries.sort();
     for path in entries {
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("target") {
             walk(&path, into);
-        } else {
+        } else if path.is_file() {
             into.push(path);
         }
     }

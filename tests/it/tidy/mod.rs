@@ -2,6 +2,8 @@
 
 mod documents;
 mod layers;
+mod names;
+mod prose;
 mod settings;
 mod statements;
 mod template;
@@ -158,7 +160,9 @@ fn sources() -> Vec<PathBuf> {
         ".ci",
         "benches",
         "bin",
+        "crates",
         "docs",
+        "events",
         "examples",
         "migrations",
         "scripts",
