@@ -1,11 +1,11 @@
-//! What handlers take from a request. Everything rejects with a [`Problem`]; axum's own rejections are plain text.
+//! Extractors. They reject with a [`Problem`], because axum's own extractors reject with plain text.
 
 use std::fmt;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
@@ -15,15 +15,14 @@ use uuid::Uuid;
 use super::AppState;
 use super::problem::{Kind, Problem};
 use crate::domain::AnyDomain;
-use crate::event::{AggregateId, EventId, ExpectedVersion, Metadata, NewEvent, TypeId, Version};
+use crate::event::{AggregateId, EventId, Metadata, NewEvent, TypeId};
 
-/// The largest body that is taken.
-const BODY_LIMIT: usize = 1024 * 1024;
-/// How much of a body that is too large is read and thrown away, so that the client hears the answer: one that is still
-/// sending when the connection closes sees a broken pipe instead.
-const DRAINED: usize = 8 * BODY_LIMIT;
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How much of an oversized body is read and discarded, so that the client receives the 413: a client that is still
+/// sending when the server closes the connection sees a broken pipe instead of the response.
+const MAX_DRAINED_BYTES: usize = 8 * MAX_BODY_BYTES;
 
-/// The domain that the path names.
+/// The domain in the path.
 pub(super) struct DomainPath(pub &'static dyn AnyDomain);
 
 impl FromRequestParts<AppState> for DomainPath {
@@ -38,16 +37,19 @@ impl FromRequestParts<AppState> for DomainPath {
             .find(|(key, _)| *key == "domain")
             .map_or("", |(_, name)| name);
         state.engine.domains.named(name).map(Self).ok_or_else(|| {
-            let known: Vec<&str> = state.engine.domains.iter().map(AnyDomain::name).collect();
+            let names: Vec<&str> = state.engine.domains.iter().map(AnyDomain::name).collect();
             Problem::new(
                 Kind::NoRoute,
-                format!("there is no such domain; there are: {}", known.join(", ")),
+                format!(
+                    "unknown domain in the path; the domains are: {}",
+                    names.join(", ")
+                ),
             )
         })
     }
 }
 
-/// The aggregate that the path names.
+/// The aggregate id in the path.
 pub(super) struct IdPath(pub AggregateId);
 
 impl FromRequestParts<AppState> for IdPath {
@@ -57,8 +59,12 @@ impl FromRequestParts<AppState> for IdPath {
         let Path((_, id)) = Path::<(String, String)>::from_request_parts(parts, state)
             .await
             .map_err(|_| bad_path())?;
-        let id = Uuid::parse_str(&id)
-            .map_err(|_| Problem::new(Kind::Malformed, "the id in the path must be a UUID"))?;
+        let id = Uuid::parse_str(&id).map_err(|_| {
+            Problem::new(
+                Kind::Malformed,
+                "the aggregate id in the path must be a UUID",
+            )
+        })?;
         Ok(Self(AggregateId(id)))
     }
 }
@@ -67,7 +73,7 @@ fn bad_path() -> Problem {
     Problem::new(Kind::Malformed, "the path must be valid UTF-8")
 }
 
-/// The parameters of the query string, each once.
+/// The parameters of the query string; none is repeated.
 pub(super) struct Params(Vec<(String, String)>);
 
 impl FromRequestParts<AppState> for Params {
@@ -77,7 +83,7 @@ impl FromRequestParts<AppState> for Params {
         let bad = |_| {
             Problem::new(
                 Kind::Malformed,
-                "the query string must be form-encoded UTF-8",
+                "the query string must be percent-encoded UTF-8",
             )
         };
         let axum::extract::Query(params) =
@@ -86,7 +92,7 @@ impl FromRequestParts<AppState> for Params {
             if params[..index].iter().any(|(other, _)| other == name) {
                 return Err(Problem::new(
                     Kind::Malformed,
-                    format!("the parameter `{name}` may be given once only"),
+                    format!("the parameter `{name}` is repeated; send it once"),
                 ));
             }
         }
@@ -95,37 +101,38 @@ impl FromRequestParts<AppState> for Params {
 }
 
 impl Params {
-    /// Takes one parameter out.
+    /// Removes a parameter and returns its value.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(other, _)| other == name)?;
         Some(self.0.swap_remove(at).1)
     }
 
-    /// Those that nobody took.
-    pub(super) fn rest(self) -> Vec<(String, String)> {
+    /// The parameters that were not taken.
+    pub(super) fn into_rest(self) -> Vec<(String, String)> {
         self.0
     }
 
-    /// Refuses what nobody took: an ignored `dry_run` would store what was not meant to be.
-    pub(super) fn none_left(self) -> Result<(), Problem> {
+    /// Rejects parameters that were not taken. Ignoring an unknown `dry_run`, for example, would store events that the
+    /// client did not want to store.
+    pub(super) fn reject_unknown(self) -> Result<(), Problem> {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => Err(Problem::new(
                 Kind::Malformed,
-                format!("this route has no parameter `{name}`"),
+                format!("unknown parameter `{name}`; remove it"),
             )),
         }
     }
 }
 
-/// The events of a body: one, or an array of them.
+/// The body of an append: one event, or an array of events.
 pub(super) struct Events {
     pub events: Vec<NewEvent<Value>>,
-    /// Whether they came as an array, so that the answer is one, too.
-    pub many: bool,
+    /// Whether the body is an array; the response then is one, too.
+    pub is_array: bool,
 }
 
-/// One event, as a client writes it.
+/// An event as a client sends it.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventBody {
@@ -140,7 +147,7 @@ struct EventBody {
     metadata: Metadata,
 }
 
-/// The same from an object only: serde's derive reads a struct from an array of its fields, too.
+/// An event that is a JSON object. serde's derive would also read a struct from an array of its fields.
 struct EventObject(EventBody);
 
 impl<'de> Deserialize<'de> for EventObject {
@@ -155,7 +162,7 @@ impl<'de> Visitor<'de> for FromObject {
     type Value = EventObject;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an event, which is an object")
+        f.write_str("an event as a JSON object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<EventObject, A::Error> {
@@ -192,7 +199,7 @@ fn metadata<'de, D: Deserializer<'de>>(json: D) -> Result<Metadata, D::Error> {
     field(json, "metadata must be a JSON object", object)
 }
 
-/// Reads a field, and says what it must be when it is something else: serde would name Rust's types, and quote the value.
+/// Reads a field. The error says what the field must be: serde's own would name Rust types and quote the value.
 fn field<'de, D: Deserializer<'de>, T>(
     json: D,
     must_be: &'static str,
@@ -225,18 +232,18 @@ impl FromRequest<AppState> for Events {
 
     async fn from_request(request: Request, _: &AppState) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            let detail = "send the events with the header Content-Type: application/json";
+            let detail = "the header Content-Type must be application/json";
             return Err(Problem::new(Kind::WrongMediaType, detail));
         }
         let body = read(request.into_body()).await?;
         let malformed = |e: serde_json::Error| {
             Problem::new(
                 Kind::Malformed,
-                format!("the body is no event or array of events: {e}"),
+                format!("the body must be an event or an array of events: {e}"),
             )
         };
-        let many = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        let events: Vec<EventObject> = if many {
+        let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        let events: Vec<EventObject> = if is_array {
             serde_json::from_slice(&body).map_err(malformed)?
         } else {
             vec![serde_json::from_slice(&body).map_err(malformed)?]
@@ -244,7 +251,7 @@ impl FromRequest<AppState> for Events {
         let events = events.into_iter().map(|EventObject(event)| event.into());
         Ok(Self {
             events: events.collect(),
-            many,
+            is_array,
         })
     }
 }
@@ -267,7 +274,9 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             Kind::TooLarge,
-            format!("a body may have {BODY_LIMIT} bytes; send fewer events at once"),
+            format!(
+                "the body is larger than {MAX_BODY_BYTES} bytes; send fewer events per request"
+            ),
         )
     };
     let (mut stream, mut read, mut seen) = (body.into_data_stream(), Vec::new(), 0);
@@ -275,76 +284,15 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
         let chunk = chunk
             .map_err(|_| Problem::new(Kind::Malformed, "the body ended before it was complete"))?;
         seen += chunk.len();
-        if seen <= BODY_LIMIT {
+        if seen <= MAX_BODY_BYTES {
             read.extend_from_slice(&chunk);
-        } else if seen > DRAINED {
+        } else if seen > MAX_DRAINED_BYTES {
             break;
         }
     }
-    if seen > BODY_LIMIT {
+    if seen > MAX_BODY_BYTES {
         Err(too_large())
     } else {
         Ok(read.into())
     }
-}
-
-/// What `If-Match` and `If-None-Match` say of an append.
-pub(super) fn expected_version(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
-    match (
-        once(headers, &header::IF_MATCH)?,
-        once(headers, &header::IF_NONE_MATCH)?,
-    ) {
-        (None, None) => Ok(ExpectedVersion::Any),
-        (None, Some("*")) => Ok(ExpectedVersion::NoStream),
-        (Some(tag), None) => match version_of(tag) {
-            Some(version) => Ok(ExpectedVersion::Exact(version)),
-            None => Err(Problem::new(
-                Kind::Malformed,
-                "If-Match must be a version in double quotes, like \"3\"",
-            )),
-        },
-        (None, Some(_)) => Err(Problem::new(
-            Kind::Malformed,
-            "If-None-Match must be * here: the aggregate must not exist",
-        )),
-        (Some(_), Some(_)) => Err(Problem::new(
-            Kind::Malformed,
-            "send If-Match or If-None-Match, not both",
-        )),
-    }
-}
-
-/// Whether the client has this version already.
-pub(super) fn has_version(headers: &HeaderMap, version: Version) -> bool {
-    let tags = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    tags.flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|tag| tag == "*" || version_of(tag.strip_prefix("W/").unwrap_or(tag)) == Some(version))
-}
-
-/// The version in a strong entity tag.
-fn version_of(tag: &str) -> Option<Version> {
-    let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
-    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
-    digits.parse().ok().filter(|_| plain).map(Version)
-}
-
-fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
-    let mut values = headers.get_all(name).iter();
-    let (first, more) = (values.next(), values.next().is_some());
-    let bad = || {
-        Problem::new(
-            Kind::Malformed,
-            format!("the header {name} may be given once only, in ASCII"),
-        )
-    };
-    if more {
-        return Err(bad());
-    }
-    first
-        .map(|value| value.to_str().map(str::trim).map_err(|_| bad()))
-        .transpose()
 }

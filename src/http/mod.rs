@@ -1,110 +1,71 @@
-//! HTTP: the routes, all on this page. Whoever hosts them (a local server, a Lambda function) takes a router as it is.
+//! The HTTP API. Every host (the local server, the Lambda functions) serves one of the three routers below.
 
 pub mod auth;
 
-mod command;
+mod etag;
 mod extract;
-mod health;
 mod openapi;
 mod problem;
-mod query;
+mod routes;
 mod trace;
 
 use std::sync::Arc;
 
-use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
-use utoipa::openapi::HttpMethod;
 
 pub use self::auth::Auth;
 pub use self::openapi::document;
 pub use self::problem::Problem;
+use self::routes::{ROUTES, Side};
 use crate::engine::Engine;
 
-/// What the handlers share.
+/// The state that handlers share.
 #[derive(Clone, Debug)]
 pub struct AppState {
-    /// The system behind the routes.
+    /// The domains and the database behind the routes.
     pub engine: Engine,
-    /// The origins whose pages may call the API.
+    /// The origins that CORS allows.
     pub cors_origins: Arc<[String]>,
-    /// Who may call.
+    /// How callers are authenticated.
     pub auth: Auth,
 }
 
 /// The routes that append.
 pub fn command_router(state: AppState) -> Router {
     let origins = Arc::clone(&state.cors_origins);
-    host(guarded(COMMANDS, state), &origins)
+    with_layers(routes_of(Side::Command, &state), &origins)
 }
 
 /// The routes that read.
 pub fn query_router(state: AppState) -> Router {
     let origins = Arc::clone(&state.cors_origins);
-    host(guarded(QUERIES, state), &origins)
+    with_layers(routes_of(Side::Query, &state), &origins)
 }
 
-/// All routes. The two states may work as roles of their own.
+/// All routes. The two states may use different database roles.
 pub fn router(command: AppState, query: AppState) -> Router {
-    let origins = Arc::clone(&query.cors_origins);
-    let commands = guarded(COMMANDS, command);
-    host(commands.merge(guarded(QUERIES, query)), &origins)
+    let commands = routes_of(Side::Command, &command);
+    let queries = routes_of(Side::Query, &query);
+    with_layers(commands.merge(queries), &query.cors_origins)
 }
 
-/// A route. The routers and the document are made from the same lists of them.
-type Route = (HttpMethod, &'static str, Operation);
-
-const COMMANDS: &[Route] = &[
-    (HttpMethod::Post, "/events", Operation::AppendAny),
-    (HttpMethod::Post, "/{domain}", Operation::Append),
-];
-
-const QUERIES: &[Route] = &[
-    (HttpMethod::Get, "/health", Operation::Health),
-    (HttpMethod::Get, "/openapi.json", Operation::Document),
-    (HttpMethod::Get, "/{domain}", Operation::List),
-    (HttpMethod::Get, "/{domain}/{id}", Operation::Get),
-];
-
-/// What a route does; what the document says of it is in [`openapi`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    AppendAny,
-    Append,
-    Health,
-    Document,
-    List,
-    Get,
+/// The routes of one side, each behind the check of its caller's access.
+fn routes_of(side: Side, state: &AppState) -> Router {
+    let routes = ROUTES.iter().filter(|route| route.side == side);
+    let router = routes.fold(Router::new(), |router, route| {
+        let check = (state.clone(), route.access);
+        let authorize = middleware::from_fn_with_state(check, auth::authorize);
+        let handler = (route.handler)(route.method.filter());
+        router.route(route.path, handler.route_layer(authorize))
+    });
+    router.with_state(state.clone())
 }
 
-impl Operation {
-    fn serve(self) -> MethodRouter<AppState> {
-        match self {
-            Self::AppendAny => post(command::append_any),
-            Self::Append => post(command::append),
-            Self::Health => get(health::health),
-            Self::Document => openapi::serve(),
-            Self::List => get(query::list),
-            Self::Get => get(query::get),
-        }
-    }
-}
-
-/// The routes of a list, each behind the question who calls.
-fn guarded(list: &[Route], state: AppState) -> Router {
-    let add = |router: Router<AppState>, (_, path, operation): &Route| {
-        router.route(path, operation.serve())
-    };
-    let check = middleware::from_fn_with_state(state.clone(), auth::check);
-    let routes = list.iter().fold(Router::new(), add);
-    routes.route_layer(check).with_state(state)
-}
-
-/// What every request goes through, from the outside in: an id and a log line, CORS, a problem for a panic, a time limit.
-/// (Who calls is asked last, by the routes themselves.)
-fn host(routes: Router, origins: &[String]) -> Router {
+/// Adds what every request passes through, from the outside in: request id and log line, CORS, the conversion of a panic
+/// into a problem, the time limit.
+fn with_layers(routes: Router, origins: &[String]) -> Router {
     let routes = routes
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method);
-    trace::layered(routes, origins)
+    trace::with_layers(routes, origins)
 }

@@ -1,5 +1,5 @@
-//! Every error as an RFC 9457 problem: a stable `type`, and a `detail` that says what to do. No text of the database
-//! ever gets here; the cause goes along as a response extension, for the one log line of the request.
+//! Errors as RFC 9457 problems: a stable `type`, and a `detail` that says what to do. A problem never contains text from
+//! the database; its cause is attached to the response as an extension, for the request's log line.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use crate::domain::Refusal;
 use crate::projection::ProjectionError;
 use crate::query;
 
-/// Declares the kinds of problems: variant, status, name in the type's URN, title, and what members there are beside the
-/// standard ones, and whether they are always there.
+/// Declares the kinds of problems: variant, status, name in the type's URN, title, and the extension members with whether
+/// they are always present.
 macro_rules! kinds {
     ($($kind:ident => $status:ident $slug:literal $title:literal [$($member:ident: $always:literal),*],)+) => {
-        /// What kind of problem it is. The only place that knows status codes.
+        /// The kind of a problem. Error statuses are chosen here only.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Kind {
             $($kind),+
         }
 
         impl Kind {
-            /// All there are.
+            /// All kinds.
             pub(super) const ALL: &[Self] = &[$(Self::$kind),+];
 
             const fn parts(self) -> (StatusCode, &'static str, &'static str) {
@@ -35,7 +35,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// The members beside the standard ones, and whether they are always there.
+            /// The extension members (RFC 9457, 3.2), and whether they are always present.
             pub(super) const fn members(self) -> &'static [(&'static str, bool)] {
                 match self {
                     $(Self::$kind => &[$((stringify!($member), $always)),*]),+
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// An error answer.
+/// An error response.
 #[derive(Debug)]
 pub struct Problem {
     kind: Kind,
@@ -110,23 +110,25 @@ impl Problem {
         }
     }
 
-    /// With a member of its own beside the standard ones.
+    /// Adds an extension member.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
         self
     }
 
+    /// Sets the header `Retry-After`.
     pub(super) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(Duration::from_secs(seconds));
         self
     }
 
-    /// With what the client should send to be let in: `WWW-Authenticate`.
+    /// Sets the header `WWW-Authenticate`.
     pub(super) fn challenge(mut self, challenge: String) -> Self {
         self.challenge = Some(challenge);
         self
     }
 
+    /// Attaches the cause, which is logged and not sent to the client.
     pub(super) fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
         self.cause = Some(Arc::new(cause.into()));
         self
@@ -135,15 +137,16 @@ impl Problem {
     pub(super) fn timed_out() -> Self {
         Self::new(
             Kind::TimedOut,
-            "the request was given up; send it again, an event's id makes that harmless",
+            "the request exceeded the time limit; send it again, event ids make appends idempotent",
         )
         .retry_after(1)
     }
 
-    pub(super) fn panicked() -> Self {
+    /// A defect of this program.
+    pub(super) fn internal() -> Self {
         Self::new(
             Kind::Internal,
-            "the request ended in a mistake of ours; it is logged with the request's id",
+            "an internal error occurred and was logged; quote the X-Request-Id of this response when you report it",
         )
     }
 }
@@ -186,16 +189,19 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A path that is none of ours.
+/// Answers a path that matches no route.
 pub(super) async fn no_route() -> Problem {
-    Problem::new(Kind::NoRoute, "see the README for the routes")
+    Problem::new(
+        Kind::NoRoute,
+        "no route has this path; GET /openapi.json lists the routes",
+    )
 }
 
-/// A path of ours with a method that it does not take.
+/// Answers a route's path with a method that the route does not have.
 pub(super) async fn no_method() -> Problem {
     Problem::new(
         Kind::NoMethod,
-        "the header Allow names the methods that this route takes",
+        "this route does not support the method; the header Allow lists the supported ones",
     )
 }
 
@@ -222,7 +228,7 @@ impl From<command::Error> for Problem {
                 actual,
             } => Self::new(
                 Kind::VersionMismatch,
-                format!("{detail}; read it again and send If-Match with the version that you read"),
+                format!("{detail}; read it again and send If-Match with the current version"),
             )
             .with("aggregate_id", aggregate_id.to_string())
             .with("version", actual.0),
@@ -230,7 +236,7 @@ impl From<command::Error> for Problem {
                 Self::new(Kind::IdReused, detail).with("index", index)
             }
             Error::Contended => Self::new(Kind::Unavailable, detail).retry_after(1),
-            Error::Hash => Self::panicked().because(error),
+            Error::Hash => Self::internal().because(error),
             Error::Inline(projection) => projection.into(),
             Error::Db(error) => error.into(),
         }
@@ -244,8 +250,8 @@ fn refused(detail: String, refusal: &Refusal) -> Problem {
         }
         Refusal::Rule(_) | Refusal::Foreign(..) => Problem::new(Kind::RuleBroken, detail),
         Refusal::Deleted => Problem::new(Kind::Deleted, detail),
-        // The reason may quote a payload, so it is not for the log.
-        Refusal::Unfoldable(_) => Problem::panicked().because(anyhow::anyhow!(
+        // The reason may quote a payload, so it is not logged.
+        Refusal::Unfoldable(_) => Problem::internal().because(anyhow::anyhow!(
             "earlier events of the aggregate cannot be folded"
         )),
     }
@@ -261,8 +267,8 @@ impl From<query::Error> for Problem {
             Error::Behind { actual } => {
                 Self::new(Kind::VersionMismatch, detail).with("version", actual.0)
             }
-            // The reason may quote a payload, so it is not for the log.
-            Error::Unfoldable(_) => Self::panicked()
+            // The reason may quote a payload, so it is not logged.
+            Error::Unfoldable(_) => Self::internal()
                 .because(anyhow::anyhow!("events of the aggregate cannot be folded")),
             Error::Db(error) => error.into(),
         }
@@ -273,10 +279,10 @@ impl From<ProjectionError> for Problem {
     fn from(error: ProjectionError) -> Self {
         match error {
             ProjectionError::Db(error) => error.into(),
-            ProjectionError::Settled(_) => Self::panicked().because(error),
+            ProjectionError::Settled(_) => Self::internal().because(error),
             ProjectionError::FoldFailed { .. } => Self::new(
                 Kind::Unavailable,
-                "an earlier event of the aggregate cannot be folded yet; send the event again later",
+                "an earlier event of the aggregate cannot be folded yet; retry the request later",
             )
             .retry_after(5)
             .because(error),
@@ -286,12 +292,12 @@ impl From<ProjectionError> for Problem {
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
-        let away = "the database cannot be reached; send the request again later, an event's id makes that harmless";
+        let away = "the database is unavailable; retry the request later, event ids make appends idempotent";
         match &error {
             DbError::Unavailable(_) => Self::new(Kind::Unavailable, away)
                 .retry_after(2)
                 .because(error),
-            // A database that was paused takes about this long; see `docs/OPERATIONS.md`.
+            // A paused database takes about this long to resume; see `docs/OPERATIONS.md`.
             DbError::Waking(_)
             | DbError::Refused(_)
             | DbError::Untrusted(_)
@@ -300,7 +306,7 @@ impl From<DbError> for Problem {
                 .because(error),
             DbError::Contended(_) | DbError::TimedOut(_) => Self::new(
                 Kind::Unavailable,
-                "the database is busy with the same rows; send the request again",
+                "the request conflicts with concurrent requests for the same rows; retry it",
             )
             .retry_after(1)
             .because(error),
@@ -308,7 +314,7 @@ impl From<DbError> for Problem {
             | DbError::Data { .. }
             | DbError::Role { .. }
             | DbError::Pooler(_)
-            | DbError::Other(_) => Self::panicked().because(error),
+            | DbError::Other(_) => Self::internal().because(error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What every request goes through: an id, one log line, CORS, a problem for a panic, a time limit.
+//! The layers around all routes: request id and log line, CORS, panics as problems, the time limit.
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,20 @@ use uuid::Uuid;
 
 use super::problem::{Cause, Problem, ProblemType};
 
-/// How long a request may take. Below what gateways wait (29 s), so that the client hears the reason from us.
-const TIME_LIMIT: Duration = Duration::from_secs(25);
+/// How long a request may take. API Gateway waits 29 s; a shorter limit lets the client receive the reason.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a browser may cache the answer to a preflight request.
+const MAX_PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
-/// `routes` with all of it around.
-pub(super) fn layered(routes: Router, origins: &[String]) -> Router {
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Puts the layers around `routes`.
+pub(super) fn with_layers(routes: Router, origins: &[String]) -> Router {
     let routes = routes
         .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|_| {
-            Problem::panicked().into_response()
+            Problem::internal().into_response()
         }));
     let routes = if origins.is_empty() {
         routes
@@ -55,82 +58,64 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::WWW_AUTHENTICATE,
             REQUEST_ID,
         ])
-        .max_age(Duration::from_hours(1))
+        .max_age(MAX_PREFLIGHT_AGE)
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::timed_out().into_response(),
     }
 }
 
-/// Gives the request an id, or takes over the client's, and writes its one line.
+/// Gives the request an id, or keeps the client's, and writes the request's log line.
 async fn log(request: Request, next: Next) -> Response {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let id = request
         .headers()
         .get(REQUEST_ID)
-        .filter(|id| is_plain(id))
+        .filter(|id| is_loggable(id))
         .cloned();
     let id = id.unwrap_or_else(|| {
-        HeaderValue::try_from(Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("-"))
+        HeaderValue::try_from(Uuid::now_v7().to_string())
+            .unwrap_or_else(|_| unreachable!("a UUID is valid in a header"))
     });
     let method = request.method().clone();
-    // The route, not the path: a path may hold anything.
+    // The route instead of the path: a path is chosen by the client and may contain anything.
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or("-", MatchedPath::as_str)
         .to_owned();
     let mut response = next.run(request).await;
-    let status = response.status();
-    let duration_ms = begun.elapsed().as_millis();
-    let problem = response
-        .extensions()
-        .get::<ProblemType>()
-        .map_or("", |kind| kind.0);
-    let request_id = id.to_str().unwrap_or_default();
-    let route = route.as_str();
-    let code = status.as_u16();
+    let problem_type = response.extensions().get::<ProblemType>();
+    /// Logs at a level, with the fields of every request line.
+    macro_rules! log_line {
+        ($level:ident, $($message:tt)+) => {
+            tracing::$level!(
+                request.id = id.to_str().unwrap_or_default(),
+                http.route = route,
+                http.status = response.status().as_u16(),
+                problem.r#type = problem_type.map_or("", |problem| problem.0),
+                duration_ms = started_at.elapsed().as_millis(),
+                $($message)+
+            )
+        };
+    }
+    let code = response.status().as_u16();
     match response.extensions().get::<Cause>() {
-        Some(Cause(cause)) if status == StatusCode::INTERNAL_SERVER_ERROR => {
-            tracing::error!(
-                request.id = request_id,
-                http.route = route,
-                http.status = code,
-                problem.r#type = problem,
-                duration_ms,
-                "{method} {route} {code}: {cause}"
-            );
+        Some(Cause(cause)) if code == StatusCode::INTERNAL_SERVER_ERROR => {
+            log_line!(error, "{method} {route} {code}: {cause}");
         }
-        Some(Cause(cause)) => {
-            tracing::warn!(
-                request.id = request_id,
-                http.route = route,
-                http.status = code,
-                problem.r#type = problem,
-                duration_ms,
-                "{method} {route} {code}: {cause}"
-            );
-        }
-        None => {
-            tracing::info!(
-                request.id = request_id,
-                http.route = route,
-                http.status = code,
-                problem.r#type = problem,
-                duration_ms,
-                "{method} {route} {code}"
-            );
-        }
+        Some(Cause(cause)) => log_line!(warn, "{method} {route} {code}: {cause}"),
+        None => log_line!(info, "{method} {route} {code}"),
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
-/// Whether a client's request id can stand in a log line.
-fn is_plain(id: &HeaderValue) -> bool {
+/// Whether a client's request id is safe in a log line.
+fn is_loggable(id: &HeaderValue) -> bool {
     (1..=128).contains(&id.len())
         && id
             .as_bytes()

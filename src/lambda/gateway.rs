@@ -103,7 +103,7 @@ impl Service<lambda_http::Request> for Host {
         // An authorizer of the gateway has verified the token already; nothing that a client sends gets in here.
         let context = request.request_context_ref().filter(|c| is_vouched_for(c));
         let context = context.and_then(|context| serde_json::to_value(context).ok());
-        if let Some(claims) = context.as_ref().and_then(GatewayClaims::of_context) {
+        if let Some(claims) = context.as_ref().and_then(GatewayClaims::from_context) {
             request.extensions_mut().insert(claims);
         }
         let response = self.0.call(request);

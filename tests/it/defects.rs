@@ -36,7 +36,7 @@ async fn a_failed_insert_returns_500() {
     ] {
         let answer = app.append("/users", &events).await;
         let detail = answer.problem(500, "internal");
-        assert!(detail.contains("logged with the request's id"), "{detail}");
+        assert!(detail.contains("X-Request-Id"), "{detail}");
         assert!(!answer.body.to_string().contains("hunter2"), "{answer:?}");
         assert_eq!(app.stored().await, 0);
     }

@@ -49,7 +49,7 @@ async fn away_is_a_503_with_a_time_to_come_back_and_back_is_back() {
         let detail = answer.problem(503, "unavailable");
         assert_eq!(
             detail,
-            "the database cannot be reached; send the request again later, an event's id makes that harmless"
+            "the database is unavailable; retry the request later, event ids make appends idempotent"
         );
         let wait: u64 = answer.header("retry-after").parse().unwrap();
         assert!(wait > 0);
@@ -161,7 +161,7 @@ async fn a_mistake_of_ours_says_nothing_of_the_database() {
         let detail = answer.problem(500, "internal");
         assert_eq!(
             detail,
-            "the request ended in a mistake of ours; it is logged with the request's id"
+            "an internal error occurred and was logged; quote the X-Request-Id of this response when you report it"
         );
         let members: Vec<_> = answer.body.as_object().unwrap().keys().collect();
         assert_eq!(members, ["detail", "status", "title", "type"]);

@@ -1,24 +1,24 @@
-//! What a token says of its bearer, and how a gateway passes it on.
+//! The claims of a caller: from a verified token, or from an API gateway that verified it.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::token::Error;
+use super::error::TokenError;
 
-/// Longer than any issuer's names: 255 characters are what `OpenID` Connect allows.
-const SUBJECT: usize = 1024;
+/// `OpenID` Connect limits a subject to 255 characters; other issuers may use more.
+const MAX_SUBJECT_BYTES: usize = 1024;
 
-/// The claims that an API gateway's authorizer has verified. The host puts them into the request's extensions, from the
-/// request context and from nowhere else.
+/// The claims that an API gateway's authorizer has verified. The host takes them from the request context, never from a
+/// header, and puts them into the request's extensions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewayClaims(pub Map<String, Value>);
 
 impl GatewayClaims {
-    /// The claims in a request context of API Gateway: `authorizer.jwt.claims` in that of an HTTP API (payload 2.0),
-    /// `authorizer.claims` in that of a REST API or payload 1.0. None where no JWT authorizer stands before the route.
+    /// Reads the claims from a request context of API Gateway: `authorizer.jwt.claims` for an HTTP API (payload 2.0),
+    /// `authorizer.claims` for a REST API or payload 1.0. `None` when the route has no JWT authorizer.
     #[must_use]
-    pub fn of_context(context: &Value) -> Option<Self> {
+    pub fn from_context(context: &Value) -> Option<Self> {
         let authorizer = context.get("authorizer")?;
         let claims = authorizer
             .pointer("/jwt/claims")
@@ -27,7 +27,7 @@ impl GatewayClaims {
     }
 }
 
-/// Who the caller is and what they may do.
+/// The caller's subject and scopes.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::http) struct Claims {
     /// `sub`.
@@ -36,34 +36,34 @@ pub(in crate::http) struct Claims {
 }
 
 impl Claims {
-    /// Reads the claims of a token that holds.
-    pub(super) fn new(claims: &Map<String, Value>) -> Result<Self, Error> {
+    /// Reads the claims of a verified token.
+    pub(super) fn new(claims: &Map<String, Value>) -> Result<Self, TokenError> {
         let subject = claims
             .get("sub")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        // It is going to be stored, and Postgres stores no NUL.
-        if subject.is_empty() || subject.len() > SUBJECT || subject.contains('\0') {
-            return Err(Error::Subject);
+        // The subject becomes `metadata.actor` of stored events, and Postgres cannot store NUL in jsonb.
+        if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || subject.contains('\0') {
+            return Err(TokenError::Subject);
         }
         let scopes = ["scope", "scp"]
             .into_iter()
             .filter_map(|name| claims.get(name));
         Ok(Self {
             subject: subject.to_owned(),
-            scopes: scopes.flat_map(words).collect(),
+            scopes: scopes.flat_map(split_list).collect(),
         })
     }
 
-    /// Whether the caller has this scope.
-    pub(super) fn has(&self, scope: &str) -> bool {
+    /// Whether the token grants this scope.
+    pub(super) fn has_scope(&self, scope: &str) -> bool {
         self.scopes.contains(scope)
     }
 }
 
-/// The words of a claim that is an array, a list with spaces between, or an array that a gateway made a string of:
+/// Splits a claim that is a JSON array, a space-separated list, or an array that API Gateway flattened to the text
 /// `[a b]`.
-pub(super) fn words(claim: &Value) -> Vec<String> {
+pub(super) fn split_list(claim: &Value) -> Vec<String> {
     match claim {
         Value::String(text) => {
             let array = text
@@ -86,15 +86,15 @@ mod tests {
 
     use super::*;
 
-    /// Fails when the claims of one of the gateways are looked for in another place, or found where a caller writes.
+    /// Fails when the claims of one gateway type are not found, or are read from a place that a caller controls.
     #[test]
-    fn claims_come_from_the_authorizer_of_either_gateway() {
+    fn gateway_claims_are_read_from_the_authorizer_of_http_and_rest_apis() {
         let claims = json!({"sub": "ada", "scope": "users:read"});
         for context in [
             json!({"authorizer": {"jwt": {"claims": claims, "scopes": ["users:read"]}}}),
             json!({"authorizer": {"claims": claims}}),
         ] {
-            let found = GatewayClaims::of_context(&context).unwrap();
+            let found = GatewayClaims::from_context(&context).unwrap();
             assert_eq!(Value::Object(found.0), claims);
         }
         for context in [
@@ -106,13 +106,13 @@ mod tests {
             json!({"elb": {"targetGroupArn": "x"}, "claims": claims}),
             json!({"http": {"headers": {"authorizer": {"claims": claims}}}}),
         ] {
-            assert_eq!(GatewayClaims::of_context(&context), None, "{context}");
+            assert_eq!(GatewayClaims::from_context(&context), None, "{context}");
         }
     }
 
-    /// Fails when a scope is missed in one of its spellings, or one is made up from the parts of others.
+    /// Fails when a spelling of the scope claim is not read, or when parts of several scopes combine to another one.
     #[test]
-    fn scopes_are_read_in_every_spelling() {
+    fn scope_and_scp_claims_are_read_in_every_spelling() {
         let both = ["a:read", "b:write"];
         for claims in [
             json!({"sub": "x", "scope": "a:read b:write"}),
@@ -122,20 +122,19 @@ mod tests {
             json!({"sub": "x", "scope": "a:read", "scp": ["b:write"]}),
         ] {
             let read = Claims::new(claims.as_object().unwrap()).unwrap();
-            assert!(both.iter().all(|scope| read.has(scope)), "{claims}");
-            assert!(!read.has("a:write") && !read.has("a:read b:write") && !read.has(""));
+            assert!(both.iter().all(|scope| read.has_scope(scope)), "{claims}");
+            for scope in ["a:write", "a:read b:write", ""] {
+                assert!(!read.has_scope(scope), "{claims}");
+            }
         }
         let none = json!({"sub": "x", "scope": {"a:read": true}, "scp": [["a:read"], 1]});
-        assert!(
-            !Claims::new(none.as_object().unwrap())
-                .unwrap()
-                .has("a:read")
-        );
+        let read = Claims::new(none.as_object().unwrap()).unwrap();
+        assert!(!read.has_scope("a:read"));
     }
 
-    /// Fails when an event could be signed with no name, or with one that cannot be stored.
+    /// Fails when a missing subject, or one that Postgres cannot store, would become an event's actor.
     #[test]
-    fn a_subject_is_a_name() {
+    fn a_subject_that_is_missing_or_cannot_be_stored_is_rejected() {
         for sub in [
             json!(""),
             json!(null),
@@ -146,9 +145,9 @@ mod tests {
             let claims = json!({"sub": sub});
             assert_eq!(
                 Claims::new(claims.as_object().unwrap()),
-                Err(Error::Subject)
+                Err(TokenError::Subject)
             );
         }
-        assert_eq!(Claims::new(&Map::new()), Err(Error::Subject));
+        assert_eq!(Claims::new(&Map::new()), Err(TokenError::Subject));
     }
 }

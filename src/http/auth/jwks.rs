@@ -1,10 +1,11 @@
-//! The issuer's keys, from a file or a URL. They are kept, and asked for again when a token names one that is not among
-//! them, or after an hour, so that a key that was withdrawn does not count for ever. Tokens can be made up by anybody, so
-//! what they can cause is bounded: one question a minute, of bounded time and size. When it fails the old keys stay.
+//! A cache of the issuer's JWK set, which is read from a file or a URL. The cache is refreshed when a token names an
+//! unknown `kid`, and after an hour, so that a withdrawn key stops being accepted. Anyone can send tokens with unknown
+//! `kid`s, so refreshes are single-flight, at most one a minute, and limited in time and size. When a refresh fails, the
+//! cached keys stay in use.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,36 +13,37 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::{Client, Url, redirect};
 use tokio::sync::Mutex;
 
+use super::error::TokenError;
 use super::key::{self, Key};
-use super::token::Error;
 
-/// How long the keys are taken for the issuer's without asking again.
-const FRESH: Duration = Duration::from_hours(1);
-/// How long is waited between two questions, with keys to go on with and without.
-const PAUSE: Duration = Duration::from_mins(1);
-const PAUSE_WITHOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take, and how large it may be.
-const TIME_LIMIT: Duration = Duration::from_secs(5);
-const SIZE_LIMIT: usize = 256 * 1024;
+/// How long the keys are used before they are fetched again.
+const MAX_CACHE_AGE: Duration = Duration::from_hours(1);
+/// The shortest interval between two fetches while there are keys, and while there are none.
+const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
+const INITIAL_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_JWKS_BYTES: usize = 256 * 1024;
 
-/// Why keys cannot be had. The texts name the place, and quote nothing that is there.
+/// Why the issuer's keys cannot be loaded. The texts name the setting and quote none of the content.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadJwks {
-    /// The URL is neither https nor of this machine.
-    #[error("JWT_JWKS should be a file or an https URL (http only at localhost)")]
+pub enum JwksError {
+    /// The URL is neither https nor http on this machine.
+    #[error("JWT_JWKS must be a file or an https URL (http is allowed for localhost only)")]
     Url,
     /// The file cannot be read.
     #[error("JWT_JWKS names a file that cannot be read: {0}")]
     File(#[from] std::io::Error),
-    /// The answer is not what it should be, or none came.
+    /// The URL did not answer with 200 and a body.
     #[error("JWT_JWKS cannot be fetched: {0}")]
     Fetch(String),
-    /// It is larger than any set of keys.
-    #[error("JWT_JWKS is larger than {SIZE_LIMIT} bytes")]
+    /// The set exceeds the size limit.
+    #[error("JWT_JWKS is larger than {MAX_JWKS_BYTES} bytes")]
     TooLarge,
-    /// It is no JWK set, or none of its keys can verify a signature.
-    #[error("JWT_JWKS holds no public key for RS, PS, ES256, ES384 or EdDSA signatures")]
+    /// The content is not a JWK set, or none of its keys can verify a signature.
+    #[error(
+        "JWT_JWKS contains no public key for RS, PS, ES256, ES384 or EdDSA signatures; it must be a JWK set"
+    )]
     NoKey,
 }
 
@@ -51,134 +53,143 @@ enum Source {
     Url(Url),
 }
 
-/// The keys as they are known now.
+/// The keys of the last successful fetch.
 #[derive(Debug, Default)]
-struct Known {
+struct CachedKeys {
     keys: Vec<Key>,
-    since: Option<Instant>,
+    fetched_at: Option<Instant>,
 }
 
 /// The issuer's keys.
 #[derive(Debug)]
 pub(super) struct Jwks {
     source: Source,
-    known: Arc<RwLock<Arc<Known>>>,
-    /// When was last asked because something was missing; held while asking, so that only one does.
-    asked: Mutex<Option<Instant>>,
+    cache: Arc<RwLock<Arc<CachedKeys>>>,
+    /// When the last fetch for a missing or outdated key began. Held during a fetch: fetches are single-flight.
+    last_fetch: Mutex<Option<Instant>>,
 }
 
 impl Jwks {
-    /// Those at `place`. A file is read now.
-    pub(super) fn new(place: &str) -> Result<Self, BadJwks> {
-        let source = if place.contains("://") {
-            Source::Url(url(place).ok_or(BadJwks::Url)?)
+    /// The keys at `location`, a path or a URL. A file is read now, a URL when the first token arrives.
+    pub(super) fn new(location: &str) -> Result<Self, JwksError> {
+        let (source, cached) = if location.contains("://") {
+            let url = parse_url(location).ok_or(JwksError::Url)?;
+            (Source::Url(url), CachedKeys::default())
         } else {
-            Source::File(place.into())
-        };
-        let known = match &source {
-            Source::File(path) => Known::now(keys(&read(path)?)?),
-            Source::Url(_) => Known::default(),
+            let path = PathBuf::from(location);
+            let cached = CachedKeys::fetched_now(parse(&read(&path)?)?);
+            (Source::File(path), cached)
         };
         Ok(Self {
             source,
-            known: Arc::new(RwLock::new(Arc::new(known))),
-            asked: Mutex::new(None),
+            cache: Arc::new(RwLock::new(Arc::new(cached))),
+            last_fetch: Mutex::new(None),
         })
     }
 
-    /// The key that a token with this header is verified with.
+    /// The key that verifies a token with this `kid` and `alg`; fetches the set when the cache lacks it.
     pub(super) async fn key(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<Arc<DecodingKey>, Error> {
-        let known = self.known();
-        if known.is_fresh() && known.named(id) {
-            return known.key(id, algorithm);
+    ) -> Result<Arc<DecodingKey>, TokenError> {
+        let cached = self.cached();
+        if cached.is_fresh() && cached.contains(id) {
+            return cached.find(id, algorithm);
         }
-        // Keys that are only old serve on while somebody else asks.
-        let mut asked = match self.asked.try_lock() {
-            Ok(asked) => asked,
-            Err(_) if known.named(id) && !known.keys.is_empty() => return known.key(id, algorithm),
-            Err(_) => self.asked.lock().await,
+        // A key that is merely outdated is used while another request refreshes the cache.
+        let mut last_fetch = match self.last_fetch.try_lock() {
+            Ok(last_fetch) => last_fetch,
+            Err(_) if cached.contains(id) && !cached.keys.is_empty() => {
+                return cached.find(id, algorithm);
+            }
+            Err(_) => self.last_fetch.lock().await,
         };
-        // Whoever held the lock may have brought what is missing.
-        let known = self.known();
-        if known.is_fresh() && known.named(id) {
-            return known.key(id, algorithm);
+        // The previous holder of the lock may have fetched the key.
+        let cached = self.cached();
+        if cached.is_fresh() && cached.contains(id) {
+            return cached.find(id, algorithm);
         }
-        let pause = if known.keys.is_empty() {
-            PAUSE_WITHOUT
+        let interval = if cached.keys.is_empty() {
+            INITIAL_RETRY_INTERVAL
         } else {
-            PAUSE
+            REFRESH_INTERVAL
         };
-        if asked.is_none_or(|asked| asked.elapsed() >= pause) {
-            // The first answer is no repetition: a key that is new shortly after it is found as well.
-            let first = known.since.is_none();
-            *asked = Some(Instant::now());
-            // In a task of its own: whoever asks and hangs up must not take the answer of all others along.
-            let (source, set) = (self.source.clone(), self.setter());
-            let asking = tokio::spawn(async move {
-                match source.ask().await {
-                    Ok(keys) => {
-                        set(Known::now(keys));
-                        true
-                    }
-                    Err(error) => {
-                        tracing::warn!("the issuer's keys stay as they were: {error}");
-                        false
-                    }
-                }
-            });
-            if asking.await.unwrap_or(false) && first {
-                *asked = None;
+        if last_fetch.is_none_or(|at| at.elapsed() >= interval) {
+            // The first successful fetch does not count against the interval, so that a key rotated right after it is
+            // found without a delay.
+            let initial = cached.fetched_at.is_none();
+            *last_fetch = Some(Instant::now());
+            if self.refresh().await && initial {
+                *last_fetch = None;
             }
         }
-        self.known().key(id, algorithm)
+        self.cached().find(id, algorithm)
     }
 
-    fn known(&self) -> Arc<Known> {
-        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    /// Fetches the keys into the cache; whether that succeeded. The fetch runs in its own task: when the request that
+    /// started it is cancelled, the requests that wait for it still get the keys.
+    async fn refresh(&self) -> bool {
+        let (source, cache) = (self.source.clone(), Arc::clone(&self.cache));
+        let fetch = tokio::spawn(async move {
+            match source.fetch().await {
+                Ok(keys) => {
+                    store(&cache, CachedKeys::fetched_now(keys));
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        "cannot refresh the issuer's keys, so the cached keys stay: {error}"
+                    );
+                    false
+                }
+            }
+        });
+        fetch.await.unwrap_or(false)
     }
 
-    fn setter(&self) -> impl Fn(Known) + Send + 'static {
-        let place = Arc::clone(&self.known);
-        move |known| *place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known)
+    fn cached(&self) -> Arc<CachedKeys> {
+        Arc::clone(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn store(cache: &RwLock<Arc<CachedKeys>>, keys: CachedKeys) {
+    *cache.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
 }
 
 impl Source {
-    async fn ask(&self) -> Result<Vec<Key>, BadJwks> {
+    async fn fetch(&self) -> Result<Vec<Key>, JwksError> {
         match self {
-            Self::File(path) => keys(&read(path)?),
-            Self::Url(url) => keys(&fetch(url).await?),
+            Self::File(path) => parse(&read(path)?),
+            Self::Url(url) => parse(&fetch(url).await?),
         }
     }
 }
 
-impl Known {
-    fn now(keys: Vec<Key>) -> Self {
+impl CachedKeys {
+    fn fetched_now(keys: Vec<Key>) -> Self {
         Self {
             keys,
-            since: Some(Instant::now()),
+            fetched_at: Some(Instant::now()),
         }
     }
 
     fn is_fresh(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() < FRESH)
+        self.fetched_at
+            .is_some_and(|at| at.elapsed() < MAX_CACHE_AGE)
     }
 
-    /// Whether there is a key of this name; a token that names none asks for none.
-    fn named(&self, id: Option<&str>) -> bool {
+    /// Whether a key has this `kid`. A token without a `kid` never needs a refresh.
+    fn contains(&self, id: Option<&str>) -> bool {
         id.is_none() || self.keys.iter().any(|key| key.id.as_deref() == id)
     }
 
-    /// The key of this name. A token that names none is verified where only one key can be meant.
-    fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<DecodingKey>, Error> {
+    /// The key with this `kid`. A token without one is verified only if exactly one key has its algorithm.
+    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<DecodingKey>, TokenError> {
         if self.keys.is_empty() {
-            return Err(Error::NoKeys);
+            return Err(TokenError::KeysUnavailable);
         }
-        let named: Vec<&Key> = match id {
+        let candidates: Vec<&Key> = match id {
             Some(_) => self
                 .keys
                 .iter()
@@ -186,49 +197,49 @@ impl Known {
                 .collect(),
             None => self.keys.iter().collect(),
         };
-        if named.is_empty() {
-            return Err(Error::UnknownKey);
+        if candidates.is_empty() {
+            return Err(TokenError::UnknownKey);
         }
-        let mut fit = named
+        let mut matching = candidates
             .iter()
             .filter(|key| key.algorithms.contains(&algorithm));
-        match (fit.next(), fit.next()) {
+        match (matching.next(), matching.next()) {
             (Some(key), None) => Ok(Arc::clone(&key.public)),
-            (None, _) => Err(Error::Algorithm),
-            (Some(_), Some(_)) => Err(Error::UnknownKey),
+            (None, _) => Err(TokenError::Algorithm),
+            (Some(_), Some(_)) => Err(TokenError::UnknownKey),
         }
     }
 }
 
-/// An address that nobody on the way can answer for.
-fn url(text: &str) -> Option<Url> {
+/// Parses a URL whose answer cannot be forged on the network: https, or http on this machine.
+fn parse_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let host = url.host_str()?;
-    let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    (url.scheme() == "https" || (url.scheme() == "http" && here)).then_some(url)
+    let is_local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    (url.scheme() == "https" || (url.scheme() == "http" && is_local)).then_some(url)
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, BadJwks> {
+fn read(path: &Path) -> Result<Vec<u8>, JwksError> {
     let mut bytes = Vec::new();
     File::open(path)?
-        .take(SIZE_LIMIT as u64 + 1)
+        .take(MAX_JWKS_BYTES as u64 + 1)
         .read_to_end(&mut bytes)?;
-    if bytes.len() > SIZE_LIMIT {
-        return Err(BadJwks::TooLarge);
+    if bytes.len() > MAX_JWKS_BYTES {
+        return Err(JwksError::TooLarge);
     }
     Ok(bytes)
 }
 
-async fn fetch(url: &Url) -> Result<Vec<u8>, BadJwks> {
-    // An address in an error's text may hold a password; and what went wrong is deep in the chain.
+async fn fetch(url: &Url) -> Result<Vec<u8>, JwksError> {
+    // A URL may contain a password, so it is left out; the cause is at the end of reqwest's error chain.
     let failed = |error: reqwest::Error| {
         let error = anyhow::Error::new(error.without_url());
-        BadJwks::Fetch(format!("{error:#}"))
+        JwksError::Fetch(format!("{error:#}"))
     };
-    // Made for each question, one an hour: it loads the system's certificates, which a cold start need not wait for. A
-    // redirect could lead away from https.
+    // The client is built for each fetch, about once an hour: building one loads the system's certificates, which would
+    // slow down every cold start. Redirects are off because one could lead away from https.
     let client = Client::builder()
-        .timeout(TIME_LIMIT)
+        .timeout(FETCH_TIMEOUT)
         .redirect(redirect::Policy::none());
     let client = if url.scheme() == "http" {
         client.no_proxy()
@@ -238,82 +249,81 @@ async fn fetch(url: &Url) -> Result<Vec<u8>, BadJwks> {
     let client = client.build().map_err(failed)?;
     let mut response = client.get(url.clone()).send().await.map_err(failed)?;
     if response.status() != reqwest::StatusCode::OK {
-        return Err(BadJwks::Fetch(format!(
-            "the answer is {}",
+        return Err(JwksError::Fetch(format!(
+            "the server answered {}",
             response.status()
         )));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if bytes.len() + chunk.len() > SIZE_LIMIT {
-            return Err(BadJwks::TooLarge);
+        if bytes.len() + chunk.len() > MAX_JWKS_BYTES {
+            return Err(JwksError::TooLarge);
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
 }
 
-fn keys(bytes: &[u8]) -> Result<Vec<Key>, BadJwks> {
-    key::of_set(bytes).ok_or(BadJwks::NoKey)
+fn parse(bytes: &[u8]) -> Result<Vec<Key>, JwksError> {
+    key::parse_jwks(bytes).ok_or(JwksError::NoKey)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// An issuer that is away.
-    fn away() -> Jwks {
+    /// A cache with the key `old`, whose issuer cannot be reached.
+    fn unreachable_issuer() -> Jwks {
         let jwks = Jwks::new("http://127.0.0.1:9/").unwrap();
         let key = Key {
             id: Some("old".to_owned()),
             algorithms: &[Algorithm::EdDSA],
             public: Arc::new(DecodingKey::from_ed_components("AA").unwrap()),
         };
-        jwks.setter()(Known::now(vec![key]));
+        store(&jwks.cache, CachedKeys::fetched_now(vec![key]));
         jwks
     }
 
-    async fn asked(jwks: &Jwks) -> Option<Duration> {
-        let asked = *jwks.asked.lock().await;
-        asked.map(|asked| asked.elapsed())
+    async fn since_last_fetch(jwks: &Jwks) -> Option<Duration> {
+        jwks.last_fetch.lock().await.map(|at| at.elapsed())
     }
 
     async fn has(jwks: &Jwks, id: &str) -> bool {
         jwks.key(Some(id), Algorithm::EdDSA).await.is_ok()
     }
 
-    /// Fails when a key that is unknown sends us to the issuer more than once a minute, or never again.
+    /// Fails when tokens with an unknown `kid` cause more than one JWKS fetch a minute, or when no fetch follows later.
     #[tokio::test]
-    async fn the_issuer_is_asked_once_a_minute_at_most() {
-        let jwks = away();
-        assert!(has(&jwks, "old").await && asked(&jwks).await.is_none());
+    async fn an_unknown_kid_fetches_the_jwks_at_most_once_a_minute() {
+        let jwks = unreachable_issuer();
+        assert!(has(&jwks, "old").await && since_last_fetch(&jwks).await.is_none());
         let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
-        for (seconds, again) in [(59, false), (61, true)] {
-            *jwks.asked.lock().await = ago(seconds);
+        for (seconds, fetches) in [(59, false), (61, true)] {
+            *jwks.last_fetch.lock().await = ago(seconds);
             assert!(!has(&jwks, "new").await);
-            let asked = asked(&jwks).await.unwrap();
-            assert_eq!(asked < Duration::from_secs(50), again, "after {seconds} s");
+            let since = since_last_fetch(&jwks).await.unwrap();
+            assert_eq!(
+                since < Duration::from_secs(50),
+                fetches,
+                "after {seconds} s"
+            );
         }
     }
 
-    /// Fails when keys count for ever, though the issuer may have withdrawn one; or stop to count because it is away.
+    /// Fails when an outdated JWKS is never refreshed, although the issuer may have withdrawn a key; or when outdated
+    /// keys are rejected while the issuer cannot be reached.
     #[tokio::test]
-    async fn old_keys_are_asked_for_again_and_serve_meanwhile() {
-        let jwks = away();
-        let known = jwks.known();
-        let keys = known.keys.iter().map(|key| Key {
-            id: key.id.clone(),
-            algorithms: key.algorithms,
-            public: Arc::clone(&key.public),
-        });
-        jwks.setter()(Known {
-            keys: keys.collect(),
-            since: Instant::now().checked_sub(Duration::from_secs(3601)),
-        });
-        let asking = jwks.asked.lock().await;
-        assert!(has(&jwks, "old").await, "it waits for whoever asks");
-        drop(asking);
+    async fn an_outdated_jwks_is_refreshed_and_serves_meanwhile() {
+        let jwks = unreachable_issuer();
+        let outdated = CachedKeys {
+            keys: jwks.cached().keys.clone(),
+            fetched_at: Instant::now().checked_sub(Duration::from_secs(3601)),
+        };
+        store(&jwks.cache, outdated);
+        let other_fetch = jwks.last_fetch.lock().await;
+        assert!(has(&jwks, "old").await, "waits for another request's fetch");
+        drop(other_fetch);
         assert!(has(&jwks, "old").await);
-        assert!(asked(&jwks).await.is_some(), "nobody asked");
+        assert!(since_last_fetch(&jwks).await.is_some(), "did not fetch");
     }
 }

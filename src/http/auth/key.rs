@@ -1,4 +1,4 @@
-//! A key of an issuer, and the algorithms it is good for.
+//! A public key of the issuer, and the algorithms that it may verify.
 
 use std::sync::Arc;
 
@@ -6,27 +6,27 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
-/// A key that verifies, and with which algorithms.
-#[derive(Debug)]
+/// A public key that verifies signatures.
+#[derive(Clone, Debug)]
 pub(super) struct Key {
     /// `kid`.
     pub id: Option<String>,
-    /// Its own `alg`, or those of its kind.
+    /// The key's `alg`, or all algorithms of its key type.
     pub algorithms: &'static [Algorithm],
-    /// Its public half.
+    /// The public key.
     pub public: Arc<DecodingKey>,
 }
 
-/// The keys of a JWK set that can verify, if there are any. Others are passed over: a set may hold keys for encryption, or
-/// of kinds to come.
-pub(super) fn of_set(bytes: &[u8]) -> Option<Vec<Key>> {
+/// Reads the keys of a JWK set that can verify signatures; `None` if there are none. Other keys are skipped: a set may
+/// hold encryption keys and key types that this program does not know.
+pub(super) fn parse_jwks(bytes: &[u8]) -> Option<Vec<Key>> {
     let set: Value = serde_json::from_slice(bytes).ok()?;
     let set = set.get("keys").and_then(Value::as_array)?;
-    let keys: Vec<Key> = set.iter().filter_map(key).collect();
+    let keys: Vec<Key> = set.iter().filter_map(parse_key).collect();
     (!keys.is_empty()).then_some(keys)
 }
 
-fn key(json: &Value) -> Option<Key> {
+fn parse_key(json: &Value) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(json.clone()).ok()?;
     let for_signatures = matches!(
         jwk.common.public_key_use,
@@ -34,7 +34,7 @@ fn key(json: &Value) -> Option<Key> {
     );
     let operations = jwk.common.key_operations.as_ref();
     let verifies = operations.is_none_or(|all| all.contains(&KeyOperations::Verify));
-    let mut algorithms = of_kind(&jwk.algorithm)?;
+    let mut algorithms = supported_algorithms(&jwk.algorithm)?;
     if let Some(own) = jwk.common.key_algorithm {
         let own = Algorithm::try_from(own).ok()?;
         let at = algorithms.iter().position(|algorithm| *algorithm == own)?;
@@ -48,8 +48,9 @@ fn key(json: &Value) -> Option<Key> {
     })
 }
 
-/// What a key of this kind can verify. None with a shared secret: whoever can verify with it can sign as well.
-fn of_kind(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
+/// The algorithms that a key of this type can verify. Shared secrets (`oct`) have none: a server that could verify with
+/// one could also sign with it.
+fn supported_algorithms(parameters: &AlgorithmParameters) -> Option<&'static [Algorithm]> {
     use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     match parameters {
         AlgorithmParameters::RSA(_) => Some(&[RS256, RS384, RS512, PS256, PS384, PS512]),

@@ -1,50 +1,52 @@
-//! Who may call: `AUTH=jwt`. Authentication and the scopes of a path are one middleware around the routes, so that no
-//! handler can forget them; a route that `needs` does not know is closed.
+//! Authentication and authorization with `AUTH=jwt`. Both are one middleware around every route, so that a handler
+//! cannot forget them; the table of [`routes`](super::routes) says what each route requires.
 //!
-//! The claims come from one of two places. A gateway with an authorizer has verified the token, and its word reaches us
-//! in the request's context: the host puts it into the request as [`GatewayClaims`]. Without that the token itself is
-//! verified. A header never counts as a gateway's word: anybody can send one.
+//! The claims come from one of two sources. Where an API gateway has a JWT authorizer, the gateway has verified the token
+//! and passes the claims in the request context; the host puts them into the request as [`GatewayClaims`]. Otherwise the
+//! bearer token is verified here. Headers never count as a gateway's claims: any client can send them.
 
 mod claims;
+mod error;
 mod jwks;
 mod key;
-mod token;
+mod verifier;
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use self::claims::Claims;
 pub use self::claims::GatewayClaims;
-pub use self::jwks::BadJwks;
-pub use self::token::Verifier;
+use self::error::TokenError;
+pub use self::jwks::JwksError;
+pub use self::verifier::Verifier;
 use super::AppState;
 use super::problem::{Kind, Problem};
 use crate::config;
 use crate::event::NewEvent;
 
-/// Who may call.
+/// How callers are authenticated.
 #[derive(Clone, Debug, Default)]
 pub enum Auth {
-    /// Everybody.
+    /// Not at all: every caller may append and read.
     #[default]
     None,
-    /// Whoever a gateway vouches for, or whoever brings a token that is verified.
+    /// By the claims of an API gateway or by a bearer token.
     Jwt(Arc<Verifier>),
 }
 
 impl Auth {
-    /// What the configuration asks for. A file of keys is read now, a URL when the first token comes.
+    /// Authentication as configured. A JWKS file is read now, a JWKS URL when the first token arrives.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or holds no key that can be used, or the URL is neither https nor of this machine.
-    pub fn new(config: &config::AuthConfig) -> Result<Self, BadJwks> {
+    /// When the file cannot be read or has no usable key, or the URL is neither https nor on this machine.
+    pub fn new(config: &config::AuthConfig) -> Result<Self, JwksError> {
         match config {
             config::AuthConfig::None => Ok(Self::None),
             config::AuthConfig::Jwt {
@@ -59,58 +61,57 @@ impl Auth {
         }
     }
 
-    /// Warns when everybody who can reach `place` may do everything.
-    pub fn warn_if_open(&self, place: &str) {
+    /// Logs a warning if `address` serves every caller without authentication.
+    pub fn warn_if_open(&self, address: &str) {
         if matches!(self, Self::None) {
             tracing::warn!(
-                "AUTH=none: everybody who can reach {place} may append and read; set AUTH=jwt, or let nobody reach it"
+                "AUTH=none: every client that can reach {address} may append and read; set AUTH=jwt or restrict network access"
             );
         }
     }
 }
 
-/// Who called, once it is known.
-#[derive(Clone, Debug)]
-pub(super) enum Caller {
-    /// Nobody asks: `AUTH=none`.
-    Anybody,
-    /// This subject, with these scopes.
-    Known(Arc<Claims>),
+/// What a route requires of its caller; `docs/API.md` lists it for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Nothing: no token is needed.
+    Public,
+    /// The scope `{domain}:read`.
+    Read,
+    /// The scope `{domain}:write`.
+    Write,
+    /// The scope `{domain}:write` of every domain in the body. [`Caller::sign`] checks it, once the body is read.
+    WriteEach,
 }
 
-/// What a route asks of its caller; `docs/API.md` lists it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Need {
-    /// Nothing, not even a name.
-    Nothing,
-    /// This scope.
-    Scope(String),
-    /// The write scope of each domain in the body; the handler looks.
-    EachEvent,
-    /// More than anybody has.
-    Closed,
-}
-
-pub(super) fn needs(route: &str, method: &Method, domain: Option<&str>) -> Need {
-    let reads = method == Method::GET || method == Method::HEAD;
-    match (route, domain) {
-        ("/health" | "/openapi.json", _) if reads => Need::Nothing,
-        ("/events", _) if reads => Need::Scope("feed:read".to_owned()),
-        ("/events", _) => Need::EachEvent,
-        (_, Some(domain)) if reads => Need::Scope(format!("{domain}:read")),
-        (_, Some(domain)) => Need::Scope(write(domain)),
-        _ => Need::Closed,
+impl Access {
+    /// The scope that this route of `domain` requires; `None` where there is no single one.
+    pub(super) fn scope(self, domain: &str) -> Option<String> {
+        match self {
+            Self::Public | Self::WriteEach => None,
+            Self::Read => Some(format!("{domain}:read")),
+            Self::Write => Some(format!("{domain}:write")),
+        }
     }
 }
 
-fn write(domain: &str) -> String {
-    format!("{domain}:write")
+/// The authenticated caller of a request.
+#[derive(Clone, Debug)]
+pub(super) enum Caller {
+    /// The route or the configuration requires no authentication.
+    Anonymous,
+    /// The caller has these claims.
+    Authenticated(Arc<Claims>),
 }
 
-/// Lets a request pass to its route when its caller may, and tells the handler who it is.
-pub(super) async fn check(State(state): State<AppState>, request: Request, next: Next) -> Response {
+/// Passes a request on to its route if the caller has access, and gives the handler the [`Caller`].
+pub(super) async fn authorize(
+    State((state, access)): State<(AppState, Access)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (mut parts, body) = request.into_parts();
-    match caller(&state, &mut parts).await {
+    match authenticate(&state, access, &mut parts).await {
         Ok(caller) => {
             parts.extensions.insert(caller);
             next.run(Request::from_parts(parts, body)).await
@@ -119,63 +120,65 @@ pub(super) async fn check(State(state): State<AppState>, request: Request, next:
     }
 }
 
-async fn caller(state: &AppState, parts: &mut Parts) -> Result<Caller, Problem> {
+async fn authenticate(
+    state: &AppState,
+    access: Access,
+    parts: &mut Parts,
+) -> Result<Caller, Problem> {
     let Auth::Jwt(verifier) = &state.auth else {
-        return Ok(Caller::Anybody);
+        return Ok(Caller::Anonymous);
     };
-    let params = RawPathParams::from_request_parts(parts, state).await.ok();
-    let domain = params.as_ref().and_then(|params| {
-        let domain = params.iter().find(|(key, _)| *key == "domain");
-        domain.map(|(_, name)| name)
-    });
-    let route = parts.extensions.get::<MatchedPath>();
-    let need = needs(route.map_or("", MatchedPath::as_str), &parts.method, domain);
-    if need == Need::Nothing {
-        return Ok(Caller::Anybody);
+    if access == Access::Public {
+        return Ok(Caller::Anonymous);
     }
     let claims = match parts.extensions.get::<GatewayClaims>() {
-        Some(gateway) => verifier.vouched(gateway),
-        None => verifier.verify(bearer(&parts.headers)?).await,
+        Some(gateway) => verifier.gateway_verified(gateway),
+        None => verifier.verify(bearer_token(&parts.headers)?).await,
     };
     let claims = claims.map_err(Problem::from)?;
-    // A domain that does not exist is a 404 for whoever is known here, whatever their scopes.
-    let exists = domain.is_none_or(|name| state.engine.domains.named(name).is_some());
-    match need {
-        Need::Scope(scope) if exists && !claims.has(&scope) => return Err(lacks(&scope)),
-        Need::Closed => return Err(Problem::new(Kind::Forbidden, "nobody may use this route")),
-        Need::Nothing | Need::Scope(_) | Need::EachEvent => {}
+    let params = RawPathParams::from_request_parts(parts, state).await.ok();
+    let domain = params
+        .iter()
+        .flatten()
+        .find(|(key, _)| *key == "domain")
+        .map_or("", |(_, name)| name);
+    // An unknown domain is a 404 for every authenticated caller: its scope cannot exist.
+    if state.engine.domains.named(domain).is_some()
+        && let Some(scope) = access.scope(domain)
+        && !claims.has_scope(&scope)
+    {
+        return Err(insufficient_scope(&scope));
     }
-    Ok(Caller::Known(Arc::new(claims)))
+    Ok(Caller::Authenticated(Arc::new(claims)))
 }
 
-/// The token of a request.
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or_else(|| {
-        let detail = "send a token: Authorization: Bearer …";
+        let detail = "this route requires authentication; send `Authorization: Bearer <JWT>`";
         Problem::new(Kind::Unauthorized, detail).challenge("Bearer".to_owned())
     })?;
-    let bad = || Problem::from(token::Error::Malformed);
+    let malformed = || Problem::from(TokenError::Malformed);
     if values.next().is_some() {
-        return Err(bad());
+        return Err(malformed());
     }
     let (scheme, token) = value
         .to_str()
         .ok()
         .and_then(|v| v.split_once(' '))
-        .ok_or_else(bad)?;
+        .ok_or_else(malformed)?;
     if scheme.eq_ignore_ascii_case("bearer") {
         Ok(token.trim())
     } else {
-        Err(bad())
+        Err(malformed())
     }
 }
 
-fn lacks(scope: &str) -> Problem {
+fn insufficient_scope(scope: &str) -> Problem {
     let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
     Problem::new(
         Kind::Forbidden,
-        format!("the token lacks the scope {scope}"),
+        format!("the token does not have the required scope {scope}"),
     )
     .challenge(challenge)
 }
@@ -184,29 +187,29 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        // A route outside the middleware is a mistake, and not an open door.
+        // Without `authorize` around it, a route answers 500 instead of serving unauthenticated callers.
         let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(Problem::panicked)
+        caller.ok_or_else(Problem::internal)
     }
 }
 
 impl Caller {
-    /// Writes the caller's name onto the events, as far as every one of their domains is the caller's to write to.
+    /// Sets `metadata.actor` of each event to the caller's subject, after checking the write scope of the event's domain.
     pub(super) fn sign(
         &self,
         state: &AppState,
         events: &mut [NewEvent<Value>],
     ) -> Result<(), Problem> {
-        let Self::Known(claims) = self else {
+        let Self::Authenticated(claims) = self else {
             return Ok(());
         };
         for (index, event) in events.iter_mut().enumerate() {
-            // A type that is nobody's is refused later, with a better reason.
-            if let Some(domain) = state.engine.domains.owning(event.type_id) {
-                let scope = write(domain.name());
-                if !claims.has(&scope) {
-                    return Err(lacks(&scope).with("index", index));
-                }
+            // A type that belongs to no domain is rejected later, as unprocessable.
+            if let Some(domain) = state.engine.domains.owning(event.type_id)
+                && let Some(scope) = Access::Write.scope(domain.name())
+                && !claims.has_scope(&scope)
+            {
+                return Err(insufficient_scope(&scope).with("index", index));
             }
             let actor = Value::String(claims.subject.clone());
             let named = event
@@ -215,85 +218,10 @@ impl Caller {
                 .entry("actor")
                 .or_insert_with(|| actor.clone());
             if *named != actor {
-                let detail =
-                    "metadata.actor is who sends the event, as the token says; leave it out";
+                let detail = "metadata.actor must be the subject of the token; leave it out, the server sets it";
                 return Err(Problem::new(Kind::Unprocessable, detail).with("index", index));
             }
         }
         Ok(())
-    }
-}
-
-impl From<token::Error> for Problem {
-    fn from(error: token::Error) -> Self {
-        let detail = error.to_string();
-        match error {
-            token::Error::NoKeys => Self::new(Kind::Unavailable, detail)
-                .retry_after(5)
-                .because(error),
-            token::Error::Malformed
-            | token::Error::Algorithm
-            | token::Error::UnknownKey
-            | token::Error::Signature
-            | token::Error::Claims
-            | token::Error::Subject
-            | token::Error::Expired
-            | token::Error::Early
-            | token::Error::Issuer
-            | token::Error::Audience
-            | token::Error::NoVerifier => {
-                let challenge = "Bearer error=\"invalid_token\"".to_owned();
-                Self::new(Kind::Unauthorized, detail)
-                    .challenge(challenge)
-                    .because(error)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Fails when a route that nobody thought of is open, or a method that is not a read passes for one.
-    #[test]
-    fn every_route_needs_what_the_documents_say() {
-        let scope = |name: &str| Need::Scope(name.to_owned());
-        for (route, method, domain, need) in [
-            ("/health", Method::GET, None, Need::Nothing),
-            ("/health", Method::POST, None, Need::Closed),
-            ("/openapi.json", Method::HEAD, None, Need::Nothing),
-            ("/events", Method::GET, None, scope("feed:read")),
-            ("/events", Method::POST, None, Need::EachEvent),
-            ("/{domain}", Method::GET, Some("users"), scope("users:read")),
-            (
-                "/{domain}",
-                Method::POST,
-                Some("users"),
-                scope("users:write"),
-            ),
-            (
-                "/{domain}/{id}",
-                Method::HEAD,
-                Some("users"),
-                scope("users:read"),
-            ),
-            (
-                "/{domain}/{id}/revert",
-                Method::POST,
-                Some("users"),
-                scope("users:write"),
-            ),
-            (
-                "/{domain}/{id}",
-                Method::DELETE,
-                Some("users"),
-                scope("users:write"),
-            ),
-            ("/admin", Method::GET, None, Need::Closed),
-            ("", Method::GET, None, Need::Closed),
-        ] {
-            assert_eq!(needs(route, &method, domain), need, "{method} {route}");
-        }
     }
 }

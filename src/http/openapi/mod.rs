@@ -10,52 +10,33 @@ mod operations;
 mod schemas;
 mod security;
 
-use std::sync::{Arc, OnceLock};
-
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::header;
-use axum::routing::{MethodRouter, get};
 use serde_json::{Map, Value};
 use utoipa::openapi::path::PathItemBuilder;
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder, PathsBuilder};
+use utoipa::openapi::{ComponentsBuilder, HttpMethod, InfoBuilder, OpenApiBuilder, PathsBuilder};
 
 use self::schemas::Names;
-use super::auth::{Auth, Need};
+use super::auth::Access;
 use super::problem::Kind;
-use super::{AppState, COMMANDS, QUERIES};
+use super::routes::{Method, ROUTES};
 use crate::domain::Domains;
 
 /// The header of every answer.
 const REQUEST_ID: &str = "X-Request-Id";
-
-/// The route.
-pub(super) fn serve() -> MethodRouter<AppState> {
-    let written: Arc<OnceLock<Bytes>> = Arc::default();
-    get(async move |State(state): State<AppState>| {
-        let asked = matches!(state.auth, Auth::Jwt(_));
-        let document = || document(&state.engine.domains, asked).to_string().into();
-        let document = written.get_or_init(document);
-        (
-            [(header::CONTENT_TYPE, "application/json")],
-            document.clone(),
-        )
-    })
-}
 
 /// The document for these domains. `asked`: whether callers are asked who they are.
 #[must_use]
 pub fn document(domains: &Domains, asked: bool) -> Value {
     let names: Vec<Names> = domains.iter().map(Names::new).collect();
     let mut paths = PathsBuilder::new();
-    for (method, path, operation) in COMMANDS.iter().chain(QUERIES) {
+    for route in &ROUTES {
+        let (path, operation) = (route.path, route.operation);
+        let method = match route.method {
+            Method::Get => HttpMethod::Get,
+            Method::Post => HttpMethod::Post,
+        };
         let mut add = |place: String, domain: Option<&Names>| {
-            let need = if asked {
-                security::need(method, path, domain)
-            } else {
-                Need::Nothing
-            };
-            let described = operations::describe(*operation, domain, domains, &need);
+            let access = if asked { route.access } else { Access::Public };
+            let described = operations::describe(operation, domain, domains, access);
             let item = PathItemBuilder::new().operation(method.clone(), described);
             paths = std::mem::take(&mut paths).path(place, item.build());
         };
@@ -64,7 +45,7 @@ pub fn document(domains: &Domains, asked: bool) -> Value {
                 add(path.replace("{domain}", domain.path), Some(domain));
             }
         } else {
-            add((*path).to_owned(), None);
+            add(path.to_owned(), None);
         }
     }
     let mut components = ComponentsBuilder::new();

@@ -11,10 +11,10 @@ use super::json::{self, AnySchema, named};
 use super::schemas::{self, Names};
 use super::security;
 use crate::domain::Domains;
-use crate::http::Operation;
-use crate::http::auth::Need;
+use crate::http::auth::Access;
 use crate::http::problem::Kind;
-use crate::http::query::LIMIT;
+use crate::http::routes::Operation;
+use crate::http::routes::list::MAX_PAGE_LIMIT;
 
 /// What can happen to every request.
 const ALWAYS: &[Kind] = &[Kind::Internal, Kind::TimedOut];
@@ -47,7 +47,7 @@ pub(super) fn describe(
     operation: Operation,
     domain: Option<&Names>,
     domains: &Domains,
-    need: &Need,
+    access: Access,
 ) -> OperationBuilder {
     let described = match (operation, domain) {
         (Operation::AppendAny, _) => append("events", "events of any domains", &named("AnyEvent")),
@@ -72,9 +72,9 @@ pub(super) fn describe(
         // These have `{domain}` in their path.
         (Operation::Append | Operation::List | Operation::Get, None) => OperationBuilder::new(),
     };
-    match need {
-        Need::Nothing => described,
-        _ => security::ask(problems(described, OF_CALLERS), need),
+    match access {
+        Access::Public => described,
+        _ => security::ask(problems(described, OF_CALLERS), access, domain),
     }
 }
 
@@ -299,5 +299,5 @@ fn parameter(place: ParameterIn, name: &str, what: &str, schema: AnySchema) -> P
 }
 
 fn limit() -> AnySchema {
-    json::integer(1, Some(LIMIT.1.into()))
+    json::integer(1, Some(MAX_PAGE_LIMIT.into()))
 }

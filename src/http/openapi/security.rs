@@ -1,12 +1,10 @@
-//! Who may call what, by the same table as the door itself: [`needs`].
+//! The security scheme of the document, and what each operation requires.
 
-use axum::http::Method;
-use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::OperationBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use super::schemas::Names;
-use crate::http::auth::{Need, needs};
+use crate::http::auth::Access;
 
 /// The name of the scheme.
 pub(super) const SCHEME: &str = "token";
@@ -21,22 +19,12 @@ pub(super) fn scheme() -> SecurityScheme {
     SecurityScheme::Http(bearer.build())
 }
 
-/// What a route asks of its caller.
-pub(super) fn need(method: &HttpMethod, route: &str, domain: Option<&Names>) -> Need {
-    let method = match method {
-        HttpMethod::Get => Method::GET,
-        _ => Method::POST,
-    };
-    needs(route, &method, domain.map(|names| names.path))
-}
-
-/// Adds it to an operation.
-pub(super) fn ask(operation: OperationBuilder, need: &Need) -> OperationBuilder {
-    let scopes: &[&str] = match need {
-        Need::Nothing => return operation,
-        Need::Scope(scope) => &[scope.as_str()],
-        // Which ones depends on the body.
-        Need::EachEvent | Need::Closed => &[],
-    };
-    operation.security(SecurityRequirement::new(SCHEME, scopes.iter().copied()))
+/// Adds the scope that an operation requires.
+pub(super) fn ask(
+    operation: OperationBuilder,
+    access: Access,
+    domain: Option<&Names>,
+) -> OperationBuilder {
+    let scope = domain.and_then(|names| access.scope(names.path));
+    operation.security(SecurityRequirement::new(SCHEME, scope))
 }

@@ -15,7 +15,7 @@ use crate::support::log::Log;
 
 /// The API of a host that puts the claims of this request context into its requests.
 async fn behind(auth: Auth, context: &Value) -> App {
-    let claims = GatewayClaims::of_context(context);
+    let claims = GatewayClaims::from_context(context);
     App::with_layers(auth, |routes| match claims {
         Some(claims) => routes.layer(Extension(claims)),
         None => routes,
@@ -119,7 +119,7 @@ async fn without_a_gateway_a_request_cannot_speak_for_one() {
     drop(guard);
     let text = log.text();
     assert!(
-        text.contains("401: the token cannot be verified here") && text.contains("JWT_JWKS"),
+        text.contains("401: this server cannot verify tokens") && text.contains("JWT_JWKS"),
         "{text}"
     );
     // With the keys the same request is what it seems.

@@ -98,11 +98,7 @@ async fn keys_at_an_address_are_kept_and_asked_for_again_when_one_is_new() {
     keys.are(&[("newer", &newer)]);
     for _ in 0..5 {
         let answer = read(&app, "/users", &token(&newer, "newer")).await;
-        assert!(
-            answer
-                .problem(401, "unauthorized")
-                .contains("does not name")
-        );
+        assert!(answer.problem(401, "unauthorized").contains("`kid`"));
     }
     assert_eq!(
         (
@@ -231,7 +227,7 @@ fn keys_that_cannot_be_had_are_named_at_start() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("JWT_JWKS holds no public key"),
+            error.contains("JWT_JWKS contains no public key"),
             "{text}: {error}"
         );
     }

@@ -160,15 +160,15 @@ async fn unknown_not_projected_yet_and_deleted_are_three_answers() {
 async fn parameters_that_say_nothing_are_a_400() {
     let (app, _, path) = behind().await;
     for (query, hint) in [
-        ("consistency=weak", "eventual or strong"),
-        ("consistency=", "eventual or strong"),
-        ("consistency=strong&consistency=strong", "once only"),
-        ("min_version=0", "1, 2, 3"),
-        ("min_version=-1", "1, 2, 3"),
-        ("min_version=2147483648", "1, 2, 3"),
-        ("min_version=two", "1, 2, 3"),
-        ("limit=1", "no parameter `limit`"),
-        ("username=ada", "no parameter `username`"),
+        ("consistency=weak", "`eventual` or `strong`"),
+        ("consistency=", "`eventual` or `strong`"),
+        ("consistency=strong&consistency=strong", "send it once"),
+        ("min_version=0", "1 to 2147483647"),
+        ("min_version=-1", "1 to 2147483647"),
+        ("min_version=2147483648", "1 to 2147483647"),
+        ("min_version=two", "1 to 2147483647"),
+        ("limit=1", "unknown parameter `limit`"),
+        ("username=ada", "unknown parameter `username`"),
     ] {
         let answer = app.read(&format!("{path}?{query}")).await;
         let detail = answer.problem(400, "malformed");

@@ -7,5 +7,5 @@ mod frozen;
 mod function;
 mod gateways;
 mod verbs;
-mod watch;
+pub mod watch;
 mod wire;

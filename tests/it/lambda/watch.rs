@@ -4,24 +4,37 @@ use std::path::Path;
 
 use crate::tidy::read;
 
-/// The routes of the code: path, method, function.
-fn routes() -> Vec<(String, &'static str, &'static str)> {
-    let code = read(Path::new("src/http/mod.rs"));
-    let mut routes = Vec::new();
-    for (list, function) in [("COMMANDS", "command"), ("QUERIES", "query")] {
-        let (_, rows) = code.split_once(&format!("const {list}: ")).unwrap();
-        let rows = rows.split("];").next().unwrap();
-        for row in rows.lines().filter(|row| row.contains("HttpMethod::")) {
-            let path = row.split('"').nth(1).unwrap().to_owned();
-            let method = if row.contains("::Get,") {
+/// A row of the table in `src/http/routes/mod.rs`.
+#[derive(Debug)]
+pub struct Route {
+    pub path: String,
+    pub method: &'static str,
+    pub function: &'static str,
+    pub is_public: bool,
+}
+
+/// The table of routes, read from the source.
+pub fn routes() -> Vec<Route> {
+    let code = read(Path::new("src/http/routes/mod.rs"));
+    let (_, table) = code.split_once("const ROUTES: ").unwrap();
+    let table = table.split("\n];").next().unwrap();
+    let blocks = table.split("Route {").skip(1);
+    blocks
+        .map(|block| Route {
+            path: block.split('"').nth(1).unwrap().to_owned(),
+            method: if block.contains("Method::Get,") {
                 "GET"
             } else {
                 "POST"
-            };
-            routes.push((path, method, function));
-        }
-    }
-    routes
+            },
+            function: if block.contains("Side::Query,") {
+                "query"
+            } else {
+                "command"
+            },
+            is_public: block.contains("Access::Public,"),
+        })
+        .collect()
 }
 
 /// The rows of the router in `Cargo.toml`: path, and which function has which method.
@@ -51,7 +64,8 @@ fn is_about(row: &str, path: &str) -> bool {
 fn the_watched_router_knows_every_route() {
     let (routes, rows) = (routes(), rows());
     assert!(routes.len() >= 5 && rows.len() >= 4, "{routes:?} {rows:?}");
-    for (path, method, function) in routes {
+    for route in routes {
+        let (path, method, function) = (route.path, route.method, route.function);
         // A fixed path comes before a pattern.
         let exact = rows.iter().find(|(row, _)| *row == path);
         let row = exact.or_else(|| rows.iter().find(|(row, _)| is_about(row, &path)));

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::settings::{in_code, is_variable};
 use super::{binaries, files, read};
+use crate::lambda::watch::routes;
 use crate::support::TestDb;
 
 /// Binaries that are no functions.
@@ -131,26 +132,18 @@ fn the_gateway_has_the_routes_of_the_routers() {
             }
         }
     }
-    let mut in_code = BTreeSet::new();
-    let source = read(Path::new("src/http/mod.rs"));
-    for line in source.split("#[cfg(test)]").next().unwrap().lines() {
-        let Some((_, rest)) = line.split_once("\"/") else {
-            continue;
-        };
-        let path = format!("/{}", rest.split('"').next().unwrap());
-        let lower = line.to_lowercase();
-        let (function, method) = if lower.contains("post") {
-            ("command", "POST")
-        } else {
-            assert!(lower.contains("get"), "which method? {line}");
-            ("query", "GET")
-        };
-        in_code.insert((function.to_owned(), method.to_owned(), path));
-    }
+    let routes = routes();
+    let in_code: BTreeSet<_> = routes
+        .iter()
+        .map(|route| {
+            let (function, method) = (route.function.to_owned(), route.method.to_owned());
+            (function, method, route.path.clone())
+        })
+        .collect();
     assert!(in_code.len() >= 5, "{in_code:?}");
     assert_eq!(at_gateway, in_code);
-    let expected = ["/health", "/openapi.json"].map(ToOwned::to_owned);
-    assert_eq!(open, BTreeSet::from(expected));
+    let public = routes.iter().filter(|route| route.is_public);
+    assert_eq!(open, public.map(|route| route.path.clone()).collect());
 }
 
 /// Fails when a function is given a variable that nobody reads, or one that is read was forgotten.

@@ -6,20 +6,22 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use super::AppState;
-use super::problem::Problem;
+use crate::http::AppState;
+use crate::http::problem::Problem;
 use crate::projection::status::{self, MAX_COUNTED_EVENTS, Status};
 
-/// The answer, when there is one: with Postgres away it is a 503 like everywhere.
+/// The response while process and database are up. Without the database it is a 503, as for every route.
 #[derive(Serialize)]
-pub(super) struct Health {
+pub(in crate::http) struct Health {
     status: &'static str,
     database: &'static str,
     projections: BTreeMap<&'static str, Status>,
 }
 
-/// Whether process and database are up, and how far each projection is behind.
-pub(super) async fn health(State(state): State<AppState>) -> Result<Json<Health>, Problem> {
+/// Reports that process and database are up, and how far each projection lags behind.
+pub(in crate::http) async fn health(
+    State(state): State<AppState>,
+) -> Result<Json<Health>, Problem> {
     let mut projections = BTreeMap::new();
     for view in state.engine.views.iter() {
         projections.insert(

@@ -2,36 +2,37 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::AppState;
-use super::auth::Caller;
-use super::extract::{DomainPath, Events, Params, expected_version};
-use super::problem::Problem;
 use crate::command::{self, Appended};
 use crate::domain::AnyDomain;
 use crate::event::{AggregateId, AppendedEvent, Position, Version};
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::etag::{etag, expected_version};
+use crate::http::extract::{DomainPath, Events, Params};
+use crate::http::problem::Problem;
 
-/// The answer to one event.
+/// The response to a single event.
 #[derive(Serialize)]
-struct Saved {
+struct EventSaved {
     result: &'static str,
     aggregate_id: AggregateId,
     version: Version,
     position: Position,
 }
 
-/// The answer to an array of events.
+/// The response to an array of events.
 #[derive(Serialize)]
-struct AllSaved<'a> {
+struct EventsSaved<'a> {
     result: &'static str,
     events: &'a [AppendedEvent],
 }
 
 /// Appends events of one domain.
-pub(super) async fn append(
+pub(in crate::http) async fn append(
     State(state): State<AppState>,
     DomainPath(domain): DomainPath,
     caller: Caller,
@@ -42,8 +43,8 @@ pub(super) async fn append(
     execute(&state, Some(domain), &caller, params, &headers, events).await
 }
 
-/// Appends events of any domains.
-pub(super) async fn append_any(
+/// Appends events of any number of domains.
+pub(in crate::http) async fn append_any(
     State(state): State<AppState>,
     caller: Caller,
     params: Params,
@@ -59,24 +60,27 @@ async fn execute(
     caller: &Caller,
     params: Params,
     headers: &HeaderMap,
-    Events { mut events, many }: Events,
+    Events {
+        mut events,
+        is_array,
+    }: Events,
 ) -> Result<Response, Problem> {
-    params.none_left()?;
+    params.reject_unknown()?;
     let expected = expected_version(headers)?;
     caller.sign(state, &mut events)?;
     let appended = command::execute(&state.engine, &events, expected, only).await?;
-    Ok(answer(&appended, many))
+    Ok(respond(&appended, is_array))
 }
 
-fn answer(appended: &Appended, many: bool) -> Response {
+fn respond(appended: &Appended, is_array: bool) -> Response {
     let status = if appended.resent {
         StatusCode::OK
     } else {
         StatusCode::CREATED
     };
     match appended.events.as_slice() {
-        [event] if !many => {
-            let saved = Saved {
+        [event] if !is_array => {
+            let saved = EventSaved {
                 result: "Event saved",
                 aggregate_id: event.aggregate_id,
                 version: event.version,
@@ -86,16 +90,11 @@ fn answer(appended: &Appended, many: bool) -> Response {
         }
         events => (
             status,
-            Json(AllSaved {
+            Json(EventsSaved {
                 result: "Events saved",
                 events,
             }),
         )
             .into_response(),
     }
-}
-
-/// A version as a strong entity tag.
-pub(super) fn etag(version: Version) -> HeaderValue {
-    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
 }

@@ -1,0 +1,57 @@
+//! `GET /{domain}/{id}`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::{NO_CACHE, view};
+use crate::event::Version;
+use crate::http::AppState;
+use crate::http::etag::{etag, matches_version};
+use crate::http::extract::{DomainPath, IdPath, Params};
+use crate::http::problem::{Kind, Problem};
+use crate::query::{self, Consistency};
+
+/// One row of a domain's view.
+pub(in crate::http) async fn get(
+    State(state): State<AppState>,
+    DomainPath(domain): DomainPath,
+    IdPath(id): IdPath,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let consistency = consistency(&mut params)?;
+    params.reject_unknown()?;
+    let row = query::get(&state.engine, view(&state, domain.name())?, id, consistency).await?;
+    let etag = (header::ETAG, etag(row.version));
+    if matches_version(&headers, row.version) {
+        return Ok((StatusCode::NOT_MODIFIED, [etag, NO_CACHE]).into_response());
+    }
+    Ok(([etag, NO_CACHE], Json(row)).into_response())
+}
+
+fn consistency(params: &mut Params) -> Result<Consistency, Problem> {
+    let min_version = params.take("min_version").map(|text| {
+        let version = text.parse().ok().filter(|version| *version > 0);
+        version.ok_or_else(|| {
+            let detail = "the parameter min_version must be an integer from 1 to 2147483647";
+            Problem::new(Kind::Malformed, detail)
+        })
+    });
+    match (
+        params.take("consistency").as_deref(),
+        min_version.transpose()?,
+    ) {
+        (Some("strong"), None) => Ok(Consistency::Strong),
+        // With both, `min_version` decides: a strong read would return an older version without an error.
+        (None | Some("eventual" | "strong"), Some(version)) => {
+            Ok(Consistency::AtLeast(Version(version)))
+        }
+        (None | Some("eventual"), None) => Ok(Consistency::Eventual),
+        (Some(_), _) => Err(Problem::new(
+            Kind::Malformed,
+            "the parameter consistency must be `eventual` or `strong`",
+        )),
+    }
+}

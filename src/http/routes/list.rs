@@ -1,0 +1,93 @@
+//! `GET /{domain}`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::{NO_CACHE, view};
+use crate::db::DbError;
+use crate::http::AppState;
+use crate::http::extract::{DomainPath, Params};
+use crate::http::problem::{Kind, Problem};
+use crate::query;
+use crate::view::{PageCursor, View, ViewRow};
+
+/// Rows per page, if the client does not say how many.
+pub(in crate::http) const DEFAULT_PAGE_LIMIT: u16 = 100;
+/// The most rows that a client may request per page.
+pub(in crate::http) const MAX_PAGE_LIMIT: u16 = 1000;
+
+#[derive(Serialize)]
+struct Page {
+    result: Vec<ViewRow>,
+    next: Option<String>,
+}
+
+/// A page of a domain's view.
+pub(in crate::http) async fn list(
+    State(state): State<AppState>,
+    DomainPath(domain): DomainPath,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let view = view(&state, domain.name())?;
+    let limit = match params.take("limit") {
+        Some(text) => parse_limit(&text)?,
+        None => DEFAULT_PAGE_LIMIT,
+    };
+    let after = params
+        .take("after")
+        .map(|text| parse_cursor(&text))
+        .transpose()?;
+    let filters = params
+        .into_rest()
+        .into_iter()
+        .map(|(name, value)| parse_filter(view, &name, value))
+        .collect::<Result<Vec<_>, _>>()?;
+    let page = match query::list(&state.engine, view, &filters, after, limit).await {
+        Err(query::Error::Db(DbError::Data { .. })) => {
+            let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
+            let detail = format!(
+                "a filter's value does not have the type of its column; check {}",
+                names.join(", ")
+            );
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+        page => page?,
+    };
+    let page = Page {
+        result: page.rows,
+        next: page.next.map(PageCursor::encode),
+    };
+    Ok(([NO_CACHE], Json(page)).into_response())
+}
+
+fn parse_limit(text: &str) -> Result<u16, Problem> {
+    let limit = text
+        .parse()
+        .ok()
+        .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit));
+    limit.ok_or_else(|| {
+        let detail = format!("the parameter limit must be an integer from 1 to {MAX_PAGE_LIMIT}");
+        Problem::new(Kind::Malformed, detail)
+    })
+}
+
+fn parse_cursor(text: &str) -> Result<PageCursor, Problem> {
+    let detail = "the parameter after must be the unchanged `next` of a previous page";
+    PageCursor::decode(text).ok_or_else(|| Problem::new(Kind::Malformed, detail))
+}
+
+fn parse_filter(view: &View, name: &str, value: String) -> Result<(&'static str, String), Problem> {
+    let Some(column) = view.public_columns().find(|column| *column == name) else {
+        let columns = view.public_columns().collect::<Vec<_>>().join(", ");
+        let detail = format!("unknown parameter `{name}`; this route can filter by: {columns}");
+        return Err(Problem::new(Kind::Malformed, detail));
+    };
+    if value.contains('\0') {
+        let detail =
+            format!("the filter `{name}` contains a NUL character, which no row can; remove it");
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
+    Ok((column, value))
+}

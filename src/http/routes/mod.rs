@@ -1,0 +1,151 @@
+//! The table of routes. Routers, authorization and the OpenAPI document are all made from it.
+
+pub(super) mod append;
+pub(super) mod document;
+pub(super) mod get;
+pub(super) mod health;
+pub(super) mod list;
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::AppState;
+use super::auth::Access;
+use super::problem::Problem;
+use crate::view::View;
+
+/// A route.
+pub(super) struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub side: Side,
+    pub access: Access,
+    pub handler: fn(MethodFilter) -> MethodRouter<AppState>,
+    pub operation: Operation,
+}
+
+/// Which router serves a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// [`command_router`](super::command_router): it appends.
+    Command,
+    /// [`query_router`](super::query_router): it reads.
+    Query,
+}
+
+/// The method of a route. `GET` includes `HEAD`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Post,
+}
+
+/// What a route does, for the OpenAPI document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    AppendAny,
+    Append,
+    Health,
+    Document,
+    List,
+    Get,
+}
+
+/// All routes. To add one, add it here; `tests/it/lambda/watch.rs` and `tests/it/tidy/template.rs` then tell what is missing
+/// in Cargo.toml and template.yaml.
+pub(super) const ROUTES: [Route; 6] = [
+    Route {
+        method: Method::Post,
+        path: "/events",
+        side: Side::Command,
+        access: Access::WriteEach,
+        handler: |method| on(method, append::append_any),
+        operation: Operation::AppendAny,
+    },
+    Route {
+        method: Method::Post,
+        path: "/{domain}",
+        side: Side::Command,
+        access: Access::Write,
+        handler: |method| on(method, append::append),
+        operation: Operation::Append,
+    },
+    Route {
+        method: Method::Get,
+        path: "/health",
+        side: Side::Query,
+        access: Access::Public,
+        handler: |method| on(method, health::health),
+        operation: Operation::Health,
+    },
+    Route {
+        method: Method::Get,
+        path: "/openapi.json",
+        side: Side::Query,
+        access: Access::Public,
+        handler: document::serve,
+        operation: Operation::Document,
+    },
+    Route {
+        method: Method::Get,
+        path: "/{domain}",
+        side: Side::Query,
+        access: Access::Read,
+        handler: |method| on(method, list::list),
+        operation: Operation::List,
+    },
+    Route {
+        method: Method::Get,
+        path: "/{domain}/{id}",
+        side: Side::Query,
+        access: Access::Read,
+        handler: |method| on(method, get::get),
+        operation: Operation::Get,
+    },
+];
+
+impl Method {
+    /// The filter that routes this method.
+    pub(super) const fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+        }
+    }
+}
+
+/// Lets caches store a row, but makes them revalidate it before each use.
+const NO_CACHE: (HeaderName, HeaderValue) =
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+
+/// The view of a domain.
+fn view<'a>(state: &'a AppState, name: &str) -> Result<&'a View, Problem> {
+    state.engine.view(name).ok_or_else(Problem::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when a route requires another scope than `docs/API.md` says, above all when one is public by mistake.
+    #[test]
+    fn every_route_requires_the_documented_scope() {
+        let required: Vec<_> = ROUTES
+            .iter()
+            .map(|route| (route.path, route.method, route.access))
+            .collect();
+        assert_eq!(
+            required,
+            [
+                ("/events", Method::Post, Access::WriteEach),
+                ("/{domain}", Method::Post, Access::Write),
+                ("/health", Method::Get, Access::Public),
+                ("/openapi.json", Method::Get, Access::Public),
+                ("/{domain}", Method::Get, Access::Read),
+                ("/{domain}/{id}", Method::Get, Access::Read),
+            ]
+        );
+        assert_eq!(Access::Read.scope("users").unwrap(), "users:read");
+        assert_eq!(Access::Write.scope("users").unwrap(), "users:write");
+    }
+}
