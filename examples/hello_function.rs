@@ -1,5 +1,5 @@
-//! The least that a function with a database can be: it connects, and answers "hello" to each event after one `select 1`.
-//! What starts and answers slower than this does so for reasons of its own; `benches/serverless.rs` compares.
+//! The smallest Lambda function with a database: it connects at its start, and answers each event with "hello" after one
+//! `select 1`. `benches/serverless.rs` compares foldlog's functions with it, so that the figures show only what foldlog adds.
 
 use std::sync::Arc;
 
