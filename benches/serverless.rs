@@ -80,8 +80,8 @@ async fn starts(scale: Scale) {
     let starts = if scale.smoke { 1 } else { 40 };
     let (mut least, mut query, mut command) = (vec![], vec![], vec![]);
     let (list, append) = (
-        Gateway::of("GET", "/users").event(None),
-        Gateway::of("POST", "/users"),
+        Gateway::new("GET", "/users").event(None),
+        Gateway::new("POST", "/users"),
     );
     for _ in 0..starts {
         least.push(start(&hello, &url, list.clone(), 200).await);
@@ -238,7 +238,7 @@ async fn requested(direct: &mut Direct, scale: Scale, request: &Request) -> Meas
 }
 
 async fn invoked(function: &mut Function, scale: Scale, request: &Request) -> Measured {
-    let gateway = Gateway::of(request.method, &request.path);
+    let gateway = Gateway::new(request.method, &request.path);
     let (begun, mut times) = (Instant::now(), vec![]);
     while begun.elapsed() < scale.turn {
         let answered = function

@@ -171,7 +171,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn of(method: &str, path: &str) -> Self {
+    pub fn new(method: &str, path: &str) -> Self {
         let recorded = match method {
             "POST" => include_str!("../../events/apigw-v2-append.json"),
             _ => include_str!("../../events/apigw-v2-list.json"),

@@ -3,6 +3,8 @@
 #[path = "../../tests/it/support/bouncer.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod bouncer;
+#[path = "../../tests/it/support/poll.rs"]
+mod poll;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -43,7 +45,7 @@ pub async fn measure(scale: Scale) {
     catch_up_here(&engine_here).await;
     engine_here.pool.close();
     let more = format!("default_pool_size = {SERVERS}");
-    let bouncer = Bouncer::with(&bench.options, &more).await;
+    let bouncer = Bouncer::start_with(&bench.options, &more).await;
 
     let (mut direct, mut pooled) = (Rates::default(), Rates::default());
     for _ in 0..scale.turns {

@@ -16,7 +16,7 @@ use crate::support::TestDb;
 use crate::support::db::run;
 use crate::support::events::{append, deposited, opened};
 use crate::support::locks::{
-    Held, also_claim, gate_commits, hold_claim, hold_gate, until, until_waiting,
+    Held, also_claim, gate_commits, hold_claim, hold_gate, wait_until_blocked, wait_until_true,
 };
 use crate::support::workers::{CLAIM, account, assert_all_applied, worker};
 
@@ -62,9 +62,9 @@ async fn a_worker_waits_for_a_claim_held_by_another_transaction() {
     let gate = hold_gate(&db).await;
     let mut watch = db.connect().await;
     let dies = worker(&db, "ledger", 2);
-    until_waiting(&mut watch, "commit").await;
+    wait_until_blocked(&mut watch, "commit").await;
     let waits = worker(&db, "ledger", 2);
-    until_waiting(&mut watch, CLAIM).await;
+    wait_until_blocked(&mut watch, CLAIM).await;
 
     run(
         &mut watch,
@@ -95,7 +95,7 @@ async fn a_lock_timeout_on_a_claim_loses_no_event() {
         let view = engine.view("ledger").unwrap();
         projection::catch_up(&engine.pool, view, 100, &budget).await
     });
-    until_waiting(&mut db.connect().await, CLAIM).await;
+    wait_until_blocked(&mut db.connect().await, CLAIM).await;
     // Far above the bound, and far below that of a statement that runs.
     let caught_up = timeout(Duration::from_secs(40), waits).await.unwrap();
     let caught_up = caught_up.unwrap().unwrap();
@@ -121,13 +121,13 @@ async fn a_pass_restarts_after_a_deadlock_aborts_its_batch() {
         // A deadlock: the second batch waits for the test, then the test for it. Only the worker looks for deadlocks.
         let (mut other, statement) = if at_the_write {
             let row = format!("select from ledger where id = '{folded}' for update");
-            (Held::by(&db, &row).await, "insert into \"ledger\"")
+            (Held::open(&db, &row).await, "insert into \"ledger\"")
         } else {
             (hold_claim(&db, "ledger", &events[3]).await, CLAIM)
         };
         run(other.connection(), "set local deadlock_timeout = '1min'").await;
         let worker = worker(&db, "ledger", 2);
-        until_waiting(&mut db.connect().await, statement).await;
+        wait_until_blocked(&mut db.connect().await, statement).await;
         also_claim(&mut other, "ledger", &events[2]).await;
         other.release().await;
 
@@ -160,7 +160,7 @@ async fn an_expired_budget_reports_done_false_and_the_remaining_events() {
 #[tokio::test]
 async fn a_long_open_transaction_does_not_delay_catch_up() {
     let db = TestDb::new().await;
-    let open = Held::by(&db, "select pg_current_xact_id()").await;
+    let open = Held::open(&db, "select pg_current_xact_id()").await;
     for round in 0..3 {
         backlog(&db, 50, 1).await;
         let caught_up = db.catch_up("ledger").await;
@@ -168,7 +168,7 @@ async fn a_long_open_transaction_does_not_delay_catch_up() {
         let again = db.catch_up("ledger").await;
         assert_eq!((again.applied, again.done), (0, true), "round {round}");
     }
-    until(&db, "select pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax((select snapshot from settled where lock_domain = 'ledger'))").await;
+    wait_until_true(&db, "select pg_snapshot_xmin(pg_current_snapshot()) < pg_snapshot_xmax((select snapshot from settled where lock_domain = 'ledger'))").await;
     open.release().await;
     assert_all_applied(&db, "ledger").await;
 }
@@ -183,7 +183,7 @@ struct Cost {
 /// Behind `claimed` events that were claimed while one transaction has been open.
 async fn cost_behind(claimed: usize) -> Cost {
     let db = TestDb::new().await;
-    let mut open = Held::by(&db, "select pg_current_xact_id()").await;
+    let mut open = Held::open(&db, "select pg_current_xact_id()").await;
     let oldest: String = sqlx::query_scalar("select log_txid()::text")
         .fetch_one(open.connection())
         .await

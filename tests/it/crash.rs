@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 use uuid::Uuid;
 
 use crate::support::events::{append, event};
-use crate::support::locks::{Held, gate_commits, until, until_waiting};
+use crate::support::locks::{Held, gate_commits, wait_until_blocked, wait_until_true};
 use crate::support::workers::{CLAIM, LOAD, LOCK_PARKED, assert_all_applied};
 use crate::support::{TestDb, created, renamed};
 
@@ -40,7 +40,7 @@ async fn database() -> TestDb {
 /// Kills it, and waits until the server has ended its sessions, and with them its transaction.
 async fn kill(db: &TestDb, mut child: Child) {
     child.kill().await.unwrap();
-    until(
+    wait_until_true(
         db,
         "select not exists (select from pg_stat_activity where datname = current_database() \
          and application_name like 'foldlog%')",
@@ -82,14 +82,14 @@ const WAITING: &str = "select count(*) from events e where not exists (select fr
 /// Waits until nothing waits for a worker any more, with so many aggregates parked.
 async fn until_done(db: &TestDb, parked: u32) {
     let parked = format!("(select count(*) from parked) = {parked}");
-    until(db, &format!("select ({WAITING}) = 0 and {parked}")).await;
+    wait_until_true(db, &format!("select ({WAITING}) = 0 and {parked}")).await;
 }
 
 /// Kills a worker where `lock` stops it, in `statement`; then another one must bring everything to its end.
 async fn killed_at(db: &TestDb, (lock, statement): (&str, &str), parked: u32) {
-    let held = Held::by(db, lock).await;
+    let held = Held::open(db, lock).await;
     let victim = listener(db, 8);
-    until_waiting(&mut db.connect().await, statement).await;
+    wait_until_blocked(&mut db.connect().await, statement).await;
     kill(db, victim).await;
     held.release().await;
 
@@ -152,7 +152,7 @@ async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
         backlog(&db, 1).await;
         gate_commits(&db, "users").await;
         let first = listener(&db, 8);
-        until(&db, "select count(*) = 1 from settled").await;
+        wait_until_true(&db, "select count(*) = 1 from settled").await;
         kill(&db, first).await;
         mend(&db).await;
         killed_at(&db, step, 0).await;
@@ -172,7 +172,7 @@ async fn four_workers_killed_repeatedly_claim_each_event_once() {
         if before == 0 {
             break;
         }
-        until(
+        wait_until_true(
             &db,
             &format!("select ({WAITING}) <= greatest({before} - 60, 0)"),
         )

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::support::TestDb;
 use crate::support::events::{append, created, renamed};
-use crate::support::locks::{Held, until_waiting};
+use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{CLAIM, append_in, assert_all_applied};
 
 fn within(time: Duration) -> Budget {
@@ -80,7 +80,7 @@ async fn a_pass_that_is_out_of_time_settles_what_it_has_done() {
     users(&db, 300).await;
     // It stops where somebody else is at a claim, with an earlier transaction still open beside it.
     let late = created(Uuid::now_v7(), "late");
-    let mut open = Held::by(&db, "select log_txid()").await;
+    let mut open = Held::open(&db, "select log_txid()").await;
     users(&db, 300).await;
     slow_rows(&db, 0.005).await;
     let stopped = catch_up(&db, &within(Duration::from_millis(1500))).await;
@@ -113,7 +113,7 @@ async fn a_pass_that_is_out_of_time_settles_what_it_has_done() {
 async fn a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
-    let mut older = Held::by(&db, "select log_txid()").await;
+    let mut older = Held::open(&db, "select log_txid()").await;
     users(&db, 1).await;
     append(&db.engine, &[created(user, "ada")]).await;
     append_in(older.connection(), &[renamed(user, "bob")]).await;
@@ -132,7 +132,7 @@ async fn a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back() 
 async fn a_wait_that_outlasts_the_deadline_is_given_up_and_loses_nothing() {
     let db = TestDb::new().await;
     users(&db, 100).await;
-    let held = Held::by(
+    let held = Held::open(
         &db,
         "insert into locker select id, aggregate_id, 'users' from events order by position offset 90",
     )
@@ -146,7 +146,7 @@ async fn a_wait_that_outlasts_the_deadline_is_given_up_and_loses_nothing() {
         };
         projection::catch_up(&engine.pool, view, 20, &budget).await
     });
-    until_waiting(&mut db.connect().await, CLAIM).await;
+    wait_until_blocked(&mut db.connect().await, CLAIM).await;
     let ended = timeout(Duration::from_secs(4), &mut worker).await;
     let ended = ended.expect("it waits on").unwrap().unwrap();
     assert!(!ended.done && ended.applied <= 90, "{ended:?}");
@@ -168,7 +168,7 @@ async fn a_retry_that_is_given_up_says_what_it_has_done() {
     assert_eq!(catch_up(&db, &Budget::default()).await.parked, 2);
     db.run("alter table users drop constraint no_eve").await;
     let last = "select from parked order by next_try desc, aggregate_id desc limit 1 for update";
-    let held = Held::by(&db, last).await;
+    let held = Held::open(&db, last).await;
     let budget = Budget {
         abort_at: Some(Instant::now() + Duration::from_secs(1)),
         ..within(Duration::from_millis(800))

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::support::app::App;
 use crate::support::events::{append, deposited, opened};
 use crate::support::json;
-use crate::support::locks::{Held, until, until_waiting};
+use crate::support::locks::{Held, wait_until_blocked, wait_until_true};
 use crate::support::{TestDb, created, renamed};
 
 /// Refuses every insert of an event with what follows `raise exception`.
@@ -53,10 +53,10 @@ async fn a_rule_decided_on_a_stale_state_is_decided_again() {
         "insert into events (id, aggregate_id, version, type_id, payload) \
          values (gen_random_uuid(), '{user}', 2, 1004, '{{}}')"
     );
-    let deleting = Held::by(&app.db, &delete).await;
+    let deleting = Held::open(&app.db, &delete).await;
     let rename = json::renamed(user, "b");
     let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
-        until_waiting(&mut app.db.connect().await, "insert into events").await;
+        wait_until_blocked(&mut app.db.connect().await, "insert into events").await;
         deleting.commit().await;
     });
     answer.problem(410, "deleted");
@@ -69,15 +69,15 @@ async fn two_listeners_do_not_apply_out_of_order() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
     append(&db.engine, &[created(user, "0"), renamed(user, "1")]).await;
-    let holding = Held::by(&db, "lock table users in share mode").await;
+    let holding = Held::open(&db, "lock table users in share mode").await;
     let first = async { db.catch_up("users").await };
     let second = async {
-        until_waiting(&mut db.connect().await, "insert into \"users\"").await;
+        wait_until_blocked(&mut db.connect().await, "insert into \"users\"").await;
         append(&db.engine, &[renamed(user, "2"), renamed(user, "3")]).await;
         db.catch_up("users").await
     };
     let release = async {
-        until_waiting(&mut db.connect().await, "Takes the next events").await;
+        wait_until_blocked(&mut db.connect().await, "Takes the next events").await;
         holding.release().await;
     };
     let (first, second, ()) = tokio::join!(first, second, release);
@@ -101,7 +101,7 @@ async fn an_event_appended_without_a_listener_is_projected_later() {
         stop: stop.clone(),
     };
     let listener = tokio::spawn(listener.run());
-    until(&db, "select exists (select from users)").await;
+    wait_until_true(&db, "select exists (select from users)").await;
     stop.cancel();
     listener.await.unwrap();
 }

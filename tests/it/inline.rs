@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::support::accounts::mend;
 use crate::support::db::DOMAINS;
 use crate::support::events::{append, deposited, event, opened};
-use crate::support::locks::{Held, hold_claim, until_waiting};
+use crate::support::locks::{Held, hold_claim, wait_until_blocked};
 use crate::support::workers::{CLAIM, append_in, assert_all_applied, version_in_view, worker};
 use crate::support::{TestDb, created};
 
@@ -243,7 +243,7 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
         let [first, between, last] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
         // Positions first, between, last, which is the order of the inline claims; but the last one's transaction is
         // older than the others, so a worker claims it before them.
-        let mut older = Held::by(&db, "select pg_current_xact_id()").await;
+        let mut older = Held::open(&db, "select pg_current_xact_id()").await;
         append(&db.engine, &[opened(first)]).await;
         let middle = opened(between);
         append(&db.engine, std::slice::from_ref(&middle)).await;
@@ -266,12 +266,12 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
             let events = [first, between, last].map(|account| deposited(account, 1));
             send(&inline, &events).await
         });
-        until_waiting(&mut watch, "Claims given events").await;
+        wait_until_blocked(&mut watch, "Claims given events").await;
         let worker = tokio::spawn(async move {
             let view = works.view("ledger").unwrap();
             projection::catch_up(&works.pool, view, 100, &Budget::default()).await
         });
-        until_waiting(&mut watch, CLAIM).await;
+        wait_until_blocked(&mut watch, CLAIM).await;
         claim.release().await;
 
         assert!(!appends.await.unwrap().unwrap().resent);

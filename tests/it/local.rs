@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
@@ -10,11 +9,11 @@ use nix::unistd::Pid;
 use reqwest::Client;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::bins::program::{LOCAL, Program};
 use crate::bins::{the_requests_of_the_readme, the_user, until_listed};
+use crate::support::poll::wait_until;
 
 /// A data directory; a server that is left on it when a test fails goes with it.
 struct DataDir(TempDir);
@@ -66,17 +65,6 @@ impl Drop for DataDir {
     }
 }
 
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !condition().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_mins(1), wait)
-        .await
-        .unwrap_or_else(|_| panic!("waited in vain until {what}"));
-}
-
 /// The status of the list, and whether it says when to come again.
 async fn list(client: &Client, url: &str) -> (u16, bool) {
     let answer = client.get(format!("{url}/users")).send().await.unwrap();
@@ -126,7 +114,7 @@ async fn a_killed_postgres_is_started_again_and_the_api_recovers_by_itself() {
 
     let lock = data.start_lock();
     kill(data.server().unwrap(), Signal::SIGKILL).unwrap();
-    until("it says that Postgres is away", async || {
+    wait_until("it says that Postgres is away", async || {
         match list(&client, &address).await {
             (503, come_again) => {
                 assert!(come_again, "a 503 without Retry-After");
@@ -141,7 +129,7 @@ async fn a_killed_postgres_is_started_again_and_the_api_recovers_by_itself() {
     })
     .await;
     drop(lock);
-    until("it recovers", async || {
+    wait_until("it recovers", async || {
         list(&client, &address).await.0 == 200
     })
     .await;

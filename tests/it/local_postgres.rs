@@ -1,5 +1,6 @@
 //! The local Postgres with real servers, real processes and real kills.
 
+use crate::support::poll::wait_until;
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -143,14 +144,6 @@ async fn host_process() {
             println!("@stopped {}", server.stop_if_last().await.unwrap());
         }
         Err(error) => println!("@error {error:#}"),
-    }
-}
-
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !is() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -339,7 +332,7 @@ async fn a_copy_that_only_joined_starts_a_killed_server_again() {
     let open = connect(&server).await; // A backend that the killed server leaves behind.
     let old = data.pid();
     data.kill_postgres();
-    until("a new server", || {
+    wait_until("a new server", async || {
         data.pid() != old
             && fs::read_to_string(data.path.join("cluster/postmaster.pid"))
                 .is_ok_and(|text| text.contains("ready"))
@@ -403,7 +396,7 @@ async fn the_backends_that_a_killed_server_leaves_are_waited_for() {
         }
     });
     let log = || fs::read_to_string(data.path.join("postgres.log")).unwrap();
-    until("a refused start", || {
+    wait_until("a refused start", async || {
         log().contains("pre-existing shared memory block")
     })
     .await;
@@ -419,14 +412,14 @@ async fn a_stale_process_id_is_got_over_even_when_somebody_else_has_it() {
     let server = data.server().await;
     write_mark(&server).await;
     data.kill_postgres();
-    until("its end", || !data.alive()).await;
+    wait_until("its end", async || !data.alive()).await;
     drop(server);
     let server = data.server().await;
     assert!(server.description().ends_with("started by us"));
     assert_eq!(read_mark(&server).await, 42);
 
     data.kill_postgres();
-    until("its end", || !data.alive()).await;
+    wait_until("its end", async || !data.alive()).await;
     drop(server);
     // A process of the server's account that Postgres would take for a running server: our own, or as root its like.
     let mut stranger = if geteuid().is_root() {
@@ -473,7 +466,7 @@ async fn an_initdb_cut_short_leaves_no_trace() {
                 && entry.path().join("cluster/PG_VERSION").exists()
         })
     };
-    until("initdb at work", || half().is_some()).await;
+    wait_until("initdb at work", async || half().is_some()).await;
     host.kill();
     assert!(
         !data.path.join("cluster").exists(),

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::bins::program::{LISTENER, LOCAL, Program, url};
 use crate::support::TestDb;
-use crate::support::locks::until;
+use crate::support::locks::wait_until_true;
 
 /// Secrets Manager, as far as it is asked: one secret, and how often it was read.
 #[derive(Clone, Default)]
@@ -142,7 +142,7 @@ async fn a_rotated_secret_is_read_again_when_a_login_is_refused() {
         &[crate::support::created(Uuid::now_v7(), "ada")],
     )
     .await;
-    until(&db, "select count(*) = 1 from users").await;
+    wait_until_true(&db, "select count(*) = 1 from users").await;
     assert_eq!(manager.asked(), 1, "a secret is read once");
     // Rotated, in the order that Secrets Manager does it: the database first.
     db.run(&format!("alter role {first} nologin")).await;
@@ -156,7 +156,7 @@ async fn a_rotated_secret_is_read_again_when_a_login_is_refused() {
         &[crate::support::created(Uuid::now_v7(), "bob")],
     )
     .await;
-    until(&db, "select count(*) = 2 from users").await;
+    wait_until_true(&db, "select count(*) = 2 from users").await;
     assert!(manager.asked() <= 4, "read {} times", manager.asked());
     for asked in manager.asked.lock().unwrap().iter() {
         assert_eq!(asked["x-amz-target"], "secretsmanager.GetSecretValue");

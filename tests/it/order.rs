@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::support::TestDb;
 use crate::support::accounts::AccountEvent;
 use crate::support::events::{append, deposited, event, opened};
-use crate::support::locks::{Held, gate_commits, hold_claim, hold_gate, until_waiting};
+use crate::support::locks::{Held, gate_commits, hold_claim, hold_gate, wait_until_blocked};
 use crate::support::workers::{
     CLAIM, account, append_in, assert_all_applied, version_in_view, worker,
 };
@@ -13,7 +13,7 @@ use foldlog::event::Version;
 
 /// A transaction that has its id by now and appends later, as one of several statements does.
 async fn early(db: &TestDb) -> Held {
-    Held::by(db, "select pg_current_xact_id()").await
+    Held::open(db, "select pg_current_xact_id()").await
 }
 
 /// Fails when the settled mark is a number (the end of C, a position) instead of a snapshot with what was running.
@@ -53,7 +53,7 @@ async fn a_pass_reads_exactly_what_its_frozen_snapshot_sees() {
     // The pass has passed `behind` and not reached `ahead` when both commit.
     let claim = hold_claim(&db, "ledger", &second).await;
     let pass = worker(&db, "ledger", 1);
-    until_waiting(&mut db.connect().await, CLAIM).await;
+    wait_until_blocked(&mut db.connect().await, CLAIM).await;
     behind.commit().await;
     ahead.commit().await;
     claim.release().await;
@@ -135,9 +135,9 @@ async fn the_view_row_is_read_after_the_claims() {
     let mut watch = db.connect().await;
 
     let first = worker(&db, "ledger", 2);
-    until_waiting(&mut watch, "commit").await;
+    wait_until_blocked(&mut watch, "commit").await;
     let second = worker(&db, "ledger", 100);
-    until_waiting(&mut watch, CLAIM).await;
+    wait_until_blocked(&mut watch, CLAIM).await;
     gate.release().await;
 
     let applied = [first.await, second.await].map(|done| done.unwrap().unwrap().applied);

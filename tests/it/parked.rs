@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::support::TestDb;
 use crate::support::accounts::mend;
 use crate::support::events::{append, deposited, opened};
-use crate::support::locks::{Held, until_waiting};
+use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{
     CLAIM, LOCK_PARKED, assert_all_applied, insert, version_in_view, worker,
 };
@@ -282,17 +282,17 @@ async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     let mut watch = db.connect().await;
 
     // A retry that has read the chain, and stops where it writes the row.
-    let row = Held::by(
+    let row = Held::open(
         &db,
         &format!("select from ledger where id = '{bad}' for update"),
     )
     .await;
     let retries = retry_beside(&db);
-    until_waiting(&mut watch, "insert into \"ledger\"").await;
+    wait_until_blocked(&mut watch, "insert into \"ledger\"").await;
     // The other account lets the pass settle what it has looked at.
     append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
     let pass = worker(&db, "ledger", 100);
-    until_waiting(&mut watch, CLAIM).await;
+    wait_until_blocked(&mut watch, CLAIM).await;
     row.release().await;
 
     assert_eq!(retries.await.unwrap().unwrap().unparked, 1);
@@ -312,15 +312,15 @@ async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
 
     // A pass that has passed over the parked aggregate's event, and stops where it writes the other's row.
-    let view = Held::by(&db, "lock table ledger in share mode").await;
+    let view = Held::open(&db, "lock table ledger in share mode").await;
     let pass = worker(&db, "ledger", 100);
-    until_waiting(&mut watch, "insert into \"ledger\"").await;
+    wait_until_blocked(&mut watch, "insert into \"ledger\"").await;
     let retries = retry_beside(&db);
-    until_waiting(&mut watch, LOCK_PARKED).await;
+    wait_until_blocked(&mut watch, LOCK_PARKED).await;
     // One more, which passes over one more.
     append(&db.engine, &[deposited(bad, 8), opened(Uuid::now_v7())]).await;
     let later = worker(&db, "ledger", 100);
-    until_waiting(&mut watch, CLAIM).await;
+    wait_until_blocked(&mut watch, CLAIM).await;
     view.release().await;
 
     assert_eq!(pass.await.unwrap().unwrap().applied, 1);

@@ -29,7 +29,7 @@ fn host(bouncer: &Bouncer, role: Role) -> Engine {
 #[tokio::test]
 async fn appends_reads_and_folds_of_many_clients_share_a_few_server_connections() {
     let db = TestDb::new().await;
-    let bouncer = Bouncer::before(&db.options).await;
+    let bouncer = Bouncer::start(&db.options).await;
     let (commands, queries) = (host(&bouncer, Role::Command), host(&bouncer, Role::Query));
     let projections = host(&bouncer, Role::Projection);
     let mut clients = JoinSet::new();
@@ -65,7 +65,7 @@ async fn appends_reads_and_folds_of_many_clients_share_a_few_server_connections(
 #[tokio::test]
 async fn each_transaction_has_its_own_role() {
     let db = TestDb::new().await;
-    let bouncer = Bouncer::with(&db.options, "default_pool_size = 1").await;
+    let bouncer = Bouncer::start_with(&db.options, "default_pool_size = 1").await;
     for role in [
         Role::Command,
         Role::Query,
@@ -93,7 +93,7 @@ async fn each_transaction_has_its_own_role() {
 #[tokio::test]
 async fn a_statement_that_is_given_up_leaves_nothing_open() {
     let db = TestDb::new().await;
-    let bouncer = Bouncer::before(&db.options).await;
+    let bouncer = Bouncer::start(&db.options).await;
     let pool = bouncer.pool(None);
     for _ in 0..20 {
         let mut connection = pool.acquire().await.unwrap();
@@ -113,7 +113,7 @@ async fn a_statement_that_is_given_up_leaves_nothing_open() {
 async fn an_error_is_the_same_as_without_a_pooler() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-    let bouncer = Bouncer::before(&db.options).await;
+    let bouncer = Bouncer::start(&db.options).await;
     let (direct, pooled) = (db.pool().clone(), bouncer.pool(None));
     for pool in [direct, pooled] {
         let mut session = pool.acquire().await.unwrap();
@@ -136,7 +136,7 @@ async fn an_error_is_the_same_as_without_a_pooler() {
 #[tokio::test]
 async fn a_pooler_that_nobody_spoke_of_is_named() {
     let db = TestDb::new().await;
-    let bouncer = Bouncer::before(&db.options).await;
+    let bouncer = Bouncer::start(&db.options).await;
     let mut seen = Vec::new();
     // Each client names its first statement alike.
     for _ in 0..6 {
@@ -155,7 +155,7 @@ async fn a_pooler_that_nobody_spoke_of_is_named() {
 #[tokio::test]
 async fn a_role_is_not_taken_on_in_a_session_that_is_shared() {
     let db = TestDb::new().await;
-    let bouncer = Bouncer::before(&db.options).await;
+    let bouncer = Bouncer::start(&db.options).await;
     let pool = Pool::open(PoolSettings {
         login: Arc::new(bouncer.options()),
         size: 1,
@@ -171,7 +171,7 @@ async fn a_role_is_not_taken_on_in_a_session_that_is_shared() {
 #[tokio::test]
 async fn listener_and_migrate_refuse_a_pooler_in_one_sentence() {
     let db = TestDb::new().await;
-    let bouncer = Bouncer::with(
+    let bouncer = Bouncer::start_with(
         &db.options,
         "ignore_startup_parameters = extra_float_digits",
     )

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::support::TestDb;
 use crate::support::db::{DOMAINS, run};
 use crate::support::events::{append, assert_equals_fold, deposited, opened};
-use crate::support::locks::{Held, until_waiting};
+use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{account, assert_all_applied};
 
 /// Makes the log look as if it came from a cluster whose counter was so much higher.
@@ -142,7 +142,7 @@ async fn a_log_is_healed_once_a_move() {
         before = offset;
 
         // Somebody older than the newest event still runs; an offset that is worked out again would rise.
-        let older = Held::by(&db, "select pg_current_xact_id()").await;
+        let older = Held::open(&db, "select pg_current_xact_id()").await;
         append(&hosts[moves], &[deposited(user, 1)]).await;
         db.run("select heal_log()").await;
         assert_eq!(db.count(OFFSET).await, offset, "there is nothing to heal");
@@ -161,11 +161,11 @@ async fn an_append_waits_for_the_healing() {
     let (user, _) = account(&db, 1).await;
     db.catch_up("ledger").await;
     age(&db, 1_000_000).await;
-    let healing = Held::by(&db, "select heal_log()").await;
+    let healing = Held::open(&db, "select heal_log()").await;
     let engine = db.engine.clone();
     // On a connection that was made before.
     let appends = tokio::spawn(async move { append(&engine, &[deposited(user, 1)]).await });
-    until_waiting(&mut db.connect().await, "Appends one event").await;
+    wait_until_blocked(&mut db.connect().await, "Appends one event").await;
     healing.commit().await;
     appends.await.unwrap();
     assert_eq!(db.count(IN_ORDER).await, 0);

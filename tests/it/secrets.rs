@@ -138,7 +138,7 @@ async fn what_is_planted_in_requests_is_in_no_log_and_in_no_error() {
 #[tokio::test]
 async fn a_password_is_in_no_table() {
     let db = TestDb::with_inline(&["users"]).await;
-    let app = App::over(db).await;
+    let app = App::with_db(db).await;
     answers(&app).await;
     app.db.catch_up("users").await;
     let tables: Vec<String> =

@@ -28,7 +28,7 @@ struct Encrypted {
 
 impl Encrypted {
     /// Before the test's server, with a certificate for these names by an authority of its own.
-    async fn before(db: &TestDb, names: &[&str]) -> Self {
+    async fn start(db: &TestDb, names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut authority = CertificateParams::new([]).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -105,7 +105,7 @@ async fn connects(url: &str) -> Result<(), DbError> {
 #[tokio::test]
 async fn a_certificate_is_verified_up_to_the_name() {
     let db = TestDb::new().await;
-    let encrypted = Encrypted::before(&db, &["localhost"]).await;
+    let encrypted = Encrypted::start(&db, &["localhost"]).await;
     let authority = encrypted.authority();
     let trusts = format!("sslrootcert={}", authority.display());
     let url = |host, more: &str| encrypted.url(&db, host, more);
@@ -133,7 +133,7 @@ async fn outside_of_this_machine_tls_is_verified_unasked() {
     let options = login::from_url(&format!("postgres://u:p@{host}/d")).unwrap();
     let mode = format!("{:?}", options.get_ssl_mode());
     assert_eq!(mode, "VerifyFull");
-    let encrypted = Encrypted::before(&db, &["localhost"]).await;
+    let encrypted = Encrypted::start(&db, &["localhost"]).await;
     let url = encrypted.url(&db, "localhost", "sslmode=verify-full");
     let ended = Program::run(MIGRATE, &["status"], &[("DATABASE_URL", &url)]).await;
     let line = ended.one_line_of_error();

@@ -12,12 +12,12 @@ use crate::support::app::App;
 use crate::support::chaos::Chaos;
 use crate::support::db::DOMAINS;
 use crate::support::json::{created, renamed};
-use crate::support::locks::{gate_commits, hold_gate, until_waiting};
+use crate::support::locks::{gate_commits, hold_gate, wait_until_blocked};
 
 /// The API with a proxy between it and Postgres.
 async fn behind_a_proxy() -> (Chaos, App, Pool) {
     let db = TestDb::new().await;
-    let chaos = Chaos::before(&db.options).await;
+    let chaos = Chaos::start(&db.options).await;
     let pool = Pool::new(chaos.options(), 10);
     let engine = Engine::new(pool.clone(), DOMAINS, Inline::new()).unwrap();
     (chaos, App::with_engine(db, engine).await, pool)
@@ -64,7 +64,7 @@ async fn away_is_a_503_with_a_time_to_come_back_and_back_is_back() {
 #[tokio::test]
 async fn a_server_starts_while_postgres_is_away() {
     let db = TestDb::new().await;
-    let mut chaos = Chaos::before(&db.options).await;
+    let mut chaos = Chaos::start(&db.options).await;
     chaos.refuse().await;
     let engine = Engine::new(Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
     let app = App::with_engine(db, engine).await;
@@ -129,7 +129,7 @@ async fn an_append_whose_answer_was_lost_is_not_stored_twice() {
     let gate = hold_gate(&app.db).await;
     let rename = renamed(user, "b");
     let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
-        until_waiting(&mut app.db.connect().await, "insert into events").await;
+        wait_until_blocked(&mut app.db.connect().await, "insert into events").await;
         // The server does not notice that its client is gone: the first send is stored when the gate opens.
         chaos.cut().await;
         gate.release().await;

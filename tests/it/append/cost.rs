@@ -16,7 +16,7 @@ use crate::support::{TestDb, created, renamed};
 #[tokio::test]
 async fn one_round_trip_where_rules_need_no_state_and_two_where_they_do() {
     let test_db = TestDb::new().await;
-    let chaos = Chaos::before(&test_db.options).await;
+    let chaos = Chaos::start(&test_db.options).await;
     let engine = Engine::new(db::Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     // The connection asks once whether the log came from elsewhere.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::events::{append, deposited, event, opened};
-use crate::support::locks::{Held, hold_gate, until, until_waiting};
+use crate::support::locks::{Held, hold_gate, wait_until_blocked, wait_until_true};
 use crate::support::{TestDb, created, renamed};
 
 /// Makes every event that says `wait` in its metadata stop right before it is inserted, while the test holds lock 1.
@@ -24,7 +24,7 @@ fn waiting(mut event: NewEvent<Value>) -> NewEvent<Value> {
 /// Waits until so many statements wait for a lock in this database.
 async fn until_so_many_wait(db: &TestDb, count: i32) {
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    until(db, &format!("select ({waiting}) = {count}")).await;
+    wait_until_true(db, &format!("select ({waiting}) = {count}")).await;
 }
 
 // Fails when a deadlock is an error to the client. Each array has stored its first event when the gate opens, and then
@@ -91,7 +91,7 @@ async fn a_lost_race_is_judged_anew() {
     let late = tokio::spawn(async move {
         command::execute(&engine, &[rename], ExpectedVersion::Any, None).await
     });
-    until_waiting(&mut db.connect().await, "insert into events").await;
+    wait_until_blocked(&mut db.connect().await, "insert into events").await;
     append(&db.engine, &[event(user, UserEvent::Deleted { id: None })]).await;
     gate.release().await;
     let refused = late.await.unwrap().unwrap_err();
@@ -120,10 +120,10 @@ async fn a_resend_that_meets_its_first_send_waits_and_is_answered_alike() {
          values ('{}', '{user}', 2, 1002, '{{\"username\": \"b\"}}')",
         rename.id
     );
-    let first = Held::by(&db, &insert).await;
+    let first = Held::open(&db, &insert).await;
     let engine = db.engine.clone();
     let second = tokio::spawn(async move { append(&engine, &[rename]).await });
-    until_waiting(&mut db.connect().await, "insert into events").await;
+    wait_until_blocked(&mut db.connect().await, "insert into events").await;
     first.commit().await;
     let answer = second.await.unwrap();
     assert!(answer.resent);

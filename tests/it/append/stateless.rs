@@ -58,7 +58,7 @@ const DOMAINS: Domains = foldlog::domains![Notes];
 #[tokio::test]
 async fn a_stateless_domain_appends_in_one_statement() {
     let db = TestDb::new().await;
-    let chaos = Chaos::before(&db.options).await;
+    let chaos = Chaos::start(&db.options).await;
     let engine = Engine::new(Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
     migrations::up(&mut db.connect().await, &engine.views, engine.inline())
         .await

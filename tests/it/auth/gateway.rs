@@ -14,7 +14,7 @@ use crate::support::json::created;
 use crate::support::log::Log;
 
 /// The API of a host that puts the claims of this request context into its requests.
-async fn behind(auth: Auth, context: &Value) -> App {
+async fn app_with_claims(auth: Auth, context: &Value) -> App {
     let claims = GatewayClaims::from_context(context);
     App::with_layers(auth, |routes| match claims {
         Some(claims) => routes.layer(Extension(claims)),
@@ -58,7 +58,7 @@ async fn the_claims_of_the_gateway_count_as_they_are() {
             claims
         }),
     ] {
-        let app = behind(gateway(), &context).await;
+        let app = app_with_claims(gateway(), &context).await;
         assert_eq!(app.read("/users").await.status, 200, "{context}");
         let answer = app.append("/users", &created(Uuid::now_v7(), "ada")).await;
         assert_eq!(answer.status, 201, "{context}: {answer:?}");
@@ -74,7 +74,7 @@ async fn the_claims_of_the_gateway_count_as_they_are() {
         ("aud", json!(format!("x{AUDIENCE}"))),
         ("sub", json!("")),
     ] {
-        let app = behind(gateway(), &http(changed(name, value))).await;
+        let app = app_with_claims(gateway(), &http(changed(name, value))).await;
         app.read("/users").await.problem(401, "unauthorized");
     }
     // Without an issuer and an audience of its own it is the gateway's alone to judge them.
@@ -83,7 +83,7 @@ async fn the_claims_of_the_gateway_count_as_they_are() {
         issuer: None,
         audience: None,
     };
-    let app = behind(
+    let app = app_with_claims(
         Auth::new(&trusting).unwrap(),
         &http(changed("aud", json!("any"))),
     )
@@ -96,7 +96,7 @@ async fn the_claims_of_the_gateway_count_as_they_are() {
 async fn without_a_gateway_a_request_cannot_speak_for_one() {
     let log = Log::default();
     let guard = log.capture("foldlog=info");
-    let app = behind(gateway(), &json!({"elb": {"targetGroupArn": "arn"}})).await;
+    let app = app_with_claims(gateway(), &json!({"elb": {"targetGroupArn": "arn"}})).await;
     let claims = flat().to_string();
     for name in [
         "x-amzn-request-context",
@@ -123,7 +123,7 @@ async fn without_a_gateway_a_request_cannot_speak_for_one() {
         "{text}"
     );
     // With the keys the same request is what it seems.
-    let app = behind(trusting(&set()), &json!({})).await;
+    let app = app_with_claims(trusting(&set()), &json!({})).await;
     let request = app
         .request(Method::GET, "/users")
         .bearer_auth(token("users:read"));

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use super::issuer::{Pair, claims, config, pair, set, trusting};
 use super::read;
 use crate::support::app::App;
+use crate::support::poll::{poll, wait_until};
 
 /// A server with an issuer's keys.
 #[derive(Clone, Default)]
@@ -49,10 +51,10 @@ impl Keys {
 
     fn are(&self, keys: &[(&str, &Pair)]) {
         let keys: Vec<Value> = keys.iter().map(|(id, pair)| pair.jwk(id)).collect();
-        self.say(&json!({"keys": keys}).to_string());
+        self.respond_with(&json!({"keys": keys}).to_string());
     }
 
-    fn say(&self, text: &str) {
+    fn respond_with(&self, text: &str) {
         *self.answer.lock().unwrap() = Some(text.to_owned());
     }
 
@@ -120,24 +122,19 @@ async fn who_hangs_up_takes_no_keys_along() {
     let gate = keys.gate.lock().await;
     {
         let hangs_up = read(&app, "/users", &token);
-        let asked = async {
-            while keys.asked() == 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
+        let asked = wait_until("the issuer is asked", async || keys.asked() > 0);
         tokio::select! {
             _ = hangs_up => panic!("it is answered without keys"),
             () = asked => {}
         }
     }
     drop(gate);
-    let let_in = async {
-        while read(&app, "/users", &token).await.status != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    let let_in = tokio::time::timeout(std::time::Duration::from_secs(4), let_in);
-    assert!(let_in.await.is_ok(), "nobody is let in");
+    // Shorter than the pause after which the issuer may be asked again.
+    let is_accepted = async || read(&app, "/users", &token).await.status == 200;
+    assert!(
+        poll(Duration::from_secs(4), is_accepted).await,
+        "the token is never accepted"
+    );
     assert_eq!(keys.asked(), 1);
 }
 

@@ -3,35 +3,28 @@
 mod migrate;
 pub mod program;
 
-use std::time::Duration;
-
 use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::Connection;
-use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use self::program::{LISTENER, LOCAL, MIGRATE, PASSWORD, Program, url};
 use crate::support::chaos::Chaos;
 use crate::support::events::{append, assert_equals_fold};
-use crate::support::locks::until_waiting;
+use crate::support::locks::{wait_until_blocked, wait_until_true};
+use crate::support::poll::{POLL_TIMEOUT, poll};
 use crate::support::{TestDb, created};
 
 /// Waits until a list answers this.
 pub async fn until_listed(client: &Client, url: &str, expected: &Value) {
     let mut last = Value::Null;
-    let wait = async {
-        loop {
-            if let Ok(answer) = client.get(url).send().await {
-                last = answer.json().await.unwrap();
-                if &last == expected {
-                    break;
-                }
-            }
-            sleep(Duration::from_millis(20)).await;
+    let is_listed = async || {
+        if let Ok(answer) = client.get(url).send().await {
+            last = answer.json().await.unwrap();
         }
+        &last == expected
     };
-    let listed = timeout(Duration::from_secs(30), wait).await.is_ok();
+    let listed = poll(POLL_TIMEOUT, is_listed).await;
     assert!(listed, "{url} answers {last}, not {expected}");
 }
 
@@ -146,12 +139,7 @@ async fn two_copies_on_one_database_fold_nothing_twice() {
             .await;
         assert_eq!(answer.unwrap().status(), 201);
     }
-    let folded = async {
-        while db.count("select count(*) from users").await < 40 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), folded).await.unwrap();
+    wait_until_true(&db, "select count(*) = 40 from users").await;
     assert_eq!(db.count("select count(*) from locker").await, 40);
     assert_equals_fold(&mut db.connect().await, db.engine.view("users").unwrap()).await;
     for copy in copies {
@@ -180,7 +168,7 @@ async fn sigterm_lets_a_request_under_way_end_and_exits_0() {
     let body = json!({"id": Uuid::now_v7(), "aggregate_id": user, "type_id": 1000,
         "payload": {"id": user, "username": "ada", "email": "ada@example.org"}});
     let request = tokio::spawn(client.post(format!("{address}/users")).json(&body).send());
-    until_waiting(&mut db.connect().await, "insert into events").await;
+    wait_until_blocked(&mut db.connect().await, "insert into events").await;
     local.signal(nix::sys::signal::Signal::SIGTERM);
     local.until_it_says("the listener has stopped").await;
     gate.commit().await.unwrap();
@@ -279,21 +267,16 @@ async fn a_database_that_is_away_is_said_in_one_sentence() {
 async fn the_listener_waits_for_postgres_projects_and_ends_on_sigterm() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-    let mut network = Chaos::before(&db.options).await;
+    let mut network = Chaos::start(&db.options).await;
     network.refuse().await;
     let database = url(&network.options());
     let mut listener = Program::start(LISTENER, &[], &[("DATABASE_URL", &database)]);
     listener.until_it_says("the listener starts over").await;
     network.restore().await;
     listener.until_it_says("the listener is connected").await;
-    let folded = async |count| {
-        while db.count("select count(*) from users").await < count {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), folded(1)).await.unwrap();
+    wait_until_true(&db, "select count(*) = 1 from users").await;
     append(&db.engine, &[created(Uuid::now_v7(), "bob")]).await;
-    timeout(Duration::from_secs(30), folded(2)).await.unwrap();
+    wait_until_true(&db, "select count(*) = 2 from users").await;
     let ended = listener.terminate().await;
     assert!(ended.well().err.contains("the listener has stopped"));
     assert_eq!(ended.out, "");

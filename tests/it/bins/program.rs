@@ -1,5 +1,6 @@
 //! A binary of this package as a child process, with an environment of its own and everything that it says.
 
+use crate::support::poll::{POLL_TIMEOUT, poll};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -13,7 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// The binaries.
 pub const LOCAL: &str = env!("CARGO_BIN_EXE_local");
@@ -22,9 +23,6 @@ pub const MIGRATE: &str = env!("CARGO_BIN_EXE_migrate");
 
 /// The password in the URLs of servers that ask for none.
 pub const PASSWORD: &str = "s3cret-of-the-tests";
-
-/// How long a test waits for a program; a debug build on a busy machine is slow.
-const WITHIN: Duration = Duration::from_mins(1);
 
 /// A program under way. It is killed when it is dropped.
 pub struct Program {
@@ -88,21 +86,22 @@ impl Program {
 
     /// Waits until it has said this, on either stream; returns all it has said.
     pub async fn until_it_says(&mut self, text: &str) -> String {
-        let wait = async {
-            loop {
-                let said = self.said();
-                if said.contains(text) {
-                    return said;
-                }
-                let ended = self.child.try_wait().unwrap();
-                assert!(ended.is_none(), "it ended instead of saying {text}: {said}");
-                sleep(Duration::from_millis(10)).await;
-            }
+        let is_said = async || {
+            let said = self.said();
+            let ended = self.child.try_wait().unwrap();
+            let is_said = said.contains(text);
+            assert!(
+                is_said || ended.is_none(),
+                "it ended instead of saying {text}: {said}"
+            );
+            is_said
         };
-        let Ok(said) = timeout(WITHIN, wait).await else {
-            panic!("it never said {text}: {}", self.said());
-        };
-        said
+        assert!(
+            poll(POLL_TIMEOUT, is_said).await,
+            "it never said {text}: {}",
+            self.said()
+        );
+        self.said()
     }
 
     /// Where it listens, once it says so.
@@ -138,16 +137,12 @@ impl Program {
 
     /// Waits until it has ended.
     pub async fn end(mut self) -> Ended {
-        let Ok(status) = timeout(WITHIN, self.child.wait()).await else {
+        let Ok(status) = timeout(POLL_TIMEOUT, self.child.wait()).await else {
             panic!("it does not end: {}", self.said());
         };
-        let closed = async {
-            while self.out.is_open() || self.err.is_open() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        // A server that it has started may have kept its streams.
-        let _ = timeout(Duration::from_secs(5), closed).await;
+        // A server that it has started may keep its streams open.
+        let closed = async || !self.out.is_open() && !self.err.is_open();
+        poll(Duration::from_secs(5), closed).await;
         let ended = Ended {
             status: status.unwrap(),
             out: self.out.text(),

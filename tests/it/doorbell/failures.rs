@@ -7,11 +7,11 @@ use foldlog::domain::projection;
 use sqlx::Connection;
 use uuid::Uuid;
 
-use super::harness::{Listening, asleep, connected, rows, until};
+use super::harness::{Listening, asleep, connected, rows, wait_until};
 use crate::support::accounts::Accounts;
 use crate::support::chaos::Chaos;
 use crate::support::events::{append, opened};
-use crate::support::locks::until_waiting;
+use crate::support::locks::wait_until_blocked;
 use crate::support::{TestDb, created};
 
 /// Fails when the connection is made again without K, without LISTEN, or without a look at what came meanwhile; and when
@@ -19,26 +19,26 @@ use crate::support::{TestDb, created};
 #[tokio::test]
 async fn a_listener_loses_no_event_when_every_connection_is_cut() {
     let db = TestDb::new().await;
-    let mut network = Chaos::before(&db.options).await;
+    let mut network = Chaos::start(&db.options).await;
     let pool = foldlog::db::Pool::new(network.options(), 10);
-    let listening = Listening::of(&db, network.options(), pool);
+    let listening = Listening::start_with(&db, network.options(), pool);
     let one_more = async |count: i64| {
         append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-        until("it is folded", async || rows(&db, "users").await == count).await;
+        wait_until("it is folded", async || rows(&db, "users").await == count).await;
     };
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     one_more(1).await;
 
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     network.refuse().await;
-    until("K is gone", async || !asleep(&db).await).await;
+    wait_until("K is gone", async || !asleep(&db).await).await;
     append(&db.engine, &[created(Uuid::now_v7(), "meanwhile")]).await;
     network.restore().await;
-    until("it catches up", async || rows(&db, "users").await == 2).await;
-    until("it sleeps again", async || asleep(&db).await).await;
+    wait_until("it catches up", async || rows(&db, "users").await == 2).await;
+    wait_until("it sleeps again", async || asleep(&db).await).await;
     one_more(3).await;
 
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     // The append is committed together with the end of every other session.
     let mut killer = db.connect().await;
     let mut both = killer.begin().await.unwrap();
@@ -51,11 +51,11 @@ async fn a_listener_loses_no_event_when_every_connection_is_cut() {
     .await
     .unwrap();
     both.commit().await.unwrap();
-    until("it catches up", async || {
+    wait_until("it catches up", async || {
         db.count("select count(*) from users").await == 4
     })
     .await;
-    until("it sleeps again", async || asleep(&db).await).await;
+    wait_until("it sleeps again", async || asleep(&db).await).await;
     one_more(5).await;
     db.assert_views_equal_a_fold_from_scratch().await;
     listening.stop().await;
@@ -75,17 +75,17 @@ async fn a_stopped_listener_finishes_its_batch_and_releases_its_lock() {
         .await
         .unwrap();
     let listening = Listening::start(&db);
-    until_waiting(&mut db.connect().await, "insert into \"users\"").await;
+    wait_until_blocked(&mut db.connect().await, "insert into \"users\"").await;
     listening.ask_to_stop();
     // K and its connection go at once, the batch stays.
-    until("it lets go", async || connected(&db).await == 0).await;
+    wait_until("it lets go", async || connected(&db).await == 0).await;
     gate.commit().await.unwrap();
     listening.stop().await;
     assert_eq!(rows(&db, "users").await, 100, "one batch of a hundred");
     db.assert_views_equal_a_fold_from_scratch().await;
 
     let again = Listening::start(&db);
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     assert_eq!(rows(&db, "users").await, 250);
     again.stop().await;
     assert!(!asleep(&db).await, "K stayed behind");
@@ -99,20 +99,20 @@ async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
     db.run("drop table accounts").await;
     let listening = Listening::start(&db);
     for count in 1..=3 {
-        until("it sleeps", async || asleep(&db).await).await;
+        wait_until("it sleeps", async || asleep(&db).await).await;
         append(&db.engine, &[opened(Uuid::now_v7())]).await;
-        until("the others go on", async || {
+        wait_until("the others go on", async || {
             rows(&db, "ledger").await == count
         })
         .await;
     }
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     assert_eq!(log.count("the projection accounts cannot go on"), 1);
 
     db.run(projection::<Accounts>().definition()).await;
     append(&db.engine, &[opened(Uuid::now_v7())]).await;
-    until("it is mended", async || rows(&db, "accounts").await == 4).await;
-    until("it says so", async || {
+    wait_until("it is mended", async || rows(&db, "accounts").await == 4).await;
+    wait_until("it says so", async || {
         log.count("the projection accounts goes on") == 1
     })
     .await;
@@ -132,17 +132,17 @@ async fn a_blocked_projection_does_not_block_the_others() {
         .await
         .unwrap();
     append(&db.engine, &[opened(Uuid::now_v7())]).await;
-    until_waiting(&mut db.connect().await, "insert into \"ledger\"").await;
+    wait_until_blocked(&mut db.connect().await, "insert into \"ledger\"").await;
     for count in 2..=4 {
         append(&db.engine, &[opened(Uuid::now_v7())]).await;
-        until("the other goes on", async || {
+        wait_until("the other goes on", async || {
             rows(&db, "accounts").await == count
         })
         .await;
     }
     // Its look began before K, so it may have missed what nobody rang for. A quarter of a second at least.
     let mut seen = 0;
-    until("it stays awake", async || {
+    wait_until("it stays awake", async || {
         assert!(
             !asleep(&db).await,
             "it sleeps while a projection is at work"
@@ -152,8 +152,8 @@ async fn a_blocked_projection_does_not_block_the_others() {
     })
     .await;
     gate.commit().await.unwrap();
-    until("it goes on too", async || rows(&db, "ledger").await == 4).await;
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it goes on too", async || rows(&db, "ledger").await == 4).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     db.assert_views_equal_a_fold_from_scratch().await;
     listening.stop().await;
 }

@@ -12,13 +12,14 @@ use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgListener};
 use sqlx::{PgConnection, Row};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::TestDb;
+use crate::support::poll::poll;
 
 /// How long a test waits for anything. Shorter than the sleeper's timer, so that this is never what came to the rescue.
-pub(super) const WITHIN: Duration = Duration::from_secs(20);
+pub(super) const POLL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A listener at work.
 pub(super) struct Listening {
@@ -29,17 +30,17 @@ pub(super) struct Listening {
 impl Listening {
     /// With the test's pool.
     pub(super) fn start(db: &TestDb) -> Self {
-        Self::of(db, db.options.clone(), db.pool().clone())
+        Self::start_with(db, db.options.clone(), db.pool().clone())
     }
 
     /// As another process would be.
     pub(super) fn with_its_own_pool(db: &TestDb) -> Self {
         let pool = Pool::new(db.options.clone(), 10);
-        Self::of(db, db.options.clone(), pool)
+        Self::start_with(db, db.options.clone(), pool)
     }
 
     /// Over these connections.
-    pub(super) fn of(db: &TestDb, options: PgConnectOptions, pool: Pool) -> Self {
+    pub(super) fn start_with(db: &TestDb, options: PgConnectOptions, pool: Pool) -> Self {
         let stop = CancellationToken::new();
         let listener = Listener {
             login: Arc::new(options),
@@ -62,7 +63,7 @@ impl Listening {
     /// Asks it to end, and waits until it has.
     pub(super) async fn stop(self) {
         self.ask_to_stop();
-        let ended = timeout(WITHIN, self.task).await;
+        let ended = timeout(POLL_TIMEOUT, self.task).await;
         ended.unwrap().unwrap();
     }
 
@@ -110,16 +111,10 @@ impl Ear {
     }
 }
 
-/// Waits until `condition` holds.
-pub(super) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !condition().await {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(WITHIN, wait)
-        .await
-        .unwrap_or_else(|_| panic!("waited in vain until {what}"));
+/// Polls until the condition holds; panics after [`POLL_TIMEOUT`].
+pub(super) async fn wait_until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    let held = poll(POLL_TIMEOUT, condition).await;
+    assert!(held, "timed out waiting until {what}");
 }
 
 /// The backend that holds K exclusively.
@@ -153,7 +148,7 @@ pub(super) async fn connected(db: &TestDb) -> i64 {
 /// Waits until a listener that is awake has asked for K so many times more, in vain.
 pub(super) async fn until_tried(db: &TestDb, times: usize) {
     let mut tries = std::collections::BTreeSet::new();
-    until("it asks for K", async || {
+    wait_until("it asks for K", async || {
         let answers = sqlx::query(
             "select pid, query_start::text from pg_stat_activity where datname = current_database() \
              and application_name = 'foldlog listener' and state = 'idle' and query like '%pg_try_advisory_lock%' \

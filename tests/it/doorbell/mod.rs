@@ -9,23 +9,23 @@ use sqlx::Connection;
 use uuid::Uuid;
 
 use self::harness::{
-    Ear, Listening, WITHIN, asleep, connected, insert, rows, sleeper, until, until_tried,
+    Ear, Listening, POLL_TIMEOUT, asleep, connected, insert, rows, sleeper, until_tried, wait_until,
 };
 use crate::support::chaos::Chaos;
 use crate::support::events::append;
-use crate::support::locks::until_waiting;
+use crate::support::locks::wait_until_blocked;
 use crate::support::{TestDb, created};
 
 /// Fails without LISTEN, and without the trigger that rings: the timer comes later than the test waits.
 #[tokio::test]
 async fn a_notify_wakes_a_sleeping_listener() {
-    assert!(WITHIN < Listener::WAKE_INTERVAL);
+    assert!(POLL_TIMEOUT < Listener::WAKE_INTERVAL);
     let db = TestDb::new().await;
     let listening = Listening::start(&db);
     for count in 1..=3 {
-        until("it sleeps", async || asleep(&db).await).await;
+        wait_until("it sleeps", async || asleep(&db).await).await;
         append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-        until("it is woken", async || rows(&db, "users").await == count).await;
+        wait_until("it is woken", async || rows(&db, "users").await == count).await;
     }
     listening.stop().await;
 }
@@ -50,14 +50,14 @@ async fn an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep() 
             .execute(&mut *gate)
             .await
             .unwrap();
-        until_waiting(&mut db.connect().await, "Takes the next events").await;
+        wait_until_blocked(&mut db.connect().await, "Takes the next events").await;
         open.commit().await.unwrap();
         gate.commit().await.unwrap();
-        until("it sees the event", async || {
+        wait_until("it sees the event", async || {
             rows(&db, "users").await == count
         })
         .await;
-        until("it sleeps", async || asleep(&db).await).await;
+        wait_until("it sleeps", async || asleep(&db).await).await;
         listening.stop().await;
     }
 }
@@ -79,7 +79,7 @@ async fn an_append_sends_notify_only_while_a_listener_sleeps() {
     assert_eq!(ear.rings().await, 0, "it is awake");
     open.commit().await.unwrap();
 
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     append(&db.engine, &[created(Uuid::now_v7(), "asleep")]).await;
     assert_eq!(ear.rings().await, 1, "it sleeps");
     listening.stop().await;
@@ -90,9 +90,9 @@ async fn an_append_sends_notify_only_while_a_listener_sleeps() {
 #[tokio::test]
 async fn a_burst_of_notifications_wakes_a_listener_once() {
     let db = TestDb::new().await;
-    let bell = Chaos::before(&db.options).await;
-    let listening = Listening::of(&db, bell.options(), db.pool().clone());
-    until("it sleeps", async || asleep(&db).await).await;
+    let bell = Chaos::start(&db.options).await;
+    let listening = Listening::start_with(&db, bell.options(), db.pool().clone());
+    wait_until("it sleeps", async || asleep(&db).await).await;
     let before = bell.statements();
     let mut ringer = db.connect().await;
     for _ in 0..300 {
@@ -102,7 +102,7 @@ async fn a_burst_of_notifications_wakes_a_listener_once() {
             .unwrap();
     }
     let mut calm = 0;
-    until("it sleeps for good", async || {
+    wait_until("it sleeps for good", async || {
         calm = if asleep(&db).await { calm + 1 } else { 0 };
         calm == 20
     })
@@ -117,13 +117,13 @@ async fn a_burst_of_notifications_wakes_a_listener_once() {
 #[tokio::test]
 async fn a_sleeping_listener_sends_no_statements() {
     let db = TestDb::new().await;
-    let network = Chaos::before(&db.options).await;
+    let network = Chaos::start(&db.options).await;
     let pool = foldlog::db::Pool::new(network.options(), 10);
-    let listening = Listening::of(&db, network.options(), pool);
-    until("it sleeps", async || asleep(&db).await).await;
+    let listening = Listening::start_with(&db, network.options(), pool);
+    wait_until("it sleeps", async || asleep(&db).await).await;
     let (mut asked, mut calm) = (0, 0);
     // A second at least.
-    until("nothing is asked for a while", async || {
+    wait_until("nothing is asked for a while", async || {
         let before = std::mem::replace(&mut asked, network.statements());
         calm = if before == asked { calm + 1 } else { 0 };
         calm == 200
@@ -139,20 +139,20 @@ async fn a_sleeping_listener_sends_no_statements() {
 async fn only_one_of_two_listeners_sleeps_and_the_other_takes_over() {
     let db = TestDb::new().await;
     let first = Listening::with_its_own_pool(&db);
-    until("the first sleeps", async || asleep(&db).await).await;
+    wait_until("the first sleeps", async || asleep(&db).await).await;
     let second = Listening::with_its_own_pool(&db);
-    until("both are there", async || connected(&db).await == 2).await;
+    wait_until("both are there", async || connected(&db).await == 2).await;
     until_tried(&db, 2).await;
     let pid = sleeper(&db).await.unwrap();
 
     for _ in 0..20 {
         append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
     }
-    until("both have looked", async || rows(&db, "users").await == 20).await;
+    wait_until("both have looked", async || rows(&db, "users").await == 20).await;
     let claims = "select count(*) from locker where lock_domain = 'users'";
     assert_eq!(db.count(claims).await, 20);
 
-    until("one sleeps", async || asleep(&db).await).await;
+    wait_until("one sleeps", async || asleep(&db).await).await;
     // Whichever it is by now.
     let first_sleeps = sleeper(&db).await == Some(pid);
     let (sleeps, polls) = if first_sleeps {
@@ -162,12 +162,12 @@ async fn only_one_of_two_listeners_sleeps_and_the_other_takes_over() {
     };
     let gone = sleeper(&db).await.unwrap();
     sleeps.kill().await;
-    until("the other takes over", async || {
+    wait_until("the other takes over", async || {
         sleeper(&db).await.is_some_and(|pid| pid != gone)
     })
     .await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-    until("it is woken", async || rows(&db, "users").await == 21).await;
+    wait_until("it is woken", async || rows(&db, "users").await == 21).await;
     db.assert_views_equal_a_fold_from_scratch().await;
     polls.stop().await;
 }
@@ -183,13 +183,13 @@ async fn a_long_append_transaction_keeps_the_listener_polling() {
     for count in 1..=3 {
         until_tried(&db, 2).await;
         append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-        until("it polls", async || rows(&db, "users").await == count).await;
+        wait_until("it polls", async || rows(&db, "users").await == count).await;
     }
     open.commit().await.unwrap();
-    until("the long one is seen", async || {
+    wait_until("the long one is seen", async || {
         rows(&db, "users").await == 4
     })
     .await;
-    until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || asleep(&db).await).await;
     listening.stop().await;
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use super::with;
+use super::event_with;
 use crate::support::app::{App, send};
 use crate::support::json::created;
 
@@ -16,7 +16,7 @@ async fn a_body_that_is_no_event_is_a_400_that_says_where() {
     let app = App::new().await;
     let deep =
         |open: &str, close: &str| format!("{}1{}", open.repeat(10_000), close.repeat(10_000));
-    let good = with("metadata", "{}");
+    let good = event_with("metadata", "{}");
     for body in [
         String::new(),
         " ".to_owned(),
@@ -36,15 +36,15 @@ async fn a_body_that_is_no_event_is_a_400_that_says_where() {
         good.replace('"', "'"),
         deep("[", "]"),
         deep("{\"a\":", "}"),
-        with("payload", &deep("[", "]")),
-        with("metadata", &deep("{\"a\":", "}")),
-        with("payload", "{\"username\": \"\\ud800\"}"),
-        with("payload", "{\"username\": \"\\udc00x\"}"),
-        with("metadata", "{\"\\ud800\\ud800\": 1}"),
-        with("metadata", "{\"a\": 1e400}"),
-        with("metadata", "{\"a\": NaN}"),
-        with("metadata", "{\"a\": 01}"),
-        with("metadata", "{\"a\": \"tab\there\"}"),
+        event_with("payload", &deep("[", "]")),
+        event_with("metadata", &deep("{\"a\":", "}")),
+        event_with("payload", "{\"username\": \"\\ud800\"}"),
+        event_with("payload", "{\"username\": \"\\udc00x\"}"),
+        event_with("metadata", "{\"\\ud800\\ud800\": 1}"),
+        event_with("metadata", "{\"a\": 1e400}"),
+        event_with("metadata", "{\"a\": NaN}"),
+        event_with("metadata", "{\"a\": 01}"),
+        event_with("metadata", "{\"a\": \"tab\there\"}"),
     ] {
         let answer = app.append_raw("/users", body.clone()).await;
         let detail = answer.problem(400, "malformed");
@@ -110,7 +110,7 @@ async fn another_content_type_is_a_415() {
 #[tokio::test]
 async fn a_body_that_is_too_large_is_a_413_that_its_client_hears() {
     let app = App::new().await;
-    let large = with(
+    let large = event_with(
         "metadata",
         &json!({"a": "x".repeat(2 * 1024 * 1024)}).to_string(),
     );
@@ -120,7 +120,7 @@ async fn a_body_that_is_too_large_is_a_413_that_its_client_hears() {
         assert!(detail.contains("1048576 bytes"), "{detail}");
     }
     // A client that writes all of it before it reads, with and without a length; more than sockets buffer.
-    let large = with(
+    let large = event_with(
         "metadata",
         &json!({"a": "x".repeat(7 * 1024 * 1024)}).to_string(),
     );
@@ -134,7 +134,7 @@ async fn a_body_that_is_too_large_is_a_413_that_its_client_hears() {
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     }
     assert_eq!(app.stored().await, 0);
-    let fits = with(
+    let fits = event_with(
         "metadata",
         &json!({"a": "x".repeat(1024 * 1024 - 1000)}).to_string(),
     );
@@ -198,7 +198,7 @@ async fn over_a_socket(app: &App, rest: &str, goes: bool) -> String {
 #[tokio::test]
 async fn half_a_body_stores_nothing() {
     let app = App::new().await;
-    let event = with("metadata", "{}");
+    let event = event_with("metadata", "{}");
     let rest = format!("content-length: {}\r\n\r\n{event}", event.len() + 1);
     let answer = over_a_socket(&app, &rest, true).await;
     assert!(

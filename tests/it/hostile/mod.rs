@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// An event that would be stored, with one of its fields replaced by this JSON text.
-fn with(field: &str, json_text: &str) -> String {
+fn event_with(field: &str, json_text: &str) -> String {
     let user = Uuid::now_v7();
     let mut fields = vec![
         ("id", format!("\"{}\"", Uuid::now_v7())),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{payload, with};
+use super::{event_with, payload};
 use crate::support::app::App;
 use crate::support::json::{created, event};
 
@@ -13,7 +13,7 @@ async fn a_nul_is_a_422_that_says_so() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let nul = |at: &str| {
-        with(
+        event_with(
             "payload",
             &format!("{{\"id\":\"{user}\",\"username\":\"ada\",\"email\":\"a@b\",{at}}}"),
         )
@@ -22,9 +22,9 @@ async fn a_nul_is_a_422_that_says_so() {
         nul("\"password\":\"a\\u0000b\""),
         nul("\"a\\u0000b\":1"),
         nul("\"more\":{\"deep\":[1,{\"er\":\"\\u0000\"}]}"),
-        with("metadata", "{\"a\":\"\\u0000\"}"),
-        with("metadata", "{\"\\u0000\":1}"),
-        with("metadata", "{\"a\":[[{\"b\\u0000\":null}]]}"),
+        event_with("metadata", "{\"a\":\"\\u0000\"}"),
+        event_with("metadata", "{\"\\u0000\":1}"),
+        event_with("metadata", "{\"a\":[[{\"b\\u0000\":null}]]}"),
     ] {
         let answer = app.append_raw("/users", format!("[{body}]")).await;
         let detail = answer.problem(422, "unprocessable");
@@ -86,7 +86,7 @@ async fn an_event_is_its_five_fields_and_no_others() {
         ),
         ("__proto__", "{}", "unknown field"),
     ] {
-        let answer = app.append_raw("/users", with(field, value)).await;
+        let answer = app.append_raw("/users", event_with(field, value)).await;
         let detail = answer.problem(400, "malformed");
         assert!(detail.contains(hint), "{field} {value}: {detail}");
     }
@@ -101,7 +101,7 @@ async fn an_event_is_its_five_fields_and_no_others() {
         );
     }
     // A field twice: which of them counts?
-    let twice = with("metadata", "{},\"type_id\":1000");
+    let twice = event_with("metadata", "{},\"type_id\":1000");
     let answer = app.append_raw("/users", twice).await;
     let detail = answer.problem(400, "malformed");
     assert!(detail.contains("duplicate field `type_id`"), "{detail}");

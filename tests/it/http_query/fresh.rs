@@ -8,7 +8,7 @@ use crate::support::app::{App, send};
 use crate::support::json::{created, deleted, password_changed, renamed};
 
 /// An app with one user at version 2, of which only version 1 is projected.
-async fn behind() -> (App, Uuid, String) {
+async fn app_one_version_behind() -> (App, Uuid, String) {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.append("/users", &created(user, "ada")).await;
@@ -43,7 +43,7 @@ async fn a_row_is_its_public_columns_and_its_version_is_its_tag() {
 // Fails when a tag is compared as text, when a list or a weak tag is not read, or when a 304 has no tag.
 #[tokio::test]
 async fn a_client_that_has_the_version_is_told_so() {
-    let (app, _, path) = behind().await;
+    let (app, _, path) = app_one_version_behind().await;
     for (tag, status) in [
         ("\"1\"", 304),
         ("W/\"1\"", 304),
@@ -74,7 +74,7 @@ async fn a_client_that_has_the_version_is_told_so() {
 // Fails when a strong read answers what is projected, or when an eventual one folds.
 #[tokio::test]
 async fn strong_folds_what_is_not_projected_on_top() {
-    let (app, _, path) = behind().await;
+    let (app, _, path) = app_one_version_behind().await;
     for (query, name, version) in [
         ("", "ada", 1),
         ("?consistency=eventual", "ada", 1),
@@ -100,7 +100,7 @@ async fn strong_folds_what_is_not_projected_on_top() {
 // Fails when a row below min_version is answered as if it were enough.
 #[tokio::test]
 async fn above_the_newest_version_is_a_412() {
-    let (app, _, path) = behind().await;
+    let (app, _, path) = app_one_version_behind().await;
     for query in [
         "min_version=3",
         "min_version=2147483647",
@@ -116,7 +116,7 @@ async fn above_the_newest_version_is_a_412() {
 // Fails when what never was, what is not projected yet and what has ended are told alike.
 #[tokio::test]
 async fn unknown_not_projected_yet_and_deleted_are_three_answers() {
-    let (app, user, path) = behind().await;
+    let (app, user, path) = app_one_version_behind().await;
     let unknown = format!("/users/{}", Uuid::now_v7());
     let late = Uuid::now_v7();
     app.append("/users", &created(late, "bob")).await;
@@ -158,7 +158,7 @@ async fn unknown_not_projected_yet_and_deleted_are_three_answers() {
 // Fails when a parameter that nobody reads is passed over.
 #[tokio::test]
 async fn parameters_that_say_nothing_are_a_400() {
-    let (app, _, path) = behind().await;
+    let (app, _, path) = app_one_version_behind().await;
     for (query, hint) in [
         ("consistency=weak", "`eventual` or `strong`"),
         ("consistency=", "`eventual` or `strong`"),

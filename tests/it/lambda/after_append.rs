@@ -12,7 +12,6 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::{Duration, sleep, timeout};
 use uuid::Uuid;
 
 use super::function::{COMMAND, Function};
@@ -20,10 +19,12 @@ use super::wire::{Gateway, Request};
 use crate::bins::program::PASSWORD;
 use crate::support::TestDb;
 use crate::support::json::created;
+use crate::support::locks::wait_until_true;
+use crate::support::poll::wait_until;
 
 fn append() -> Value {
     let event = created(Uuid::now_v7(), "ada");
-    let request = Request::new("POST", "/users").with("content-type", "application/json");
+    let request = Request::new("POST", "/users").with_header("content-type", "application/json");
     request.sending(event.to_string()).event(Gateway::HttpApi)
 }
 
@@ -79,12 +80,8 @@ impl Lambda {
     }
 
     async fn until_asked(&self, times: usize) {
-        let asked = async {
-            while self.seen.asked.lock().unwrap().len() < times {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(30), asked).await.unwrap();
+        let asked = async || self.seen.asked.lock().unwrap().len() >= times;
+        wait_until("catch-up is invoked", asked).await;
     }
 }
 
@@ -123,7 +120,7 @@ async fn invoked(
 #[tokio::test]
 async fn after_append_catch_up_makes_the_view_current_before_the_response() {
     let db = TestDb::new().await;
-    let function = Function::on(&db.options, COMMAND, &[("AFTER_APPEND", "catch_up")]).await;
+    let function = Function::start(&db.options, COMMAND, &[("AFTER_APPEND", "catch_up")]).await;
     for count in 1..=3 {
         let event = append();
         assert_eq!(function.invoke(&event).await["statusCode"], 201);
@@ -138,7 +135,7 @@ async fn after_append_catch_up_makes_the_view_current_before_the_response() {
 #[tokio::test]
 async fn nothing_is_done_after_an_append_unless_it_is_asked_for() {
     let db = TestDb::new().await;
-    let function = Function::on(&db.options, COMMAND, &[]).await;
+    let function = Function::start(&db.options, COMMAND, &[]).await;
     assert_eq!(function.invoke(&append()).await["statusCode"], 201);
     assert_eq!(db.count("select count(*) from locker").await, 0);
     function.end().await;
@@ -150,7 +147,7 @@ async fn nothing_is_done_after_an_append_unless_it_is_asked_for() {
 async fn appends_share_an_invocation_and_none_goes_without() {
     let db = TestDb::new().await;
     let lambda = Lambda::start(&db, StatusCode::ACCEPTED).await;
-    let function = Function::on(&db.options, COMMAND, &lambda.env()).await;
+    let function = Function::start(&db.options, COMMAND, &lambda.env()).await;
     let first = append();
     let first = function.invoke(&first);
     let rest: Vec<_> = (0..6).map(|_| append()).collect();
@@ -158,9 +155,7 @@ async fn appends_share_an_invocation_and_none_goes_without() {
         lambda.until_asked(1).await;
         let answers = join_all(rest.iter().map(|event| function.invoke(event)));
         let committed = async {
-            while db.count("select count(*) from events").await < 7 {
-                sleep(Duration::from_millis(5)).await;
-            }
+            wait_until_true(&db, "select count(*) = 7 from events").await;
             lambda.seen.may_answer.add_permits(100);
         };
         tokio::join!(answers, committed).0
@@ -186,7 +181,7 @@ async fn an_invocation_that_fails_costs_the_append_nothing() {
     let db = TestDb::new().await;
     let lambda = Lambda::start(&db, StatusCode::FORBIDDEN).await;
     lambda.seen.may_answer.add_permits(100);
-    let mut function = Function::on(&db.options, COMMAND, &lambda.env()).await;
+    let mut function = Function::start(&db.options, COMMAND, &lambda.env()).await;
     let append = append();
     assert_eq!(function.invoke(&append).await["statusCode"], 201);
     assert_eq!(function.invoke(&append).await["statusCode"], 200);

@@ -37,8 +37,8 @@ fn users(answer: &Value, field: &str) -> u64 {
 #[tokio::test]
 async fn two_invocations_share_a_backlog_and_neither_overruns_its_deadline() {
     let (db, backlog_size) = (TestDb::new().await, 100_000);
-    let one = Function::on(&db.options, CATCH_UP, &[]).await;
-    let two = Function::on(&db.options, CATCH_UP, &[]).await;
+    let one = Function::start(&db.options, CATCH_UP, &[]).await;
+    let two = Function::start(&db.options, CATCH_UP, &[]).await;
     // Both have started, so that neither is through before the other one begins.
     let payload = event("schedule");
     join!(one.invoke(&payload), two.invoke(&payload));
@@ -77,8 +77,8 @@ async fn two_invocations_share_a_backlog_and_neither_overruns_its_deadline() {
 async fn give_up(held: &str, batch_size: &str) {
     let db = TestDb::new().await;
     backlog(&db, 1000).await;
-    let held = Held::by(&db, held).await;
-    let function = Function::on(&db.options, CATCH_UP, &[("BATCH_SIZE", batch_size)]).await;
+    let held = Held::open(&db, held).await;
+    let function = Function::start(&db.options, CATCH_UP, &[("BATCH_SIZE", batch_size)]).await;
     let answer = function.api.try_invoke(&json!({}), in_ms(2000)).await;
     let answer = answer.unwrap_or_else(|error| panic!("{error}"));
     let applied = users(&answer, "applied");
@@ -125,7 +125,7 @@ async fn an_invocation_whose_connections_all_wait_says_what_it_has_applied() {
 async fn a_deadline_that_has_passed_long_ago_is_none() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    let function = Function::start(&db.options, CATCH_UP, &[]).await;
     let answer = function.api.try_invoke(&json!({}), 600_000).await.unwrap();
     let expected = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true});
     assert_eq!(answer["projections"]["users"], expected);

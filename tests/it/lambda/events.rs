@@ -19,7 +19,7 @@ use crate::bins::program::MIGRATE;
 use crate::sql::file::walk;
 use crate::support::TestDb;
 use crate::support::events::assert_equals_fold;
-use crate::support::locks::{Held, until_waiting};
+use crate::support::locks::{Held, wait_until_blocked};
 
 /// The function that an event is for.
 fn function(event: &str) -> &'static str {
@@ -87,7 +87,7 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
     connection.close().await.unwrap();
     let mut functions = Vec::new();
     for binary in [COMMAND, QUERY, CATCH_UP, MIGRATE] {
-        functions.push((binary, Function::on(&options, binary, &[]).await));
+        functions.push((binary, Function::start(&options, binary, &[]).await));
     }
     let names = names();
     assert!(names.len() >= 15, "{names:?}");
@@ -129,14 +129,14 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
 #[tokio::test]
 async fn an_invocation_under_way_is_answered_before_the_end() {
     let db = TestDb::new().await;
-    let function = Function::on(&db.options, COMMAND, &[]).await;
+    let function = Function::start(&db.options, COMMAND, &[]).await;
     let append = event("apigw-v2-append");
     assert_eq!(function.invoke(&append).await["statusCode"], 201);
-    let gate = Held::by(&db, "lock table events in exclusive mode").await;
+    let gate = Held::open(&db, "lock table events in exclusive mode").await;
     let append = event("alb-append");
     let answer = function.invoke(&append);
     let stop = async {
-        until_waiting(&mut db.connect().await, "insert into events").await;
+        wait_until_blocked(&mut db.connect().await, "insert into events").await;
         function.program.signal(Signal::SIGTERM);
         gate.release().await;
     };
@@ -163,7 +163,7 @@ async fn an_event_is_in_no_log_whatever_is_switched_on() {
     let db = TestDb::new().await;
     let all =
         "trace,lambda_runtime=trace,lambda_http=trace,lambda_runtime_api_client=trace,hyper=trace";
-    let function = Function::on(&db.options, COMMAND, &[("RUST_LOG", all)]).await;
+    let function = Function::start(&db.options, COMMAND, &[("RUST_LOG", all)]).await;
     let mut append = event("apigw-v2-append");
     append["headers"]["authorization"] = "Bearer planted-token".into();
     let body = append["body"].as_str().unwrap();

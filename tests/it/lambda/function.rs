@@ -21,7 +21,7 @@ pub struct Function {
 
 impl Function {
     /// Starts it on a database.
-    pub async fn on(database: &PgConnectOptions, binary: &str, env: &[(&str, &str)]) -> Self {
+    pub async fn start(database: &PgConnectOptions, binary: &str, env: &[(&str, &str)]) -> Self {
         let api = RuntimeApi::start().await;
         let database = url(database);
         let mut all = vec![("DATABASE_URL", &*database)];

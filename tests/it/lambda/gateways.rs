@@ -52,20 +52,20 @@ fn reads(user: Uuid) -> Vec<(u64, Request)> {
         (200, get("/users").asking("limit=1")),
         (200, get("/users").asking("username=a%26b%3D+%2B%25%C3%A4")),
         (200, get("/users").asking("username=nobody&limit=3")),
-        (200, get("/users").with("origin", ORIGIN)),
+        (200, get("/users").with_header("origin", ORIGIN)),
         (400, get("/users").asking("limit=1&limit=2")),
         (400, get("/users").asking("limit=0")),
         (400, get("/users").asking("after=x%26y")),
         (400, get("/users").asking("nothing")),
         (200, get("/health")),
         (200, one()),
-        (200, one().with("if-none-match", "\"1\"")),
-        (304, one().with("if-none-match", "\"7\", W/\"2\"")),
+        (200, one().with_header("if-none-match", "\"1\"")),
+        (304, one().with_header("if-none-match", "\"7\", W/\"2\"")),
         (
             304,
             one()
-                .with("if-none-match", "\"2\"")
-                .with("if-none-match", "\"7\""),
+                .with_header("if-none-match", "\"2\"")
+                .with_header("if-none-match", "\"7\""),
         ),
         (200, one().asking("consistency=strong&min_version=2")),
         (404, get(&format!("/users/{}", Uuid::nil()))),
@@ -81,15 +81,15 @@ fn reads(user: Uuid) -> Vec<(u64, Request)> {
         (
             200,
             Request::new("OPTIONS", "/users")
-                .with("origin", ORIGIN)
-                .with("access-control-request-method", "POST"),
+                .with_header("origin", ORIGIN)
+                .with_header("access-control-request-method", "POST"),
         ),
     ]
 }
 
 fn appends(stored: &Value) -> Vec<(u64, Request)> {
     let post = |path: &str| Request::new("POST", path);
-    let json = |path: &str| post(path).with("content-type", "application/json");
+    let json = |path: &str| post(path).with_header("content-type", "application/json");
     let mut other = stored.clone();
     other["payload"]["username"] = json!("someone else");
     let refused = created(
@@ -102,7 +102,7 @@ fn appends(stored: &Value) -> Vec<(u64, Request)> {
         (
             200,
             json("/users")
-                .with("if-none-match", "*")
+                .with_header("if-none-match", "*")
                 .sending(stored.to_string()),
         ),
         (409, json("/users").sending(other.to_string())),
@@ -110,14 +110,14 @@ fn appends(stored: &Value) -> Vec<(u64, Request)> {
         (
             412,
             json("/users")
-                .with("if-match", "\"9\"")
+                .with_header("if-match", "\"9\"")
                 .sending(refused.to_string()),
         ),
         (
             400,
             json("/users")
-                .with("if-match", "\"8\"")
-                .with("if-match", "\"9\"")
+                .with_header("if-match", "\"8\"")
+                .with_header("if-match", "\"9\"")
                 .sending(refused.to_string()),
         ),
         (
@@ -132,7 +132,7 @@ fn appends(stored: &Value) -> Vec<(u64, Request)> {
         (
             415,
             post("/users")
-                .with("content-type", "text/plain")
+                .with_header("content-type", "text/plain")
                 .sending("ä"),
         ),
         (404, json("/nobody").sending(stored.to_string())),
@@ -157,7 +157,7 @@ async fn a_request_is_answered_alike_on_a_socket_and_through_every_gateway() {
     db.catch_up("users").await;
 
     let address = served(&db, http::query_router).await;
-    let query = Function::on(&db.options, QUERY, &origins).await;
+    let query = Function::start(&db.options, QUERY, &origins).await;
     for (status, request) in reads(user) {
         let heard = assert_all_alike(&request, &address, &query).await;
         assert_eq!(heard.status, status, "{request:?} {heard:?}");
@@ -168,9 +168,9 @@ async fn a_request_is_answered_alike_on_a_socket_and_through_every_gateway() {
     query.end().await;
 
     let address = served(&db, http::command_router).await;
-    let command = Function::on(&db.options, COMMAND, &origins).await;
+    let command = Function::start(&db.options, COMMAND, &origins).await;
     let event = created(Uuid::now_v7(), "eve ä");
-    let first = Request::new("POST", "/users").with("content-type", "application/json");
+    let first = Request::new("POST", "/users").with_header("content-type", "application/json");
     first
         .sending(event.to_string())
         .over_a_socket(&address)
@@ -183,7 +183,8 @@ async fn a_request_is_answered_alike_on_a_socket_and_through_every_gateway() {
     let mut answers = Vec::new();
     for gateway in GATEWAYS {
         let event = renamed(user, &format!("{gateway:?}"));
-        let request = Request::new("POST", "/users").with("content-type", "application/json");
+        let request =
+            Request::new("POST", "/users").with_header("content-type", "application/json");
         let answer = command
             .invoke(&request.sending(event.to_string()).event(gateway))
             .await;
@@ -214,7 +215,7 @@ async fn a_function_takes_its_gateways_word_for_who_calls() {
         ("JWT_ISSUER", "https://issuer.example.org/"),
         ("JWT_AUDIENCE", "foldlog"),
     ];
-    let command = Function::on(&db.options, COMMAND, &env).await;
+    let command = Function::start(&db.options, COMMAND, &env).await;
     // As the gateways send them: all of it text.
     let claims = |scope: &str| {
         json!({"iss": "https://issuer.example.org/", "aud": "foldlog", "exp": "1700000000",
@@ -222,7 +223,8 @@ async fn a_function_takes_its_gateways_word_for_who_calls() {
     };
     let request = || {
         let event = created(Uuid::now_v7(), "ada");
-        let request = Request::new("POST", "/users").with("content-type", "application/json");
+        let request =
+            Request::new("POST", "/users").with_header("content-type", "application/json");
         request.sending(event.to_string())
     };
     let mut stored = 0;
@@ -244,7 +246,7 @@ async fn a_function_takes_its_gateways_word_for_who_calls() {
     }
     for gateway in GATEWAYS {
         let word = json!({"authorizer": {"jwt": {"claims": claims("users:write")}}}).to_string();
-        let request = request().with("x-amzn-request-context", word);
+        let request = request().with_header("x-amzn-request-context", word);
         let heard = Heard::through(gateway, &command.invoke(&request.event(gateway)).await);
         assert_eq!(heard.status, 401, "{gateway:?}: {heard:?}");
     }
@@ -263,7 +265,7 @@ async fn a_page_of_large_rows_fits_into_an_answer() {
          select gen_random_uuid(), 1, 'user ' || n, repeat('\"', 400000) from generate_series(1, 9) n",
     )
     .await;
-    let function = Function::on(&db.options, QUERY, &[]).await;
+    let function = Function::start(&db.options, QUERY, &[]).await;
     let (mut names, mut pages, mut query) = (Vec::new(), Vec::new(), "limit=1000".to_owned());
     loop {
         let request = Request::new("GET", "/users").asking(query.leak());

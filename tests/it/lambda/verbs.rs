@@ -32,7 +32,7 @@ fn metrics(out: &str) -> Vec<Value> {
 async fn each_verb_does_what_it_says_and_measures() {
     let db = TestDb::new().await;
     parked(&db).await;
-    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    let function = Function::start(&db.options, CATCH_UP, &[]).await;
     let users =
         async |payload: &Value| function.invoke(payload).await["projections"]["users"].clone();
 
@@ -80,7 +80,7 @@ async fn each_verb_does_what_it_says_and_measures() {
 #[tokio::test]
 async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
     let db = TestDb::new().await;
-    let function = Function::on(&db.options, CATCH_UP, &[]).await;
+    let function = Function::start(&db.options, CATCH_UP, &[]).await;
     for payload in [
         json!({"sing": "users"}),
         json!({"retry": "users", "status": true}),
@@ -108,7 +108,7 @@ async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
         error["errorMessage"],
         "there is no projection `nobody`; there are: users"
     );
-    let migrate = Function::on(&db.options, crate::bins::program::MIGRATE, &[]).await;
+    let migrate = Function::start(&db.options, crate::bins::program::MIGRATE, &[]).await;
     for payload in [
         json!({"migrate": "sideways"}),
         json!({}),

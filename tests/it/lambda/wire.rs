@@ -54,21 +54,21 @@ impl Request {
             headers: vec![("host", "api.example.org".to_owned())],
             body: Vec::new(),
         }
-        .with("x-request-id", "a-test")
+        .with_header("x-request-id", "a-test")
     }
 
     pub fn asking(self, query: &'static str) -> Self {
         Self { query, ..self }
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     pub fn sending(self, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
-        self.with("content-length", body.len().to_string())
+        self.with_header("content-length", body.len().to_string())
             .holding(body)
     }
 

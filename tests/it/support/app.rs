@@ -23,11 +23,11 @@ pub struct App {
 impl App {
     /// Over a new database.
     pub async fn new() -> Self {
-        Self::over(TestDb::new().await).await
+        Self::with_db(TestDb::new().await).await
     }
 
     /// Over this database.
-    pub async fn over(db: TestDb) -> Self {
+    pub async fn with_db(db: TestDb) -> Self {
         let engine = db.engine.clone();
         Self::with_engine(db, engine).await
     }
@@ -41,15 +41,15 @@ impl App {
     pub async fn with_layers(auth: Auth, host: impl FnOnce(Router) -> Router) -> Self {
         let db = TestDb::new().await;
         let engine = db.engine.clone();
-        Self::with(db, engine, auth, host).await
+        Self::serve(db, engine, auth, host).await
     }
 
     /// Over this database, reached by an engine of the test's own: through a proxy, with another pool.
     pub async fn with_engine(db: TestDb, engine: Engine) -> Self {
-        Self::with(db, engine, Auth::None, |routes| routes).await
+        Self::serve(db, engine, Auth::None, |routes| routes).await
     }
 
-    async fn with(
+    async fn serve(
         db: TestDb,
         engine: Engine,
         auth: Auth,

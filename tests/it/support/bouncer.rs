@@ -4,7 +4,6 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldlog::db::{Pool, PoolSettings, Pooler, Role};
 use sqlx::postgres::PgConnectOptions;
@@ -12,24 +11,25 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+
+use super::poll::wait_until;
 
 /// The pooler; it goes with its value.
 pub struct Bouncer {
     _process: Child,
-    folder: TempDir,
+    _folder: TempDir,
     target: PgConnectOptions,
     port: u16,
 }
 
 impl Bouncer {
     /// In front of the server of `target`, in the package's own configuration but for the mode.
-    pub async fn before(target: &PgConnectOptions) -> Self {
-        Self::with(target, "").await
+    pub async fn start(target: &PgConnectOptions) -> Self {
+        Self::start_with(target, "").await
     }
 
     /// The same with more lines of configuration.
-    pub async fn with(target: &PgConnectOptions, more: &str) -> Self {
+    pub async fn start_with(target: &PgConnectOptions, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
@@ -81,22 +81,18 @@ impl Bouncer {
         }
         let bouncer = Self {
             _process: command.spawn().unwrap(),
-            folder,
+            _folder: folder,
             target: target.clone(),
             port,
         };
-        let ready = async {
-            let options = bouncer.options().extra_float_digits(None);
-            loop {
-                if let Ok(connection) = options.connect().await {
-                    return connection.close().await.unwrap();
-                }
-                sleep(Duration::from_millis(10)).await;
+        let options = bouncer.options().extra_float_digits(None);
+        wait_until("PgBouncer accepts connections", async || {
+            match options.connect().await {
+                Ok(connection) => connection.close().await.is_ok(),
+                Err(_) => false,
             }
-        };
-        timeout(Duration::from_secs(20), ready)
-            .await
-            .unwrap_or_else(|_| panic!("no answer from PgBouncer in {:?}", bouncer.folder));
+        })
+        .await;
         bouncer
     }
 

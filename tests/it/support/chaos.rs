@@ -31,7 +31,7 @@ pub struct Chaos {
 
 impl Chaos {
     /// In front of the server of `target`, with nothing in the way yet.
-    pub async fn before(target: &PgConnectOptions) -> Self {
+    pub async fn start(target: &PgConnectOptions) -> Self {
         let mut chaos = Self {
             folder: tempfile::tempdir().unwrap(),
             target: target.clone(),

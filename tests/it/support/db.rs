@@ -59,7 +59,7 @@ impl TestDb {
         let inline: Inline = inline.iter().map(|name| (*name).to_owned()).collect();
         let (pool, bouncer) = match std::env::var("TEST_POOLER").as_deref() {
             Ok("transaction") => {
-                let bouncer = Bouncer::before(&options).await;
+                let bouncer = Bouncer::start(&options).await;
                 (bouncer.pool(None), Some(bouncer))
             }
             _ => (Pool::new(options.clone(), 10), None),

@@ -1,38 +1,32 @@
 //! Exact interleavings without a line of product code: a test holds a lock on which a worker must stop, sees it waiting
 //! in `pg_stat_activity`, acts, and lets go.
 
-use std::time::Duration;
-
 use foldlog::db::Session;
 use foldlog::event::NewEvent;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
-use tokio::time::{sleep, timeout};
 
 use super::TestDb;
 use super::db::run;
+use super::poll::wait_until;
 
 /// Waits until a statement that contains `text` waits for a lock in this database.
-pub async fn until_waiting(connection: &mut PgConnection, text: &str) {
-    let look = async {
-        loop {
-            let waiting: i64 = sqlx::query_scalar(
-                "select count(*) from pg_stat_activity where datname = current_database() \
-                 and wait_event_type = 'Lock' and query like '%' || $1 || '%'",
-            )
-            .bind(text)
-            .fetch_one(&mut *connection)
-            .await
-            .unwrap();
-            if waiting > 0 {
-                break;
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), look)
+pub async fn wait_until_blocked(connection: &mut PgConnection, text: &str) {
+    let is_blocked = async || {
+        sqlx::query_scalar(
+            "select exists (select from pg_stat_activity where datname = current_database() \
+             and wait_event_type = 'Lock' and query like '%' || $1 || '%')",
+        )
+        .bind(text)
+        .fetch_one(&mut *connection)
         .await
-        .unwrap_or_else(|_| panic!("nobody waits in a statement with {text:?}"));
+        .unwrap()
+    };
+    wait_until(
+        &format!("a statement with {text:?} waits for a lock"),
+        is_blocked,
+    )
+    .await;
 }
 
 /// An open transaction that holds what its statement locked, until it is released.
@@ -40,7 +34,7 @@ pub struct Held(Session);
 
 impl Held {
     /// Runs a statement in a transaction that stays open.
-    pub async fn by(db: &TestDb, sql: &str) -> Self {
+    pub async fn open(db: &TestDb, sql: &str) -> Self {
         let mut held = Self(db.connect().await.into());
         run(&mut held.0, "begin isolation level read committed").await;
         run(&mut held.0, sql).await;
@@ -65,7 +59,7 @@ impl Held {
 
 /// The claim of one event by somebody who does not commit.
 pub async fn hold_claim(db: &TestDb, projection: &str, event: &NewEvent<Value>) -> Held {
-    Held::by(db, &claim(projection, event)).await
+    Held::open(db, &claim(projection, event)).await
 }
 
 /// One more claim in the same transaction; waits for whoever holds it.
@@ -93,22 +87,17 @@ pub async fn gate_commits(db: &TestDb, table: &str) {
 
 /// Closes the gate of [`gate_commits`].
 pub async fn hold_gate(db: &TestDb) -> Held {
-    Held::by(db, "select pg_advisory_xact_lock(1)").await
+    Held::open(db, "select pg_advisory_xact_lock(1)").await
 }
 
 /// Waits until a query answers true.
-pub async fn until(db: &TestDb, query: &str) {
+pub async fn wait_until_true(db: &TestDb, query: &str) {
     let mut connection = db.connect().await;
-    let look = async {
-        while !sqlx::query_scalar::<_, bool>(AssertSqlSafe(query))
+    let is_true = async || {
+        sqlx::query_scalar(AssertSqlSafe(query))
             .fetch_one(&mut connection)
             .await
             .unwrap()
-        {
-            sleep(Duration::from_millis(5)).await;
-        }
     };
-    timeout(Duration::from_mins(1), look)
-        .await
-        .unwrap_or_else(|_| panic!("never came true: {query}"));
+    wait_until(query, is_true).await;
 }

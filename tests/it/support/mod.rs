@@ -10,6 +10,7 @@ pub mod events;
 pub mod json;
 pub mod locks;
 pub mod log;
+pub mod poll;
 #[cfg(feature = "lambda")]
 pub mod runtime_api;
 pub mod workers;

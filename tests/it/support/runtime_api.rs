@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -15,8 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// How long a test waits for a function; a debug build on a busy machine is slow.
-const WITHIN: Duration = Duration::from_mins(1);
+use super::poll::POLL_TIMEOUT;
 
 /// The largest answer that Lambda takes: 6 MB, and a little.
 const LIMIT: usize = 6_291_556;
@@ -96,7 +95,7 @@ impl RuntimeApi {
             deadline_ms,
         };
         self.events.send(event).unwrap();
-        let Ok(answer) = timeout(WITHIN, answer).await else {
+        let Ok(answer) = timeout(POLL_TIMEOUT, answer).await else {
             panic!("the function does not answer");
         };
         let json = |bytes: Bytes| serde_json::from_slice(&bytes).unwrap();

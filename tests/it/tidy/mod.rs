@@ -99,14 +99,60 @@ fn every_binary_is_started_by_a_test() {
     }
 }
 
-/// Fails when a test sleeps, is switched off, or expects any panic whatever.
+/// Where tests let time pass, and why there.
+const SLEEPS: &[(&str, &str)] = &[
+    (
+        "tests/it/support/poll.rs",
+        "the bounded poll that every other test uses",
+    ),
+    (
+        "tests/it/lambda/frozen.rs",
+        "the frozen function compares its clock with the time at which a connection was last used",
+    ),
+];
+
+/// Where Postgres sleeps, and why there.
+const SLOW_STATEMENTS: &[(&str, &str)] = &[
+    (
+        "tests/it/deadline.rs",
+        "a fold that is slower than the deadline",
+    ),
+    (
+        "tests/it/hostile/sql_text.rs",
+        "the text of an attempted injection",
+    ),
+    ("tests/it/pooler.rs", "a statement that its client gives up"),
+];
+
+/// A test waits for an event, never for time; where nothing announces the event, the test polls for it with a limit. Fails when a
+/// test calls `sleep` anywhere but in that poll.
 #[test]
-fn tests_wait_for_events_and_are_all_run() {
-    let banned = [
-        concat!("#[ig", "nore"),
-        concat!("#[should", "_panic"),
-        concat!("std::thread", "::sleep"),
-    ];
+fn tests_wait_by_bounded_polls_and_never_sleep() {
+    for (call, allowed) in [
+        (concat!("sl", "eep("), SLEEPS),
+        (concat!("pg_sl", "eep("), SLOW_STATEMENTS),
+    ] {
+        let mut found: Vec<String> = Vec::new();
+        for path in files("tests", "rs") {
+            let text = read(&path);
+            let mut calls = text.match_indices(call).map(|(at, _)| &text[..at]);
+            if calls.any(|before| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')) {
+                found.push(path.display().to_string());
+            }
+        }
+        let mut allowed: Vec<&str> = allowed.iter().map(|(path, _)| *path).collect();
+        allowed.sort_unstable();
+        assert_eq!(
+            found, allowed,
+            "wait with support::poll::wait_until instead of {call}…)"
+        );
+    }
+}
+
+/// Fails when a test is switched off, or passes whichever panic it ends with.
+#[test]
+fn every_test_is_run_and_asserts_its_own_failure() {
+    let banned = [concat!("#[ig", "nore"), concat!("#[should", "_panic")];
     for path in files("tests", "rs").into_iter().chain(files("src", "rs")) {
         let text = read(&path);
         let found = banned.iter().find(|banned| text.contains(**banned));
