@@ -132,7 +132,7 @@ async fn parameters_that_say_nothing_are_a_400_that_says_what_would() {
         .await;
     app.db.catch_up("accounts").await;
     for (query, hint) in [
-        ("colour=red", "it filters by: owner, balance_cents"),
+        ("colour=red", "can filter by: owner, balance_cents"),
         ("id=1", "it filters by"),
         ("Owner=ada", "it filters by"),
         ("owner%22%3B--=ada", "it filters by"),
