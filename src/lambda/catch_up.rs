@@ -246,11 +246,12 @@ impl Worker {
         caught_up.remaining = caught_up.remaining.max(status.lag_events);
         caught_up.parked = status.parked;
         // What is claimed and not settled yet may fill all that was looked at: then nothing is known of what is behind it.
-        caught_up.done = caught_up.remaining == 0 && status.whole;
+        caught_up.done = caught_up.remaining == 0 && status.is_complete;
         Ok(Answer {
             caught_up,
             retried,
-            lag_seconds: (status.whole || status.lag_events > 0).then_some(status.lag_seconds),
+            lag_seconds: (status.is_complete || status.lag_events > 0)
+                .then_some(status.lag_seconds),
         })
     }
 

@@ -1,21 +1,21 @@
-//! How much time there is, and how much work fits into it.
+//! How long a catch-up may run, and how large a batch fits into the time that is left.
 
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// A batch may be so many times as large as the one before it, where there is a time limit.
-const GROWTH: u32 = 128;
+/// With a deadline, a batch may be at most this many times as large as the previous one.
+const MAX_GROWTH_FACTOR: u32 = 128;
 
-/// Until when to work.
+/// How long to run. The default has no time limit.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
-    /// Stop between batches after this moment.
+    /// Begin no further batch after this moment.
     pub until: Option<Instant>,
-    /// Give up what is under way at this moment: somebody else is at a claim, or a batch took longer than those before
-    /// it. What was not committed is not kept.
+    /// Abort the batch in progress at this moment: it may wait for a claim that another transaction holds, or take longer
+    /// than the batches before it. What it has not committed is rolled back.
     pub abort_at: Option<Instant>,
-    /// Stop between batches once this is cancelled; what remains is not counted then.
+    /// Begin no further batch once this token is cancelled, and do not count the remaining events.
     pub stop: CancellationToken,
 }
 
@@ -24,7 +24,7 @@ impl Budget {
         self.stop.is_cancelled() || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// What `work` gives, or nothing when it is to be given up first.
+    /// Runs `work` until [`Self::abort_at`]; `None` when `work` did not finish by then.
     pub(super) async fn run_until_abort<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.abort_at {
             Some(at) => tokio::time::timeout_at(at.into(), work).await.ok(),
@@ -33,44 +33,46 @@ impl Budget {
     }
 }
 
-/// How large a batch fits into the time that is left. A batch that overruns is lost with all that it did, and would be
-/// again the next time; so with a time limit the first one is a single event, and each further one as large as
-/// the one before it says.
+/// Decides how many events fit into the time that is left. A batch that misses the deadline is rolled back, and the same
+/// size would miss the deadline again. Therefore, if there is a deadline, the first batch is a single event, and the
+/// measured rate of each batch determines the size of the next.
 #[derive(Debug)]
-pub(super) struct Pace {
-    largest: u32,
-    /// The last batch's size, and how long one of its events took.
+pub(super) struct BatchSizer {
+    max_size: u32,
+    /// The size of the last batch, and the time that it took per event.
     measured: Option<(u32, Duration)>,
 }
 
-impl Pace {
-    pub(super) const fn new(largest: u32) -> Self {
+impl BatchSizer {
+    pub(super) const fn new(max_size: u32) -> Self {
         Self {
-            largest,
+            max_size,
             measured: None,
         }
     }
 
-    /// How many events to take next; 0 when not even one fits.
-    pub(super) fn size(&self, budget: &Budget) -> u32 {
+    /// How many events to claim next; 0 when not even one event fits into the time that is left.
+    pub(super) fn next_size(&self, budget: &Budget) -> u32 {
         let Some(until) = budget.until else {
-            return self.largest;
+            return self.max_size;
         };
-        let Some((size, each)) = self.measured else {
+        let Some((size, per_event)) = self.measured else {
             return 1;
         };
-        // Half of it: the next batch is claimed while one is folded.
+        // Half of the time that is left, because the next batch is claimed while the current one is folded.
         let left = until.saturating_duration_since(Instant::now()) / 2;
-        let fit = left.as_nanos() / each.as_nanos().max(1);
-        let fit = u32::try_from(fit).unwrap_or(u32::MAX);
-        fit.min(size.saturating_mul(GROWTH)).min(self.largest)
+        let fitting = left.as_nanos() / per_event.as_nanos().max(1);
+        let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
+        fitting
+            .min(size.saturating_mul(MAX_GROWTH_FACTOR))
+            .min(self.max_size)
     }
 
-    pub(super) fn measure(&mut self, size: u32, took: Duration) {
-        self.measured = Some((size, took / size.max(1)));
+    pub(super) fn record(&mut self, size: u32, elapsed: Duration) {
+        self.measured = Some((size, elapsed / size.max(1)));
     }
 
-    pub(super) const fn is_measured(&self) -> bool {
+    pub(super) const fn has_measurement(&self) -> bool {
         self.measured.is_some()
     }
 }

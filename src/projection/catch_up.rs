@@ -1,60 +1,62 @@
-//! Catching up: passes over what is new, batch by batch, until nothing is left or the time is up.
+//! A catch-up runs passes over the new events, batch by batch, until no event is left or its time is up.
 
 use std::time::{Duration, Instant};
 
 use sqlx::Row;
 use tokio::time::timeout;
 
-use super::budget::{Budget, Pace};
+use super::budget::{BatchSizer, Budget};
 use super::claim::{self, Batch};
-use super::fold::{self, Applied, OnRefusedWrite};
+use super::fold::{self, Applied, OnRejectedWrite};
 use super::settled::{LogCursor, Snapshot};
 use super::{ProjectionError, parked, status};
 use crate::db::{self, DbError, Pool, Stale as _, Transaction};
 use crate::event::RecordedEvent;
 use crate::view::View;
 
-/// How often in a row a pass may lose its batch (a deadlock, a claim that somebody holds for too long) before the
-/// catch-up ends with what it has.
-const LOST_BATCHES: u32 = 5;
+/// After this many consecutive batches have been aborted (by a deadlock, or because another transaction held a claim for
+/// too long), the catch-up ends and reports what it has applied.
+const MAX_LOST_BATCHES: u32 = 5;
 
-/// A pass that found nothing settles only when this many transaction ids have gone by. Settling takes an id itself, so
-/// an idle system that settled each time would never come to rest.
-const SETTLE_EVERY: u64 = 256;
+/// A pass that found no event stores its snapshot only if at least this many transaction ids have been assigned since the
+/// settled one. Storing it uses a transaction id itself, so an idle system would otherwise never stop settling.
+const MIN_SETTLE_DISTANCE: u64 = 256;
 
-/// So many of the events that are left are looked at, at most, to say how many remain: what is said after the time is up
+/// How many of the remaining events a catch-up reads at most to count them. It counts after its time is up, so counting
 /// must not take long.
-const REMAINING: i64 = 100_000;
-/// How long that may take where there is a moment to give up at.
-const COUNTING: Duration = Duration::from_millis(100);
+const REMAINING_COUNT_LIMIT: i64 = 100_000;
+/// How long counting may take if the budget has a moment to abort at.
+const REMAINING_COUNT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What a catch-up did.
+/// The result of a catch-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CatchUp {
     /// Events folded.
     pub applied: u64,
-    /// Events that wait still, not those of parked aggregates; counted among the next 100,000 of the log only.
+    /// Events that are not folded yet, without those of parked aggregates. Only the next 100,000 events of the log are
+    /// counted.
     pub remaining: u64,
-    /// Aggregates that are parked.
+    /// Parked aggregates.
     pub parked: u64,
-    /// Whether everything that was visible when the last pass began is applied or parked.
+    /// Whether every event that was visible when the last pass began is folded or belongs to a parked aggregate.
     pub done: bool,
 }
 
-/// What a pass did.
+/// The result of a pass.
 #[derive(Debug, Default)]
 struct Pass {
     applied: u64,
-    given_back: usize,
-    through: bool,
+    released: usize,
+    reached_end: bool,
 }
 
-/// Applies what is new to one projection: first the parked aggregates whose time has come, then passes until one goes
-/// through with nothing given back.
+/// Applies new events to one projection: first it retries the parked aggregates that are due, then it runs passes until
+/// one of them reaches the end of its snapshot and releases no claim.
 ///
 /// # Errors
 ///
-/// Any [`ProjectionError`] but lost races, which are tried again. What was committed before stays.
+/// Any [`ProjectionError`], except for lost races, which the catch-up retries. Batches that were committed before the
+/// error stay committed.
 pub async fn catch_up(
     pool: &Pool,
     view: &View,
@@ -66,47 +68,46 @@ pub async fn catch_up(
         applied,
         ..CatchUp::default()
     };
-    let (mut lost, mut refused) = (0, OnRefusedWrite::Fail);
-    let mut pace = Pace::new(batch_size);
-    while !budget.is_spent() && lost < LOST_BATCHES {
-        // Boxed, because it holds the futures of two batches.
-        let pass = Box::pin(pass(
+    let (mut lost, mut on_rejected) = (0, OnRejectedWrite::Abort);
+    let mut sizer = BatchSizer::new(batch_size);
+    while !budget.is_spent() && lost < MAX_LOST_BATCHES {
+        // Boxed, because it contains the futures of two batches.
+        let pass = Box::pin(run_pass(
             pool,
             view,
-            &mut pace,
+            &mut sizer,
             budget,
-            refused,
+            on_rejected,
             &mut result.applied,
         ));
         let Some(passed) = budget.run_until_abort(pass).await else {
             break;
         };
         match passed {
-            Ok(pass) if pass.through && pass.given_back == 0 => {
+            Ok(pass) if pass.reached_end && pass.released == 0 => {
                 result.done = true;
                 break;
             }
-            Ok(pass) if pass.through && pass.applied == 0 => {
-                // Only events whose predecessor is not claimed: it is in somebody's hands. Come back later.
-                break;
-            }
+            // All remaining events wait for a predecessor whose claim another worker holds. A later catch-up folds them.
+            Ok(pass) if pass.reached_end && pass.applied == 0 => break,
             // Not even one event fits into the time that is left.
-            Ok(_) if pace.size(budget) == 0 => break,
-            // The log was healed under it. Once is enough, but should it not be, this must not go on for ever.
-            Ok(pass) if !pass.through && pass.applied == 0 => lost += 1,
+            Ok(_) if sizer.next_size(budget) == 0 => break,
+            // The log's offset was corrected during the pass. The pass restarts, and counts as lost so that this loop is
+            // bounded.
+            Ok(pass) if !pass.reached_end && pass.applied == 0 => lost += 1,
             Ok(_) => lost = 0,
-            // The cursor is worth nothing after an aborted batch: the claims it passed may have been anyone's.
+            // An aborted batch makes the cursor useless, because the abort released claims of events before the cursor.
             Err(ProjectionError::Db(error))
-                if error.is_about_rows() && refused == OnRefusedWrite::Fail =>
+                if error.is_about_rows() && on_rejected == OnRejectedWrite::Abort =>
             {
-                refused = OnRefusedWrite::Narrow;
+                on_rejected = OnRejectedWrite::Bisect;
             }
             Err(ProjectionError::Db(error @ (DbError::Contended(_) | DbError::TimedOut(_)))) => {
                 lost += 1;
                 tracing::warn!(
                     projection = view.name(),
                     attempt = lost,
-                    "lost a batch of {}: {error}",
+                    "a batch of the projection {} was aborted, restarting the pass: {error}",
                     view.name()
                 );
             }
@@ -119,37 +120,49 @@ pub async fn catch_up(
         }
     }
     if budget.stop.is_cancelled() {
-        // Nobody waits for the numbers, and counting a backlog would hold up the end of the process.
+        // The process is shutting down, and counting a backlog would delay its end.
         return Ok(result);
     }
     if !result.done {
-        let counted = status::measure(pool, view, REMAINING);
-        let counted = match budget.abort_at {
-            Some(_) => timeout(COUNTING, counted).await.ok().transpose()?,
-            None => Some(counted.await?),
-        };
-        // Something is left, or it would be done; what is not counted in time is said to be one.
-        result.remaining = counted.map_or(1, |status| status.lag_events);
+        result.remaining = count_remaining(pool, view, budget).await?;
     }
-    result.parked = status::parked(pool, view).await?;
+    result.parked = status::count_parked(pool, view).await?;
     Ok(result)
 }
 
-/// One pass: freezes C, walks what is visible in it and not settled once, with a keyset cursor, and settles C, or as much
-/// of it as it came to.
-///
-/// While a batch is folded and written, the next one is claimed already, in a transaction of its own. The two are to each
-/// other what two workers are, but that the second looks at the view only after the first has committed; and if the first
-/// is aborted, so is the second, because the pass starts over.
-async fn pass(
+/// Counts the events that are not folded yet. When counting takes too long, the answer is 1: at least one event is left,
+/// because the catch-up is not done.
+async fn count_remaining(
     pool: &Pool,
     view: &View,
-    pace: &mut Pace,
     budget: &Budget,
-    on_refused: OnRefusedWrite,
+) -> Result<u64, ProjectionError> {
+    let measured = status::measure(pool, view, REMAINING_COUNT_LIMIT);
+    let measured = match budget.abort_at {
+        Some(_) => timeout(REMAINING_COUNT_TIMEOUT, measured)
+            .await
+            .ok()
+            .transpose()?,
+        None => Some(measured.await?),
+    };
+    Ok(measured.map_or(1, |status| status.lag_events))
+}
+
+/// One pass: freezes C, reads with a keyset cursor everything that C sees and the settled snapshot does not, and settles
+/// C, or the part of C that it has finished.
+///
+/// While one batch is folded and written, the next batch is already claimed, in a transaction of its own. The two
+/// transactions behave like two workers, with two differences: the second batch reads the view only after the first has
+/// committed, and when the first batch aborts, the second aborts too, because the pass restarts.
+async fn run_pass(
+    pool: &Pool,
+    view: &View,
+    sizer: &mut BatchSizer,
+    budget: &Budget,
+    on_rejected: OnRejectedWrite,
     total: &mut u64,
 ) -> Result<Pass, ProjectionError> {
-    let Some((frozen, settled)) = freeze(pool, view).await? else {
+    let Some((frozen, settled)) = freeze_snapshot(pool, view).await? else {
         return Ok(Pass::default());
     };
     let walk = Walk {
@@ -157,84 +170,71 @@ async fn pass(
         frozen,
         settled,
     };
-    let (mut pass, mut cursor, mut looked) = (Pass::default(), LogCursor::default(), 0);
-    let mut ahead = None;
+    let (mut pass, mut cursor, mut scanned) = (Pass::default(), LogCursor::default(), 0);
+    let mut claimed_ahead = None;
     while !budget.is_spent() {
-        let begun = Instant::now();
-        let claimed = match ahead.take() {
+        let started = Instant::now();
+        let claimed = match claimed_ahead.take() {
             Some(claimed) => Some(claimed),
-            None => match pace.size(budget) {
+            None => match sizer.next_size(budget) {
                 0 => break,
                 size => Box::pin(walk.claim(pool.begin(), cursor, size)).await?,
             },
         };
-        let Some(Claimed {
+        let Some(ClaimedBatch {
             transaction,
             batch,
             size,
         }) = claimed
         else {
-            pass.through = true;
+            pass.reached_end = true;
             break;
         };
-        looked += batch.looked;
-        let last = batch.looked < u64::from(size);
-        let next = batch.last.unwrap_or(cursor);
+        scanned += batch.scanned;
+        let is_last = batch.scanned < u64::from(size);
+        let next_cursor = batch.last.unwrap_or(cursor);
         let applied = Box::pin(async {
-            let applied = apply(transaction, view, batch.claimed, on_refused).await?;
-            // At once: it is committed, even if the claims ahead of it are waited for until all of this is given up.
+            let applied = apply(transaction, view, batch.claimed, on_rejected).await?;
+            // Counted immediately after the commit: the budget may abort this pass while it waits for the next batch's claims.
             *total += applied.folded as u64;
             Ok::<_, ProjectionError>(applied)
         });
-        let next_size = pace.size(budget);
-        let measured = budget.until.is_none() || pace.is_measured();
-        let (applied, claimed) = if last || next_size == 0 || !measured || budget.is_spent() {
+        let next_size = sizer.next_size(budget);
+        let is_measured = budget.until.is_none() || sizer.has_measurement();
+        let (applied, claimed) = if is_last || next_size == 0 || !is_measured || budget.is_spent() {
             (applied.await?, Ok(None))
         } else {
-            let (applied, claimed) = tokio::join!(applied, walk.claim_ahead(pool, next, next_size));
+            let ahead = walk.claim_ahead(pool, next_cursor, next_size);
+            let (applied, claimed) = tokio::join!(applied, ahead);
             (applied?, claimed)
         };
-        // Only what is committed is behind the cursor.
-        cursor = next;
-        pace.measure(size, begun.elapsed());
+        // The cursor moves only past committed batches.
+        cursor = next_cursor;
+        sizer.record(size, started.elapsed());
         pass.applied += applied.folded as u64;
-        pass.given_back += applied.given_back;
-        // Only now: what was committed counts, whatever became of the claims ahead of it.
-        ahead = claimed?;
-        if last {
-            pass.through = true;
+        pass.released += applied.released;
+        // Checked only here, so that the committed batch counts even when claiming the next one failed.
+        claimed_ahead = claimed?;
+        if is_last {
+            pass.reached_end = true;
             break;
         }
     }
-    if pass.given_back > 0 {
-        return Ok(pass);
-    }
-    let walked = if pass.through {
-        let worth_it = looked > 0 || walk.frozen.distance(&walk.settled) >= SETTLE_EVERY;
-        worth_it.then(|| walk.frozen.clone())
-    } else {
-        // The next pass need not look again at what this one has done.
-        walk.frozen.up_to(&walk.settled, cursor)
-    };
-    if let Some(walked) = walked {
-        sqlx::query(include_str!("sql/settle.sql"))
-            .bind(view.name())
-            .bind(walked.to_string())
-            .execute(&mut *pool.acquire().await?)
-            .await?;
+    if pass.released == 0 {
+        walk.settle(pool, &pass, cursor, scanned).await?;
     }
     Ok(pass)
 }
 
-/// A batch, in the transaction that claimed it.
-struct Claimed {
+/// A batch, and the transaction that claimed it.
+struct ClaimedBatch {
     transaction: Transaction,
     batch: Batch,
-    /// How many events were asked for.
+    /// How many events were requested.
     size: u32,
 }
 
-/// What a pass walks through.
+/// What a pass reads: the events of `view` that `frozen` sees and `settled` does not.
 struct Walk<'a> {
     view: &'a View,
     frozen: Snapshot,
@@ -242,13 +242,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Claims the next batch behind `cursor`, in a transaction that is begun for it; `None` when there is nothing left.
+    /// Claims the next batch after `cursor`, in the transaction that `begin` starts; `None` when there are no more events.
     async fn claim(
         &self,
         begin: impl Future<Output = Result<Transaction, DbError>>,
         cursor: LogCursor,
         size: u32,
-    ) -> Result<Option<Claimed>, ProjectionError> {
+    ) -> Result<Option<ClaimedBatch>, ProjectionError> {
         let spans = self.frozen.spans_since(&self.settled, cursor);
         if spans.is_empty() {
             return Ok(None);
@@ -256,20 +256,21 @@ impl Walk<'_> {
         let mut transaction = begin.await?;
         let limit = size.into();
         let batch = claim::claim(&mut transaction, self.view, &spans, &self.frozen, limit).await?;
-        Ok(Some(Claimed {
+        Ok(Some(ClaimedBatch {
             transaction,
             batch,
             size,
         }))
     }
 
-    /// The same on a connection that is free anyway, or not at all: to wait for one might be to wait for oneself.
+    /// Claims the next batch if a pooled connection is free. It does not wait for one: this pass may hold the connection
+    /// that it would wait for.
     async fn claim_ahead(
         &self,
         pool: &Pool,
         cursor: LogCursor,
         size: u32,
-    ) -> Result<Option<Claimed>, ProjectionError> {
+    ) -> Result<Option<ClaimedBatch>, ProjectionError> {
         match pool.begin_at_once().await? {
             Some(transaction) => {
                 self.claim(std::future::ready(Ok(transaction)), cursor, size)
@@ -278,6 +279,31 @@ impl Walk<'_> {
             None => Ok(None),
         }
     }
+
+    /// Settles C, or the part of it that a pass that stopped at `cursor` has finished, so that the next pass does not read
+    /// it again.
+    async fn settle(
+        &self,
+        pool: &Pool,
+        pass: &Pass,
+        cursor: LogCursor,
+        scanned: u64,
+    ) -> Result<(), ProjectionError> {
+        let finished = if pass.reached_end {
+            let is_due = scanned > 0 || self.frozen.distance(&self.settled) >= MIN_SETTLE_DISTANCE;
+            is_due.then(|| self.frozen.clone())
+        } else {
+            self.frozen.truncate_at(&self.settled, cursor)
+        };
+        if let Some(finished) = finished {
+            sqlx::query(include_str!("sql/settle.sql"))
+                .bind(self.view.name())
+                .bind(finished.to_string())
+                .execute(&mut *pool.acquire().await?)
+                .await?;
+        }
+        Ok(())
+    }
 }
 
 /// Folds and writes a claimed batch, and commits it.
@@ -285,17 +311,21 @@ async fn apply(
     mut transaction: Transaction,
     view: &View,
     claimed: Vec<RecordedEvent>,
-    on_refused: OnRefusedWrite,
+    on_rejected: OnRejectedWrite,
 ) -> Result<Applied, ProjectionError> {
-    let applied = fold::apply(&mut transaction, view, claimed, on_refused).await?;
-    fold::park(&mut transaction, view, &applied.failures).await?;
+    let applied = fold::apply(&mut transaction, view, claimed, on_rejected).await?;
+    parked::park(&mut transaction, view, &applied.failures).await?;
     transaction.commit().await?;
     Ok(applied)
 }
 
-/// C and the settled snapshot. C is frozen before the transaction writes anything: its own open id would count as
-/// visible once a later one has committed. `None` when the log had to be healed first.
-async fn freeze(pool: &Pool, view: &View) -> Result<Option<(Snapshot, Snapshot)>, ProjectionError> {
+/// Reads C and the settled snapshot. C is frozen before the transaction writes anything: otherwise the transaction's own
+/// open id would count as visible once a later transaction has committed. `None` when the log's offset had to be
+/// corrected first.
+async fn freeze_snapshot(
+    pool: &Pool,
+    view: &View,
+) -> Result<Option<(Snapshot, Snapshot)>, ProjectionError> {
     let mut connection = pool.acquire().await?;
     let row = sqlx::query(include_str!("sql/freeze.sql"))
         .bind(view.name())

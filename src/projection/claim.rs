@@ -1,4 +1,4 @@
-//! Claiming: which events are this projection's next ones, and whose they are.
+//! Claiming: finds the next events of a projection and inserts their claims.
 
 use std::collections::HashSet;
 
@@ -11,18 +11,18 @@ use crate::event::{AggregateId, EventId, RecordedEvent};
 use crate::store;
 use crate::view::View;
 
-/// What one claim statement found.
+/// What one claim statement read and claimed.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// How many events it looked at, whosever they are.
-    pub looked: u64,
-    /// The last of them; the next batch begins behind it.
+    /// How many events it read, including events of other domains and events that other workers have claimed.
+    pub scanned: u64,
+    /// The last event it read; the next batch begins after it.
     pub last: Option<LogCursor>,
-    /// Those that are ours now, in log order.
+    /// The events that this transaction has claimed, in log order.
     pub claimed: Vec<RecordedEvent>,
 }
 
-/// Takes the next `limit` events of `spans`, as far as they are visible in `frozen`, and claims them.
+/// Reads the next `limit` events in `spans` that are visible in `frozen`, and claims those that the projection handles.
 pub(super) async fn claim(
     connection: &mut Session,
     view: &View,
@@ -57,39 +57,40 @@ pub(super) async fn claim(
         .bind(limit)
         .fetch_all(connection)
         .await?;
-    let (mut events, mut ours) = (Vec::with_capacity(rows.len() / 2), HashSet::new());
-    let (mut looked, mut last) = (0, None);
+    let (mut events, mut claimed_ids) = (Vec::with_capacity(rows.len() / 2), HashSet::new());
+    let (mut scanned, mut last) = (0, None);
     for row in &rows {
         let (id, position): (Option<uuid::Uuid>, Option<i64>) =
             (row.try_get("id")?, row.try_get("position")?);
         match (id, position) {
             (Some(_), Some(_)) => events.push(store::decode_event(row)?),
             (Some(id), None) => {
-                ours.insert((EventId(id), AggregateId(row.try_get("aggregate_id")?)));
+                claimed_ids.insert((EventId(id), AggregateId(row.try_get("aggregate_id")?)));
             }
             (None, position) => {
                 let txid = row.try_get::<String, _>("txid")?;
                 let txid = txid.parse().map_err(|_| super::settled::SnapshotError)?;
                 last = position.map(|position| LogCursor { txid, position });
-                looked = row.try_get::<i64, _>("looked_at")?.unsigned_abs();
+                scanned = row.try_get::<i64, _>("looked_at")?.unsigned_abs();
             }
         }
     }
-    events.retain(|event| ours.contains(&(event.id, event.aggregate_id)));
+    events.retain(|event| claimed_ids.contains(&(event.id, event.aggregate_id)));
     Ok(Batch {
-        looked,
+        scanned,
         last,
         claimed: events,
     })
 }
 
-/// Claims given events; returns those that were not somebody else's already.
+/// Claims the given events; returns those that no other transaction had claimed already.
 pub(super) async fn claim_events(
     connection: &mut Session,
     view: &View,
     mut events: Vec<RecordedEvent>,
 ) -> Result<Vec<RecordedEvent>, ProjectionError> {
-    // Nearly log order: workers and appends then seldom meet in opposite order. Where they do, Postgres aborts one.
+    // Position order is nearly log order, so workers and inline appends rarely claim the same events in opposite order.
+    // If they do, they deadlock and Postgres aborts one of them.
     events.sort_by_key(|event| event.position);
     let rows = sqlx::query(include_str!("sql/claim_events.sql"))
         .bind(view.name())
@@ -97,7 +98,7 @@ pub(super) async fn claim_events(
         .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
-    let ours = rows
+    let claimed_ids = rows
         .iter()
         .map(|row| {
             Ok((
@@ -106,6 +107,6 @@ pub(super) async fn claim_events(
             ))
         })
         .collect::<Result<HashSet<_>, sqlx::Error>>()?;
-    events.retain(|event| ours.contains(&(event.id, event.aggregate_id)));
+    events.retain(|event| claimed_ids.contains(&(event.id, event.aggregate_id)));
     Ok(events)
 }

@@ -1,7 +1,7 @@
-//! Folding claimed events into the view: the order check, the fold in memory, the writes, and what becomes of events
-//! that cannot be folded now.
+//! Folds claimed events into the view: checks their order, folds them in memory, writes the rows, and releases the claims
+//! of events that cannot be folded yet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 use sqlx::Row;
@@ -12,30 +12,30 @@ use crate::db::{self, DbError, Session};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
 use crate::view::{self, View};
 
-/// What became of a batch of claimed events.
+/// The result of folding a batch of claimed events.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
-    /// Folded and written.
+    /// Events folded and written.
     pub folded: usize,
-    /// Given back because a predecessor is not claimed yet: a later pass takes them.
-    pub given_back: usize,
-    /// Aggregates that cannot go on.
+    /// Events whose claims were released because a predecessor is not claimed yet. A later pass folds them.
+    pub released: usize,
+    /// Aggregates to park.
     pub failures: Vec<Failure>,
 }
 
-/// An aggregate that cannot go on, and the first event that waits.
+/// An aggregate to park, and its first event that cannot be folded.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub aggregate_id: AggregateId,
     pub event_id: EventId,
     pub version: Version,
-    /// For whoever mends it.
+    /// The cause, for the operator who fixes it; stored in `parked.error`.
     pub reason: String,
 }
 
 impl Failure {
-    fn of(event: &RecordedEvent, reason: &str) -> Self {
-        // Postgres keeps no NUL in a text, and the reason must not be what cannot be written.
+    fn new(event: &RecordedEvent, reason: &str) -> Self {
+        // Postgres rejects NUL characters in text, and an unusual reason must not prevent parking.
         let reason = reason.replace('\0', "\u{fffd}");
         Self {
             aggregate_id: event.aggregate_id,
@@ -46,62 +46,65 @@ impl Failure {
     }
 }
 
-/// How a write that the database refuses is treated.
+/// What happens when the database rejects a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnRefusedWrite {
-    /// It ends the transaction, and the worker begins again with [`Self::Narrow`].
-    Fail,
-    /// It ends the transaction, and is the answer to the append.
-    Refuse,
-    /// It is narrowed down to the aggregates that cause it, by halving; they are failures, all others are written.
-    Narrow,
+pub(super) enum OnRejectedWrite {
+    /// The transaction aborts, and the worker restarts with [`Self::Bisect`].
+    Abort,
+    /// The transaction aborts, and the append returns the error to the client.
+    Return,
+    /// The batch is halved until the rows that the database rejects are found. Their aggregates are failures; all other
+    /// rows are written.
+    Bisect,
 }
 
-/// The row of an aggregate before its events are folded, and whether the event before the first of them is claimed. Both
-/// are read in one statement, after the claims: read apart, or before, an event committed in between is folded over.
-struct Before {
+/// The view row of an aggregate before the fold, and whether the predecessor of its first event in the batch is claimed.
+/// One statement reads both, after the claims. Otherwise another worker could commit an event in between, and this fold
+/// would overwrite that event's effect.
+struct RowBefore {
     row: Option<(Version, Box<RawValue>)>,
     predecessor_claimed: bool,
 }
 
-/// The row of an aggregate after its events were folded.
-struct After<'a> {
+/// The view row of an aggregate after the fold; `None` when the events delete it.
+struct RowAfter<'a> {
     aggregate_id: AggregateId,
     events: &'a [RecordedEvent],
     row: Option<Box<RawValue>>,
     had_row: bool,
 }
 
-/// Folds events that this transaction has claimed into their view, gives back what cannot be folded, and says why.
+/// Folds the events that this transaction has claimed into their view, releases the claims of those that it cannot fold,
+/// and returns the reasons.
 pub(super) async fn apply(
     connection: &mut Session,
     view: &View,
     mut claimed: Vec<RecordedEvent>,
-    on_refused: OnRefusedWrite,
+    on_rejected: OnRejectedWrite,
 ) -> Result<Applied, ProjectionError> {
     if claimed.is_empty() {
         return Ok(Applied::default());
     }
     claimed.sort_unstable_by_key(|event| (event.aggregate_id, event.version));
-    let mut before = load(connection, view, &claimed).await?;
-    let (mut applied, mut folded, mut not_now) = (Applied::default(), Vec::new(), Vec::new());
+    let mut before = load_rows(connection, view, &claimed).await?;
+    let (mut applied, mut folded, mut unfolded) = (Applied::default(), Vec::new(), Vec::new());
     for events in claimed.chunk_by(|a, b| a.aggregate_id == b.aggregate_id) {
         let Some(before) = before.remove(&events[0].aggregate_id) else {
-            // They are claimed, so passing over them would lose them.
+            // The events are claimed, so skipping them would lose them.
             return Err(ProjectionError::Db(DbError::Other(
                 sqlx::Error::RowNotFound,
             )));
         };
-        let ready = ready(&before, events);
-        let (events, waiting) = events.split_at(ready);
+        let foldable = count_foldable(&before, events);
+        let (events, waiting) = events.split_at(foldable);
         if let Some(ahead) = events
             .first()
             .filter(|e| before.row.as_ref().is_some_and(|(at, _)| *at >= e.version))
         {
-            let reason = "the view's row is ahead of the locker: its claims were deleted, build the view again";
-            applied.failures.push(Failure::of(ahead, reason));
-            not_now.extend(events);
-            not_now.extend(waiting);
+            let reason = "the view row contains events that have no claim: claims were deleted, so rebuild the view";
+            applied.failures.push(Failure::new(ahead, reason));
+            unfolded.extend(events);
+            unfolded.extend(waiting);
             continue;
         }
         let result = view
@@ -111,19 +114,19 @@ pub(super) async fn apply(
         if let (Some(reason), Some(event)) = (result.failure, failed.first()) {
             applied
                 .failures
-                .push(Failure::of(event, &reason.to_string()));
-            not_now.extend(failed);
-            not_now.extend(waiting);
+                .push(Failure::new(event, &reason.to_string()));
+            unfolded.extend(failed);
+            unfolded.extend(waiting);
         } else if let Some(first) = waiting.first() {
             applied
                 .failures
-                .extend(hole_before(connection, view, first).await?);
-            applied.given_back += waiting.len();
-            not_now.extend(waiting);
+                .extend(find_missing_predecessor(connection, view, first).await?);
+            applied.released += waiting.len();
+            unfolded.extend(waiting);
         }
         if let Some(last) = done.last() {
             let had_row = before.row.is_some();
-            folded.push(After {
+            folded.push(RowAfter {
                 aggregate_id: last.aggregate_id,
                 events: done,
                 row: result.row,
@@ -131,27 +134,28 @@ pub(super) async fn apply(
             });
         }
     }
-    for (after, reason) in write(connection, view, &folded, on_refused).await? {
+    for (after, reason) in write(connection, view, &folded, on_rejected).await? {
         applied
             .failures
-            .push(Failure::of(&after.events[0], &reason.to_string()));
-        not_now.extend(after.events);
+            .push(Failure::new(&after.events[0], &reason.to_string()));
+        unfolded.extend(after.events);
     }
-    applied.folded = claimed.len() - not_now.len();
-    give_back(connection, view, &not_now).await?;
+    applied.folded = claimed.len() - unfolded.len();
+    release_claims(connection, view, &unfolded).await?;
     Ok(applied)
 }
 
-/// How many of `events` (of one aggregate, in the order of their versions) may be folded now: version n + 1 only where n
-/// is claimed. The row's version says so, or n is in this batch, or, when there is no row, the locker.
-fn ready(before: &Before, events: &[RecordedEvent]) -> usize {
+/// How many of `events` (of one aggregate, ordered by version) may be folded now. Version n + 1 may be folded only if
+/// version n is claimed: the row's version proves that, or n is in this batch, or, if the row does not exist, `locker`
+/// contains the claim.
+fn count_foldable(before: &RowBefore, events: &[RecordedEvent]) -> usize {
     let first = events[0].version.0;
-    let may_begin = match &before.row {
+    let can_start = match &before.row {
         _ if first == 1 => true,
         Some((version, _)) => version.0 >= first - 1,
         None => before.predecessor_claimed,
     };
-    if !may_begin {
+    if !can_start {
         return 0;
     }
     1 + events
@@ -160,11 +164,11 @@ fn ready(before: &Before, events: &[RecordedEvent]) -> usize {
         .count()
 }
 
-async fn load(
+async fn load_rows(
     connection: &mut Session,
     view: &View,
     claimed: &[RecordedEvent],
-) -> Result<HashMap<AggregateId, Before>, ProjectionError> {
+) -> Result<HashMap<AggregateId, RowBefore>, ProjectionError> {
     let firsts = || {
         claimed
             .chunk_by(|a, b| a.aggregate_id == b.aggregate_id)
@@ -191,7 +195,7 @@ async fn load(
             .map(|(version, Json(json))| (Version(version), json));
         before.insert(
             AggregateId(row.try_get("wanted_id")?),
-            Before {
+            RowBefore {
                 row: row_before,
                 predecessor_claimed,
             },
@@ -200,65 +204,65 @@ async fn load(
     Ok(before)
 }
 
-/// Whether an event waits for a predecessor that will never come.
-async fn hole_before(
+/// Whether the event's predecessor is missing from the log for good, which parks the aggregate.
+async fn find_missing_predecessor(
     connection: &mut Session,
     view: &View,
     event: &RecordedEvent,
 ) -> Result<Option<Failure>, ProjectionError> {
     let types = view.projection.block();
-    let hole = sqlx::query(include_str!("sql/find_holes.sql"))
+    let missing = sqlx::query(include_str!("sql/find_holes.sql"))
         .bind(vec![event.aggregate_id.0])
         .bind(vec![event.version.0])
         .bind(types.start)
         .bind(types.end)
         .fetch_optional(connection)
         .await?;
-    let missing = event.version.0 - 1;
-    Ok(hole.map(|_| {
-        Failure::of(
+    let version = event.version.0 - 1;
+    Ok(missing.map(|_| {
+        Failure::new(
             event,
-            &format!("the log has a hole: version {missing} is missing, or of another domain"),
+            &format!("version {version} of the aggregate is missing from the log or belongs to another domain"),
         )
     }))
 }
 
-/// Writes rows; returns those that the database refuses, and why.
+/// Writes the rows; returns those that the database rejects, each with the error.
 async fn write<'a>(
     connection: &mut Session,
     view: &View,
-    folded: &'a [After<'a>],
-    on_refused: OnRefusedWrite,
-) -> Result<Vec<(&'a After<'a>, DbError)>, ProjectionError> {
-    let gone: Vec<AggregateId> = folded
+    folded: &'a [RowAfter<'a>],
+    on_rejected: OnRejectedWrite,
+) -> Result<Vec<(&'a RowAfter<'a>, DbError)>, ProjectionError> {
+    let deleted: Vec<AggregateId> = folded
         .iter()
         .filter(|a| a.row.is_none() && a.had_row)
         .map(|a| a.aggregate_id)
         .collect();
-    // First, so that what a deleted row kept unique is free for the others.
-    view::delete(connection, view, &gone).await?;
-    match on_refused {
-        OnRefusedWrite::Fail => {
+    // Deletes run first, so that the other rows can take the unique values of the deleted ones.
+    view::delete(connection, view, &deleted).await?;
+    match on_rejected {
+        OnRejectedWrite::Abort => {
             upsert(connection, view, folded).await?;
             return Ok(Vec::new());
         }
-        OnRefusedWrite::Refuse => {
-            make_room(connection, view, folded).await?;
+        OnRejectedWrite::Return => {
+            delete_before_upsert(connection, view, folded).await?;
             upsert(connection, view, folded).await?;
             return Ok(Vec::new());
         }
-        OnRefusedWrite::Narrow => {}
+        OnRejectedWrite::Bisect => {}
     }
-    let (mut refused, mut parts) = (Vec::new(), vec![folded]);
+    let (mut rejected, mut parts) = (Vec::new(), vec![folded]);
     while let Some(part) = parts.pop() {
         db::savepoint(connection).await?;
-        make_room(connection, view, part).await?;
+        delete_before_upsert(connection, view, part).await?;
         match upsert(connection, view, part).await {
             Ok(()) => db::release(connection).await?,
             Err(error) if error.is_about_rows() => {
                 db::undo(connection).await?;
-                if let [one] = part {
-                    refused.push((one, error));
+                if let [row] = part {
+                    rejected.push((row, error));
                 } else {
                     let (left, right) = part.split_at(part.len() / 2);
                     parts.extend([right, left]);
@@ -267,40 +271,40 @@ async fn write<'a>(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(refused)
+    Ok(rejected)
 }
 
-/// Takes the old rows away where the view has set rules. A unique index is checked row by row, in whatever order the rows
-/// are written, and what counts is the state after all of them: one may give up what another takes.
-async fn make_room(
+/// Deletes the old rows before the upsert, if the view has set rules. Postgres checks a unique index row by row, but a set
+/// rule applies to the state after all rows are written: one row may release the value that another row takes.
+async fn delete_before_upsert(
     connection: &mut Session,
     view: &View,
-    folded: &[After<'_>],
+    folded: &[RowAfter<'_>],
 ) -> Result<(), DbError> {
     if view.projection.set_rules().is_empty() || folded.len() < 2 {
         return Ok(());
     }
-    let old: Vec<AggregateId> = folded
+    let existing: Vec<AggregateId> = folded
         .iter()
         .filter(|a| a.had_row)
         .map(|a| a.aggregate_id)
         .collect();
-    view::delete(connection, view, &old).await
+    view::delete(connection, view, &existing).await
 }
 
 async fn upsert(
     connection: &mut Session,
     view: &View,
-    folded: &[After<'_>],
+    folded: &[RowAfter<'_>],
 ) -> Result<(), DbError> {
-    let row = |after: &After<'_>| {
+    let to_row = |after: &RowAfter<'_>| {
         Some((
             after.aggregate_id,
             after.events.last()?.version,
             after.row.clone()?,
         ))
     };
-    let rows: Vec<_> = folded.iter().filter_map(row).collect();
+    let rows: Vec<_> = folded.iter().filter_map(to_row).collect();
     let rows: Vec<_> = rows
         .iter()
         .map(|(id, version, json)| (*id, *version, &**json))
@@ -308,7 +312,8 @@ async fn upsert(
     view::upsert(connection, view, &rows).await
 }
 
-async fn give_back(
+/// Releases the claims of events that this transaction has claimed but not folded.
+async fn release_claims(
     connection: &mut Session,
     view: &View,
     events: &[&RecordedEvent],
@@ -320,44 +325,6 @@ async fn give_back(
         .bind(view.name())
         .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
         .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Parks the aggregates that failed, in the transaction that gives their claims back.
-pub(super) async fn park(
-    connection: &mut Session,
-    view: &View,
-    failures: &[Failure],
-) -> Result<(), ProjectionError> {
-    if failures.is_empty() {
-        return Ok(());
-    }
-    let once: HashSet<AggregateId> = failures.iter().map(|f| f.aggregate_id).collect();
-    tracing::warn!(
-        projection = view.name(),
-        parked.count = once.len(),
-        "parked {} aggregates of {}: an event of each could not be folded, see parked.error",
-        once.len(),
-        view.name()
-    );
-    sqlx::query(include_str!("sql/park.sql"))
-        .bind(view.name())
-        .bind(
-            failures
-                .iter()
-                .map(|f| f.aggregate_id.0)
-                .collect::<Vec<_>>(),
-        )
-        .bind(failures.iter().map(|f| f.event_id.0).collect::<Vec<_>>())
-        .bind(failures.iter().map(|f| f.version.0).collect::<Vec<_>>())
-        .bind(
-            failures
-                .iter()
-                .map(|f| f.reason.as_str())
-                .collect::<Vec<_>>(),
-        )
         .execute(connection)
         .await?;
     Ok(())

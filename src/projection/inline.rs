@@ -1,25 +1,27 @@
-//! Folding in the append's own transaction: the same claim and fold, of the aggregates just appended to.
+//! Inline projections: the append's own transaction claims and folds the events of the aggregates it appends to.
 //!
-//! Everything of theirs that the row lacks is claimed, without a limit, because a later event may not be folded before
-//! an earlier one; so the view is never behind an append that was answered. A parked aggregate is left to the retry.
+//! The fold claims all events that are not yet in the view row, without a limit, because an event must not be folded
+//! before its predecessors. So when the client receives the response, the view contains the append. An inline fold skips
+//! parked aggregates; the retry folds them.
 
 use std::collections::HashSet;
 
 use sqlx::Row;
 
-use super::fold::{self, OnRefusedWrite};
+use super::fold::{self, OnRejectedWrite};
 use super::{ProjectionError, claim};
 use crate::db::Session;
 use crate::event::AggregateId;
 use crate::state;
 use crate::view::View;
 
-/// Folds what these aggregates' rows lack, in the transaction that has appended to them.
+/// Folds all events of these aggregates that their view rows do not contain yet, in the transaction that appended to them.
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view refuses the row, [`ProjectionError::FoldFailed`] when an event cannot be folded
-/// (an earlier one, or catch-up would park the aggregate). The transaction is over either way.
+/// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view rejects the row, and
+/// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded. The caller must roll
+/// back the transaction in both cases.
 pub async fn fold_inline(
     connection: &mut Session,
     view: &View,
@@ -40,14 +42,14 @@ pub async fn fold_inline(
         .filter(|id| !parked.contains(id))
         .collect();
     let types = view.projection.block();
-    let behind: Vec<_> = state::load(connection, view, &ids)
+    let backlog: Vec<_> = state::load(connection, view, &ids)
         .await?
         .into_values()
         .flat_map(|state| state.tail)
         .filter(|event| types.contains(&event.type_id.0))
         .collect();
-    let claimed = claim::claim_events(connection, view, behind).await?;
-    let mut applied = fold::apply(connection, view, claimed, OnRefusedWrite::Refuse).await?;
+    let claimed = claim::claim_events(connection, view, backlog).await?;
+    let mut applied = fold::apply(connection, view, claimed, OnRejectedWrite::Return).await?;
     match applied.failures.pop() {
         Some(failure) => Err(ProjectionError::FoldFailed {
             projection: view.name(),

@@ -1,27 +1,30 @@
-//! The long-lived worker: the same catch-up, woken by a doorbell.
+//! The listener: a long-running worker that runs the same catch-up, woken by NOTIFY (the doorbell).
 //!
-//! # Why no append is overslept
+//! # Why the listener misses no append
 //!
-//! The bell rings only while a listener sleeps, which is: while it holds key K exclusively. (A NOTIFY in every append
-//! would take a database-wide lock until each commit is flushed; see `migrations/…_doorbell.up.sql`.)
+//! An append sends NOTIFY only while a listener sleeps, that is, while a listener holds the advisory lock K exclusively. (A
+//! NOTIFY in every append would take a database-wide lock that is held until each commit is flushed; see
+//! `migrations/…_doorbell.up.sql`.)
 //!
-//! 1. LISTEN is committed before K is asked for, on the same connection. (test: `a_notify_wakes_a_sleeping_listener`)
-//! 2. An append that finds K free holds it shared until its commit is visible. So when the listener gets K, every append
-//!    that saw nobody asleep is committed, and the last look, taken *after* K, sees it. (test:
-//!    `an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep`)
-//! 3. Every later append finds K taken and rings; the bell is delivered to a session that is idle and listens. K is
-//!    therefore a session lock: inside a transaction nothing would be delivered. Bells that came before the last look
-//!    are dropped before it, never after: theirs are committed, so it sees them. (test:
-//!    `a_burst_of_notifications_wakes_a_listener_once`)
-//! 4. A lost connection takes K and LISTEN along, and all of it starts over, from a new connection and a catch-up; the
-//!    connection is never replaced underneath. (test: `a_listener_loses_no_event_when_every_connection_is_cut`)
-//! 5. A listener that does not get K, because an append runs long or another listener sleeps, polls. It tries, and does
-//!    not queue: an append that finds somebody queued for K would ring too. (tests:
-//!    `a_long_append_transaction_keeps_the_listener_polling`, `only_one_of_two_listeners_sleeps_and_the_other_takes_over`)
-//! 6. A projection that is still at work when K is asked for keeps the listener awake: its look began before K. (test:
-//!    `a_blocked_projection_does_not_block_the_others`)
+//! 1. The listener commits LISTEN before it requests K, on the same connection. (test:
+//!    `a_notify_wakes_a_sleeping_listener`)
+//! 2. An append that finds K free holds K shared until its commit is visible. So when the listener gets K, every append
+//!    that sent no NOTIFY has committed, and the last poll, which begins *after* the listener has K, sees its events.
+//!    (test: `an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep`)
+//! 3. Every later append finds K taken and sends NOTIFY. Postgres delivers a notification to a session only while the
+//!    session is outside a transaction; K is therefore a session lock. The listener drops the notifications that arrived
+//!    before the last poll, but none that arrive later: the appends that sent the dropped ones have committed, so the last
+//!    poll sees their events. (test: `a_burst_of_notifications_wakes_a_listener_once`)
+//! 4. A lost connection releases K and ends LISTEN, and the listener starts from the beginning: with a new connection and
+//!    a catch-up. sqlx must not reconnect on its own. (test: `a_listener_loses_no_event_when_every_connection_is_cut`)
+//! 5. A listener that does not get K, because an append runs long or another listener sleeps, polls. It tries to take K and
+//!    does not wait for it: an append that finds a waiter for K would send NOTIFY, too. (tests:
+//!    `a_long_append_transaction_keeps_the_listener_polling`,
+//!    `only_one_of_two_listeners_sleeps_and_the_other_takes_over`)
+//! 6. A catch-up that is still running when the listener requests K keeps the listener awake, because it may have frozen
+//!    its snapshot before the listener got K. (test: `a_blocked_projection_does_not_block_the_others`)
 //!
-//! A timer looks all the same: a bell that is lost costs time, never data.
+//! In addition, a sleeping listener polls on a timer: a lost notification delays events, but loses none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -40,128 +43,143 @@ use super::{ProjectionError, catch_up};
 use crate::db::{self, DbError, Login, Pool};
 use crate::view::View;
 
-/// The bell's channel.
+/// The channel on which appends send NOTIFY.
 pub const CHANNEL: &str = "events:created";
 
-/// The first pause between looks that find nothing; each further one is twice as long, up to [`POLL`].
-const LINGER: Duration = Duration::from_millis(1);
-/// So many pauses, and the listener asks for the key. A bell is dear only where thousands ring in a second, and there the
-/// next look finds something; where events come seldom, the bell is quicker than any polling.
-const QUIET: u32 = 2;
-/// The longest pause between looks of a listener that is awake: somebody else has the key, or something waits.
-const POLL: Duration = Duration::from_millis(250);
-/// How long a look waits for its projections. One that needs longer goes on beside the next looks of the others.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// The shortest and the longest wait before a lost connection is made again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// A connection that does not answer a statement without work in this time is dead.
-const DEAD: Duration = Duration::from_secs(5);
+/// The first pause after a poll that finds no events. Each further pause is twice as long, up to [`MAX_POLL_INTERVAL`].
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest pause between polls of a listener that is awake, because another session holds K or a projection is still
+/// behind.
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// After this many polls in a row without events, the listener requests K in order to sleep. NOTIFY is expensive only at
+/// thousands per second, and at that rate polling finds events anyway; at low rates NOTIFY is faster than polling.
+const MAX_IDLE_POLLS: u32 = 2;
+/// How long a poll waits for its catch-ups. A catch-up that takes longer continues in the background, while the other
+/// projections are polled again.
+const CATCH_UP_WAIT_TIMEOUT: Duration = Duration::from_millis(250);
+/// The shortest wait before the listener reconnects. Each further wait is twice as long.
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// The longest wait before the listener reconnects.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
+/// A connection that does not respond to a trivial statement within this time counts as lost.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a listener needs.
+/// A long-running worker that keeps several projections up to date.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// For its own connection: direct, not through a transaction-mode pooler.
+    /// Credentials for the listener's own connection. It must reach Postgres directly, not through a transaction-mode
+    /// pooler.
     pub login: Arc<dyn Login>,
-    /// For the catch-up.
+    /// Connections for the catch-ups.
     pub pool: Pool,
-    /// The projections it folds.
+    /// The views of the projections that it keeps up to date.
     pub views: Arc<[View]>,
-    /// Events a batch.
+    /// The maximum number of events in a batch.
     pub batch_size: u32,
-    /// Ends it, after the batch it is at.
+    /// Stops the listener after the batch in progress.
     pub stop: CancellationToken,
 }
 
 impl Listener {
-    /// A sleeper looks up after this time, bell or no bell, and asks its connection whether it lives.
+    /// A sleeping listener polls at this interval even without a notification, and checks its connection.
     pub const WAKE_INTERVAL: Duration = Duration::from_secs(30);
 
-    /// Listens until it is stopped, through lost connections and restarts of Postgres.
+    /// Runs until [`Self::stop`] is cancelled. Lost connections and restarts of Postgres do not end it.
     pub async fn run(self) {
-        let mut looks = Looks::default();
-        let mut wait = BACK_OFF.0;
+        let mut catch_ups = CatchUps::default();
+        let mut delay = MIN_RECONNECT_DELAY;
         while !self.stop.is_cancelled() {
-            let Err(error) = self.session(&mut looks, &mut wait).await else {
+            let Err(error) = self.run_session(&mut catch_ups, &mut delay).await else {
                 continue;
             };
-            // Whatever is at work may wait on a dead connection. Nothing of its batch is kept, so nothing is lost.
-            looks.running.shutdown().await;
-            looks.busy.clear();
+            // The running catch-ups may wait on dead connections. Their batches are rolled back, so no event is lost.
+            catch_ups.tasks.shutdown().await;
+            catch_ups.running.clear();
             tracing::warn!(
-                duration_ms = wait.as_millis(),
-                "the listener starts over in {wait:?}: {}",
-                cause(&error)
+                lag.ms = delay.as_millis(),
+                "the listener lost its session and reconnects in {delay:?}: {}",
+                error_with_source(&error)
             );
-            self.pause(wait).await;
-            wait = (wait * 2).min(BACK_OFF.1);
+            self.pause(delay).await;
+            delay = (delay * 2).min(MAX_RECONNECT_DELAY);
         }
-        while looks.running.join_next().await.is_some() {}
+        while catch_ups.tasks.join_next().await.is_some() {}
         tracing::info!("the listener has stopped");
     }
 
-    /// One connection's life; ends well when the listener is stopped.
-    async fn session(&self, looks: &mut Looks, wait: &mut Duration) -> Result<(), ProjectionError> {
-        let single = db::log_in(&*self.login, "foldlog listener", async |options| {
-            let single = PgPoolOptions::new().max_connections(1);
-            single.acquire_timeout(DEAD).connect_with(options).await
+    /// Uses one connection until the listener is stopped. A lost connection is an error.
+    async fn run_session(
+        &self,
+        catch_ups: &mut CatchUps,
+        delay: &mut Duration,
+    ) -> Result<(), ProjectionError> {
+        let pool = db::log_in(&*self.login, "foldlog listener", async |options| {
+            let pool = PgPoolOptions::new().max_connections(1);
+            pool.acquire_timeout(RESPONSE_TIMEOUT)
+                .connect_with(options)
+                .await
         });
-        let single = single.await?;
-        let mut bell = PgListener::connect_with(&single).await?;
-        // The connection is never replaced underneath: K would be gone, and nobody would know.
+        let pool = pool.await?;
+        let mut bell = PgListener::connect_with(&pool).await?;
+        // sqlx must not reconnect on its own: a new connection would not hold K, and the listener would not notice.
         bell.eager_reconnect(false);
-        let ended = self.listen(&mut bell, looks, wait).await;
+        let ended = self.listen(&mut bell, catch_ups, delay).await;
         drop(bell);
-        // Takes K along now, instead of when the server notices.
-        let _ = timeout(DEAD, single.close()).await;
+        // Closing the connection releases K now, and not only when the server detects that the session has ended.
+        let _ = timeout(RESPONSE_TIMEOUT, pool.close()).await;
         ended
     }
 
     async fn listen(
         &self,
         bell: &mut PgListener,
-        looks: &mut Looks,
-        wait: &mut Duration,
+        catch_ups: &mut CatchUps,
+        delay: &mut Duration,
     ) -> Result<(), ProjectionError> {
-        alive(bell.listen(CHANNEL)).await?;
+        with_timeout(bell.listen(CHANNEL)).await?;
         tracing::info!("the listener is connected");
-        let mut quiet = 0;
+        let mut idle_polls = 0;
         while !self.stop.is_cancelled() {
-            let found = looks.look(self).await?;
-            if found == Found::Events {
-                quiet = 0;
+            let outcome = catch_ups.poll(self).await?;
+            if outcome == PollOutcome::Applied {
+                idle_polls = 0;
                 continue;
             }
-            if quiet >= QUIET {
-                if found == Found::Later {
-                    // Something is at work, perhaps on a connection as dead as this one.
+            if idle_polls >= MAX_IDLE_POLLS {
+                if outcome == PollOutcome::Pending {
+                    // A catch-up is behind or still running. Its connection may be dead, and then this one may be, too.
                     ping(bell).await?;
-                } else if take_key(bell).await? {
-                    self.sleep(bell, looks).await?;
-                    // Appends need not ring from here on, so K goes back while the first look is under way.
-                    let (given_back, found) = tokio::join!(give_key_back(bell), looks.look(self));
-                    given_back?;
-                    found?;
-                    quiet = 0;
+                } else if try_lock_key(bell).await? {
+                    self.sleep(bell, catch_ups).await?;
+                    // Appends need not send NOTIFY from here on, so K is released while the first poll is running.
+                    let (unlocked, polled) = tokio::join!(unlock_key(bell), catch_ups.poll(self));
+                    unlocked?;
+                    polled?;
+                    idle_polls = 0;
                 }
-                *wait = BACK_OFF.0;
+                *delay = MIN_RECONNECT_DELAY;
             }
-            self.pause((LINGER * 2_u32.pow(quiet.min(8))).min(POLL))
+            self.pause((MIN_POLL_INTERVAL * 2_u32.pow(idle_polls.min(8))).min(MAX_POLL_INTERVAL))
                 .await;
-            quiet += 1;
+            idle_polls += 1;
         }
         Ok(())
     }
 
-    /// With K taken: looks once more, then waits for the bell or the end. On a timer it looks without getting up.
-    async fn sleep(&self, bell: &mut PgListener, looks: &mut Looks) -> Result<(), ProjectionError> {
-        // What rang until now is committed, so the last look sees it; thousands may have rung before it was heard.
+    /// Polls a last time with K held, then waits for a notification or the stop signal. On the timer it polls and keeps K.
+    async fn sleep(
+        &self,
+        bell: &mut PgListener,
+        catch_ups: &mut CatchUps,
+    ) -> Result<(), ProjectionError> {
+        // The appends that sent these notifications (perhaps thousands) have committed, so the last poll sees their events.
         while bell.next_buffered().is_some() {}
-        // The last look. Whatever it missed is not committed yet, and will ring.
-        while looks.look(self).await? == Found::Nothing && !self.stop.is_cancelled() {
+        // The last poll. An append that it does not see has not committed yet and will send NOTIFY.
+        while catch_ups.poll(self).await? == PollOutcome::Idle && !self.stop.is_cancelled() {
             tokio::select! {
-                rung = bell.try_recv() => return match rung? {
+                notification = bell.try_recv() => return match notification? {
                     Some(_) => Ok(()),
-                    None => Err(lost(io::ErrorKind::ConnectionAborted)),
+                    None => Err(connection_error(io::ErrorKind::ConnectionAborted)),
                 },
                 () = self.stop.cancelled() => {}
                 () = sleep(Self::WAKE_INTERVAL) => ping(bell).await?,
@@ -178,39 +196,39 @@ impl Listener {
     }
 }
 
-/// What a look found.
+/// The outcome of a poll of all projections. The greatest outcome of any projection decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
-    /// Everything that was visible is applied or parked.
-    Nothing,
-    /// Something waits, or a projection is still at work: no time to sleep.
-    Later,
-    /// There was something to apply; there may be more by now.
-    Events,
+enum PollOutcome {
+    /// Every visible event is folded or belongs to a parked aggregate.
+    Idle,
+    /// A projection is behind or its catch-up is still running, so the listener must not sleep.
+    Pending,
+    /// Events were folded, and more may have arrived since.
+    Applied,
 }
 
-/// The catch-ups under way, at most one a projection, each at its own pace.
+/// The running catch-ups: at most one per projection, and none waits for another.
 #[derive(Default)]
-struct Looks {
-    running: JoinSet<Result<CatchUp, ProjectionError>>,
-    /// Which projection each task is at.
-    busy: HashMap<Id, usize>,
-    /// What the projections that cannot go on said last.
+struct CatchUps {
+    tasks: JoinSet<Result<CatchUp, ProjectionError>>,
+    /// The index of the projection that each task catches up.
+    running: HashMap<Id, usize>,
+    /// The last error of each projection that fails.
     failing: BTreeMap<usize, String>,
 }
 
-impl Looks {
-    /// Starts a catch-up of each projection that is at rest, and waits for those, but not for ever.
-    async fn look(&mut self, listener: &Listener) -> Result<Found, ProjectionError> {
-        let mut found = Found::Nothing;
-        while let Some(ended) = self.running.try_join_next_with_id() {
-            found = found.max(self.ended(listener, ended)?);
+impl CatchUps {
+    /// Starts a catch-up of each projection that has none running, and waits for them up to [`CATCH_UP_WAIT_TIMEOUT`].
+    async fn poll(&mut self, listener: &Listener) -> Result<PollOutcome, ProjectionError> {
+        let mut outcome = PollOutcome::Idle;
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            outcome = outcome.max(self.handle_ended(listener, ended)?);
         }
-        let resting: Vec<_> = (0..listener.views.len())
-            .filter(|index| !self.busy.values().any(|busy| busy == index))
+        let idle: Vec<_> = (0..listener.views.len())
+            .filter(|index| !self.running.values().any(|running| running == index))
             .collect();
-        let mut started: Vec<Id> = Vec::with_capacity(resting.len());
-        for index in resting {
+        let mut started: Vec<Id> = Vec::with_capacity(idle.len());
+        for index in idle {
             let Listener {
                 pool,
                 views,
@@ -223,104 +241,107 @@ impl Looks {
                 ..Budget::default()
             };
             let task = self
-                .running
+                .tasks
                 .spawn(async move { catch_up(&pool, &views[index], batch_size, &budget).await })
                 .id();
-            self.busy.insert(task, index);
+            self.running.insert(task, index);
             started.push(task);
         }
-        let patience = sleep(PATIENCE);
-        tokio::pin!(patience);
+        let wait_timeout = sleep(CATCH_UP_WAIT_TIMEOUT);
+        tokio::pin!(wait_timeout);
         while !started.is_empty() {
             tokio::select! {
                 biased;
-                Some(ended) = self.running.join_next_with_id() => {
-                    found = found.max(self.ended(listener, ended)?);
-                    started.retain(|task| self.busy.contains_key(task));
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    outcome = outcome.max(self.handle_ended(listener, ended)?);
+                    started.retain(|task| self.running.contains_key(task));
                 }
-                () = &mut patience => break,
+                () = &mut wait_timeout => break,
             }
         }
-        Ok(if self.busy.is_empty() {
-            found
+        Ok(if self.running.is_empty() {
+            outcome
         } else {
-            found.max(Found::Later)
+            outcome.max(PollOutcome::Pending)
         })
     }
 
-    fn ended(
+    /// Turns the result of a catch-up into an outcome and logs failures. An error that ends the session is returned.
+    fn handle_ended(
         &mut self,
         listener: &Listener,
         ended: Result<(Id, Result<CatchUp, ProjectionError>), JoinError>,
-    ) -> Result<Found, ProjectionError> {
+    ) -> Result<PollOutcome, ProjectionError> {
         let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
-        let Some(index) = self.busy.remove(&task) else {
-            return Ok(Found::Nothing);
+        let Some(index) = self.running.remove(&task) else {
+            return Ok(PollOutcome::Idle);
         };
         let name = listener.views[index].name();
         let error = match ended {
             Ok((_, Ok(caught_up))) => {
                 if self.failing.remove(&index).is_some() {
-                    tracing::info!(projection = name, "the projection {name} goes on");
+                    tracing::info!(projection = name, "the projection {name} has recovered");
                 }
                 return Ok(match caught_up {
-                    CatchUp { applied: 1.., .. } => Found::Events,
-                    CatchUp { done: false, .. } => Found::Later,
-                    _ => Found::Nothing,
+                    CatchUp { applied: 1.., .. } => PollOutcome::Applied,
+                    CatchUp { done: false, .. } => PollOutcome::Pending,
+                    _ => PollOutcome::Idle,
                 });
             }
-            // Without Postgres none can go on; this session is over.
+            // Without Postgres no projection can continue, so the session ends.
             Ok((_, Err(error @ ProjectionError::Db(DbError::Unavailable(_))))) => {
                 return Err(error);
             }
             Ok((_, Err(error))) => error.to_string(),
             Err(panicked) => panicked.to_string(),
         };
-        // One projection that cannot go on does not hold up the others, nor does it fill the log: it is tried again at
-        // each look.
+        // A failing projection does not block the others. It is retried at each poll, and the same error is logged only
+        // once.
         if self.failing.get(&index) != Some(&error) {
             tracing::error!(
                 projection = name,
-                "the projection {name} cannot go on: {error}"
+                "the projection {name} fails and is retried at each poll: {error}"
             );
             self.failing.insert(index, error);
         }
-        Ok(Found::Nothing)
+        Ok(PollOutcome::Idle)
     }
 }
 
-/// Takes K, or does not get it: an append under way holds it shared, or another listener sleeps.
-async fn take_key(bell: &mut PgListener) -> Result<bool, ProjectionError> {
-    let taken = sqlx::query_scalar(include_str!("sql/take_key.sql")).fetch_one(bell);
-    alive(taken).await
+/// Tries to take K. It is not available while an append holds it shared or another listener sleeps.
+async fn try_lock_key(bell: &mut PgListener) -> Result<bool, ProjectionError> {
+    let locked = sqlx::query_scalar(include_str!("sql/take_key.sql")).fetch_one(bell);
+    with_timeout(locked).await
 }
 
-async fn give_key_back(bell: &mut PgListener) -> Result<(), ProjectionError> {
-    alive(sqlx::query(include_str!("sql/give_key_back.sql")).execute(bell)).await?;
+/// Releases K.
+async fn unlock_key(bell: &mut PgListener) -> Result<(), ProjectionError> {
+    with_timeout(sqlx::query(include_str!("sql/give_key_back.sql")).execute(bell)).await?;
     Ok(())
 }
 
-/// Asks the connection whether it lives. Bells that ring meanwhile are kept.
+/// Checks that the connection still responds. Notifications that arrive meanwhile are kept.
 async fn ping(bell: &mut PgListener) -> Result<(), ProjectionError> {
-    alive(async { bell.acquire().await?.ping().await }).await
+    with_timeout(async { bell.acquire().await?.ping().await }).await
 }
 
-/// A connection that is half open never answers; its end would be noticed after a quarter of an hour.
-async fn alive<T>(
-    answer: impl Future<Output = Result<T, sqlx::Error>>,
+/// Limits the wait for a response. A half-open connection never responds, and TCP would report it only after about 15
+/// minutes.
+async fn with_timeout<T>(
+    response: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, ProjectionError> {
-    match timeout(DEAD, answer).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(lost(io::ErrorKind::TimedOut)),
+    match timeout(RESPONSE_TIMEOUT, response).await {
+        Ok(response) => Ok(response?),
+        Err(_) => Err(connection_error(io::ErrorKind::TimedOut)),
     }
 }
 
-fn lost(kind: io::ErrorKind) -> ProjectionError {
+fn connection_error(kind: io::ErrorKind) -> ProjectionError {
     sqlx::Error::Io(kind.into()).into()
 }
 
-/// The error with what the network said, which is safe to log.
-fn cause(error: &ProjectionError) -> String {
+/// The error and, if Postgres is unreachable, the network error behind it, which contains no secrets.
+fn error_with_source(error: &ProjectionError) -> String {
     match error {
         ProjectionError::Db(DbError::Unavailable(source)) => format!("{error}: {source}"),
         _ => error.to_string(),

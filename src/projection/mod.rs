@@ -1,51 +1,61 @@
-//! Projections: claim events, fold them into views, exactly once and in order, by any number of workers and no leader.
+//! Projections: any number of workers claim events and fold them into views, exactly once and in order, without a leader.
 //!
-//! # Why every event is folded exactly once, in order
+//! # Why every event is folded exactly once and in order
 //!
-//! One transaction a batch, READ COMMITTED: claim ([`claim`]), load, fold in memory, write ([`fold`]), commit.
+//! A worker processes a batch in one READ COMMITTED transaction: it claims events ([`claim`]), loads the view rows, folds
+//! the events in memory, writes the rows ([`fold`]) and commits.
 //!
-//! **Once.**
+//! **Exactly once.**
 //!
-//! 1. A claim is a row of `locker` with a unique key. A second worker that inserts the same claim waits for the first
-//!    one's transaction, then skips it, or takes over if that one aborted. Claim and view row commit together. (tests:
+//! 1. A claim is a row in `locker` with a unique key. If a second worker inserts the same claim, Postgres makes it wait
+//!    for the first worker's transaction. When that transaction commits, the second worker skips the event; when it
+//!    aborts, the second worker takes the claim over. The claim and the view row commit together. (tests:
 //!    `four_workers_claim_each_event_once`, `a_worker_killed_by_sigkill_at_any_step_loses_no_event`)
-//! 2. A claim that somebody is at is waited for, never skipped: the waiting is bounded, and a batch that was aborted
-//!    starts the pass over, because its cursor passed events that may have been anyone's. (tests:
-//!    `a_worker_waits_for_a_claim_held_by_another_transaction`, `a_pass_restarts_after_a_deadlock_aborts_its_batch`)
+//! 2. A worker waits for a claim that another transaction holds and never skips it. The wait is bounded by
+//!    `lock_timeout`. If a batch aborts, the pass restarts, because its cursor has moved past events whose claims the
+//!    abort has released. (tests: `a_worker_waits_for_a_claim_held_by_another_transaction`,
+//!    `a_pass_restarts_after_a_deadlock_aborts_its_batch`)
 //!
-//! **None forgotten.**
+//! **No event is skipped.**
 //!
-//! 3. A pass freezes a snapshot C before it writes anything, walks once what C sees and the settled snapshot does not,
-//!    and then settles C. So every event visible in the settled snapshot is claimed or parked, whatever order commits
-//!    arrived in. (tests: `an_event_of_a_transaction_that_commits_late_is_not_skipped`, `a_pass_reads_exactly_what_its_frozen_snapshot_sees`)
-//!    A pass that is out of time settles the part of C below the transaction that it stopped in: what a walk with that
-//!    smaller C would have settled. (tests: `a_pass_that_is_out_of_time_settles_what_it_has_done`,
+//! 3. A pass freezes a snapshot C before it writes anything. It then reads, once, every event that C sees and the settled
+//!    snapshot does not see, and finally stores C as the settled snapshot (a high-water mark, but a whole snapshot
+//!    instead of a single number). Therefore every event that is visible in the settled snapshot is either claimed or
+//!    belongs to a parked aggregate, in whatever order transactions committed. (tests:
+//!    `an_event_of_a_transaction_that_commits_late_is_not_skipped`, `a_pass_reads_exactly_what_its_frozen_snapshot_sees`)
+//!    A pass that runs out of time settles the part of C below the transaction in which it stopped. A walk over that
+//!    smaller snapshot would have settled the same. (tests: `a_pass_that_is_out_of_time_settles_what_it_has_done`,
 //!    `a_partial_walk_settles_exactly_the_transactions_it_has_finished`)
-//! 4. Nothing is settled when a claim was given back. (tests: `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
+//! 4. A pass that released a claim settles nothing, so the next pass reads the released event again. (tests:
+//!    `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
 //!    `a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back`)
-//! 5. A log whose cluster's counter is behind it is noticed at the first connection and healed by an offset. (test:
-//!    `a_restored_log_goes_on_where_it_was`)
+//! 5. After a restore into another cluster, that cluster's transaction counter may be behind the ids in the log. foldlog
+//!    detects this when it first connects and corrects it with an offset. (test: `a_restored_log_goes_on_where_it_was`)
 //!
 //! **In order.**
 //!
-//! 6. Version n + 1 is visible only where n is, and log order `(txid, position)` agrees with versions but where a
-//!    transaction got its id before an event it follows was committed. So version n + 1 is folded only if n is claimed:
-//!    the row's version says so, or n is in this batch, or, when there is no row, the locker. Otherwise its claim is
-//!    given back in the same transaction. (tests: `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
+//! 6. Version n + 1 becomes visible only after version n. The log order `(txid, position)` agrees with the versions,
+//!    except where a transaction received its id before the event that precedes its own was committed. For this case the
+//!    fold checks the order: it folds version n + 1 only if version n is claimed. The row's version proves that, or n is
+//!    in the same batch, or, if the row does not exist, `locker` contains the claim. Otherwise the worker releases the
+//!    claim of n + 1 in the same transaction. (tests: `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
 //!    `after_a_deletion_the_predecessor_claim_is_read_from_the_locker`)
-//! 7. Row and predecessor are read in one statement, after the claims. Read before, an event committed in between would
-//!    be folded over. (test: `the_view_row_is_read_after_the_claims`)
+//! 7. One statement reads the row and the predecessor's claim, and it runs after the claims are made. If it ran before
+//!    them, another worker could commit an event in between, and this worker would overwrite that event's effect. (test:
+//!    `the_view_row_is_read_after_the_claims`)
 //!
-//! **Poison.**
+//! **Poison events.**
 //!
-//! 8. An event that cannot be folded parks its aggregate, in the transaction that gives its claim back; all others go on.
-//!    (test: `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`)
-//! 9. A pass share-locks the parked rows it relies on; a retry takes the row first, reads the chain in later statements,
-//!    and folds all of it before it un-parks. (tests: `a_pass_waits_for_a_retry_that_locks_the_parked_row`,
+//! 8. An event that cannot be folded parks its aggregate, in the transaction that releases its claim. All other
+//!    aggregates continue. (test: `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`)
+//! 9. A pass takes a share lock on the parked rows that it relies on. A retry locks the parked row first, reads the
+//!    aggregate's chain of events in later statements, and folds the whole chain before it unparks the aggregate. (tests:
+//!    `a_pass_waits_for_a_retry_that_locks_the_parked_row`,
 //!    `a_retry_waits_for_passes_that_share_lock_the_parked_row`, `a_retry_folds_the_whole_chain_before_it_unparks`)
 //!
-//! The transaction ids' visibility is Postgres' own ([`pg_visible_in_snapshot`]); the idea of keyset order over `(txid,
-//! position)` and of claims instead of a checkpoint are argued, with the ways they break, in `docs/DESIGN.md`.
+//! Postgres itself decides whether a transaction id is visible in a snapshot ([`pg_visible_in_snapshot`]). `docs/DESIGN.md`
+//! explains why foldlog orders events by `(txid, position)` and uses claims instead of a checkpoint, and how the
+//! alternatives fail.
 //!
 //! [`claim`]: self
 //! [`fold`]: self
@@ -70,24 +80,28 @@ pub use self::settled::{LogCursor, Snapshot, SnapshotError, Span};
 use crate::db::DbError;
 use crate::event::{AggregateId, EventId};
 
-/// Why a projection could not go on.
+/// Why a catch-up, a retry or an inline fold failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
-    /// The database failed.
+    /// The database returned an error.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// The settled snapshot cannot be read: something else wrote it. Deleting its row is safe, and costs a longer search.
-    #[error("the settled snapshot cannot be read; deleting its row is safe")]
+    /// The stored settled snapshot cannot be parsed, so a program other than foldlog wrote it. Deleting the projection's
+    /// row in `settled` is safe; the next pass then reads the log from the beginning.
+    #[error(
+        "the settled snapshot cannot be parsed; delete the projection's row in `settled`, which is safe"
+    )]
     Settled(#[from] SnapshotError),
-    /// An inline fold failed, so nothing was appended. If an earlier event is at fault, catch-up parks the aggregate.
-    #[error("an event of aggregate {aggregate_id} cannot be folded into {projection}")]
+    /// An inline fold failed, so nothing was appended. If an earlier event is the cause, a catch-up parks the aggregate,
+    /// and appends to it succeed again.
+    #[error("the projection {projection} cannot fold an event of aggregate {aggregate_id}")]
     FoldFailed {
-        /// The projection.
+        /// The projection's name.
         projection: &'static str,
         /// The aggregate.
         aggregate_id: AggregateId,
-        /// The event that is at fault: an earlier one, or one of the append.
+        /// The event that cannot be folded: an earlier event, or one of this append.
         event_id: EventId,
     },
 }

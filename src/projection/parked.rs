@@ -1,39 +1,43 @@
-//! Parked aggregates: an event could not be folded, its successors wait behind it, everybody else goes on. (Elsewhere a
-//! dead letter; but of one aggregate, in order, and tried again.)
+//! Parked aggregates. When an event cannot be folded, foldlog parks its aggregate: the later events of that aggregate wait,
+//! and all other aggregates continue. (Other systems call this a dead letter. Here it is per aggregate, keeps the order
+//! of events, and is retried.)
 //!
-//! A retry takes the parked row first and reads the chain in later statements, so a pass that passed over an event
-//! because of this row has either committed before (the chain holds the event) or waits (and then finds the row gone).
-//! It folds the whole chain before it un-parks: an event behind it would fall between the two otherwise.
+//! A retry locks the parked row first and reads the aggregate's chain of events in later statements. Consider a pass that
+//! skips an event because of this row. Either the pass has committed before the retry gets the lock, and then the chain
+//! contains the event; or the pass waits for the retry, and then finds that the row is gone. The retry folds the whole
+//! chain before it unparks the aggregate: otherwise neither the retry nor a pass would fold the rest of the chain.
+
+use std::collections::HashSet;
 
 use sqlx::Row;
 
 use super::budget::Budget;
-use super::fold::{self, Failure, OnRefusedWrite};
+use super::fold::{self, Failure, OnRejectedWrite};
 use super::{ProjectionError, claim};
 use crate::db::{DbError, Pool, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
 use crate::view::View;
 
-/// How many events of a chain are folded at once; the transaction goes on until there are no more.
-const CHUNK: usize = 1000;
+/// A retry reads and folds a chain in chunks of this many events, all in one transaction.
+const CHUNK_EVENTS: usize = 1000;
 
-/// How many parked aggregates a catch-up tries again before it looks at what is new: after a bad deployment thousands may
-/// be parked, and nothing else should wait for all of them.
-const AT_ONCE: i64 = 50;
+/// How many parked aggregates a catch-up retries before it reads new events. After a faulty deployment thousands may be
+/// parked, and the new events should not wait for all of them.
+const MAX_DUE_RETRIES: i64 = 50;
 
-/// What retries did.
+/// The result of retrying parked aggregates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RetryReport {
-    /// Aggregates that are not parked any more.
+    /// Aggregates that are no longer parked.
     pub unparked: u64,
-    /// Aggregates that failed again.
+    /// Aggregates that failed again and stay parked.
     pub failed: u64,
     /// Events folded.
     pub applied: u64,
 }
 
-/// Tries the parked aggregates again whose time has come; returns how many events were folded.
+/// Retries the parked aggregates that are due; returns how many events it folded.
 pub(super) async fn retry_due(
     pool: &Pool,
     view: &View,
@@ -42,11 +46,11 @@ pub(super) async fn retry_due(
     Ok(retry_all(pool, view, true, budget).await?.applied)
 }
 
-/// Tries every parked aggregate of a projection again now, due or not.
+/// Retries every parked aggregate of a projection now, whether it is due or not.
 ///
 /// # Errors
 ///
-/// Any [`ProjectionError`]; an aggregate that fails again is none.
+/// Any [`ProjectionError`]. An aggregate that fails again is not an error; [`RetryReport::failed`] counts it.
 pub async fn retry(
     pool: &Pool,
     view: &View,
@@ -64,36 +68,38 @@ async fn retry_all(
     let rows = sqlx::query(include_str!("sql/find_parked.sql"))
         .bind(view.name())
         .bind(only_due)
-        .bind(if only_due { AT_ONCE } else { i64::MAX })
+        .bind(if only_due { MAX_DUE_RETRIES } else { i64::MAX })
         .fetch_all(&mut *pool.acquire().await?)
         .await?;
-    let mut retried = RetryReport::default();
+    let mut report = RetryReport::default();
     for row in rows {
         if budget.is_spent() {
             break;
         }
         let aggregate_id = AggregateId(row.try_get("aggregate_id")?);
-        let tried = Box::pin(retry_one(pool, view, aggregate_id));
-        let Some(tried) = budget.run_until_abort(tried).await else {
-            // What was done before counts.
+        let retried = Box::pin(retry_aggregate(pool, view, aggregate_id));
+        let Some(retried) = budget.run_until_abort(retried).await else {
+            // The aggregates that were retried before this one stay in the report.
             break;
         };
-        match tried {
+        match retried {
             Ok(Some((applied, unparked))) => {
-                retried.applied += applied;
-                retried.unparked += u64::from(unparked);
-                retried.failed += u64::from(!unparked);
+                report.applied += applied;
+                report.unparked += u64::from(unparked);
+                report.failed += u64::from(!unparked);
             }
-            // Un-parked meanwhile, or somebody is at it: a pass that relies on the row, or another retry. Its turn comes again.
+            // The aggregate is no longer parked, or another transaction locks its row: a pass that relies on it, or another
+            // retry. A later retry takes care of it.
             Ok(None) | Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(retried)
+    Ok(report)
 }
 
-/// Folds one parked aggregate's chain: how many events, and whether it is un-parked. `None`: it was not parked.
-async fn retry_one(
+/// Folds the chain of one parked aggregate. Returns how many events it folded and whether the aggregate is unparked;
+/// `None` when the aggregate was not parked.
+async fn retry_aggregate(
     pool: &Pool,
     view: &View,
     aggregate_id: AggregateId,
@@ -107,41 +113,43 @@ async fn retry_one(
     let Some(locked) = locked else {
         return Ok(None);
     };
-    let (mut from, mut from_the_first) = (Version(locked.try_get("version")?), false);
+    let (mut from, mut from_first_version) = (Version(locked.try_get("version")?), false);
     let mut folded = 0;
     let failure = loop {
         let chain = read_chain(&mut transaction, view, aggregate_id, from).await?;
         let (read, last) = (chain.len(), chain.last().map(|event| event.version));
         let claimed = claim::claim_events(&mut transaction, view, chain).await?;
         let mut applied =
-            fold::apply(&mut transaction, view, claimed, OnRefusedWrite::Narrow).await?;
+            fold::apply(&mut transaction, view, claimed, OnRejectedWrite::Bisect).await?;
         folded += applied.folded as u64;
         if let Some(failure) = applied.failures.pop() {
             break Some(failure);
         }
-        if applied.given_back > 0 {
-            if from_the_first {
-                // An event that the chain rests on is in somebody's hands. Nothing of this is kept; its turn comes again.
+        if applied.released > 0 {
+            if from_first_version {
+                // Another transaction holds the claim of an event that precedes the chain. This transaction is rolled back,
+                // and a later retry folds the chain.
                 return Ok(Some((0, false)));
             }
-            // Below the place where it was parked there is something new: a hole in the log was filled. Passes leave
-            // it to this retry.
-            (from, from_the_first) = (Version(1), true);
+            // There is a new event below the version at which the aggregate was parked: a missing version was inserted.
+            // Passes skip parked aggregates, so this retry has to fold it.
+            (from, from_first_version) = (Version(1), true);
             continue;
         }
         match last {
-            Some(last) if read == CHUNK => from = Version(last.0 + 1),
+            Some(last) if read == CHUNK_EVENTS => from = Version(last.0 + 1),
             _ => break None,
         }
     };
     match &failure {
         None => unpark(&mut transaction, view, aggregate_id).await?,
-        Some(failure) => delay(&mut transaction, view, failure).await?,
+        Some(failure) => postpone(&mut transaction, view, failure).await?,
     }
     transaction.commit().await?;
     Ok(Some((folded, failure.is_none())))
 }
 
+/// Reads the next chunk of the aggregate's events, beginning with version `from`.
 async fn read_chain(
     connection: &mut Session,
     view: &View,
@@ -154,13 +162,51 @@ async fn read_chain(
         .bind(from.0)
         .bind(types.start)
         .bind(types.end)
-        .bind(i64::try_from(CHUNK).unwrap_or(i64::MAX))
+        .bind(i64::try_from(CHUNK_EVENTS).unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await?;
     Ok(rows
         .iter()
         .map(store::decode_event)
         .collect::<Result<_, _>>()?)
+}
+
+/// Parks the failed aggregates, in the transaction that releases their claims.
+pub(super) async fn park(
+    connection: &mut Session,
+    view: &View,
+    failures: &[Failure],
+) -> Result<(), ProjectionError> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let aggregates: HashSet<AggregateId> = failures.iter().map(|f| f.aggregate_id).collect();
+    tracing::warn!(
+        projection = view.name(),
+        parked.count = aggregates.len(),
+        "parked {} aggregates of the projection {} because an event of each cannot be folded; the column parked.error has the cause",
+        aggregates.len(),
+        view.name()
+    );
+    sqlx::query(include_str!("sql/park.sql"))
+        .bind(view.name())
+        .bind(
+            failures
+                .iter()
+                .map(|f| f.aggregate_id.0)
+                .collect::<Vec<_>>(),
+        )
+        .bind(failures.iter().map(|f| f.event_id.0).collect::<Vec<_>>())
+        .bind(failures.iter().map(|f| f.version.0).collect::<Vec<_>>())
+        .bind(
+            failures
+                .iter()
+                .map(|f| f.reason.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn unpark(
@@ -176,7 +222,8 @@ async fn unpark(
     Ok(())
 }
 
-async fn delay(
+/// Schedules the next retry after a failure, with exponential backoff.
+async fn postpone(
     connection: &mut Session,
     view: &View,
     failure: &Failure,

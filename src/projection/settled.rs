@@ -1,41 +1,42 @@
-//! Snapshots: up to where a pass looks (C, frozen at its beginning) and up to where none need look again (settled).
+//! Snapshots: a pass reads what its frozen snapshot C sees; no later pass reads again what the settled snapshot sees.
 //!
-//! Both are in the log's terms (see [`db`](crate::db)) and in Postgres' text form `xmin:xmax:running,…`. What is visible
-//! now but not in the settled snapshot lies in a few spans of transaction ids: one for each transaction that was running
-//! then, and all from its end on. Each is an index probe, so the cost of a pass depends on what is new: not on the size
-//! of the log, nor on how long some transaction has been open.
+//! Both snapshots contain transaction ids with the log's offset added (see [`db`](crate::db)), and both use Postgres' text
+//! form `xmin:xmax:running,…`. The events that are visible now but not in the settled snapshot lie in a few spans of
+//! transaction ids: one span for each transaction that was running when the settled snapshot was taken, and one for all
+//! ids from its end on. Each span is one index probe, so the cost of a pass depends on the number of new events, and
+//! neither on the size of the log nor on how long a transaction has been open.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// A snapshot: all transactions below `end` are over, but for those in `running`.
+/// A snapshot: every transaction below `end` has ended, except for those in `running`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     end: u64,
     running: BTreeSet<u64>,
 }
 
-/// Where a pass has got to in log order: behind this event.
+/// A place in log order: directly after this event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogCursor {
-    /// The event's transaction, in the log's terms.
+    /// The event's transaction id, with the log's offset added.
     pub txid: u64,
     /// The event's position.
     pub position: i64,
 }
 
-/// A range of transaction ids to look into, in log order.
+/// A range of the log that a pass has to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Look behind this place.
+    /// The range begins after this place.
     pub after: LogCursor,
-    /// End before this transaction.
+    /// The range ends before this transaction id.
     pub before: u64,
 }
 
 impl Snapshot {
-    /// Sees nothing: where a projection begins.
+    /// A snapshot that sees no transaction: the settled snapshot of a new projection.
     #[must_use]
     pub const fn empty() -> Self {
         Self {
@@ -44,14 +45,15 @@ impl Snapshot {
         }
     }
 
-    /// What is seen here and was not seen in `settled`, behind `cursor`, in log order.
+    /// The ranges after `cursor` that contain everything this snapshot sees and `settled` does not, in log order.
     #[must_use]
     pub fn spans_since(&self, settled: &Self, cursor: LogCursor) -> Vec<Span> {
-        let late = settled
+        let ended_since = settled
             .running
             .difference(&self.running)
             .map(|&txid| (txid, txid + 1));
-        late.chain([(settled.end, self.end)])
+        ended_since
+            .chain([(settled.end, self.end)])
             .filter(|&(from, before)| from < before && cursor.txid < before)
             .map(|(from, before)| Span {
                 after: cursor.max(LogCursor {
@@ -63,10 +65,10 @@ impl Snapshot {
             .collect()
     }
 
-    /// The part of this snapshot that a walk has seen when it stops behind `cursor`: all transactions below the one it
-    /// stopped in. It is what a walk with a smaller C would have settled. `None` when that is no more than `settled` saw.
+    /// The part of this snapshot that a walk has finished when it stops at `cursor`: all transactions below the one in
+    /// which it stopped. `None` when `settled` already covers that part.
     #[must_use]
-    pub fn up_to(&self, settled: &Self, cursor: LogCursor) -> Option<Self> {
+    pub fn truncate_at(&self, settled: &Self, cursor: LogCursor) -> Option<Self> {
         let end = cursor.txid.min(self.end);
         (end > settled.end).then(|| Self {
             end,
@@ -74,7 +76,7 @@ impl Snapshot {
         })
     }
 
-    /// How many transaction ids were given since `settled`.
+    /// How many transaction ids Postgres has assigned since `settled`.
     #[must_use]
     pub const fn distance(&self, settled: &Self) -> u64 {
         self.end.saturating_sub(settled.end)
@@ -113,9 +115,9 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// The text is no snapshot.
+/// A text that cannot be parsed as a `pg_snapshot`.
 #[derive(Debug, thiserror::Error)]
-#[error("not a pg_snapshot")]
+#[error("the text cannot be parsed as a pg_snapshot")]
 pub struct SnapshotError;
 
 #[cfg(test)]
@@ -128,6 +130,7 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// Fails when the spans leave out a transaction that has ended since, or the ids from the settled snapshot's end on.
     #[test]
     fn spans_since_lists_ranges_of_unsettled_txids() {
         let (settled, now) = (snapshot("5:10:5,7"), snapshot("7:20:7,15"));
@@ -135,7 +138,8 @@ mod tests {
             after: LogCursor { txid, position },
             before,
         };
-        // 5 is over by now, 7 still runs; 10 and above were not seen, 15 still runs and is left to C's own filter.
+        // 5 has ended by now and 7 is still running. 10 and above are new; 15 is still running, and the claim statement filters
+        // it out, because C does not see it.
         assert_eq!(
             now.spans_since(&settled, LogCursor::default()),
             [span(5, 0, 6), span(10, 0, 20)]
@@ -168,8 +172,8 @@ mod tests {
     }
 
     proptest! {
-        // A walk that stops settles exactly the transactions that it is through with: what is new after that is what was
-        // new before and lies at or behind the transaction it stopped in.
+        // Fails when a walk that stops early settles the transaction in which it stopped, or a later one, or leaves out a
+        // transaction that it has finished.
         #[test]
         fn a_partial_walk_settles_exactly_the_transactions_it_has_finished(
             settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),
@@ -178,10 +182,10 @@ mod tests {
             let sees = |s: &Snapshot, txid| txid < s.end && !s.running.contains(&txid);
             let settled = Snapshot { end: settled_end, running: settled_running.into_iter().filter(|t| *t < settled_end).collect() };
             let end = settled_end + more;
-            // A transaction that is over stays over.
+            // A transaction that has ended cannot run again.
             let running = now_running.into_iter().filter(|t| *t < end && !sees(&settled, *t)).collect();
             let now = Snapshot { end, running };
-            let walked = now.up_to(&settled, LogCursor { txid: cursor, position: 1 });
+            let walked = now.truncate_at(&settled, LogCursor { txid: cursor, position: 1 });
             for txid in 1..45 {
                 let seen = walked.as_ref().is_some_and(|walked| sees(walked, txid));
                 let expected = sees(&now, txid) && txid < cursor && cursor.min(end) > settled_end;
@@ -189,6 +193,7 @@ mod tests {
             }
         }
 
+        // Fails when a span leaves out an unsettled transaction that is visible, or contains a settled one.
         #[test]
         fn spans_cover_exactly_the_unsettled_visible_events(
             settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),
@@ -197,7 +202,7 @@ mod tests {
             let sees = |s: &Snapshot, txid| txid < s.end && !s.running.contains(&txid);
             let settled = Snapshot { end: settled_end, running: settled_running.into_iter().filter(|t| *t < settled_end).collect() };
             let end = settled_end + more;
-            // What was over then is over now.
+            // A transaction that has ended cannot run again.
             let running = now_running.into_iter().filter(|t| *t < end && !sees(&settled, *t)).collect();
             let now = Snapshot { end, running };
             let cursor = LogCursor { txid: cursor, position: 0 };

@@ -1,4 +1,4 @@
-//! How far a projection is behind.
+//! The lag of a projection: how many events it has not folded yet, and how old the oldest of them is.
 
 use sqlx::Row;
 
@@ -6,45 +6,50 @@ use super::ProjectionError;
 use crate::db::{Pool, Tries};
 use crate::view::View;
 
-/// How many events a health check looks at, at most: what it costs must not grow with the backlog.
+/// A health check reads at most this many events, so that its cost does not grow with the backlog.
 pub const MAX_COUNTED_EVENTS: i64 = 10_000;
 
-/// How far a projection is behind.
+/// The lag of a projection.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Status {
-    /// Events without a claim, not those of parked aggregates.
+    /// Events that are not claimed, without those of parked aggregates.
     pub lag_events: u64,
-    /// The age of the oldest of them.
+    /// The age of the oldest of these events, in seconds.
     pub lag_seconds: f64,
-    /// Aggregates that are parked.
+    /// Parked aggregates.
     pub parked: u64,
-    /// Whether all that may be without a claim was looked at. If not, there may be more events, and older ones.
+    /// Whether the measurement read all events above the settled snapshot. If not, there may be more unclaimed events than
+    /// [`Self::lag_events`], and older ones.
     #[serde(skip)]
-    pub whole: bool,
+    pub is_complete: bool,
 }
 
-/// The status of one projection; at most `counted` events are counted.
+/// Measures the lag of one projection. Reads at most `max_events` events.
 ///
 /// # Errors
 ///
 /// Any [`ProjectionError`].
-pub async fn measure(pool: &Pool, view: &View, counted: i64) -> Result<Status, ProjectionError> {
+pub async fn measure(pool: &Pool, view: &View, max_events: i64) -> Result<Status, ProjectionError> {
     let mut tries = Tries::default();
     loop {
-        match count(pool, view, counted).await {
+        match query_status(pool, view, max_events).await {
             Err(ProjectionError::Db(error)) if tries.again(pool, &error) => {}
             result => return result,
         }
     }
 }
 
-async fn count(pool: &Pool, view: &View, counted: i64) -> Result<Status, ProjectionError> {
+async fn query_status(
+    pool: &Pool,
+    view: &View,
+    max_events: i64,
+) -> Result<Status, ProjectionError> {
     let types = view.projection.block();
     let row = sqlx::query(include_str!("sql/lag.sql"))
         .bind(view.name())
         .bind(types.start)
         .bind(types.end)
-        .bind(counted)
+        .bind(max_events)
         .fetch_one(&mut *pool.acquire().await?)
         .await?;
     let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
@@ -52,12 +57,12 @@ async fn count(pool: &Pool, view: &View, counted: i64) -> Result<Status, Project
         lag_events: count("events")?,
         lag_seconds: row.try_get("seconds")?,
         parked: count("parked")?,
-        whole: row.try_get("whole")?,
+        is_complete: row.try_get("whole")?,
     })
 }
 
-/// How many aggregates are parked.
-pub(super) async fn parked(pool: &Pool, view: &View) -> Result<u64, ProjectionError> {
+/// Counts the parked aggregates of a projection.
+pub(super) async fn count_parked(pool: &Pool, view: &View) -> Result<u64, ProjectionError> {
     let count: i64 = sqlx::query_scalar(include_str!("sql/count_parked.sql"))
         .bind(view.name())
         .fetch_one(&mut *pool.acquire().await?)

@@ -1,4 +1,4 @@
-//! Appending.
+//! Appends events to the log.
 
 use std::collections::HashMap;
 
@@ -9,24 +9,25 @@ use sqlx::postgres::PgRow;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, AppendedEvent, EventId, NewEvent, Position, Version};
 
-/// Which version the aggregates of an append must be at: `None` is any, 0 is "does not exist".
+/// The version that each aggregate of an append must have; 0 means that the aggregate must not exist. An aggregate that is
+/// missing here may have any version.
 pub type ExpectedVersions = HashMap<AggregateId, i32>;
 
-/// What became of an append.
+/// The result of an append.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All events are stored, in the order in which they were given.
+    /// All events are stored. They are listed in the order of the request.
     Stored(Vec<AppendedEvent>),
-    /// Nothing is stored: an aggregate is at another version than expected, somebody else appended first, or an event
-    /// id is taken. The transaction, if there is one around this, is over.
+    /// No event is stored: an aggregate has another version than expected, another transaction appended to it first, or an
+    /// event id is already stored. The caller must roll back the surrounding transaction, if there is one.
     LostRace,
 }
 
-/// Appends `events`, all or none, in one statement. Aggregates that are missing in `expected` may be at any version.
+/// Appends all `events` or none, in one statement. An aggregate that is missing in `expected` may have any version.
 ///
 /// # Errors
 ///
-/// Any [`DbError`]; of the constraints only those that no caller can run into by racing.
+/// Any [`DbError`]. A violated key that a lost race can cause is not an error but [`Outcome::LostRace`].
 pub async fn append(
     connection: &mut Session,
     events: &[NewEvent<Value>],
@@ -35,14 +36,14 @@ pub async fn append(
     let stored = match events {
         [] => return Ok(Outcome::Stored(Vec::new())),
         [event] => {
-            append_one(
+            append_single(
                 connection,
                 event,
                 expected.get(&event.aggregate_id).copied(),
             )
             .await
         }
-        _ => append_all(connection, events, expected).await,
+        _ => append_batch(connection, events, expected).await,
     };
     match stored {
         Ok(stored) if stored.len() == events.len() => Ok(Outcome::Stored(stored)),
@@ -59,7 +60,7 @@ pub async fn append(
     }
 }
 
-async fn append_one(
+async fn append_single(
     connection: &mut Session,
     event: &NewEvent<Value>,
     expected: Option<i32>,
@@ -78,23 +79,23 @@ async fn append_one(
         query = query.bind(expected);
     }
     let row = query.fetch_optional(connection).await?;
-    let appended = |row: PgRow| appended(&row, event.id, event.aggregate_id);
-    Ok(row.map(appended).transpose()?.into_iter().collect())
+    let decode = |row: PgRow| decode_appended(&row, event.id, event.aggregate_id);
+    Ok(row.map(decode).transpose()?.into_iter().collect())
 }
 
-async fn append_all(
+async fn append_batch(
     connection: &mut Session,
     events: &[NewEvent<Value>],
     expected: &ExpectedVersions,
 ) -> Result<Vec<AppendedEvent>, DbError> {
-    let mut steps: HashMap<AggregateId, i32> = HashMap::new();
+    let mut counts: HashMap<AggregateId, i32> = HashMap::new();
     let step_of = |event: &NewEvent<Value>| {
-        let step = steps.entry(event.aggregate_id).or_default();
-        *step += 1;
-        *step
+        let count = counts.entry(event.aggregate_id).or_default();
+        *count += 1;
+        *count
     };
     let step: Vec<i32> = events.iter().map(step_of).collect();
-    let aggregates: Vec<AggregateId> = steps.into_keys().collect();
+    let aggregates: Vec<AggregateId> = counts.into_keys().collect();
     let rows = sqlx::query(include_str!("sql/append_events.sql"))
         .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
         .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
@@ -127,7 +128,7 @@ async fn append_all(
             EventId(row.try_get("id")?),
             AggregateId(row.try_get("aggregate_id")?),
         );
-        stored.insert(key, appended(row, key.0, key.1)?);
+        stored.insert(key, decode_appended(row, key.0, key.1)?);
     }
     Ok(events
         .iter()
@@ -135,7 +136,7 @@ async fn append_all(
         .collect())
 }
 
-fn appended(
+fn decode_appended(
     row: &PgRow,
     id: EventId,
     aggregate_id: AggregateId,

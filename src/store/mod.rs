@@ -1,19 +1,20 @@
-//! The log: appending to it and reading it. The only code that writes `events`; it stores bytes and numbers and judges
-//! nothing.
+//! The store: appends events to the log and reads them. Only this module writes the table `events`. It stores bytes and
+//! numbers and decides nothing about them.
 //!
-//! # Why an append is right
+//! # Why an append is correct
 //!
-//! 1. `version` is the newest one plus one, computed in the statement that inserts. Two appends that compute the same
-//!    number meet at the key `(aggregate_id, version)`: the second waits for the first one's transaction, and if that
-//!    commits it has lost the race ([`Outcome::LostRace`]). So versions have no holes, and version n + 1 is visible only
-//!    where n is. (test: `sixty_four_writers_leave_no_holes`)
-//! 2. An expected version is compared in the same statement. Whatever is committed in between shows as a lost race,
-//!    never as a wrong append. (test: `an_expected_version_holds_at_the_moment_of_the_append`)
-//! 3. An event id that is taken inserts nothing; what it means, a resent event or a reused id, is asked afterwards, by
-//!    whoever knows contents. (tests: `twenty_senders_of_one_event_store_it_once`, `a_reused_id_is_a_conflict`)
-//! 4. The bell is rung by a trigger, in the same transaction: see [`projection::listener`](crate::projection).
-//! 5. `txid` is spelled out with the log's offset, so log order survives a move to another cluster: see
-//!    [`db`](crate::db).
+//! 1. The statement that inserts an event also computes its `version`, as the aggregate's newest version plus one. If two
+//!    appends compute the same version, the unique key `(aggregate_id, version)` makes the second wait for the first
+//!    transaction; if that commits, the second has lost the race ([`Outcome::LostRace`]). So versions have no holes, and
+//!    version n + 1 becomes visible only after version n. (test: `sixty_four_writers_leave_no_holes`)
+//! 2. The same statement compares the expected version. A commit in between therefore leads to a lost race, never to an
+//!    append at another version than expected. (test: `an_expected_version_holds_at_the_moment_of_the_append`)
+//! 3. If an event id is already stored, the statement inserts nothing. The caller, which can compare the contents, then
+//!    finds out whether the append is a duplicate or reuses the id for another event. (tests:
+//!    `twenty_senders_of_one_event_store_it_once`, `a_reused_id_is_a_conflict`)
+//! 4. A trigger sends NOTIFY in the same transaction: see [`projection::listener`](crate::projection).
+//! 5. The statement computes `txid` explicitly, with the log's offset, so that the log order survives a restore into
+//!    another cluster: see [`db`](crate::db).
 
 mod append;
 mod stream;

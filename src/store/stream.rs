@@ -1,4 +1,4 @@
-//! Reading events.
+//! Reads events of the log.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -7,11 +7,11 @@ use sqlx::types::Json;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Version};
 
-/// The events of the aggregate `wanted.id` above `viewed.version`, as the body of a lateral join: a view row and the
-/// events it lacks are read in one statement, that is, of one moment.
+/// The body of a lateral join that reads the events of the aggregate `wanted.id` above `viewed.version`. A view row and
+/// its later events are thus read in one statement, from one snapshot.
 pub const TAIL: &str = include_str!("sql/tail.sql");
 
-/// The events with these ids, whatever their aggregate; at most two an id.
+/// Reads the events with these ids, of any aggregate; at most two per id.
 ///
 /// # Errors
 ///
@@ -27,11 +27,11 @@ pub async fn find_events(
     Ok(rows.iter().map(decode_event).collect::<Result<_, _>>()?)
 }
 
-/// A row with the columns of an event.
+/// Decodes a row that has the columns of an event.
 ///
 /// # Errors
 ///
-/// When a column is missing or of another type.
+/// When a column is missing or has another type.
 pub fn decode_event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
     let (Json(payload), Json(metadata)) = (row.try_get("payload")?, row.try_get("metadata")?);
     Ok(RecordedEvent {

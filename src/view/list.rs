@@ -1,4 +1,4 @@
-//! Pages of rows, in the order of their ids.
+//! Reads pages of view rows, ordered by id.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,22 +13,22 @@ use super::{View, ViewRow};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
-/// The most bytes of rows that are put on one page; the first row is always there. Lambda answers with 6 MB at most, and
-/// an answer goes there as a string within JSON, where each quote and each backslash is one byte more.
-const PAGE: usize = 5 * 1024 * 1024;
+/// The maximum size of the rows on one page; a page always contains at least one row. A Lambda response is limited to
+/// 6 MB, and it carries the body as a JSON string, in which each quote and each backslash takes one more byte.
+const MAX_PAGE_BYTES: usize = 5 * 1024 * 1024;
 
-/// Where a page begins: after this row. Opaque to clients.
+/// The start of a page: the page begins after this row. Clients treat it as an opaque text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageCursor(AggregateId);
 
 impl PageCursor {
-    /// What a client sends back for the next page.
+    /// Encodes the cursor as the text that a client sends to get the next page.
     #[must_use]
     pub fn encode(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0.0.as_bytes())
     }
 
-    /// What a client sent; `None` when it was not made by [`Self::encode`].
+    /// Decodes the text that a client sent; `None` when [`Self::encode`] did not produce it.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -38,20 +38,21 @@ impl PageCursor {
     }
 }
 
-/// One page.
+/// One page of rows.
 #[derive(Debug)]
 pub struct Page {
-    /// Its rows.
+    /// The rows, ordered by id.
     pub rows: Vec<ViewRow>,
-    /// Where the next one begins; `None` at the end.
+    /// The start of the next page; `None` on the last page.
     pub next: Option<PageCursor>,
 }
 
-/// The rows after `after`, at most `limit` of them and no more than fit into an answer, whose columns equal `filters` (of public columns only).
+/// Reads the rows after `after` whose columns equal `filters`, which may name only public columns: at most `limit` rows,
+/// and no more than fit into a response.
 ///
 /// # Errors
 ///
-/// [`DbError::Data`] when a filter's value is none of its column's type; else any [`DbError`].
+/// [`DbError::Data`] when a filter's value does not fit the type of its column; otherwise any [`DbError`].
 pub async fn list(
     connection: &mut Session,
     view: &View,
@@ -66,21 +67,21 @@ pub async fn list(
         .collect();
     let mut query = sqlx::query(view.sql.list(&names, after.is_none()))
         .bind(after.map_or(Uuid::nil(), |cursor| cursor.0.0))
-        // One row more tells whether there is a next page.
+        // One row more than requested shows whether there is a next page.
         .bind(i64::from(limit) + 1);
     if !filters.is_empty() {
         query = query.bind(Value::Object(values).to_string());
     }
     let mut stored = query.fetch(connection);
     let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
-    // To the end, even when the page is full: a connection with half an answer is of no use to the next request.
+    // The result is read to its end even when the page is full: otherwise the next request could not use the connection.
     while let Some(row) = stored.try_next().await? {
         if more {
             continue;
         }
         let Json(json): Json<Box<RawValue>> = row.try_get("viewed")?;
-        bytes += size(json.get());
-        more = rows.len() == usize::from(limit) || (bytes > PAGE && !rows.is_empty());
+        bytes += json_string_len(json.get());
+        more = rows.len() == usize::from(limit) || (bytes > MAX_PAGE_BYTES && !rows.is_empty());
         if !more {
             rows.push(ViewRow::new(
                 view,
@@ -97,8 +98,8 @@ pub async fn list(
     Ok(Page { rows, next })
 }
 
-/// How long a row is as a string within JSON.
-fn size(json: &str) -> usize {
+/// The length of a row as part of a JSON string, in bytes.
+fn json_string_len(json: &str) -> usize {
     let escaped = json.bytes().filter(|byte| matches!(byte, b'"' | b'\\'));
     json.len() + escaped.count()
 }
@@ -110,12 +111,14 @@ mod tests {
     use super::*;
 
     proptest! {
+        // Fails when decoding a cursor does not return the cursor that was encoded.
         #[test]
         fn a_page_cursor_round_trips(id: u128) {
             let cursor = PageCursor(AggregateId(Uuid::from_u128(id)));
             prop_assert_eq!(PageCursor::decode(&cursor.encode()), Some(cursor));
         }
 
+        // Fails when a text that `encode` never produces is accepted as a cursor.
         #[test]
         fn an_invalid_page_cursor_decodes_to_none(text in ".{0,40}") {
             if let Some(cursor) = PageCursor::decode(&text) {

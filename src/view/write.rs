@@ -1,4 +1,4 @@
-//! Writing rows.
+//! Writes and deletes view rows.
 
 use std::fmt::Write;
 
@@ -8,11 +8,11 @@ use super::View;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
-/// Inserts or replaces rows, in one statement.
+/// Inserts or replaces rows in one statement.
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`] and [`DbError::Data`] when a row does not fit the table; else any [`DbError`].
+/// [`DbError::Conflict`] and [`DbError::Data`] when the table rejects a row; otherwise any [`DbError`].
 pub async fn upsert(
     connection: &mut Session,
     view: &View,
@@ -48,15 +48,16 @@ pub async fn delete(
     Ok(())
 }
 
-/// `[{"id":…,"version":…,<fields of the row>}, …]`. The rows are JSON objects already; `id` and `version` are put in
-/// front of their text, so that nothing is parsed and written again.
+/// Builds `[{"id":…,"version":…,<fields of the row>}, …]`. Each row is already the text of a JSON object, so `id` and
+/// `version` are inserted into that text instead of parsing and serializing the row again.
 fn json_array(rows: &[(AggregateId, Version, &RawValue)]) -> String {
     let mut json = String::with_capacity(rows.iter().map(|(_, _, row)| row.get().len() + 80).sum());
     json.push('[');
     for (index, (id, version, row)) in rows.iter().enumerate() {
         let fields = row.get().trim().strip_prefix('{').unwrap_or("}");
         let comma = if index == 0 { "" } else { "," };
-        // Every row type has at least one field (`View::new`), so a comma belongs before it. Writing to a String cannot fail.
+        // Every row type has at least one field (`View::new` checks it), so a comma is needed before it. Writing to a String
+        // cannot fail.
         let _ = write!(
             json,
             "{comma}{{\"id\":\"{id}\",\"version\":{version},{fields}"

@@ -251,7 +251,7 @@ async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
     let reason = text(&db, "select error from parked").await;
     assert_eq!(
         reason,
-        "the log has a hole: version 3 is missing, or of another domain"
+        "version 3 of the aggregate is missing from the log or belongs to another domain"
     );
     assert_eq!(retry(&db, "ledger").await.failed, 1);
 
@@ -264,7 +264,7 @@ async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
     let reason = text(&db, "select error from parked").await;
     assert_eq!(
         reason,
-        "the log has a hole: version 2 is missing, or of another domain"
+        "version 2 of the aggregate is missing from the log or belongs to another domain"
     );
     insert(&mut foreign, &deposited(holed, 2), 2, None).await;
     assert_eq!(retry(&db, "ledger").await.unparked, 1);

@@ -271,7 +271,9 @@ async fn the_listener_waits_for_postgres_projects_and_ends_on_sigterm() {
     network.refuse().await;
     let database = url(&network.options());
     let mut listener = Program::start(LISTENER, &[], &[("DATABASE_URL", &database)]);
-    listener.until_it_says("the listener starts over").await;
+    listener
+        .until_it_says("the listener lost its session")
+        .await;
     network.restore().await;
     listener.until_it_says("the listener is connected").await;
     wait_until_true(&db, "select count(*) = 1 from users").await;

@@ -107,13 +107,13 @@ async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
         .await;
     }
     wait_until("it sleeps", async || asleep(&db).await).await;
-    assert_eq!(log.count("the projection accounts cannot go on"), 1);
+    assert_eq!(log.count("the projection accounts fails"), 1);
 
     db.run(projection::<Accounts>().definition()).await;
     append(&db.engine, &[opened(Uuid::now_v7())]).await;
-    wait_until("it is mended", async || rows(&db, "accounts").await == 4).await;
+    wait_until("it recovers", async || rows(&db, "accounts").await == 4).await;
     wait_until("it says so", async || {
-        log.count("the projection accounts goes on") == 1
+        log.count("the projection accounts has recovered") == 1
     })
     .await;
     db.assert_views_equal_a_fold_from_scratch().await;
