@@ -9,7 +9,7 @@
 use foldlog::domain::prelude::*;
 
 events! {
-    /// What can happen to an account. The block 2000–2999 is this domain's for ever.
+    /// What can happen to an account. The block 2000–2999 is reserved for this domain.
     pub enum AccountEvent in 2000..3000 {
         2000 => Opened { owner: String },
         2001 => Deposited { cents: i64 },
@@ -18,17 +18,17 @@ events! {
 }
 
 /// What the rules see, and one row of the view.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     owner: String,
     balance_cents: i64,
 }
 
-/// Why an event is refused; the text is shown to the client.
+/// Why an event is rejected; the client sees the text.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub enum Refused {
+pub enum AccountError {
     /// Opened twice.
-    #[error("the account is open already")]
+    #[error("the account is already open")]
     AlreadyOpen,
     /// Used before it was opened, or after it was closed.
     #[error("there is no open account")]
@@ -46,13 +46,13 @@ impl Domain for Accounts {
         owner text not null, balance_cents bigint not null)";
     type Event = AccountEvent;
     type State = Account;
-    type Refused = Refused;
+    type Error = AccountError;
 
-    fn check(account: Option<&Account>, event: &AccountEvent) -> Result<(), Refused> {
+    fn check(account: Option<&Account>, event: &AccountEvent) -> Result<(), AccountError> {
         match (account, event) {
-            (Some(_), AccountEvent::Opened { .. }) => Err(Refused::AlreadyOpen),
+            (Some(_), AccountEvent::Opened { .. }) => Err(AccountError::AlreadyOpen),
             (None, AccountEvent::Deposited { .. } | AccountEvent::Closed {}) => {
-                Err(Refused::NotOpen)
+                Err(AccountError::NotOpen)
             }
             _ => Ok(()),
         }

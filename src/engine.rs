@@ -6,11 +6,10 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::db::Pool;
-use crate::domain::{AnyDomain, Domains};
+use crate::domain::Domains;
 use crate::event::TypeId;
-use crate::event::fields::FieldKind;
 use crate::state;
-use crate::view::{BadView, Inline, View};
+use crate::view::{Inline, View, ViewError};
 
 /// The running system, less its hosts.
 #[derive(Clone, Debug)]
@@ -22,7 +21,7 @@ pub struct Engine {
     /// A view a projection, in the list's order: the domains' own first.
     pub views: Arc<[View]>,
     inline: Arc<Inline>,
-    passwords: Arc<HashMap<TypeId, Vec<&'static str>>>,
+    passwords: Arc<HashMap<TypeId, Vec<String>>>,
     /// Hashing takes 19 MiB and a core for some 20 ms each time: no more at once than there are cores.
     pub(crate) hashing: Arc<Semaphore>,
 }
@@ -30,10 +29,10 @@ pub struct Engine {
 /// Why an engine cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadEngine {
+pub enum BuildError {
     /// A row type cannot be a view.
     #[error(transparent)]
-    View(#[from] BadView),
+    View(#[from] ViewError),
     /// `INLINE` names something else than a projection.
     #[error("INLINE names `{0}`, which is no projection; there are: {1}")]
     NoProjection(String, String),
@@ -47,8 +46,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// See [`BadEngine`].
-    pub fn new(pool: Pool, domains: Domains, inline: Inline) -> Result<Self, BadEngine> {
+    /// See [`BuildError`].
+    pub fn new(pool: Pool, domains: Domains, inline: Inline) -> Result<Self, BuildError> {
         let views = domains
             .projections()
             .map(state::view)
@@ -58,24 +57,30 @@ impl Engine {
             .enumerate()
             .find(|(i, view)| views[..*i].iter().any(|other| other.name() == view.name()));
         if let Some((_, view)) = twice {
-            return Err(BadEngine::Twice(view.name()));
+            return Err(BuildError::Twice(view.name()));
         }
         if let Some(unknown) = inline
             .iter()
             .find(|name| !views.iter().any(|view| view.name() == *name))
         {
             let known = views.iter().map(View::name).collect::<Vec<_>>().join(", ");
-            return Err(BadEngine::NoProjection(unknown.clone(), known));
+            return Err(BuildError::NoProjection(unknown.clone(), known));
         }
         let mut passwords = HashMap::new();
-        for event_type in domains.iter().flat_map(AnyDomain::types) {
-            let hashed: Vec<_> = (event_type.fields)()
-                .into_iter()
-                .filter(|f| f.kind == FieldKind::Hashed)
-                .map(|f| f.name)
-                .collect();
-            if !hashed.is_empty() {
-                passwords.insert(event_type.id, hashed);
+        for domain in domains.iter() {
+            for event_type in domain.types() {
+                let Some(schema) = domain.payload_schema(event_type.id) else {
+                    continue;
+                };
+                let hashed: Vec<_> = schema
+                    .properties()
+                    .into_iter()
+                    .filter(|(_, property)| schema.is_password(property))
+                    .map(|(name, _)| name.to_owned())
+                    .collect();
+                if !hashed.is_empty() {
+                    passwords.insert(event_type.id, hashed);
+                }
             }
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -119,7 +124,7 @@ impl Engine {
     }
 
     /// The payload fields of an event type that are stored as hashes.
-    pub(crate) fn passwords(&self, type_id: TypeId) -> &[&'static str] {
+    pub(crate) fn passwords(&self, type_id: TypeId) -> &[String] {
         self.passwords.get(&type_id).map_or(&[], Vec::as_slice)
     }
 }

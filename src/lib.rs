@@ -32,9 +32,15 @@ pub mod store;
 pub mod telemetry;
 pub mod view;
 
-/// What the macros need of other crates.
+// `events!` names the crate as its users do.
+extern crate self as foldlog;
+
+pub use serde;
+pub use utoipa;
+
+/// The crates that the macros refer to.
 #[doc(hidden)]
 pub mod __private {
     pub use serde;
-    pub use serde_json;
+    pub use utoipa;
 }

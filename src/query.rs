@@ -2,7 +2,7 @@
 //! Knows nothing of HTTP.
 
 use crate::db::{DbError, Session, Stale, Tries};
-use crate::domain::Unfoldable;
+use crate::domain::FoldError;
 use crate::engine::Engine;
 use crate::event::{AggregateId, Version};
 use crate::state;
@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// Events that the view lacks cannot be folded.
     #[error("events that are not projected yet cannot be folded")]
-    Unfoldable(#[source] Unfoldable),
+    Unfoldable(#[source] FoldError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -81,7 +81,7 @@ pub async fn get(
 pub async fn list(
     engine: &Engine,
     view: &View,
-    filters: &[(&'static str, String)],
+    filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
 ) -> Result<Page, Error> {
@@ -113,7 +113,7 @@ async fn get_once(
 async fn list_once(
     engine: &Engine,
     view: &View,
-    filters: &[(&'static str, String)],
+    filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
 ) -> Result<Page, DbError> {

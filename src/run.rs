@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, DatabaseLogin, Environment};
 use crate::db::{Login, Pool, PoolSettings, Pooler, Role};
 use crate::domain::{AnyProjection, Domains};
-use crate::engine::{BadEngine, Engine};
+use crate::engine::{BuildError, Engine};
 use crate::projection::Listener;
 use crate::{db, migrations, telemetry};
 
@@ -53,7 +53,7 @@ pub fn config(domains: Domains, also: Option<String>) -> anyhow::Result<Config> 
     let names: Vec<_> = domains.projections().map(AnyProjection::name).collect();
     for name in &config.projection.inline {
         if !names.contains(&name.as_str()) {
-            let error = BadEngine::NoProjection(name.clone(), names.join(", "));
+            let error = BuildError::NoProjection(name.clone(), names.join(", "));
             env.reject(error.to_string());
         }
     }

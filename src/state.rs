@@ -79,6 +79,6 @@ pub async fn load(
 /// See [`View::new`].
 pub fn view(
     projection: &'static dyn crate::domain::AnyProjection,
-) -> Result<View, crate::view::BadView> {
+) -> Result<View, crate::view::ViewError> {
     View::new(projection, store::TAIL)
 }

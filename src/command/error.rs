@@ -1,7 +1,7 @@
 //! Why nothing was stored.
 
 use crate::db::{DbError, Stale};
-use crate::domain::Refusal;
+use crate::domain::RejectedError;
 use crate::event::{AggregateId, EventId, NewEvent, TypeId, Version};
 use crate::projection::ProjectionError;
 use crate::view::View;
@@ -62,7 +62,7 @@ pub enum Error {
         index: usize,
         /// Why.
         #[source]
-        refusal: Refusal,
+        refusal: RejectedError,
     },
     /// A set rule of an inline view refuses it.
     #[error("{refusal}")]
@@ -135,7 +135,7 @@ impl Error {
                     .find(|rule| rule.name == constraint)
                 {
                     Some(rule) => Self::SetRule {
-                        refusal: rule.refusal,
+                        refusal: rule.message,
                     },
                     None => Self::Db(DbError::Conflict { constraint, source }),
                 }

@@ -11,9 +11,12 @@ use crate::event::NewEvent;
 /// Whether there is anything to hash.
 pub(super) fn has_password(engine: &Engine, event: &NewEvent<Value>) -> bool {
     let passwords = engine.passwords(event.type_id);
-    passwords
-        .iter()
-        .any(|field| event.payload.get(field).is_some_and(Value::is_string))
+    passwords.iter().any(|field| {
+        event
+            .payload
+            .get(field.as_str())
+            .is_some_and(Value::is_string)
+    })
 }
 
 /// The events with every password replaced by its argon2id hash (a PHC string).
@@ -24,7 +27,7 @@ pub(super) async fn hash(
     let mut sealed = events.to_vec();
     for event in &mut sealed {
         for field in engine.passwords(event.type_id) {
-            let Some(Value::String(password)) = event.payload.get_mut(field) else {
+            let Some(Value::String(password)) = event.payload.get_mut(field.as_str()) else {
                 continue;
             };
             let plain = std::mem::take(password);

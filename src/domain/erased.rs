@@ -1,5 +1,4 @@
-//! Domains and projections without their types: JSON in, JSON out, so that store, projection and HTTP can hold a list of
-//! them. Whoever writes a domain need not read this.
+//! Domains and projections without their types, so that the rest of the crate can hold a list of them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,12 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Domain, Projection, SetRule, Unfoldable};
-use crate::event::fields::{self, Field};
+use super::{Domain, FoldError, Projection, SetRule};
 use crate::event::shape::Sketch;
-use crate::event::{DecodeError, EventType, NewEvent, Payload, RecordedEvent, TypeId};
+use crate::event::{
+    DecodeError, Event, EventType, NewEvent, Payload, RecordedEvent, TypeId, TypeSchema,
+};
 
-/// The domains and projections that a process serves. Written by [`domains!`](crate::domains!).
+/// The domains and projections that a process serves, made by [`domains!`](crate::domains!).
 #[derive(Clone, Copy, Debug)]
 pub struct Domains {
     domains: &'static [&'static dyn AnyDomain],
@@ -40,10 +40,7 @@ impl Domains {
     /// The domain with this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&'static dyn AnyDomain> {
-        self.domains
-            .iter()
-            .copied()
-            .find(|domain| domain.name() == name)
+        self.iter().find(|domain| domain.name() == name)
     }
 
     /// The domain whose block this event type belongs to.
@@ -60,9 +57,10 @@ impl Domains {
         self.domains.iter().copied()
     }
 
-    /// All projections: one a domain, then the others.
+    /// All projections: those of the domains' own views, then the others.
     pub fn projections(&self) -> impl Iterator<Item = &'static dyn AnyProjection> + use<> {
-        self.projections.iter().copied()
+        let own = self.iter().map(AnyDomain::projection);
+        own.chain(self.projections.iter().copied())
     }
 }
 
@@ -74,25 +72,29 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
     fn block(&self) -> Range<i16>;
     /// See [`Payload::TYPES`].
     fn types(&self) -> &'static [EventType];
+    /// The schema of an event type's payload; `None` when the type is not of this domain.
+    fn payload_schema(&self, type_id: TypeId) -> Option<TypeSchema>;
+    /// The projection that maintains the domain's own view.
+    fn projection(&self) -> &'static dyn AnyProjection;
     /// See [`Domain::STATELESS`].
     fn stateless(&self) -> bool;
     /// Whether the payload is one of this domain, with no field too many, and whether [`Domain::validate`] takes it.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Decode`], [`Refusal::UnknownField`] or [`Refusal::Invalid`].
-    fn validate(&self, event: &NewEvent<Value>) -> Result<(), Refusal>;
+    /// [`RejectedError::Decode`], [`RejectedError::UnknownField`] or [`RejectedError::Invalid`].
+    fn validate(&self, event: &NewEvent<Value>) -> Result<(), RejectedError>;
     /// Folds `tail` over `row`, then for each new event asks the rules and applies it.
     ///
     /// # Errors
     ///
-    /// Any [`Refusal`], with the index of the new event that it is about.
+    /// Any [`RejectedError`], with the index of the new event that it is about.
     fn judge(
         &self,
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
         new: &[&NewEvent<Value>],
-    ) -> Result<(), (usize, Refusal)>;
+    ) -> Result<(), (usize, RejectedError)>;
 }
 
 /// Any [`Projection`].
@@ -105,8 +107,8 @@ pub trait AnyProjection: fmt::Debug + Send + Sync {
     fn set_rules(&self) -> &'static [SetRule];
     /// The event types it folds.
     fn block(&self) -> Range<i16>;
-    /// The view's columns beside `id` and `version`.
-    fn columns(&self) -> Vec<Field>;
+    /// The schema of a row without `id` and `version`. Its properties are the columns of the view.
+    fn row_schema(&self) -> TypeSchema;
     /// What a row looks like, less `id` and `version`.
     fn sketch(&self) -> Sketch;
     /// Folds events of one aggregate, in the order of their versions, over its row; stops at the first that fails.
@@ -121,13 +123,13 @@ pub struct Folded {
     /// How many events were folded.
     pub folded: usize,
     /// Why the next one was not.
-    pub failure: Option<Unfoldable>,
+    pub failure: Option<FoldError>,
 }
 
 /// Why an event is not taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum RejectedError {
     /// The payload is not of this domain.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -148,19 +150,19 @@ pub enum Refusal {
     Foreign(crate::event::Version, TypeId),
     /// What was recorded earlier cannot be folded, so the rules cannot be asked.
     #[error("the aggregate's earlier events cannot be folded")]
-    Unfoldable(#[source] Unfoldable),
+    Unfoldable(#[source] FoldError),
 }
 
 /// A `&'static dyn AnyDomain` for `D`.
 #[must_use]
 pub const fn domain<D: Domain>() -> &'static dyn AnyDomain {
-    &Erased::<D>(PhantomData)
+    &ErasedDomain::<D>(PhantomData)
 }
 
 /// A `&'static dyn AnyProjection` for `P`.
 #[must_use]
 pub const fn projection<P: Projection>() -> &'static dyn AnyProjection {
-    &Erased::<P>(PhantomData)
+    &ErasedProjection::<P>(PhantomData)
 }
 
 /// For [`domains!`](crate::domains!): stops the compilation where two domains claim one block or one name, or where a
@@ -221,14 +223,33 @@ const fn same(a: &str, b: &str) -> bool {
     true
 }
 
-struct Erased<T>(PhantomData<fn() -> T>);
+/// The projection that a domain's own fold and view make up.
+struct OwnView<D>(PhantomData<fn() -> D>);
 
-impl<D: Domain> AnyDomain for Erased<D>
-where
-    Self: fmt::Debug,
-{
+impl<D: Domain> Projection for OwnView<D> {
+    const NAME: &'static str = D::NAME;
+    const VIEW: &'static str = D::VIEW;
+    const SET_RULES: &'static [SetRule] = D::SET_RULES;
+    type Event = D::Event;
+    type Row = D::State;
+
+    fn apply(
+        row: Option<D::State>,
+        event: &Event<D::Event>,
+    ) -> Result<Option<D::State>, FoldError> {
+        Ok(D::apply(row, &event.payload))
+    }
+}
+
+/// A domain without its type.
+struct ErasedDomain<D>(PhantomData<fn() -> D>);
+
+/// A projection without its type.
+struct ErasedProjection<P>(PhantomData<fn() -> P>);
+
+impl<D: Domain> AnyDomain for ErasedDomain<D> {
     fn name(&self) -> &'static str {
-        <D as Domain>::NAME
+        D::NAME
     }
 
     fn block(&self) -> Range<i16> {
@@ -239,11 +260,19 @@ where
         D::Event::TYPES
     }
 
+    fn payload_schema(&self, type_id: TypeId) -> Option<TypeSchema> {
+        D::Event::schema_of(type_id)
+    }
+
+    fn projection(&self) -> &'static dyn AnyProjection {
+        projection::<OwnView<D>>()
+    }
+
     fn stateless(&self) -> bool {
         D::STATELESS
     }
 
-    fn validate(&self, event: &NewEvent<Value>) -> Result<(), Refusal> {
+    fn validate(&self, event: &NewEvent<Value>) -> Result<(), RejectedError> {
         if !event.payload.is_object() {
             // serde would read a struct from an array, too.
             let reason = "the payload must be a JSON object".to_owned();
@@ -260,9 +289,9 @@ where
         let strict = serde_ignored::Deserializer::new(&event.payload, &mut note);
         let payload = D::Event::decode(event.type_id, strict)?;
         if let Some(field) = unknown {
-            return Err(Refusal::UnknownField(field));
+            return Err(RejectedError::UnknownField(field));
         }
-        D::validate(event.aggregate_id, &payload).map_err(|e| Refusal::Invalid(e.into()))
+        D::validate(event.aggregate_id, &payload).map_err(|e| RejectedError::Invalid(e.into()))
     }
 
     fn judge(
@@ -270,34 +299,35 @@ where
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
         new: &[&NewEvent<Value>],
-    ) -> Result<(), (usize, Refusal)> {
+    ) -> Result<(), (usize, RejectedError)> {
         if let Some(foreign) = tail
             .iter()
             .find(|event| !D::Event::BLOCK.contains(&event.type_id.0))
         {
-            return Err((0, Refusal::Foreign(foreign.version, foreign.type_id)));
+            return Err((0, RejectedError::Foreign(foreign.version, foreign.type_id)));
         }
         let exists = row.is_some() || !tail.is_empty();
-        let (mut state, _, failure) = fold::<D>(row, tail);
+        let (mut state, _, failure) = fold::<OwnView<D>>(row, tail);
         if let Some(failure) = failure {
-            return Err((0, Refusal::Unfoldable(failure)));
+            return Err((0, RejectedError::Unfoldable(failure)));
         }
         let mut ended = exists && state.is_none();
         for (index, event) in new.iter().enumerate() {
             let payload =
                 D::Event::decode(event.type_id, &event.payload).map_err(|e| (index, e.into()))?;
             if ended && !D::STATELESS {
-                return Err((index, Refusal::Deleted));
+                return Err((index, RejectedError::Deleted));
             }
-            D::check(state.as_ref(), &payload).map_err(|e| (index, Refusal::Rule(e.into())))?;
-            state = <D as Domain>::apply(state, &payload);
+            D::check(state.as_ref(), &payload)
+                .map_err(|e| (index, RejectedError::Rule(e.into())))?;
+            state = D::apply(state, &payload);
             ended = state.is_none();
         }
         Ok(())
     }
 }
 
-impl<P: Projection> AnyProjection for Erased<P> {
+impl<P: Projection> AnyProjection for ErasedProjection<P> {
     fn name(&self) -> &'static str {
         P::NAME
     }
@@ -314,8 +344,8 @@ impl<P: Projection> AnyProjection for Erased<P> {
         P::Event::BLOCK
     }
 
-    fn columns(&self) -> Vec<Field> {
-        fields::of::<P::Row>()
+    fn row_schema(&self) -> TypeSchema {
+        TypeSchema::of::<P::Row>()
     }
 
     fn sketch(&self) -> Sketch {
@@ -340,9 +370,15 @@ impl<P: Projection> AnyProjection for Erased<P> {
     }
 }
 
-impl<T: Projection> fmt::Debug for Erased<T> {
+impl<D: Domain> fmt::Debug for ErasedDomain<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::NAME)
+        f.write_str(D::NAME)
+    }
+}
+
+impl<P: Projection> fmt::Debug for ErasedProjection<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(P::NAME)
     }
 }
 
@@ -350,7 +386,7 @@ impl<T: Projection> fmt::Debug for Erased<T> {
 fn fold<P: Projection>(
     row: Option<&RawValue>,
     events: &[RecordedEvent],
-) -> (Option<P::Row>, usize, Option<Unfoldable>) {
+) -> (Option<P::Row>, usize, Option<FoldError>) {
     let mut state = match row.map(from_raw::<P::Row>).transpose() {
         Ok(state) => state,
         Err(failure) => return (None, 0, Some(failure)),
@@ -358,7 +394,7 @@ fn fold<P: Projection>(
     for (index, recorded) in events.iter().enumerate() {
         let event = match recorded.decode::<P::Event>() {
             Ok(event) => event,
-            Err(e) => return (state, index, Some(Unfoldable::new(e))),
+            Err(e) => return (state, index, Some(FoldError::new(e))),
         };
         // The step takes the state by value, so a step that fails or panics would take it along. A copy is kept only
         // where it can matter: the failing event ends the fold, and its predecessor's row is built again from there.
@@ -366,7 +402,7 @@ fn fold<P: Projection>(
             Ok(Ok(next)) => state = next,
             Ok(Err(failure)) => return again::<P>(row, &events[..index], failure),
             Err(_) => {
-                return again::<P>(row, &events[..index], Unfoldable::new("the fold panicked"));
+                return again::<P>(row, &events[..index], FoldError::new("the fold panicked"));
             }
         }
     }
@@ -377,18 +413,18 @@ fn fold<P: Projection>(
 fn again<P: Projection>(
     row: Option<&RawValue>,
     events: &[RecordedEvent],
-    failure: Unfoldable,
-) -> (Option<P::Row>, usize, Option<Unfoldable>) {
+    failure: FoldError,
+) -> (Option<P::Row>, usize, Option<FoldError>) {
     let (state, folded, earlier) = fold::<P>(row, events);
     (state, folded, Some(earlier.unwrap_or(failure)))
 }
 
-fn from_raw<T: DeserializeOwned>(row: &RawValue) -> Result<T, Unfoldable> {
+fn from_raw<T: DeserializeOwned>(row: &RawValue) -> Result<T, FoldError> {
     serde_json::from_str(row.get())
-        .map_err(|e| Unfoldable::new(format!("the view's row does not fit the projection: {e}")))
+        .map_err(|e| FoldError::new(format!("the view's row does not fit the projection: {e}")))
 }
 
-fn to_raw<T: Serialize>(row: &T) -> Result<Box<RawValue>, Unfoldable> {
+fn to_raw<T: Serialize>(row: &T) -> Result<Box<RawValue>, FoldError> {
     serde_json::value::to_raw_value(row)
-        .map_err(|e| Unfoldable::new(format!("the row does not serialize: {e}")))
+        .map_err(|e| FoldError::new(format!("the row does not serialize: {e}")))
 }

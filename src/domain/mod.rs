@@ -1,172 +1,274 @@
 //! What a domain author writes: the rules and the fold of one bounded context, and projections over its events.
 //!
-//! All of it is pure and synchronous: no clock, no I/O, no SQL. Time and ids come in with the event, so a fold gives the
-//! same view today, in a year, and on another machine. (The idea is esrs': "this trait is purposefully synchronous".)
+//! All of it is pure and synchronous: no clock, no I/O, no SQL. Time and ids arrive with the event, so a fold gives the
+//! same view today, in a year, and on another machine.
 
 mod erased;
 mod spec;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
 pub use self::erased::{
-    AnyDomain, AnyProjection, Domains, Folded, Refusal, check_blocks, domain, projection,
+    AnyDomain, AnyProjection, Domains, Folded, RejectedError, check_blocks, domain, projection,
 };
 pub use self::spec::Spec;
 use crate::event::{AggregateId, Event, Payload};
 
-/// What a domain's file imports.
+/// What the file of a domain imports.
+///
+/// It re-exports the derives of serde and utoipa. A crate that has no `serde` among its own dependencies names the path
+/// of foldlog's in each of its derives, because serde's derive looks for the crate `serde` otherwise:
+///
+/// ```
+/// use foldlog::domain::prelude::*;
+///
+/// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+/// #[serde(crate = "foldlog::serde")]
+/// pub struct Account {
+///     owner: String,
+/// }
+/// ```
 pub mod prelude {
     pub use serde::{Deserialize, Serialize};
+    pub use utoipa::{self, ToSchema};
 
-    pub use super::{Domain, Projection, SetRule, Spec};
+    pub use super::{Domain, FoldError, Projection, SetRule, Spec};
     pub use crate::event::{
-        AggregateId, Event, NewEvent, Password, Payload, Secret, TypeId, Version,
+        AggregateId, Event, EventId, NewEvent, Password, Payload, Secret, TypeId, Version,
     };
     pub use crate::events;
 }
 
 /// One bounded context: its events, its rules, its state, and the view that shows the state.
 ///
-/// The whole of a domain is in the crate's documentation; the list it goes into is in `src/domains/mod.rs`.
+/// A domain has one file with everything in it, and one word in a list ([`domains!`](crate::domains!)):
+///
+/// ```
+/// use foldlog::domain::prelude::*;
+///
+/// events! {
+///     /// What can happen to an account. The block 2000–2999 is reserved for this domain.
+///     pub enum AccountEvent in 2000..3000 {
+///         2000 => Opened { owner: String },
+///         2001 => Deposited { cents: i64 },
+///         2002 => Closed {},
+///     }
+/// }
+///
+/// /// What the rules see, and one row of the view.
+/// #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+/// pub struct Account {
+///     owner: String,
+///     balance_cents: i64,
+/// }
+///
+/// /// Why an event is rejected; the client sees the text.
+/// #[derive(Debug, PartialEq, thiserror::Error)]
+/// pub enum AccountError {
+///     #[error("the account is already open")]
+///     AlreadyOpen,
+///     #[error("there is no open account")]
+///     NotOpen,
+/// }
+///
+/// #[derive(Debug)]
+/// pub struct Accounts;
+///
+/// impl Domain for Accounts {
+///     const NAME: &'static str = "accounts";
+///     const VIEW: &'static str = "create table accounts (id uuid primary key, version integer not null,
+///         owner text not null, balance_cents bigint not null)";
+///     type Event = AccountEvent;
+///     type State = Account;
+///     type Error = AccountError;
+///
+///     fn check(account: Option<&Account>, event: &AccountEvent) -> Result<(), AccountError> {
+///         match (account, event) {
+///             (Some(_), AccountEvent::Opened { .. }) => Err(AccountError::AlreadyOpen),
+///             (None, AccountEvent::Deposited { .. } | AccountEvent::Closed {}) => Err(AccountError::NotOpen),
+///             _ => Ok(()),
+///         }
+///     }
+///
+///     fn apply(account: Option<Account>, event: &AccountEvent) -> Option<Account> {
+///         match event {
+///             AccountEvent::Opened { owner } => Some(Account { owner: owner.clone(), balance_cents: 0 }),
+///             AccountEvent::Deposited { cents } => {
+///                 account.map(|a| Account { balance_cents: a.balance_cents + cents, ..a })
+///             }
+///             AccountEvent::Closed {} => None,
+///         }
+///     }
+/// }
+///
+/// Spec::<Accounts>::given([AccountEvent::Opened { owner: "ada".to_owned() }])
+///     .when(AccountEvent::Deposited { cents: 5 })
+///     .then(Some(Account { owner: "ada".to_owned(), balance_cents: 5 }));
+/// ```
 pub trait Domain: 'static {
-    /// The route, the view table and the lock domain. A lower-case SQL identifier.
+    /// The name of the route, of the view table and of the lock domain. A lower-case SQL identifier of at most 40 bytes.
     const NAME: &'static str;
-    /// The DDL of the view table: `id uuid primary key, version integer not null`, and a column a field of
-    /// [`Self::State`]. A view is disposable, so this is no migration; see `ARCHITECTURE.md` on how it may change.
+    /// The DDL of the view table: `id uuid primary key, version integer not null`, and one column for each field of
+    /// [`Self::State`]. A view is disposable, so this is not a migration; see `ARCHITECTURE.md` on how it may change.
     const VIEW: &'static str;
-    /// Set-wide rules on the view, which only an inline projection can promise.
+    /// Rules over all rows of the view. Only a view that is folded inline enforces them.
     const SET_RULES: &'static [SetRule] = &[];
-    /// Whether [`Self::check`] never looks at the state. Appends then take one round trip always, but nothing stops
-    /// events after the one that ended an aggregate.
+    /// Set it when [`Self::check`] never looks at the state. Appends then always take one round trip, but nothing
+    /// prevents events after the one that ended an aggregate.
     const STATELESS: bool = false;
     /// The events, declared with [`events!`](crate::events).
     type Event: Payload;
-    /// What the rules see, and one row of the view: a struct whose fields are the view's columns.
-    type State: Serialize + DeserializeOwned + Clone + Send + 'static;
-    /// Why an event is refused; its text is shown to the client.
-    type Refused: std::error::Error + Send + Sync + 'static;
+    /// What the rules see, and one row of the view: a struct whose fields are the columns of the view.
+    type State: Serialize + DeserializeOwned + ToSchema + Send + 'static;
+    /// Why an event is rejected. The client sees the text.
+    type Error: std::error::Error + Send + Sync + 'static;
 
-    /// What must hold of an event by itself, whatever came before it. A refusal is the client's mistake (422).
+    /// Checks an event by itself, independent of what came before it. The client gets an error as a 422: it has to send
+    /// a different event.
     ///
-    /// Only new events are asked, so a rule may be made stricter without making the log unreadable.
+    /// Only new events are validated, so a rule may become stricter without making the log unreadable.
     ///
     /// # Errors
     ///
-    /// Why the event is refused.
-    fn validate(aggregate_id: AggregateId, event: &Self::Event) -> Result<(), Self::Refused> {
+    /// Why the event is rejected.
+    fn validate(aggregate_id: AggregateId, event: &Self::Event) -> Result<(), Self::Error> {
         let _ = (aggregate_id, event);
         Ok(())
     }
 
-    /// Whether the event may follow: `None` is an aggregate that does not exist. A refusal is a conflict (409). An
-    /// aggregate whose fold has ended in `None` is deleted, and answers 410 before this is asked.
+    /// Checks an event against the aggregate's current state; `None` means that the aggregate does not exist. The client
+    /// gets an error as a 409: the same event may be accepted later. An aggregate whose fold ended in `None` is deleted,
+    /// and its events are rejected with a 410 before this function is called.
     ///
     /// # Errors
     ///
-    /// Why the event is refused.
-    fn check(state: Option<&Self::State>, event: &Self::Event) -> Result<(), Self::Refused>;
+    /// Why the event is rejected.
+    fn check(state: Option<&Self::State>, event: &Self::Event) -> Result<(), Self::Error>;
 
-    /// One step of the fold; `None` ends the aggregate and removes its row. Total: what was recorded did happen.
+    /// One step of the fold; `None` ends the aggregate and removes its row. It cannot fail, because a recorded event has
+    /// happened.
     fn apply(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
 }
 
-/// Anything that folds events into a view. Each [`Domain`] is one; others over the same events have a name, a table and
-/// a pace of their own.
+/// A fold of events into a view. Each [`Domain`] has one for its own view; further projections over the same events have
+/// their own name, table and pace.
+///
+/// ```
+/// use foldlog::domain::prelude::*;
+/// use foldlog::domains::users::UserEvent;
+///
+/// /// How often each user was renamed.
+/// #[derive(Debug, Serialize, Deserialize, ToSchema)]
+/// pub struct Renames {
+///     count: i32,
+/// }
+///
+/// #[derive(Debug)]
+/// pub struct RenameCounter;
+///
+/// impl Projection for RenameCounter {
+///     const NAME: &'static str = "renames";
+///     const VIEW: &'static str =
+///         "create table renames (id uuid primary key, version integer not null, count integer not null)";
+///     type Event = UserEvent;
+///     type Row = Renames;
+///
+///     fn apply(row: Option<Renames>, event: &Event<UserEvent>) -> Result<Option<Renames>, FoldError> {
+///         let count = row.map_or(0, |row| row.count);
+///         let renamed = matches!(event.payload, UserEvent::UsernameChanged { .. });
+///         Ok(Some(Renames { count: count + i32::from(renamed) }))
+///     }
+/// }
+///
+/// let domains = foldlog::domains![foldlog::domains::users::Users; projections: RenameCounter];
+/// ```
 pub trait Projection: 'static {
-    /// The view table and the lock domain. A lower-case SQL identifier.
+    /// The name of the view table and of the lock domain. A lower-case SQL identifier.
     const NAME: &'static str;
     /// The DDL of the view table, as in [`Domain::VIEW`].
     const VIEW: &'static str;
-    /// Set-wide rules on the view, which only an inline projection can promise.
+    /// Rules over all rows of the view. Only a view that is folded inline enforces them.
     const SET_RULES: &'static [SetRule] = &[];
-    /// What identifies a row of the view.
-    const KEY: ViewKey = ViewKey::Aggregate;
-    /// The events it folds.
+    /// The events that it folds.
     type Event: Payload;
-    /// One row of the view: a struct whose fields are the view's columns.
-    type Row: Serialize + DeserializeOwned + Send + 'static;
+    /// One row of the view: a struct whose fields are the columns of the view.
+    type Row: Serialize + DeserializeOwned + ToSchema + Send + 'static;
 
     /// One step of the fold; `None` removes the row. An error or a panic parks the aggregate.
     ///
     /// # Errors
     ///
-    /// Why the event cannot be folded. The text is kept with the parked aggregate for whoever mends it; leave payload
-    /// values out of it.
+    /// Why the event cannot be folded. The text is stored with the parked aggregate; leave payload values out of it.
     fn apply(
         row: Option<Self::Row>,
         event: &Event<Self::Event>,
-    ) -> Result<Option<Self::Row>, Unfoldable>;
+    ) -> Result<Option<Self::Row>, FoldError>;
 }
 
-impl<D: Domain> Projection for D {
-    const NAME: &'static str = <D as Domain>::NAME;
-    const VIEW: &'static str = <D as Domain>::VIEW;
-    const SET_RULES: &'static [SetRule] = <D as Domain>::SET_RULES;
-    type Event = D::Event;
-    type Row = D::State;
-
-    fn apply(
-        row: Option<D::State>,
-        event: &Event<D::Event>,
-    ) -> Result<Option<D::State>, Unfoldable> {
-        Ok(<D as Domain>::apply(row, &event.payload))
-    }
-}
-
-/// What identifies a row of a view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ViewKey {
-    /// One row an aggregate: `id` is the aggregate's id.
-    Aggregate,
-}
-
-/// A rule over all rows of a view, kept by a unique index. It holds only where the projection is folded inline, in the
-/// append's own transaction: the index then refuses the append. Folded later it could only park the second aggregate,
-/// so elsewhere the index is left out.
+/// A rule over all rows of a view, enforced by a unique index. It holds only where the view is folded inline, in the
+/// append's own transaction, where the index rejects the append. Elsewhere the index is left out, because a later fold
+/// could only park the second aggregate.
+///
+/// ```
+/// # use foldlog::domain::SetRule;
+/// const UNIQUE_EMAIL: SetRule = SetRule {
+///     name: "users_email_key",
+///     unique_on: "(lower(email))",
+///     message: "the e-mail address is taken by another user",
+/// };
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SetRule {
-    /// The name of the index or constraint.
+    /// The name of the unique index.
     pub name: &'static str,
-    /// The statement that creates it.
-    pub definition: &'static str,
-    /// What the client is told when it refuses (409).
-    pub refusal: &'static str,
+    /// What is unique: the part of `create unique index … on …` behind the table's name, with its parentheses.
+    pub unique_on: &'static str,
+    /// What the client is told when the rule rejects its event (409).
+    pub message: &'static str,
 }
 
 /// Why an event cannot be folded.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unfoldable(Box<dyn std::error::Error + Send + Sync>);
+pub struct FoldError(Box<dyn std::error::Error + Send + Sync>);
 
-impl Unfoldable {
-    /// With the reason that is shown beside the parked aggregate.
+impl FoldError {
+    /// An error with the reason that is shown beside the parked aggregate.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(reason.into())
     }
 }
 
-/// A list of domains, and of projections beside the domains' own: `domains![Users, Accounts; projections: Ledger]`.
+/// A list of domains, and of projections beside the domains' own views.
 ///
-/// That two domains claim the same block of type ids, or that two share a name, does not compile.
+/// Two domains with the same block of type ids, or with the same name, do not compile.
+///
+/// ```
+/// use foldlog::domain::Domains;
+/// use foldlog::domains::users::Users;
+///
+/// pub const ALL: Domains = foldlog::domains![Users];
+///
+/// let names: Vec<&str> = foldlog::domains![Users].iter().map(|domain| domain.name()).collect();
+/// assert_eq!(names, ["users"]);
+/// ```
 #[macro_export]
 macro_rules! domains {
     ($($domain:ty),* $(,)? $(; projections: $($projection:ty),* $(,)?)?) => {
         {
+            // Constants, so that the slices live for ever wherever the list is written.
+            const DOMAINS: &[&dyn $crate::domain::AnyDomain] = &[$( $crate::domain::domain::<$domain>() ),*];
+            const PROJECTIONS: &[&dyn $crate::domain::AnyProjection] =
+                &[$( $( $crate::domain::projection::<$projection>() ),* )?];
             const _: () = $crate::domain::check_blocks(&[$(
                 (
                     <$domain as $crate::domain::Domain>::NAME,
                     <<$domain as $crate::domain::Domain>::Event as $crate::event::Payload>::BLOCK,
                 )
             ),*]);
-            $crate::domain::Domains::new(
-                &[$( $crate::domain::domain::<$domain>() ),*],
-                &[
-                    $( $crate::domain::projection::<$domain>(), )*
-                    $( $( $crate::domain::projection::<$projection>(), )* )?
-                ],
-            )
+            $crate::domain::Domains::new(DOMAINS, PROJECTIONS)
         }
     };
 }

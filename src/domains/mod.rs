@@ -1,8 +1,8 @@
-//! The domains that this build serves: a folder each, and one line in the list.
+//! The domains that this build serves: one folder each, and one word in the list.
 
 pub mod users;
 
 use crate::domain::Domains;
 
-/// The one list. Projections beside the domains' own go behind a semicolon: `domains![A, B; projections: C]`.
+/// The domains that the hosts of this build serve. Further projections follow a semicolon: `domains![A, B; projections: C]`.
 pub const ALL: Domains = crate::domains![users::Users];

@@ -3,30 +3,34 @@
 //! This module knows nothing of databases, HTTP or clocks: ids and times come in with the event. The words are those of
 //! the field; [`ExpectedVersion`] follows `KurrentDB`.
 
-pub mod fields;
+mod bare;
 mod macros;
+mod payload;
+pub mod schema;
 mod secret;
 pub mod shape;
 
 use std::fmt;
-use std::ops::Range;
 
 use serde::Serialize;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::fields::Field;
+#[doc(hidden)]
+pub use self::payload::OneType;
+pub use self::payload::{DecodeError, EventType, Payload};
+pub use self::schema::TypeSchema;
 pub use self::secret::{Password, Secret};
-use self::shape::Sketch;
 
 /// Declares a transparent newtype with `Display`.
 macro_rules! newtype {
     ($(#[$meta:meta])* $name:ident($inner:ty)) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize, utoipa::ToSchema,
+        )]
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
@@ -176,79 +180,4 @@ pub struct AppendedEvent {
     pub version: Version,
     /// The position it got.
     pub position: Position,
-}
-
-/// One kind of event of a domain.
-#[derive(Clone, Copy, Debug)]
-pub struct EventType {
-    /// Its number.
-    pub id: TypeId,
-    /// Its name, as history and feed show it.
-    pub name: &'static str,
-    /// The fields of its payload.
-    pub fields: fn() -> Vec<Field>,
-    /// What its payload looks like.
-    pub sketch: fn() -> Sketch,
-}
-
-/// The payloads of one domain's events: a sum type, one variant a [`TypeId`]. Written by [`events!`](crate::events).
-pub trait Payload: Clone + Send + Sync + Sized + 'static {
-    /// The type ids that belong to this domain for ever, used or not.
-    const BLOCK: Range<i16>;
-    /// The types there are.
-    const TYPES: &'static [EventType];
-
-    /// The number of this payload's type.
-    fn type_id(&self) -> TypeId;
-
-    /// Reads the payload of an event of type `type_id`. Unknown fields are passed over; wrap `json` to be told of them.
-    ///
-    /// # Errors
-    ///
-    /// See [`DecodeError`].
-    fn decode<'de, D: Deserializer<'de>>(type_id: TypeId, json: D) -> Result<Self, DecodeError>;
-
-    /// Writes the payload as a JSON object.
-    ///
-    /// # Errors
-    ///
-    /// When a field does not serialize to JSON.
-    fn encode(&self) -> Result<Value, serde_json::Error>;
-}
-
-/// Why a payload could not be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The domain has no such event type: written by newer code, or sent to the wrong route.
-    #[error("event type {0} is not known here")]
-    UnknownType(TypeId),
-    /// The type is known, the payload does not fit it. The text names fields and types; values of secret fields are
-    /// left out of it.
-    #[error("payload of event type {type_id}: {reason}")]
-    Malformed {
-        /// The event type.
-        type_id: TypeId,
-        /// What does not fit.
-        reason: String,
-    },
-}
-
-/// For [`events!`](crate::events): reads one variant's fields.
-#[doc(hidden)]
-pub fn decode_fields<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    type_id: TypeId,
-    json: D,
-) -> Result<T, DecodeError> {
-    T::deserialize(json).map_err(|e| DecodeError::Malformed {
-        type_id,
-        reason: e.to_string(),
-    })
-}
-
-/// For [`events!`](crate::events): the fields of one variant.
-#[doc(hidden)]
-#[must_use]
-pub fn payload_fields<T: DeserializeOwned>() -> Vec<Field> {
-    fields::of::<T>()
 }

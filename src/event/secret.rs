@@ -1,18 +1,30 @@
-//! Values that must not be seen. The type on the field is the one place where a secret is declared: from it follow the
-//! missing `Debug` text and the keys that are left out of answers, history, feed and logs (see [`fields`](super::fields)).
+//! Values that stay hidden. The type of a field is the only place where a secret is declared; everything else follows
+//! from the marker that these types put into their JSON and into their schema.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
 
-/// The newtype names by which [`fields`](super::fields) recognises secrets.
+/// The newtype names that mark secrets for a serializer.
 pub(super) const SECRET: &str = "foldlog::Secret";
 pub(super) const PASSWORD: &str = "foldlog::Password";
 
-/// A value that is stored, but left out of answers, history, feed and logs.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A value that is stored, and left out of responses, history, feed, logs and `Debug`, however deep it is nested.
+///
+/// ```
+/// # use foldlog::domain::prelude::*;
+/// let token = Secret::new("t0k3n".to_owned());
+/// assert_eq!(format!("{token:?}"), "Secret(…)");
+/// assert_eq!(token.expose(), "t0k3n");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Secret<T>(T);
 
 impl<T> Secret<T> {
@@ -21,7 +33,7 @@ impl<T> Secret<T> {
         Self(value)
     }
 
-    /// The value, for the one who really needs it.
+    /// The hidden value.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -47,14 +59,56 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     }
 }
 
-/// A password. A client sends it in plain text; before anything is stored the command side replaces it by its argon2id
-/// hash (a PHC string), so in a stored event, in a view and in [`Domain::apply`](crate::domain::Domain::apply) it is
-/// the hash. Hidden like [`Secret`]. A resent event is compared by verifying, because two hashes of one password differ.
+/// The schema of `T`, marked as `writeOnly`.
+impl<T: ToSchema> utoipa::__dev::ComposeSchema for Secret<T> {
+    fn compose(generics: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        write_only(generics.into_iter().next().unwrap_or_else(T::schema))
+    }
+}
+
+impl<T: ToSchema> ToSchema for Secret<T> {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Secret")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
+fn write_only(mut schema: RefOr<Schema>) -> RefOr<Schema> {
+    let extensions = match &mut schema {
+        RefOr::Ref(reference) => {
+            reference.write_only = Some(true);
+            return schema;
+        }
+        RefOr::T(Schema::Object(object)) => {
+            object.write_only = Some(true);
+            return schema;
+        }
+        RefOr::T(Schema::Array(array)) => &mut array.extensions,
+        RefOr::T(Schema::OneOf(one_of)) => &mut one_of.extensions,
+        RefOr::T(Schema::AllOf(all_of)) => &mut all_of.extensions,
+        RefOr::T(Schema::AnyOf(any_of)) => &mut any_of.extensions,
+        RefOr::T(_) => return schema,
+    };
+    // utoipa has a field for `writeOnly` only in objects and references; an extension is written in the same place.
+    extensions
+        .get_or_insert_with(Extensions::default)
+        .insert("writeOnly".to_owned(), true.into());
+    schema
+}
+
+/// A password. A client sends it in plain text; the command side replaces it by its argon2id hash (a PHC string) before
+/// anything is stored. So [`Domain::validate`](crate::domain::Domain::validate) sees the plain text, and a stored event,
+/// a view and [`Domain::apply`](crate::domain::Domain::apply) see the hash. It is hidden like a [`Secret`].
+///
+/// An idempotent replay verifies the password against the stored hash, because two hashes of one password differ.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
 impl Password {
-    /// Holds a password that was just entered, or a hash that was stored.
+    /// Holds a password in plain text, or the hash of one.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
@@ -87,7 +141,21 @@ impl<'de> Deserialize<'de> for Password {
     }
 }
 
-/// Reads the value inside and swallows the reason when it does not fit: serde's messages quote the value.
+/// A string of the format `password`, marked as `writeOnly`.
+impl utoipa::__dev::ComposeSchema for Password {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        write_only(
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
+                .into(),
+        )
+    }
+}
+
+impl ToSchema for Password {}
+
+/// Reads the value inside. When it does not fit, the reason is dropped, because serde's messages quote the value.
 struct Hidden<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Hidden<T> {

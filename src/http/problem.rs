@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::command;
 use crate::db::DbError;
-use crate::domain::Refusal;
+use crate::domain::RejectedError;
 use crate::projection::ProjectionError;
 use crate::query;
 
@@ -243,15 +243,17 @@ impl From<command::Error> for Problem {
     }
 }
 
-fn refused(detail: String, refusal: &Refusal) -> Problem {
+fn refused(detail: String, refusal: &RejectedError) -> Problem {
     match refusal {
-        Refusal::Decode(_) | Refusal::UnknownField(_) | Refusal::Invalid(_) => {
+        RejectedError::Decode(_) | RejectedError::UnknownField(_) | RejectedError::Invalid(_) => {
             Problem::new(Kind::Unprocessable, detail)
         }
-        Refusal::Rule(_) | Refusal::Foreign(..) => Problem::new(Kind::RuleBroken, detail),
-        Refusal::Deleted => Problem::new(Kind::Deleted, detail),
+        RejectedError::Rule(_) | RejectedError::Foreign(..) => {
+            Problem::new(Kind::RuleBroken, detail)
+        }
+        RejectedError::Deleted => Problem::new(Kind::Deleted, detail),
         // The reason may quote a payload, so it is not logged.
-        Refusal::Unfoldable(_) => Problem::internal().because(anyhow::anyhow!(
+        RejectedError::Unfoldable(_) => Problem::internal().because(anyhow::anyhow!(
             "earlier events of the aggregate cannot be folded"
         )),
     }

@@ -87,7 +87,7 @@ async fn create(connection: &mut PgConnection, view: &View) -> Result<(), Define
     let wanted = || {
         ["id", "version"]
             .into_iter()
-            .chain(view.sql.columns().iter().copied())
+            .chain(view.sql.columns().iter().map(String::as_str))
     };
     if !wanted().all(|name| columns.iter().any(|column| column == name)) {
         return Err(DefineError::Missing(
@@ -133,7 +133,7 @@ async fn keep_rule(
         return Ok(());
     }
     match connection
-        .execute(sqlx::raw_sql(statements::definition(rule.definition)))
+        .execute(sqlx::raw_sql(view.sql.set_rule(rule)))
         .await
         .map_err(DbError::from)
     {

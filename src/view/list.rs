@@ -56,11 +56,11 @@ pub struct Page {
 pub async fn list(
     connection: &mut Session,
     view: &View,
-    filters: &[(&'static str, String)],
+    filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
 ) -> Result<Page, DbError> {
-    let names: Vec<&'static str> = filters.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
     let values: Map<String, Value> = filters
         .iter()
         .map(|(n, v)| ((*n).to_owned(), Value::from(v.clone())))

@@ -1,5 +1,5 @@
-//! Rows of view tables: created, loaded, written, listed. Both the command side and projections need them, so neither
-//! owns them. Knows nothing of `events` and `locker`.
+//! The tables of views: defining, reading, writing and listing their rows. The command side and projections both use
+//! them. This module never touches `events` and `locker`.
 
 mod define;
 mod list;
@@ -8,7 +8,7 @@ mod statements;
 mod write;
 
 use crate::domain::AnyProjection;
-use crate::event::fields::{Field, FieldKind};
+use crate::event::TypeSchema;
 
 pub use self::define::{DefineError, Inline, define};
 pub use self::list::{Page, PageCursor, list};
@@ -16,8 +16,8 @@ pub use self::row::{ViewRow, get};
 pub use self::statements::Statements;
 pub use self::write::{delete, upsert};
 
-/// Columns that every row has, and parameters of the list route, which a filter by a column would be taken for.
-const RESERVED: [&str; 7] = [
+/// The columns that every row has, and the parameters of the list route, which a filter must not be mistaken for.
+const RESERVED_COLUMNS: [&str; 7] = [
     "id",
     "version",
     "limit",
@@ -27,13 +27,24 @@ const RESERVED: [&str; 7] = [
     "as_of",
 ];
 
-/// A projection's view: its columns, and the statements over its table, composed once a process.
+/// A column of a view, which is a field of the row type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name in the table and in JSON.
+    pub name: String,
+    /// Whether clients see it. A column that is itself a secret is hidden.
+    pub shown: bool,
+    /// Whether the list route filters by it. A column with a secret inside is shown without it, and is not a filter.
+    pub filter: bool,
+}
+
+/// A projection's view: its columns, and the statements over its table.
 #[derive(Debug)]
 pub struct View {
-    /// The projection that keeps it.
+    /// The projection that maintains the view.
     pub projection: &'static dyn AnyProjection,
     /// The columns beside `id` and `version`.
-    pub columns: Vec<Field>,
+    pub columns: Vec<Column>,
     /// The statements over its table.
     pub sql: Statements,
 }
@@ -44,21 +55,24 @@ impl View {
     /// # Errors
     ///
     /// When the row type cannot be one row of a table.
-    pub fn new(projection: &'static dyn AnyProjection, tail: &str) -> Result<Self, BadView> {
-        if !statements::is_identifier(projection.name()) {
-            return Err(BadView::NoIdentifier(projection.name(), projection.name()));
+    pub fn new(projection: &'static dyn AnyProjection, tail: &str) -> Result<Self, ViewError> {
+        let name = projection.name();
+        if !statements::is_identifier(name) {
+            return Err(ViewError::NotAnIdentifier(name, name.to_owned()));
         }
-        let columns = projection.columns();
+        let columns = columns(&projection.row_schema());
         if columns.is_empty() {
-            return Err(BadView::NoStruct(projection.name()));
+            return Err(ViewError::NotAStruct(name));
         }
-        if let Some(taken) = columns.iter().find(|c| RESERVED.contains(&c.name)) {
-            return Err(BadView::Reserved(projection.name(), taken.name));
+        for column in &columns {
+            if RESERVED_COLUMNS.contains(&column.name.as_str()) {
+                return Err(ViewError::Reserved(name, column.name.clone()));
+            }
+            if !statements::is_identifier(&column.name) {
+                return Err(ViewError::NotAnIdentifier(name, column.name.clone()));
+            }
         }
-        if let Some(odd) = columns.iter().find(|c| !statements::is_identifier(c.name)) {
-            return Err(BadView::NoIdentifier(projection.name(), odd.name));
-        }
-        let sql = Statements::new(projection.name(), &columns, tail);
+        let sql = Statements::new(name, &columns, tail);
         Ok(Self {
             projection,
             columns,
@@ -66,31 +80,49 @@ impl View {
         })
     }
 
-    /// The projection's name, which is the table's.
+    /// The projection's name, which is also the table's.
     pub fn name(&self) -> &'static str {
         self.projection.name()
     }
 
-    /// The columns that everybody may see.
-    pub fn public_columns(&self) -> impl Iterator<Item = &'static str> {
-        self.columns
-            .iter()
-            .filter(|c| c.kind == FieldKind::Public)
-            .map(|c| c.name)
+    /// The columns that clients see.
+    pub fn shown_columns(&self) -> impl Iterator<Item = &str> {
+        let shown = self.columns.iter().filter(|column| column.shown);
+        shown.map(|column| column.name.as_str())
     }
+
+    /// The columns by which the list route filters.
+    pub fn filter_columns(&self) -> impl Iterator<Item = &str> {
+        let filters = self.columns.iter().filter(|column| column.filter);
+        filters.map(|column| column.name.as_str())
+    }
+}
+
+fn columns(row: &TypeSchema) -> Vec<Column> {
+    row.properties()
+        .into_iter()
+        .map(|(name, schema)| {
+            let shown = !row.is_secret(schema);
+            Column {
+                name: name.to_owned(),
+                shown,
+                filter: shown && !row.contains_secret(schema),
+            }
+        })
+        .collect()
 }
 
 /// Why a row type cannot be a view.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadView {
-    /// It has no named fields, or hides them with `flatten`.
-    #[error("{0}: the row must be a struct with named fields and without `flatten`")]
-    NoStruct(&'static str),
-    /// `id` and `version` are the store's, the others parameters of the list route.
-    #[error("{0}: the row may not have a field `{1}`; the name is taken")]
-    Reserved(&'static str, &'static str),
-    /// The view's and its columns' names go into SQL text.
-    #[error("{0}: `{1}` is no lower-case SQL identifier")]
-    NoIdentifier(&'static str, &'static str),
+pub enum ViewError {
+    /// It has no named fields, or it has a field with `#[serde(flatten)]`.
+    #[error("{0}: the row type must be a struct with named fields and without `flatten`")]
+    NotAStruct(&'static str),
+    /// `id` and `version` are columns of every view; the others are parameters of the list route.
+    #[error("{0}: the row type must not have a field `{1}`, because the name is reserved")]
+    Reserved(&'static str, String),
+    /// The names of the view and its columns are part of SQL text.
+    #[error("{0}: `{1}` must be a lower-case SQL identifier")]
+    NotAnIdentifier(&'static str, String),
 }

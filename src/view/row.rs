@@ -19,7 +19,7 @@ pub struct ViewRow {
     /// The last event folded in.
     pub version: Version,
     /// The public columns, in the order of the row type's fields.
-    pub columns: Vec<(&'static str, Value)>,
+    pub columns: Vec<(String, Value)>,
 }
 
 impl ViewRow {
@@ -36,11 +36,11 @@ impl ViewRow {
     ) -> Result<Self, DbError> {
         let mut all: Map<String, Value> = serde_json::from_str(json.get())
             .map_err(|e| DbError::Other(sqlx::Error::Decode(e.into())))?;
-        let column = |name: &'static str| (name, all.remove(name).unwrap_or_default());
+        let column = |name: &str| (name.to_owned(), all.remove(name).unwrap_or_default());
         Ok(Self {
             id,
             version,
-            columns: view.public_columns().map(column).collect(),
+            columns: view.shown_columns().map(column).collect(),
         })
     }
 }

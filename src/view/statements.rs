@@ -3,13 +3,14 @@
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use crate::event::fields::Field;
+use super::Column;
+use crate::domain::SetRule;
 
 /// The statements over one view table.
 #[derive(Debug)]
 pub struct Statements {
     table: &'static str,
-    columns: Vec<&'static str>,
+    columns: Vec<String>,
     get: SqlStr,
     with_tail: SqlStr,
     upsert: SqlStr,
@@ -18,8 +19,8 @@ pub struct Statements {
 
 impl Statements {
     /// Composes them. `tail` is the body of a lateral join; it may refer to `wanted.id` and `viewed.version`.
-    pub(super) fn new(table: &'static str, columns: &[Field], tail: &str) -> Self {
-        let columns: Vec<&'static str> = columns.iter().map(|c| c.name).collect();
+    pub(super) fn new(table: &'static str, columns: &[Column], tail: &str) -> Self {
+        let columns: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
         let names = columns
             .iter()
             .map(|c| format!("\"{c}\""))
@@ -75,7 +76,7 @@ impl Statements {
     /// A page of rows: `$1` the last id of the page before, or the nil id for the `first` page, which is an id like any
     /// other; `$2` how many, `$3` a JSON object that holds the value of each column in `filters`. Values are read by the
     /// column's own type, so an index on it can serve.
-    pub(super) fn list(&self, filters: &[&'static str], first: bool) -> SqlStr {
+    pub(super) fn list(&self, filters: &[&str], first: bool) -> SqlStr {
         let (table, above) = (self.table, if first { ">=" } else { ">" });
         let equal = |c: &&str| {
             format!(
@@ -111,13 +112,24 @@ impl Statements {
         ))
     }
 
+    /// Creates the unique index of a set rule.
+    pub(super) fn set_rule(&self, rule: &SetRule) -> SqlStr {
+        let SetRule {
+            name, unique_on, ..
+        } = rule;
+        text(format!(
+            "create unique index \"{name}\" on \"{}\" {unique_on}",
+            self.table
+        ))
+    }
+
     /// The columns beside `id` and `version`.
-    pub(super) fn columns(&self) -> &[&'static str] {
+    pub(super) fn columns(&self) -> &[String] {
         &self.columns
     }
 }
 
-/// A statement that the program text wrote down: a view's DDL, a set rule's index.
+/// The DDL of a view, which is part of the program text.
 pub(super) fn definition(ddl: &'static str) -> SqlStr {
     AssertSqlSafe(ddl).into_sql_str()
 }

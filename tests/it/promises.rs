@@ -175,7 +175,7 @@ fn the_example_does_what_it_says() {
     2001 refused: there is no open account
     2000 taken: Some(Account { owner: "ada", balance_cents: 0 })
     2001 taken: Some(Account { owner: "ada", balance_cents: 1250 })
-    2000 refused: the account is open already
+    2000 refused: the account is already open
     2002 taken: None
     "#);
     let known: Vec<&str> = add_a_domain::ALL

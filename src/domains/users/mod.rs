@@ -1,6 +1,6 @@
 //! Users: the complete example of a domain.
 //!
-//! A user is created first and once, may change password, name and e-mail, and ends with its deletion.
+//! `Created` comes first and once; the password, the name and the e-mail address may change; `Deleted` ends the user.
 
 mod event;
 mod rules;
@@ -8,11 +8,11 @@ mod rules;
 mod tests;
 
 pub use self::event::UserEvent;
-pub use self::rules::Refused;
+pub use self::rules::UserError;
 use crate::domain::prelude::*;
 
 /// What the rules see, and one row of the view.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct User {
     username: String,
     email: String,
@@ -28,22 +28,22 @@ impl Domain for Users {
     const VIEW: &'static str = include_str!("view.sql");
     const SET_RULES: &'static [SetRule] = &[SetRule {
         name: "users_email_key",
-        definition: "create unique index users_email_key on users (lower(email))",
-        refusal: "the e-mail address is taken by another user",
+        unique_on: "(lower(email))",
+        message: "the e-mail address is taken by another user",
     }];
     type Event = UserEvent;
     type State = User;
-    type Refused = Refused;
+    type Error = UserError;
 
-    fn validate(aggregate_id: AggregateId, event: &UserEvent) -> Result<(), Refused> {
+    fn validate(aggregate_id: AggregateId, event: &UserEvent) -> Result<(), UserError> {
         rules::validate(aggregate_id, event)
     }
 
-    fn check(user: Option<&User>, event: &UserEvent) -> Result<(), Refused> {
+    fn check(user: Option<&User>, event: &UserEvent) -> Result<(), UserError> {
         match (user, event) {
             (None, UserEvent::Created { .. }) => Ok(()),
-            (Some(_), UserEvent::Created { .. }) => Err(Refused::ExistsAlready),
-            (None, _) => Err(Refused::DoesNotExist),
+            (Some(_), UserEvent::Created { .. }) => Err(UserError::AlreadyExists),
+            (None, _) => Err(UserError::DoesNotExist),
             (Some(_), _) => Ok(()),
         }
     }

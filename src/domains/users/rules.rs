@@ -1,21 +1,21 @@
-//! What must hold of a user's event by itself.
+//! Validation of a single event of a user.
 
 use uuid::Uuid;
 
 use super::UserEvent;
 use crate::domain::prelude::*;
 
-/// Why an event of a user is refused.
+/// Why an event of a user is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
-    /// Created twice.
-    #[error("the user exists already")]
-    ExistsAlready,
-    /// Changed before it was created.
+pub enum UserError {
+    /// The user was created before.
+    #[error("the user already exists")]
+    AlreadyExists,
+    /// The user was not created.
     #[error("the user does not exist")]
     DoesNotExist,
-    /// The payload names another aggregate than the event.
+    /// `payload.id` is not the aggregate's id.
     #[error("payload.id must equal aggregate_id")]
     AnotherAggregate,
     /// Empty, or too long.
@@ -23,7 +23,7 @@ pub enum Refused {
         "username must be 1 to 100 characters, none of them a control character, and not only spaces"
     )]
     Username,
-    /// Nothing that mail could be sent to.
+    /// It cannot be an address.
     #[error("email must look like name@host, at most 254 characters, without spaces")]
     Email,
     /// Empty, or so long that hashing it would be an attack.
@@ -31,7 +31,7 @@ pub enum Refused {
     Password,
 }
 
-pub(super) fn validate(aggregate_id: AggregateId, event: &UserEvent) -> Result<(), Refused> {
+pub(super) fn validate(aggregate_id: AggregateId, event: &UserEvent) -> Result<(), UserError> {
     match event {
         UserEvent::Created {
             id,
@@ -51,25 +51,25 @@ pub(super) fn validate(aggregate_id: AggregateId, event: &UserEvent) -> Result<(
     }
 }
 
-fn same_aggregate(AggregateId(aggregate_id): AggregateId, id: Uuid) -> Result<(), Refused> {
+fn same_aggregate(AggregateId(aggregate_id): AggregateId, id: Uuid) -> Result<(), UserError> {
     if id == aggregate_id {
         Ok(())
     } else {
-        Err(Refused::AnotherAggregate)
+        Err(UserError::AnotherAggregate)
     }
 }
 
-fn check_username(username: &str) -> Result<(), Refused> {
+fn check_username(username: &str) -> Result<(), UserError> {
     let readable = !username.trim().is_empty() && !username.chars().any(char::is_control);
     if readable && username.chars().count() <= 100 {
         Ok(())
     } else {
-        Err(Refused::Username)
+        Err(UserError::Username)
     }
 }
 
-/// Plausible, no more: whether an address exists only a mail to it can tell. 254 is SMTP's limit of a path.
-fn check_email(email: &str) -> Result<(), Refused> {
+/// Accepts whatever looks like an address: only a mail to it can show whether it exists. 254 is SMTP's limit for a path.
+fn check_email(email: &str) -> Result<(), UserError> {
     let plausible = email.split_once('@').is_some_and(|(name, host)| {
         !name.is_empty()
             && !host.is_empty()
@@ -82,14 +82,14 @@ fn check_email(email: &str) -> Result<(), Refused> {
     if plausible && clean && email.len() <= 254 {
         Ok(())
     } else {
-        Err(Refused::Email)
+        Err(UserError::Email)
     }
 }
 
-fn check_password(password: &Password) -> Result<(), Refused> {
+fn check_password(password: &Password) -> Result<(), UserError> {
     if (1..=1000).contains(&password.expose().chars().count()) {
         Ok(())
     } else {
-        Err(Refused::Password)
+        Err(UserError::Password)
     }
 }

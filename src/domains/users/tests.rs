@@ -29,7 +29,7 @@ fn a_user_is_created_first_and_once() {
         .then(Some(user("ada")));
     Spec::<Users>::given([created("ada")])
         .when(created("ada"))
-        .then_refused("the user exists already");
+        .then_refused("the user already exists");
     Spec::<Users>::given([])
         .when(UserEvent::EmailChanged {
             email: "a@b".to_owned(),

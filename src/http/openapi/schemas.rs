@@ -10,7 +10,6 @@ use super::json::{
 };
 use crate::command::MAX_EVENTS;
 use crate::domain::{AnyDomain, AnyProjection, Domains};
-use crate::event::fields::FieldKind;
 use crate::event::shape::{Member, SAMPLE_UUID, Shape};
 use crate::event::{AggregateId, EventId, EventType, Metadata, NewEvent};
 use crate::http::problem::Kind;
@@ -226,11 +225,12 @@ pub(super) fn public_columns(projection: &dyn AnyProjection) -> Vec<Member> {
     let Shape::Object(mut members) = projection.sketch().shape else {
         return Vec::new();
     };
-    let fields = projection.columns();
+    let row = projection.row_schema();
+    let columns = row.properties();
     members.retain(|member| {
-        fields
+        columns
             .iter()
-            .any(|field| field.name == member.name && field.kind == FieldKind::Public)
+            .any(|(name, schema)| *name == member.name && !row.is_secret(schema))
     });
     members
 }

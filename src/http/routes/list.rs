@@ -78,9 +78,13 @@ fn parse_cursor(text: &str) -> Result<PageCursor, Problem> {
     PageCursor::decode(text).ok_or_else(|| Problem::new(Kind::Malformed, detail))
 }
 
-fn parse_filter(view: &View, name: &str, value: String) -> Result<(&'static str, String), Problem> {
-    let Some(column) = view.public_columns().find(|column| *column == name) else {
-        let columns = view.public_columns().collect::<Vec<_>>().join(", ");
+fn parse_filter<'a>(
+    view: &'a View,
+    name: &str,
+    value: String,
+) -> Result<(&'a str, String), Problem> {
+    let Some(column) = view.filter_columns().find(|column| *column == name) else {
+        let columns = view.filter_columns().collect::<Vec<_>>().join(", ");
         let detail = format!("unknown parameter `{name}`; this route can filter by: {columns}");
         return Err(Problem::new(Kind::Malformed, detail));
     };

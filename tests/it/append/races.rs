@@ -99,7 +99,7 @@ async fn a_lost_race_is_judged_anew() {
         matches!(
             &refused,
             command::Error::Refused {
-                refusal: foldlog::domain::Refusal::Deleted,
+                refusal: foldlog::domain::RejectedError::Deleted,
                 ..
             }
         ),

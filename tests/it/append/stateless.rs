@@ -24,7 +24,7 @@ events! {
 }
 
 /// How many lines there are.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 struct Lines {
     lines: i64,
 }
@@ -38,7 +38,7 @@ impl Domain for Notes {
     const STATELESS: bool = true;
     type Event = Noted;
     type State = Lines;
-    type Refused = Infallible;
+    type Error = Infallible;
 
     fn check(_: Option<&Lines>, _: &Noted) -> Result<(), Infallible> {
         Ok(())

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use foldlog::domain::projection;
+use foldlog::domain::Domain;
 use sqlx::Connection;
 use uuid::Uuid;
 
@@ -109,7 +109,7 @@ async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
     wait_until("it sleeps", async || asleep(&db).await).await;
     assert_eq!(log.count("the projection accounts fails"), 1);
 
-    db.run(projection::<Accounts>().definition()).await;
+    db.run(Accounts::VIEW).await;
     append(&db.engine, &[opened(Uuid::now_v7())]).await;
     wait_until("it recovers", async || rows(&db, "accounts").await == 4).await;
     wait_until("it says so", async || {

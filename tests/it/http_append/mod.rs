@@ -169,7 +169,7 @@ async fn rules_are_conflicts_and_malformed_payloads_are_not() {
     let again = app.append("/users", &created(user, "ada")).await;
     assert_eq!(
         again.problem(409, "rule-broken"),
-        "event 0: the user exists already"
+        "event 0: the user already exists"
     );
     let foreign = app.append("/accounts", &opened(user, "ada")).await;
     let detail = foreign.problem(409, "rule-broken");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use foldlog::domain::Unfoldable;
+use foldlog::domain::FoldError;
 use foldlog::domain::prelude::*;
 use foldlog::event::Event;
 use uuid::Uuid;
@@ -18,15 +18,15 @@ events! {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     pub owner: String,
     pub balance_cents: i64,
 }
 
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub enum Refused {
-    #[error("the account is open already")]
+pub enum AccountError {
+    #[error("the account is already open")]
     AlreadyOpen,
     #[error("there is no open account")]
     NotOpen,
@@ -41,13 +41,13 @@ impl Domain for Accounts {
                                 balance_cents bigint not null, constraint accounts_rich_check check (balance_cents < 1000000))";
     type Event = AccountEvent;
     type State = Account;
-    type Refused = Refused;
+    type Error = AccountError;
 
-    fn check(account: Option<&Account>, event: &AccountEvent) -> Result<(), Refused> {
+    fn check(account: Option<&Account>, event: &AccountEvent) -> Result<(), AccountError> {
         match (account, event) {
-            (Some(_), AccountEvent::Opened { .. }) => Err(Refused::AlreadyOpen),
+            (Some(_), AccountEvent::Opened { .. }) => Err(AccountError::AlreadyOpen),
             (None, AccountEvent::Deposited { .. } | AccountEvent::Closed {}) => {
-                Err(Refused::NotOpen)
+                Err(AccountError::NotOpen)
             }
             _ => Ok(()),
         }
@@ -84,7 +84,7 @@ fn is_mended(account: AggregateId) -> bool {
     MENDED.lock().unwrap().contains(&account)
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Entry {
     pub deposits: i64,
     pub last_version: i32,
@@ -97,14 +97,14 @@ impl Projection for Ledger {
     type Event = AccountEvent;
     type Row = Entry;
 
-    fn apply(row: Option<Entry>, event: &Event<AccountEvent>) -> Result<Option<Entry>, Unfoldable> {
+    fn apply(row: Option<Entry>, event: &Event<AccountEvent>) -> Result<Option<Entry>, FoldError> {
         let row = row.unwrap_or(Entry {
             deposits: 0,
             last_version: 0,
         });
         let deposits = match &event.payload {
             AccountEvent::Deposited { cents: 13 } if !is_mended(event.aggregate_id) => {
-                return Err(Unfoldable::new("thirteen cents bring bad luck"));
+                return Err(FoldError::new("thirteen cents bring bad luck"));
             }
             AccountEvent::Deposited { cents: 1313 } if !is_mended(event.aggregate_id) => {
                 panic!("the fold panics");

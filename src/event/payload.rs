@@ -1,0 +1,198 @@
+//! The payloads of a domain's events, and their JSON: the bare fields of one variant, whose type id stands beside them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess,
+    IntoDeserializer, VariantAccess, Visitor,
+};
+use serde::{Serialize, forward_to_deserialize_any};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::TypeId;
+use super::bare::Bare;
+use super::schema::TypeSchema;
+use super::shape::Sketch;
+
+/// One kind of event of a domain.
+#[derive(Clone, Copy, Debug)]
+pub struct EventType {
+    /// Its number.
+    pub id: TypeId,
+    /// Its name, as history and feed show it.
+    pub name: &'static str,
+    /// What its payload looks like.
+    pub sketch: fn() -> Sketch,
+}
+
+/// The payloads of one domain's events: an enum with one variant per [`TypeId`]. Implemented by
+/// [`events!`](crate::events).
+///
+/// ```
+/// use foldlog::domain::prelude::*;
+///
+/// events! {
+///     /// What can happen to an account.
+///     pub enum AccountEvent in 2000..3000 {
+///         2000 => Opened { owner: String },
+///     }
+/// }
+///
+/// let mut json = serde_json::Deserializer::from_str(r#"{"owner": "ada"}"#);
+/// let opened = AccountEvent::decode(TypeId(2000), &mut json).unwrap();
+/// assert_eq!(opened, AccountEvent::Opened { owner: "ada".to_owned() });
+/// assert_eq!(opened.encode().unwrap().to_string(), r#"{"owner":"ada"}"#);
+/// ```
+pub trait Payload:
+    Clone + fmt::Debug + Serialize + DeserializeOwned + ToSchema + Send + Sync + 'static
+{
+    /// The type ids that are reserved for this domain, used or not.
+    const BLOCK: Range<i16>;
+    /// The event types, in the order of the variants.
+    const TYPES: &'static [EventType];
+
+    /// The number of this payload's type.
+    fn type_id(&self) -> TypeId;
+
+    /// Reads the payload of an event of type `type_id`. Unknown fields are skipped; wrap `json` to detect them.
+    ///
+    /// # Errors
+    ///
+    /// See [`DecodeError`].
+    fn decode<'de, D: Deserializer<'de>>(type_id: TypeId, json: D) -> Result<Self, DecodeError> {
+        let index = index_of::<Self>(type_id).ok_or(DecodeError::UnknownType(type_id))?;
+        Self::deserialize(VariantDeserializer { index, json }).map_err(|error| {
+            DecodeError::Malformed {
+                type_id,
+                reason: error.to_string(),
+            }
+        })
+    }
+
+    /// Writes the payload as a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// When a field does not serialize to JSON.
+    fn encode(&self) -> Result<Value, serde_json::Error> {
+        self.serialize(Bare(serde_json::value::Serializer))
+    }
+
+    /// The schema of the payload of `type_id`, derived from its variant; `None` when the domain has no such type.
+    fn schema_of(type_id: TypeId) -> Option<TypeSchema> {
+        TypeSchema::of::<Self>().variant(index_of::<Self>(type_id)?)
+    }
+}
+
+fn index_of<P: Payload>(type_id: TypeId) -> Option<usize> {
+    P::TYPES.iter().position(|known| known.id == type_id)
+}
+
+/// Why a payload could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The domain has no such event type: a newer version wrote it, or it was sent to the wrong route.
+    #[error("event type {0} is unknown")]
+    UnknownType(TypeId),
+    /// The payload does not match its type. The text names fields and types, and leaves out the values of secret fields.
+    #[error("payload of event type {type_id}: {reason}")]
+    Malformed {
+        /// The event type.
+        type_id: TypeId,
+        /// What does not match.
+        reason: String,
+    },
+}
+
+/// Reads variant number `index` of an enum from JSON that holds the variant's fields only.
+struct VariantDeserializer<D> {
+    index: usize,
+    json: D,
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for VariantDeserializer<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, D::Error> {
+        Err(de::Error::custom("a payload must be an enum"))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let variant = variants.get(self.index).copied();
+        visitor.visit_enum(BareVariant {
+            name,
+            variant: variant.ok_or_else(|| de::Error::custom("a payload has too few variants"))?,
+            json: self.json,
+        })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// A variant whose name is known, in front of its fields.
+struct BareVariant<D> {
+    name: &'static str,
+    variant: &'static str,
+    json: D,
+}
+
+impl<'de, D: Deserializer<'de>> EnumAccess<'de> for BareVariant<D> {
+    type Error = D::Error;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), D::Error> {
+        let name: StrDeserializer<'_, D::Error> = self.variant.into_deserializer();
+        Ok((seed.deserialize(name)?, self))
+    }
+}
+
+impl<'de, D: Deserializer<'de>> VariantAccess<'de> for BareVariant<D> {
+    type Error = D::Error;
+
+    fn unit_variant(self) -> Result<(), D::Error> {
+        Err(de::Error::custom("a payload's variant must have braces"))
+    }
+
+    /// serde reads a variant with a `flatten` field through this method.
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, D::Error> {
+        seed.deserialize(self.json)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, D::Error> {
+        Err(de::Error::custom("a payload's fields must have names"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.json.deserialize_struct(self.name, fields, visitor)
+    }
+}
+
+/// For [`events!`](crate::events): one event type of `P` as a type of its own.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct OneType<P, const ID: i16>(PhantomData<P>);
+
+impl<'de, P: Payload, const ID: i16> Deserialize<'de> for OneType<P, ID> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let index = index_of::<P>(TypeId(ID)).unwrap_or_default();
+        P::deserialize(VariantDeserializer { index, json })?;
+        Ok(Self(PhantomData))
+    }
+}

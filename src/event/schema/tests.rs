@@ -1,0 +1,97 @@
+//! Where secrets are found in the schemas that types derive.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::*;
+use crate::event::{Password, Secret};
+
+#[derive(Serialize, ToSchema)]
+struct Credentials {
+    name: String,
+    password: Password,
+    tokens: Vec<Secret<String>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Row {
+    owner: String,
+    #[serde(rename = "balance")]
+    cents: i64,
+    pin: Secret<i32>,
+    keys: Option<Secret<Vec<u8>>>,
+    password: Option<Password>,
+    credentials: Credentials,
+    optional: Option<Credentials>,
+    many: BTreeMap<String, Credentials>,
+}
+
+#[test]
+fn secrets_are_found_at_any_depth_in_the_schema_that_a_type_derives() {
+    let row = TypeSchema::of::<Row>();
+    let of = |wanted: fn(&TypeSchema, &RefOr<Schema>) -> bool| -> Vec<&str> {
+        let properties = row.properties().into_iter();
+        let wanted = properties.filter(|(_, schema)| wanted(&row, schema));
+        wanted.map(|(name, _)| name).collect()
+    };
+    let names: Vec<&str> = row.properties().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "owner",
+            "balance",
+            "pin",
+            "keys",
+            "password",
+            "credentials",
+            "optional",
+            "many"
+        ]
+    );
+    assert_eq!(of(TypeSchema::is_secret), ["pin", "keys", "password"]);
+    assert_eq!(of(TypeSchema::is_password), ["password"]);
+    assert_eq!(
+        of(TypeSchema::contains_secret),
+        ["pin", "keys", "password", "credentials", "optional", "many"]
+    );
+    assert_eq!(
+        row.secret_names().into_iter().collect::<Vec<_>>(),
+        ["keys", "password", "pin"]
+    );
+    assert_eq!(row.unhideable_secret(), None);
+}
+
+#[derive(Serialize, ToSchema)]
+struct Flattened {
+    #[serde(flatten)]
+    hidden: Secret<Credentials>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "kind")]
+#[expect(dead_code, reason = "only its schema is read")]
+enum Tagged {
+    Hidden(Secret<Credentials>),
+}
+
+#[derive(Serialize, ToSchema)]
+struct Keyed {
+    by_token: BTreeMap<Secret<String>, i32>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Outer {
+    inner: Flattened,
+}
+
+#[test]
+fn a_secret_that_serde_cannot_mark_is_reported_with_its_path() {
+    let path = |schema: TypeSchema| schema.unhideable_secret();
+    assert_eq!(path(TypeSchema::of::<Outer>()), Some("inner".to_owned()));
+    assert_eq!(path(TypeSchema::of::<Tagged>()), Some(String::new()));
+    assert_eq!(
+        path(TypeSchema::of::<Keyed>()),
+        Some("by_token (map key)".to_owned())
+    );
+}
