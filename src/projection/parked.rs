@@ -20,7 +20,7 @@ use crate::store;
 use crate::view::View;
 
 /// A retry reads and folds a chain in chunks of this many events, all in one transaction.
-const CHUNK_EVENTS: usize = 1000;
+const MAX_CHUNK_EVENTS: usize = 1000;
 
 /// How many parked aggregates a catch-up retries before it reads new events. After a faulty deployment thousands may be
 /// parked, and the new events should not wait for all of them.
@@ -137,7 +137,7 @@ async fn retry_aggregate(
             continue;
         }
         match last {
-            Some(last) if read == CHUNK_EVENTS => from = Version(last.0 + 1),
+            Some(last) if read == MAX_CHUNK_EVENTS => from = Version(last.0 + 1),
             _ => break None,
         }
     };
@@ -162,7 +162,7 @@ async fn read_chain(
         .bind(from.0)
         .bind(types.start)
         .bind(types.end)
-        .bind(i64::try_from(CHUNK_EVENTS).unwrap_or(i64::MAX))
+        .bind(i64::try_from(MAX_CHUNK_EVENTS).unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await?;
     Ok(rows

@@ -1,4 +1,4 @@
-//! Catching up: many workers, claims in other hands, what a pass costs.
+//! Catch-up: several workers, claims that other transactions hold, and the cost of a pass.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::support::locks::{
 };
 use crate::support::workers::{CLAIM, account, assert_all_applied, worker};
 
-/// Events of many accounts, interleaved, in appends of 100.
+/// Appends interleaved events of many accounts, 100 per append.
 async fn backlog(db: &TestDb, accounts: usize, deposits: usize) {
     let accounts: Vec<Uuid> = (0..accounts).map(|_| Uuid::now_v7()).collect();
     let mut events: Vec<NewEvent<Value>> = accounts.iter().map(|a| opened(*a)).collect();
@@ -32,7 +32,8 @@ async fn backlog(db: &TestDb, accounts: usize, deposits: usize) {
     }
 }
 
-/// Fails when the claim's key does not hold (an event folded twice) or a waiting worker skips what it waited for.
+/// Fails when the claim's unique key does not prevent a second fold of an event, or when a worker skips an event after it
+/// has waited for that event's claim.
 #[tokio::test]
 async fn four_workers_claim_each_event_once() {
     let db = TestDb::new().await;
@@ -53,7 +54,7 @@ async fn four_workers_claim_each_event_once() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a claim that is in other hands is passed over: whoever holds it may still abort.
+/// Fails when a worker skips a claim that another transaction holds: that transaction may still abort.
 #[tokio::test]
 async fn a_worker_waits_for_a_claim_held_by_another_transaction() {
     let db = TestDb::new().await;
@@ -79,14 +80,15 @@ async fn a_worker_waits_for_a_claim_held_by_another_transaction() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when the wait has no bound (the worker never answers), or what was waited for counts as done.
+/// Fails when the wait for a claim has no limit (the worker never returns), or when the catch-up reports `done` although
+/// it did not get the claim.
 #[tokio::test]
 async fn a_lock_timeout_on_a_claim_loses_no_event() {
     let db = TestDb::new().await;
     let (_, events) = account(&db, 2).await;
     let claim = hold_claim(&db, "ledger", &events[1]).await;
     let engine = db.engine.clone();
-    // It ends while the first wait is under way, so that there is one wait only.
+    // The budget expires during the first wait, so that the worker waits only once.
     let budget = Budget {
         until: Some(Instant::now() + Duration::from_secs(3)),
         ..Budget::default()
@@ -96,7 +98,7 @@ async fn a_lock_timeout_on_a_claim_loses_no_event() {
         projection::catch_up(&engine.pool, view, 100, &budget).await
     });
     wait_until_blocked(&mut db.connect().await, CLAIM).await;
-    // Far above the bound, and far below that of a statement that runs.
+    // Far above `lock_timeout`, and far below `statement_timeout`.
     let caught_up = timeout(Duration::from_secs(40), waits).await.unwrap();
     let caught_up = caught_up.unwrap().unwrap();
     assert_eq!((caught_up.applied, caught_up.done), (1, false));
@@ -105,7 +107,7 @@ async fn a_lock_timeout_on_a_claim_loses_no_event() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a pass goes on with its cursor after it lost a batch: what it had claimed then is nobody's.
+/// Fails when a pass keeps its cursor after a batch was aborted: the abort released the claims of events before the cursor.
 #[tokio::test]
 async fn a_pass_restarts_after_a_deadlock_aborts_its_batch() {
     for at_the_write in [true, false] {
@@ -118,7 +120,8 @@ async fn a_pass_restarts_after_a_deadlock_aborts_its_batch() {
         for event in &events {
             append(&db.engine, std::slice::from_ref(event)).await;
         }
-        // A deadlock: the second batch waits for the test, then the test for it. Only the worker looks for deadlocks.
+        // A deadlock: the second batch waits for the test, then the test waits for the batch. Only the worker's session
+        // checks for deadlocks, so Postgres aborts the worker's transaction.
         let (mut other, statement) = if at_the_write {
             let row = format!("select from ledger where id = '{folded}' for update");
             (Held::open(&db, &row).await, "insert into \"ledger\"")
@@ -137,7 +140,7 @@ async fn a_pass_restarts_after_a_deadlock_aborts_its_batch() {
     }
 }
 
-/// Fails when a catch-up that ran out of time says that it is done.
+/// Fails when a catch-up that ran out of time reports `done`.
 #[tokio::test]
 async fn an_expired_budget_reports_done_false_and_the_remaining_events() {
     let db = TestDb::new().await;
@@ -156,7 +159,8 @@ async fn an_expired_budget_reports_done_false_and_the_remaining_events() {
     );
 }
 
-/// Fails when an open transaction holds up what others commit, as a mark at the oldest running transaction would.
+/// Fails when an open transaction delays the events of other transactions, as a mark at the oldest running transaction
+/// would.
 #[tokio::test]
 async fn a_long_open_transaction_does_not_delay_catch_up() {
     let db = TestDb::new().await;
@@ -173,14 +177,14 @@ async fn a_long_open_transaction_does_not_delay_catch_up() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// What the claim of the 100 newest events touches.
+/// What the statement that claims the 100 newest events reads.
 #[derive(Debug)]
 struct Cost {
     rows: i64,
     buffers: i64,
 }
 
-/// Behind `claimed` events that were claimed while one transaction has been open.
+/// Measures the claim of 100 new events in a log with `claimed` older events, all claimed while one transaction was open.
 async fn cost_behind(claimed: usize) -> Cost {
     let db = TestDb::new().await;
     let mut open = Held::open(&db, "select pg_current_xact_id()").await;
@@ -189,7 +193,7 @@ async fn cost_behind(claimed: usize) -> Cost {
         .await
         .unwrap();
     let mut connection = db.connect().await;
-    // Many transactions, as appends are.
+    // Many transactions, because each append is one.
     for _ in 0..claimed / 100 {
         run(
             &mut connection,
@@ -209,7 +213,7 @@ async fn cost_behind(claimed: usize) -> Cost {
         .await
         .unwrap();
     backlog(&db, 100, 0).await;
-    // What the pass binds, less the running transactions of other tests' databases, which would be a few probes more.
+    // The values that a pass binds, without the running transactions of other tests' databases, which would add index probes.
     let settled: Snapshot = format!("{oldest}:{end}:{oldest}").parse().unwrap();
     let frozen: String = sqlx::query_scalar("select log_snapshot()::text")
         .fetch_one(&mut connection)
@@ -249,7 +253,7 @@ async fn cost_behind(claimed: usize) -> Cost {
     }
 }
 
-/// The rows that went through all nodes of a plan, and those that were looked at in vain.
+/// The number of rows that all nodes of a plan returned or filtered out.
 fn rows(plan: &Value) -> i64 {
     let number = |name: &str| plan[name].as_f64().unwrap_or(0.0);
     let own = number("Actual Loops")
@@ -263,12 +267,12 @@ fn rows(plan: &Value) -> i64 {
     own + below.sum::<i64>()
 }
 
-/// Fails when a pass looks at what is claimed already: because it asks the locker which events are unclaimed, or because
-/// its mark stands at the oldest running transaction.
+/// Fails when a pass reads events that are claimed already, because it searches `locker` for unclaimed events or because
+/// its mark is the oldest running transaction.
 #[tokio::test]
 async fn the_claim_reads_only_events_above_the_settled_snapshot() {
     let (small, large) = (cost_behind(1_000).await, cost_behind(50_000).await);
     assert_eq!(small.rows, large.rows, "{small:?} {large:?}");
-    // 100 claims go down an index that is a level deeper.
+    // The index on the larger table is one level deeper, which each of the 100 claims descends.
     assert!(large.buffers < small.buffers * 2, "{small:?} {large:?}");
 }

@@ -1,5 +1,5 @@
-//! Workers killed at every step: child processes (the `listener` binary), stopped by a lock at one statement, and killed
-//! there with SIGKILL.
+//! Workers that are killed at every step. Each worker is a child process (the `listener` binary). A lock blocks it at one
+//! statement, and the test kills it there with SIGKILL.
 
 use std::process::Stdio;
 
@@ -13,7 +13,7 @@ use crate::support::locks::{Held, gate_commits, wait_until_blocked, wait_until_t
 use crate::support::workers::{CLAIM, LOAD, LOCK_PARKED, assert_all_applied};
 use crate::support::{TestDb, created, renamed};
 
-/// A listener in a process of its own; killed when it is dropped.
+/// Starts a listener in a separate process, which is killed when the handle is dropped.
 fn listener(db: &TestDb, batch: u32) -> Child {
     Command::new(env!("CARGO_BIN_EXE_listener"))
         .env("DATABASE_URL", db.options.to_url_lossy().as_str())
@@ -26,7 +26,7 @@ fn listener(db: &TestDb, batch: u32) -> Child {
         .unwrap()
 }
 
-/// A database that notices a vanished client at once and not after seconds, even while its statement waits for a lock.
+/// A database whose sessions end as soon as their client is gone, even while a statement waits for a lock.
 async fn database() -> TestDb {
     let db = TestDb::new().await;
     let name = db.options.get_database().unwrap();
@@ -37,7 +37,7 @@ async fn database() -> TestDb {
     db
 }
 
-/// Kills it, and waits until the server has ended its sessions, and with them its transaction.
+/// Kills the process and waits until the server has ended its sessions and so rolled back its transaction.
 async fn kill(db: &TestDb, mut child: Child) {
     child.kill().await.unwrap();
     wait_until_true(
@@ -48,7 +48,8 @@ async fn kill(db: &TestDb, mut child: Child) {
     .await;
 }
 
-/// Users that are created, renamed and deleted, and one whose second event is refused until [`mend`].
+/// Appends users that are created, renamed and deleted, and one whose second event the view rejects until
+/// [`make_foldable`].
 async fn backlog(db: &TestDb, users: usize) {
     db.run("alter table users add constraint users_worse_check check (username <> 'worse')")
         .await;
@@ -62,11 +63,11 @@ async fn backlog(db: &TestDb, users: usize) {
             append(&db.engine, &[deleted]).await;
         }
     }
-    // From here on every session named `foldlog` is a child's.
+    // From here on every session named `foldlog` belongs to a child process.
     db.pool().close();
 }
 
-/// Removes the cause, and makes the retry due.
+/// Removes the cause of the failure and makes the retry due.
 async fn mend(db: &TestDb) {
     db.run(
         "alter table users drop constraint users_worse_check; update parked set next_try = now()",
@@ -74,18 +75,18 @@ async fn mend(db: &TestDb) {
     .await;
 }
 
-/// How many events wait for a worker.
+/// Counts the events that wait for a worker.
 const WAITING: &str = "select count(*) from events e where not exists (select from locker l \
      where l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = 'users') \
      and not exists (select from parked p where p.aggregate_id = e.aggregate_id and p.lock_domain = 'users')";
 
-/// Waits until nothing waits for a worker any more, with so many aggregates parked.
+/// Waits until no event waits for a worker and this many aggregates are parked.
 async fn until_done(db: &TestDb, parked: u32) {
     let parked = format!("(select count(*) from parked) = {parked}");
     wait_until_true(db, &format!("select ({WAITING}) = 0 and {parked}")).await;
 }
 
-/// Kills a worker where `lock` stops it, in `statement`; then another one must bring everything to its end.
+/// Kills a worker where `lock` blocks it in `statement`. Another worker must then finish all work.
 async fn killed_at(db: &TestDb, (lock, statement): (&str, &str), parked: u32) {
     let held = Held::open(db, lock).await;
     let victim = listener(db, 8);
@@ -99,17 +100,17 @@ async fn killed_at(db: &TestDb, (lock, statement): (&str, &str), parked: u32) {
     db.assert_views_equal_a_fold_from_scratch().await;
 }
 
-/// Fails when a claim and what it is about do not commit together: killed in between, the event is lost or folded twice.
+/// Fails when a claim and its view row do not commit together: after a kill in between, the event is lost or folded twice.
 #[tokio::test]
 async fn a_worker_killed_by_sigkill_at_any_step_loses_no_event() {
     let steps = [
-        // The first look at the log, on connecting.
+        // The check of the log's offset when a connection is opened.
         (
             "lock table settled in access exclusive mode",
             "Whether the log came from",
         ),
         ("lock table locker in share mode", CLAIM),
-        // Amid its rows.
+        // In the middle of the rows of the claim.
         (
             "insert into locker (event_id, aggregate_id, lock_domain) \
              select id, aggregate_id, 'users' from events order by txid, position offset 3 limit 1",
@@ -117,7 +118,7 @@ async fn a_worker_killed_by_sigkill_at_any_step_loses_no_event() {
         ),
         ("lock table users in access exclusive mode", LOAD),
         ("lock table users in share mode", "insert into \"users\""),
-        // After giving back.
+        // After it has released claims.
         ("lock table parked in share mode", "Parks aggregates"),
         ("select pg_advisory_xact_lock(1)", "commit"),
         (
@@ -133,7 +134,7 @@ async fn a_worker_killed_by_sigkill_at_any_step_loses_no_event() {
     }
 }
 
-/// Fails when a retry un-parks and claims apart.
+/// Fails when a retry claims and unparks in separate transactions.
 #[tokio::test]
 async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
     let steps = [
@@ -160,7 +161,7 @@ async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
     }
 }
 
-/// Fails when anything of a worker outlives it, wherever SIGKILL finds it.
+/// Fails when a killed worker leaves a claim or a row behind, at whatever statement SIGKILL ends it.
 #[tokio::test]
 async fn four_workers_killed_repeatedly_claim_each_event_once() {
     let db = database().await;

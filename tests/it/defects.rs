@@ -1,5 +1,5 @@
-//! The defects of the usual hand-written version, a named test each. What two of them come to for projections is proven
-//! at length in `order.rs` and `parked.rs`.
+//! Defects that hand-written event stores commonly have, with one test for each. `order.rs` and `parked.rs` test two of
+//! them in more depth for projections.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::support::json;
 use crate::support::locks::{Held, wait_until_blocked, wait_until_true};
 use crate::support::{TestDb, created, renamed};
 
-/// Refuses every insert of an event with what follows `raise exception`.
+/// Makes every insert of an event fail. `with` is the text after `raise exception`.
 async fn refuse_inserts(db: &TestDb, with: &str) {
     let sql = format!(
         "create or replace function refuse() returns trigger language plpgsql as $$ begin raise exception {with}; end $$; \
@@ -24,7 +24,7 @@ async fn refuse_inserts(db: &TestDb, with: &str) {
     db.run(&sql).await;
 }
 
-// Fails when the result of the insert is not looked at, or when the client is told what the database said.
+// Fails when the result of the insert is ignored, or when the response contains the text of the database error.
 #[tokio::test]
 async fn a_failed_insert_returns_500() {
     let app = App::new().await;
@@ -42,8 +42,8 @@ async fn a_failed_insert_returns_500() {
     }
 }
 
-// Fails when the rules are asked of a state that was read before, and the append does not notice that it has moved on:
-// the rename below is judged while the deletion is not committed yet, and stored, if it is, after it.
+// Fails when the rules use a state that was read earlier and the append does not detect that the state has changed: the
+// rule for the rename below is checked before the deletion commits, and the rename would be stored after it.
 #[tokio::test]
 async fn a_rule_decided_on_a_stale_state_is_decided_again() {
     let app = App::new().await;
@@ -63,7 +63,7 @@ async fn a_rule_decided_on_a_stale_state_is_decided_again() {
     assert_eq!(app.stored().await, 2);
 }
 
-// Fails when a worker passes a claim that another one is at: the second would fold the later events first.
+// Fails when a worker skips a claim that another worker holds: the second worker would fold the later events first.
 #[tokio::test]
 async fn two_listeners_do_not_apply_out_of_order() {
     let db = TestDb::new().await;
@@ -87,7 +87,7 @@ async fn two_listeners_do_not_apply_out_of_order() {
     db.assert_views_equal_a_fold_from_scratch().await;
 }
 
-// Fails when an event reaches the view by its notification only.
+// Fails when only a notification brings an event into the view.
 #[tokio::test]
 async fn an_event_appended_without_a_listener_is_projected_later() {
     let db = TestDb::new().await;
@@ -106,7 +106,7 @@ async fn an_event_appended_without_a_listener_is_projected_later() {
     listener.await.unwrap();
 }
 
-// Fails when a `created` is stored under another aggregate than the one it names.
+// Fails when a `created` event is stored under another aggregate id than its payload names.
 #[tokio::test]
 async fn a_created_event_with_another_payload_id_returns_422() {
     let app = App::new().await;
@@ -122,7 +122,7 @@ async fn a_created_event_with_another_payload_id_returns_422() {
     assert_eq!(app.stored().await, 0);
 }
 
-// Fails when a password is stored as it came, in the log or in the view.
+// Fails when a password is stored in plain text in the log or in the view.
 #[tokio::test]
 async fn a_password_is_not_stored_in_plain_text() {
     let app = App::new().await;
@@ -145,7 +145,7 @@ async fn a_password_is_not_stored_in_plain_text() {
     }
 }
 
-// Fails when a poison event is tried at every pass, or holds up what comes after it.
+// Fails when every pass retries a poison event, or when it delays other aggregates.
 #[tokio::test]
 async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
     let db = TestDb::new().await;
@@ -156,7 +156,7 @@ async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
     )
     .await;
     for deposits in 0..3 {
-        // Its next try is hours away, however long this takes.
+        // The next retry is hours away, however long this test takes.
         db.run("update parked set next_try = next_try + interval '1 hour'")
             .await;
         let next = if deposits == 0 {
@@ -173,7 +173,7 @@ async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
     }
     let attempts = "select attempts::bigint from parked";
     assert_eq!(db.count(attempts).await, 1);
-    // When its time has come it is tried once, and then waits longer.
+    // A retry that is due runs once, and the next one is later.
     db.run("update parked set next_try = statement_timestamp()")
         .await;
     db.catch_up("accounts").await;
@@ -182,7 +182,7 @@ async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
     assert_eq!(db.count(longer).await, 2);
 }
 
-// Fails when an id is unwrapped instead of judged: the connection would end without an answer, or the process.
+// Fails when an id is unwrapped instead of validated: the panic would close the connection without a response.
 #[tokio::test]
 async fn a_malformed_id_returns_400() {
     let app = App::new().await;
@@ -220,8 +220,8 @@ async fn a_malformed_id_returns_400() {
     );
 }
 
-// Fails when an error is recognised by its message, which depends on the server's language and version: the first says
-// what a taken key says and is none, the second is one and says so in no language.
+// Fails when an error is recognized by its message, which depends on the server's language and version. The first error
+// below has the message of a violated unique key but another SQLSTATE; the second has the SQLSTATE but another message.
 #[tokio::test]
 async fn a_database_error_is_recognized_by_sqlstate_and_constraint_not_by_text() {
     let app = App::new().await;
@@ -235,7 +235,7 @@ async fn a_database_error_is_recognized_by_sqlstate_and_constraint_not_by_text()
 
     let by_code = "'qapla' using errcode = 'unique_violation', constraint = 'events_aggregate_id_version_key'";
     refuse_inserts(&app.db, by_code).await;
-    // A race that is lost every time.
+    // The append loses the race at every attempt.
     let answer = app.append("/users", &json::renamed(user, "b")).await;
     let detail = answer.problem(503, "unavailable");
     assert!(

@@ -1,4 +1,4 @@
-//! Folding in the append's own transaction.
+//! Inline projections: folds in the append's own transaction.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use crate::support::locks::{Held, hold_claim, wait_until_blocked};
 use crate::support::workers::{CLAIM, append_in, assert_all_applied, version_in_view, worker};
 use crate::support::{TestDb, created};
 
-/// Another host on the same database, which folds these projections inline, with these settings in its sessions.
+/// Another host on the same database that folds these projections inline and uses these session settings.
 fn host(db: &TestDb, inline: &[&str], settings: &[(&str, &str)]) -> Engine {
     let inline = inline.iter().map(|name| (*name).to_owned()).collect();
     let options = db.options.clone().options(settings.iter().copied());
     Engine::new(db::Pool::new(options, 10), DOMAINS, inline).unwrap()
 }
 
-/// A user with an e-mail address.
+/// An event that creates a user with this e-mail address.
 fn with_email(user: Uuid, email: &str) -> NewEvent<Value> {
     let created = UserEvent::Created {
         id: user,
@@ -42,7 +42,7 @@ async fn send(engine: &Engine, events: &[NewEvent<Value>]) -> Result<Appended, E
     command::execute(engine, events, ExpectedVersion::Any, None).await
 }
 
-/// Fails when an append is answered before its fold, or folds less than the row lacks.
+/// Fails when an append returns before its fold, or when the fold leaves out events that are not in the row yet.
 #[tokio::test]
 async fn an_inline_view_is_never_behind_a_committed_append() {
     let db = Arc::new(TestDb::with_inline(&["accounts", "ledger"]).await);
@@ -72,7 +72,7 @@ async fn an_inline_view_is_never_behind_a_committed_append() {
     assert_all_applied(&db, "accounts").await;
 }
 
-/// Fails when the refusal is another error, or when anything of the refused append stays.
+/// Fails when a duplicate is reported as another error, or when a rejected append leaves an event in the log.
 #[tokio::test]
 async fn an_inline_set_rule_rejects_a_duplicate_email() {
     let db = TestDb::with_inline(&["users"]).await;
@@ -110,7 +110,7 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
     assert_all_applied(&db, "users").await;
 }
 
-/// Fails when what one event of an append frees is still taken for its next.
+/// Fails when a value that one event of an append releases is still taken for the next event.
 #[tokio::test]
 async fn a_deleted_users_email_can_be_used_again() {
     let db = TestDb::with_inline(&["users"]).await;
@@ -122,7 +122,8 @@ async fn a_deleted_users_email_can_be_used_again() {
     assert_all_applied(&db, "users").await;
 }
 
-/// Fails when the rows of one append are written one by one over the old ones: then the order of ids decides who is refused.
+/// Fails when an append writes its rows one by one over the old rows: then the order of the ids decides which append is
+/// rejected.
 #[tokio::test]
 async fn an_email_released_in_the_same_append_can_be_taken_in_any_row_order() {
     let db = TestDb::with_inline(&["users"]).await;
@@ -144,10 +145,10 @@ async fn an_email_released_in_the_same_append_can_be_taken_in_any_row_order() {
     assert_all_applied(&db, "users").await;
 }
 
-/// Fails when a set rule is kept where it cannot be promised: it would park users instead of refusing them.
+/// Fails when a set rule is enforced for a view that is not inline: it would park users instead of rejecting appends.
 #[tokio::test]
 async fn a_set_rule_is_not_enforced_without_inline() {
-    // Another projection is folded inline, so the rules of all views were just seen to.
+    // Another projection is inline, so this host has just created or dropped the set rules of all views.
     let db = TestDb::with_inline(&["ledger"]).await;
     for _ in 0..2 {
         append(&db.engine, &[with_email(Uuid::now_v7(), "ada@example.org")]).await;
@@ -157,7 +158,7 @@ async fn a_set_rule_is_not_enforced_without_inline() {
     assert_all_applied(&db, "users").await;
 }
 
-/// Fails when an inline fold takes its own events only, or a part of what the row lacks: it would fold over a gap.
+/// Fails when an inline fold claims only the events of its append, or only some of the earlier ones: it would skip versions.
 #[tokio::test]
 async fn an_inline_append_folds_its_aggregates_backlog_first() {
     let db = TestDb::new().await;
@@ -185,7 +186,7 @@ async fn an_inline_append_folds_its_aggregates_backlog_first() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when an inline fold and a worker both fold an event, or each leaves it to the other.
+/// Fails when an inline fold and a worker both fold an event, or neither does.
 #[tokio::test]
 async fn inline_appends_and_workers_fold_each_event_once() {
     let db = TestDb::new().await;
@@ -235,14 +236,15 @@ async fn inline_appends_and_workers_fold_each_event_once() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a deadlock of the two is anybody's error, or when the one that Postgres aborts does not start over.
+/// Fails when the deadlock becomes an error of the append or the worker, or when the side that Postgres aborts does not
+/// retry.
 #[tokio::test]
 async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry() {
     for worker_loses in [true, false] {
         let db = TestDb::new().await;
         let [first, between, last] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
-        // Positions first, between, last, which is the order of the inline claims; but the last one's transaction is
-        // older than the others, so a worker claims it before them.
+        // The inline append claims in the order of positions: first, between, last. The transaction of `last` is older
+        // than the others, so a worker claims `last` before them.
         let mut older = Held::open(&db, "select pg_current_xact_id()").await;
         append(&db.engine, &[opened(first)]).await;
         let middle = opened(between);
@@ -250,7 +252,7 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
         append_in(older.connection(), &[opened(last)]).await;
         older.commit().await;
 
-        // Who looks for deadlocks is the one that is aborted.
+        // Postgres aborts the session that checks for deadlocks.
         let never = [("deadlock_timeout", "1min")];
         let (inline, works) = if worker_loses {
             (host(&db, &["ledger"], &never), host(&db, &[], &[]))
@@ -282,7 +284,7 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
     }
 }
 
-/// Fails when a parked aggregate refuses appends, or is folded over the event at which it is parked.
+/// Fails when an append to a parked aggregate is rejected, or when its fold skips the event at which it is parked.
 #[tokio::test]
 async fn a_parked_aggregate_is_appended_to_but_not_folded_inline() {
     let db = TestDb::new().await;
@@ -311,8 +313,8 @@ async fn a_parked_aggregate_is_appended_to_but_not_folded_inline() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when an event that cannot be folded is stored all the same, or when an earlier one at fault shuts the aggregate
-/// for good.
+/// Fails when an event that cannot be folded is stored anyway, or when an earlier event that cannot be folded blocks the
+/// aggregate for good.
 #[tokio::test]
 async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
     let db = TestDb::new().await;
@@ -333,7 +335,7 @@ async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
     assert_eq!(db.count("select count(*) from events").await, 1);
     assert_eq!(db.count("select count(*) from parked").await, 0);
 
-    // Another host has stored one. Catch-up parks the aggregate, and appends are taken again.
+    // Another host has stored such an event. A catch-up parks the aggregate, and appends are accepted again.
     append(&db.engine, &[deposited(account, 13)]).await;
     let waits = send(&inline, &[deposited(account, 1)]).await;
     assert!(

@@ -1,4 +1,4 @@
-//! Versions in order and none forgotten, whatever order commits arrive in.
+//! Events are folded in the order of their versions and none is skipped, in whatever order transactions commit.
 
 use uuid::Uuid;
 
@@ -11,19 +11,20 @@ use crate::support::workers::{
 };
 use foldlog::event::Version;
 
-/// A transaction that has its id by now and appends later, as one of several statements does.
-async fn early(db: &TestDb) -> Held {
+/// Opens a transaction that already has its id and appends later, as a transaction of several statements does.
+async fn begin_early(db: &TestDb) -> Held {
     Held::open(db, "select pg_current_xact_id()").await
 }
 
-/// Fails when the settled mark is a number (the end of C, a position) instead of a snapshot with what was running.
+/// Fails when the settled mark is a number (the end of C, or a position) instead of a snapshot that lists the running
+/// transactions.
 #[tokio::test]
 async fn an_event_of_a_transaction_that_commits_late_is_not_skipped() {
     let db = TestDb::new().await;
-    let mut slow = early(&db).await;
+    let mut slow = begin_early(&db).await;
     append_in(slow.connection(), &[opened(Uuid::now_v7())]).await;
     account(&db, 3).await;
-    let mut latest = early(&db).await;
+    let mut latest = begin_early(&db).await;
     append_in(latest.connection(), &[opened(Uuid::now_v7())]).await;
 
     let caught_up = db.catch_up("ledger").await;
@@ -36,21 +37,22 @@ async fn an_event_of_a_transaction_that_commits_late_is_not_skipped() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a pass settles a snapshot that was taken later than the one it walked, or walks more than it froze.
+/// Fails when a pass settles a later snapshot than the one it has read, or reads events that its frozen snapshot does not
+/// see.
 #[tokio::test]
 async fn a_pass_reads_exactly_what_its_frozen_snapshot_sees() {
     let db = TestDb::new().await;
     let new = || opened(Uuid::now_v7());
-    let mut behind = early(&db).await;
+    let mut behind = begin_early(&db).await;
     append_in(behind.connection(), &[new()]).await;
     let (first, second, third) = (new(), new(), new());
     append(&db.engine, &[first]).await;
     append(&db.engine, std::slice::from_ref(&second)).await;
-    let mut ahead = early(&db).await;
+    let mut ahead = begin_early(&db).await;
     append_in(ahead.connection(), &[new()]).await;
     append(&db.engine, &[third]).await;
 
-    // The pass has passed `behind` and not reached `ahead` when both commit.
+    // When both commit, the pass is already after `behind` and still before `ahead`.
     let claim = hold_claim(&db, "ledger", &second).await;
     let pass = worker(&db, "ledger", 1);
     wait_until_blocked(&mut db.connect().await, CLAIM).await;
@@ -59,11 +61,15 @@ async fn a_pass_reads_exactly_what_its_frozen_snapshot_sees() {
     claim.release().await;
 
     assert_eq!(pass.await.unwrap().unwrap().applied, 3, "what C sees");
-    assert_eq!(db.catch_up("ledger").await.applied, 2, "what it did not");
+    assert_eq!(
+        db.catch_up("ledger").await.applied,
+        2,
+        "what C does not see"
+    );
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when versions are folded as they come (no order check), and when a pass settles though it gave a claim back.
+/// Fails when the fold does not check the order of versions, and when a pass settles although it released a claim.
 #[tokio::test]
 async fn a_version_with_an_older_txid_than_its_predecessor_waits_for_it() {
     for (folded_before, batch) in [(false, 1), (false, 100), (true, 1), (true, 100)] {
@@ -73,7 +79,7 @@ async fn a_version_with_an_older_txid_than_its_predecessor_waits_for_it() {
             append(&db.engine, &[opened(user)]).await;
             db.catch_up("ledger").await;
         }
-        let mut older = early(&db).await;
+        let mut older = begin_early(&db).await;
         let first = if folded_before {
             deposited(user, 1)
         } else {
@@ -92,8 +98,8 @@ async fn a_version_with_an_older_txid_than_its_predecessor_waits_for_it() {
     }
 }
 
-/// Fails when the locker is not asked where there is no row: then either the event after a deletion waits for ever, or
-/// one whose predecessor is not folded yet goes first.
+/// Fails when the fold does not look up the predecessor's claim in `locker` if the view row does not exist: then either the
+/// event after a deletion waits forever, or an event is folded before its predecessor.
 #[tokio::test]
 async fn after_a_deletion_the_predecessor_claim_is_read_from_the_locker() {
     for batch in [1, 100] {
@@ -107,8 +113,9 @@ async fn after_a_deletion_the_predecessor_claim_is_read_from_the_locker() {
         assert_eq!(db.catch_up("accounts").await.applied, 2);
         assert_eq!(version_in_view(&db, "accounts", user).await, None);
 
-        // Past the rules, which let nothing follow a deletion; and version 4 has an older transaction than version 3.
-        let (mut older, mut newer) = (early(&db).await, early(&db).await);
+        // Inserted without the rules, which reject events after a deletion. Version 4 has an older transaction id than
+        // version 3.
+        let (mut older, mut newer) = (begin_early(&db).await, begin_early(&db).await);
         append_in(newer.connection(), &[opened(user)]).await;
         newer.commit().await;
         append_in(older.connection(), &[deposited(user, 5)]).await;
@@ -124,8 +131,8 @@ async fn after_a_deletion_the_predecessor_claim_is_read_from_the_locker() {
     }
 }
 
-/// Fails when the rows are loaded before the claims are made: the second worker's row is then that of before the first
-/// one's commit, and what the first one folded is folded over.
+/// Fails when a worker loads the view rows before it claims: then the second worker has the row from before the first
+/// worker's commit, and overwrites what the first worker folded.
 #[tokio::test]
 async fn the_view_row_is_read_after_the_claims() {
     let db = TestDb::new().await;

@@ -1,4 +1,4 @@
-//! Parked aggregates: one that cannot go on holds up nobody else, and goes on in order once its cause is mended.
+//! Parked aggregates: a parked aggregate does not delay the others, and continues in order once the cause is fixed.
 
 use foldlog::projection::{self, Budget, ProjectionError, RetryReport};
 use sqlx::AssertSqlSafe;
@@ -14,7 +14,7 @@ use crate::support::workers::{
 };
 use foldlog::event::Version;
 
-/// An account that is parked at the last of these deposits, and has `later` more behind it.
+/// Creates an account that is parked at the last of these deposits and has `later` more deposits after it.
 async fn parked(db: &TestDb, deposits: &[i64], later: usize) -> Uuid {
     let account = Uuid::now_v7();
     append(&db.engine, &[opened(account)]).await;
@@ -40,7 +40,7 @@ async fn retry(db: &TestDb, projection: &str) -> RetryReport {
         .unwrap()
 }
 
-/// The same in a task of its own, for the ledger.
+/// Retries the parked aggregates of the ledger in a separate task.
 fn retry_beside(db: &TestDb) -> JoinHandle<Result<RetryReport, ProjectionError>> {
     let engine = db.engine.clone();
     tokio::spawn(async move {
@@ -56,7 +56,8 @@ async fn text(db: &TestDb, sql: &str) -> String {
         .unwrap()
 }
 
-/// Fails when one event that cannot be folded ends the batch or the pass, or when its successors go first.
+/// Fails when one event that cannot be folded ends the batch or the pass, or when later events of its aggregate are folded
+/// before it.
 #[tokio::test]
 async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
     for cents in [13, 1313] {
@@ -99,10 +100,10 @@ async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
                 "the fold panicked"
             }
         );
-        // The other projection over the same events does not mind.
+        // Another projection of the same events is not affected.
         assert_eq!(db.catch_up("accounts").await.applied, 2004);
 
-        // What comes later waits behind it; nothing is folded out of turn.
+        // Later events of the parked aggregate wait.
         append(&db.engine, &[deposited(bad, 3)]).await;
         let caught_up = db.catch_up("ledger").await;
         assert_eq!(
@@ -123,7 +124,7 @@ async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
     }
 }
 
-/// Fails when a row that the database refuses takes the batch along, or parks whoever else was in it.
+/// Fails when a row that the database rejects aborts the whole batch for good, or parks other aggregates of the batch.
 #[tokio::test]
 async fn a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it() {
     let db = TestDb::new().await;
@@ -159,7 +160,7 @@ async fn a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it() {
     assert_all_applied(&db, "accounts").await;
 }
 
-/// Fails when catch-up does not retry what is due, retries what is not, or a failure does not put the next try off.
+/// Fails when a catch-up does not retry an aggregate that is due, or retries one that is not.
 #[tokio::test]
 async fn catch_up_retries_parked_aggregates_that_are_due() {
     let db = TestDb::new().await;
@@ -177,7 +178,8 @@ async fn catch_up_retries_parked_aggregates_that_are_due() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a failed retry is forgotten, comes again at once, or moves the place where the aggregate stands.
+/// Fails when a failed retry is not counted, does not postpone the next one, or changes the version at which the aggregate
+/// is parked.
 #[tokio::test]
 async fn a_failed_retry_backs_off_exponentially_up_to_an_hour() {
     let db = TestDb::new().await;
@@ -206,7 +208,7 @@ async fn a_failed_retry_backs_off_exponentially_up_to_an_hour() {
     assert_eq!(version_in_view(&db, "ledger", bad).await, Some(Version(2)));
 }
 
-/// Fails when a retry that stops at a second bad event forgets what it folded before it, or un-parks.
+/// Fails when a retry that stops at a second poison event rolls back what it folded before that, or unparks the aggregate.
 #[tokio::test]
 async fn a_retry_keeps_what_it_folded_before_a_second_failure() {
     let db = TestDb::new().await;
@@ -233,7 +235,8 @@ async fn a_retry_keeps_what_it_folded_before_a_second_failure() {
     assert_eq!(version_in_view(&db, "ledger", bad).await, Some(Version(3)));
 }
 
-/// Fails when an event above a hole is folded, waits for ever without a word, or is lost when the hole is filled.
+/// Fails when an event after a missing version is folded, waits forever without a reason in `parked`, or is skipped when
+/// the missing version is inserted.
 #[tokio::test]
 async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
     let db = TestDb::new().await;
@@ -259,7 +262,7 @@ async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
     assert_eq!(
         retry(&db, "ledger").await.failed,
         1,
-        "version 2 is missing still"
+        "version 2 is still missing"
     );
     let reason = text(&db, "select error from parked").await;
     assert_eq!(
@@ -272,8 +275,8 @@ async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a pass does not keep a share lock on the parked rows it relies on, or decides on rows it did not lock: an
-/// event that is appended while a retry un-parks falls between the two.
+/// Fails when a pass does not share-lock the parked rows it relies on: then neither the pass nor the retry folds an event
+/// that is appended while the retry unparks the aggregate.
 #[tokio::test]
 async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     let db = TestDb::new().await;
@@ -281,7 +284,7 @@ async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     mend(bad);
     let mut watch = db.connect().await;
 
-    // A retry that has read the chain, and stops where it writes the row.
+    // A retry that has read the chain and is blocked where it writes the row.
     let row = Held::open(
         &db,
         &format!("select from ledger where id = '{bad}' for update"),
@@ -289,7 +292,7 @@ async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     .await;
     let retries = retry_beside(&db);
     wait_until_blocked(&mut watch, "insert into \"ledger\"").await;
-    // The other account lets the pass settle what it has looked at.
+    // The other account gives the pass an event to fold, so that it settles its snapshot.
     append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
     let pass = worker(&db, "ledger", 100);
     wait_until_blocked(&mut watch, CLAIM).await;
@@ -301,8 +304,8 @@ async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// The other way round: fails when a retry begins while a pass relies on the parked row, or reads the chain before it
-/// has the row: what a pass passes over meanwhile is missing in it.
+/// The opposite order: fails when a retry begins while a pass relies on the parked row, or reads the chain before it has
+/// locked the row: the chain then lacks the events that the pass skips in the meantime.
 #[tokio::test]
 async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     let db = TestDb::new().await;
@@ -311,13 +314,13 @@ async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     let mut watch = db.connect().await;
     append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
 
-    // A pass that has passed over the parked aggregate's event, and stops where it writes the other's row.
+    // A pass that has skipped the parked aggregate's event and is blocked where it writes the other account's row.
     let view = Held::open(&db, "lock table ledger in share mode").await;
     let pass = worker(&db, "ledger", 100);
     wait_until_blocked(&mut watch, "insert into \"ledger\"").await;
     let retries = retry_beside(&db);
     wait_until_blocked(&mut watch, LOCK_PARKED).await;
-    // One more, which passes over one more.
+    // A second pass, which skips a second event.
     append(&db.engine, &[deposited(bad, 8), opened(Uuid::now_v7())]).await;
     let later = worker(&db, "ledger", 100);
     wait_until_blocked(&mut watch, CLAIM).await;
@@ -330,7 +333,7 @@ async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a retry un-parks after the first part of a long chain: passes have settled beyond the rest of it.
+/// Fails when a retry unparks the aggregate after the first chunk of a long chain: passes have already settled the rest.
 #[tokio::test]
 async fn a_retry_folds_the_whole_chain_before_it_unparks() {
     let db = TestDb::new().await;
@@ -353,7 +356,7 @@ async fn a_retry_folds_the_whole_chain_before_it_unparks() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when what a trigger of the view's table refuses ends the projection instead of parking the aggregate.
+/// Fails when an exception in a trigger of the view's table stops the projection instead of parking the aggregate.
 #[tokio::test]
 async fn a_row_rejected_by_a_view_trigger_parks_its_aggregate() {
     let db = TestDb::new().await;

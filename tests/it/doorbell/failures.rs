@@ -1,4 +1,4 @@
-//! What may go wrong around a listener: lost connections, a broken projection, one that is held up, the end.
+//! Failures around a listener: lost connections, a failing projection, a blocked projection, and shutdown.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -7,39 +7,45 @@ use foldlog::domain::Domain;
 use sqlx::Connection;
 use uuid::Uuid;
 
-use super::harness::{Listening, asleep, connected, rows, wait_until};
+use super::harness::{RunningListener, count_listeners, count_rows, is_asleep, wait_until};
 use crate::support::accounts::Accounts;
 use crate::support::chaos::Chaos;
 use crate::support::events::{append, opened};
 use crate::support::locks::wait_until_blocked;
 use crate::support::{TestDb, created};
 
-/// Fails when the connection is made again without K, without LISTEN, or without a look at what came meanwhile; and when
-/// a lost connection ends the listener.
+/// Fails when the listener reconnects without K, without LISTEN, or without a catch-up of the events that arrived
+/// meanwhile; and when a lost connection ends the listener.
 #[tokio::test]
 async fn a_listener_loses_no_event_when_every_connection_is_cut() {
     let db = TestDb::new().await;
     let mut network = Chaos::start(&db.options).await;
     let pool = foldlog::db::Pool::new(network.options(), 10);
-    let listening = Listening::start_with(&db, network.options(), pool);
+    let listener = RunningListener::start_with(&db, network.options(), pool);
     let one_more = async |count: i64| {
         append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-        wait_until("it is folded", async || rows(&db, "users").await == count).await;
+        wait_until("it is folded", async || {
+            count_rows(&db, "users").await == count
+        })
+        .await;
     };
-    wait_until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
     one_more(1).await;
 
-    wait_until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
     network.refuse().await;
-    wait_until("K is gone", async || !asleep(&db).await).await;
+    wait_until("K is gone", async || !is_asleep(&db).await).await;
     append(&db.engine, &[created(Uuid::now_v7(), "meanwhile")]).await;
     network.restore().await;
-    wait_until("it catches up", async || rows(&db, "users").await == 2).await;
-    wait_until("it sleeps again", async || asleep(&db).await).await;
+    wait_until("it catches up", async || {
+        count_rows(&db, "users").await == 2
+    })
+    .await;
+    wait_until("it sleeps again", async || is_asleep(&db).await).await;
     one_more(3).await;
 
-    wait_until("it sleeps", async || asleep(&db).await).await;
-    // The append is committed together with the end of every other session.
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
+    // One transaction both appends and terminates every other session.
     let mut killer = db.connect().await;
     let mut both = killer.begin().await.unwrap();
     super::harness::insert(&mut both, &created(Uuid::now_v7(), "meanwhile")).await;
@@ -55,14 +61,14 @@ async fn a_listener_loses_no_event_when_every_connection_is_cut() {
         db.count("select count(*) from users").await == 4
     })
     .await;
-    wait_until("it sleeps again", async || asleep(&db).await).await;
+    wait_until("it sleeps again", async || is_asleep(&db).await).await;
     one_more(5).await;
     db.assert_views_equal_a_fold_from_scratch().await;
-    listening.stop().await;
+    listener.stop().await;
 }
 
-/// Fails when the end cuts a batch in two or does not wait for it, when it goes on with the next one, or when K or a
-/// connection stays behind.
+/// Fails when the shutdown aborts a batch or does not wait for it, when the listener begins another batch, or when K or a
+/// connection is not released.
 #[tokio::test]
 async fn a_stopped_listener_finishes_its_batch_and_releases_its_lock() {
     let db = TestDb::new().await;
@@ -74,57 +80,64 @@ async fn a_stopped_listener_finishes_its_batch_and_releases_its_lock() {
         .execute(&mut *gate)
         .await
         .unwrap();
-    let listening = Listening::start(&db);
+    let listener = RunningListener::start(&db);
     wait_until_blocked(&mut db.connect().await, "insert into \"users\"").await;
-    listening.ask_to_stop();
-    // K and its connection go at once, the batch stays.
-    wait_until("it lets go", async || connected(&db).await == 0).await;
+    listener.signal_stop();
+    // The listener releases K and its connection immediately, and finishes the batch.
+    wait_until("it lets go", async || count_listeners(&db).await == 0).await;
     gate.commit().await.unwrap();
-    listening.stop().await;
-    assert_eq!(rows(&db, "users").await, 100, "one batch of a hundred");
+    listener.stop().await;
+    assert_eq!(
+        count_rows(&db, "users").await,
+        100,
+        "one batch of a hundred"
+    );
     db.assert_views_equal_a_fold_from_scratch().await;
 
-    let again = Listening::start(&db);
-    wait_until("it sleeps", async || asleep(&db).await).await;
-    assert_eq!(rows(&db, "users").await, 250);
+    let again = RunningListener::start(&db);
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
+    assert_eq!(count_rows(&db, "users").await, 250);
     again.stop().await;
-    assert!(!asleep(&db).await, "K stayed behind");
+    assert!(!is_asleep(&db).await, "K was not released");
 }
 
-/// Fails when one projection's error ends the look of all, when it is not logged, and when it is logged at each look.
+/// Fails when one projection's error stops the others, when it is not logged, and when it is logged at each poll.
 #[tokio::test]
 async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
     let log = Log::start();
     let db = TestDb::new().await;
     db.run("drop table accounts").await;
-    let listening = Listening::start(&db);
+    let listener = RunningListener::start(&db);
     for count in 1..=3 {
-        wait_until("it sleeps", async || asleep(&db).await).await;
+        wait_until("it sleeps", async || is_asleep(&db).await).await;
         append(&db.engine, &[opened(Uuid::now_v7())]).await;
         wait_until("the others go on", async || {
-            rows(&db, "ledger").await == count
+            count_rows(&db, "ledger").await == count
         })
         .await;
     }
-    wait_until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
     assert_eq!(log.count("the projection accounts fails"), 1);
 
     db.run(Accounts::VIEW).await;
     append(&db.engine, &[opened(Uuid::now_v7())]).await;
-    wait_until("it recovers", async || rows(&db, "accounts").await == 4).await;
+    wait_until("it recovers", async || {
+        count_rows(&db, "accounts").await == 4
+    })
+    .await;
     wait_until("it says so", async || {
         log.count("the projection accounts has recovered") == 1
     })
     .await;
     db.assert_views_equal_a_fold_from_scratch().await;
-    listening.stop().await;
+    listener.stop().await;
 }
 
-/// Fails when a look of all projections waits for the slowest: each has a pace of its own.
+/// Fails when a poll waits for the slowest projection.
 #[tokio::test]
 async fn a_blocked_projection_does_not_block_the_others() {
     let db = TestDb::new().await;
-    let listening = Listening::start(&db);
+    let listener = RunningListener::start(&db);
     let mut holder = db.connect().await;
     let mut gate = holder.begin().await.unwrap();
     sqlx::query("lock table ledger in share mode")
@@ -136,15 +149,16 @@ async fn a_blocked_projection_does_not_block_the_others() {
     for count in 2..=4 {
         append(&db.engine, &[opened(Uuid::now_v7())]).await;
         wait_until("the other goes on", async || {
-            rows(&db, "accounts").await == count
+            count_rows(&db, "accounts").await == count
         })
         .await;
     }
-    // Its look began before K, so it may have missed what nobody rang for. A quarter of a second at least.
+    // Its catch-up began before the listener got K, so it may not see an append that sent no NOTIFY. This loop takes at
+    // least 250 ms.
     let mut seen = 0;
     wait_until("it stays awake", async || {
         assert!(
-            !asleep(&db).await,
+            !is_asleep(&db).await,
             "it sleeps while a projection is at work"
         );
         seen += 1;
@@ -152,13 +166,16 @@ async fn a_blocked_projection_does_not_block_the_others() {
     })
     .await;
     gate.commit().await.unwrap();
-    wait_until("it goes on too", async || rows(&db, "ledger").await == 4).await;
-    wait_until("it sleeps", async || asleep(&db).await).await;
+    wait_until("it goes on too", async || {
+        count_rows(&db, "ledger").await == 4
+    })
+    .await;
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
     db.assert_views_equal_a_fold_from_scratch().await;
-    listening.stop().await;
+    listener.stop().await;
 }
 
-/// What is logged in this test's thread.
+/// The log lines of this test's thread.
 struct Log {
     text: Text,
     _until_dropped: tracing::subscriber::DefaultGuard,

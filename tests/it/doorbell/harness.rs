@@ -1,5 +1,5 @@
-//! A listener beside the test, and what can be seen of it from outside: who holds K, what it asked last, what it folded.
-//! Each look is over a connection of its own, because some tests end all there are.
+//! A listener that runs beside the test, and what the test can observe of it: which session holds K, its last statement,
+//! and the rows it folded. Each observation uses a new connection, because some tests terminate all existing ones.
 
 use std::time::Duration;
 
@@ -18,28 +18,29 @@ use tokio_util::sync::CancellationToken;
 use crate::support::TestDb;
 use crate::support::poll::poll;
 
-/// How long a test waits for anything. Shorter than the sleeper's timer, so that this is never what came to the rescue.
+/// How long a test waits for a condition. It is shorter than [`Listener::WAKE_INTERVAL`], so that the timer never makes a
+/// test pass.
 pub(super) const POLL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A listener at work.
-pub(super) struct Listening {
+/// A running listener.
+pub(super) struct RunningListener {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Listening {
-    /// With the test's pool.
+impl RunningListener {
+    /// Starts a listener that uses the test's pool.
     pub(super) fn start(db: &TestDb) -> Self {
         Self::start_with(db, db.options.clone(), db.pool().clone())
     }
 
-    /// As another process would be.
-    pub(super) fn with_its_own_pool(db: &TestDb) -> Self {
+    /// Starts a listener with a pool of its own, as another process has.
+    pub(super) fn start_with_own_pool(db: &TestDb) -> Self {
         let pool = Pool::new(db.options.clone(), 10);
         Self::start_with(db, db.options.clone(), pool)
     }
 
-    /// Over these connections.
+    /// Starts a listener that uses these connections.
     pub(super) fn start_with(db: &TestDb, options: PgConnectOptions, pool: Pool) -> Self {
         let stop = CancellationToken::new();
         let listener = Listener {
@@ -55,32 +56,32 @@ impl Listening {
         }
     }
 
-    /// Asks it to end.
-    pub(super) fn ask_to_stop(&self) {
+    /// Signals the listener to stop.
+    pub(super) fn signal_stop(&self) {
         self.stop.cancel();
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Signals the listener to stop, and waits until it has stopped.
     pub(super) async fn stop(self) {
-        self.ask_to_stop();
+        self.signal_stop();
         let ended = timeout(POLL_TIMEOUT, self.task).await;
         ended.unwrap().unwrap();
     }
 
-    /// Ends it as if its process were gone.
+    /// Aborts the listener as if its process had been killed.
     pub(super) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
 }
 
-/// Another session that listens on the bell's channel.
-pub(super) struct Ear {
+/// Another session that listens on the channel, to count notifications.
+pub(super) struct NotificationCounter {
     listener: PgListener,
     marker: PgConnection,
 }
 
-impl Ear {
+impl NotificationCounter {
     pub(super) async fn open(db: &TestDb) -> Self {
         let mut listener = PgListener::connect_with(
             &sqlx::PgPool::connect_with(db.options.clone())
@@ -96,8 +97,8 @@ impl Ear {
         }
     }
 
-    /// How often it rang until now: notifications come in the order of commits, so a marker ends the counting.
-    pub(super) async fn rings(&mut self) -> u32 {
+    /// Counts the notifications since the last call. They arrive in the order of commits, so a marker ends the count.
+    pub(super) async fn count_new(&mut self) -> u32 {
         sqlx::query("select pg_notify($1, 'marker')")
             .bind(CHANNEL)
             .execute(&mut self.marker)
@@ -117,8 +118,8 @@ pub(super) async fn wait_until(what: &str, condition: impl AsyncFnMut() -> bool)
     assert!(held, "timed out waiting until {what}");
 }
 
-/// The backend that holds K exclusively.
-pub(super) async fn sleeper(db: &TestDb) -> Option<i32> {
+/// The process id of the session that holds K exclusively.
+pub(super) async fn sleeping_pid(db: &TestDb) -> Option<i32> {
     sqlx::query_scalar(
         "select pid from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock' and granted \
          and database = (select oid from pg_database where datname = current_database()) \
@@ -129,13 +130,13 @@ pub(super) async fn sleeper(db: &TestDb) -> Option<i32> {
     .unwrap()
 }
 
-/// Whether somebody holds K exclusively.
-pub(super) async fn asleep(db: &TestDb) -> bool {
-    sleeper(db).await.is_some()
+/// Whether a listener holds K exclusively.
+pub(super) async fn is_asleep(db: &TestDb) -> bool {
+    sleeping_pid(db).await.is_some()
 }
 
-/// How many listeners are connected.
-pub(super) async fn connected(db: &TestDb) -> i64 {
+/// Counts the connected listeners.
+pub(super) async fn count_listeners(db: &TestDb) -> i64 {
     sqlx::query_scalar(
         "select count(*) from pg_stat_activity \
          where datname = current_database() and application_name = 'foldlog listener'",
@@ -145,8 +146,8 @@ pub(super) async fn connected(db: &TestDb) -> i64 {
     .unwrap()
 }
 
-/// Waits until a listener that is awake has asked for K so many times more, in vain.
-pub(super) async fn until_tried(db: &TestDb, times: usize) {
+/// Waits until a listener that is awake has requested K this many more times without getting it.
+pub(super) async fn wait_until_key_requested(db: &TestDb, times: usize) {
     let mut tries = std::collections::BTreeSet::new();
     wait_until("it asks for K", async || {
         let answers = sqlx::query(
@@ -167,12 +168,12 @@ pub(super) async fn until_tried(db: &TestDb, times: usize) {
     .await;
 }
 
-/// How many rows a view has.
-pub(super) async fn rows(db: &TestDb, view: &str) -> i64 {
+/// Counts the rows of a view.
+pub(super) async fn count_rows(db: &TestDb, view: &str) -> i64 {
     db.count(&format!("select count(*) from {view}")).await
 }
 
-/// Inserts an aggregate's first event as an append does, into a transaction that stays open.
+/// Inserts an aggregate's first event as an append does, in a transaction that stays open.
 pub(super) async fn insert(connection: &mut PgConnection, event: &NewEvent<Value>) {
     sqlx::query(
         "insert into events (id, aggregate_id, version, type_id, payload) values ($1, $2, 1, $3, $4)",
