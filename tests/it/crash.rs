@@ -49,7 +49,7 @@ async fn kill(db: &TestDb, mut child: Child) {
 }
 
 /// Appends users that are created, renamed and deleted, and one whose second event the view rejects until
-/// [`make_foldable`].
+/// [`remove_constraint`].
 async fn backlog(db: &TestDb, users: usize) {
     db.run("alter table users add constraint users_worse_check check (username <> 'worse')")
         .await;
@@ -68,7 +68,7 @@ async fn backlog(db: &TestDb, users: usize) {
 }
 
 /// Removes the cause of the failure and makes the retry due.
-async fn mend(db: &TestDb) {
+async fn remove_constraint(db: &TestDb) {
     db.run(
         "alter table users drop constraint users_worse_check; update parked set next_try = now()",
     )
@@ -155,7 +155,7 @@ async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
         let first = listener(&db, 8);
         wait_until_true(&db, "select count(*) = 1 from settled").await;
         kill(&db, first).await;
-        mend(&db).await;
+        remove_constraint(&db).await;
         killed_at(&db, step, 0).await;
         assert_all_applied(&db, "users").await;
     }
@@ -183,7 +183,7 @@ async fn four_workers_killed_repeatedly_claim_each_event_once() {
         victim = (victim + 1) % workers.len();
     }
     until_done(&db, 1).await;
-    mend(&db).await;
+    remove_constraint(&db).await;
     workers.push(listener(&db, 11));
     until_done(&db, 0).await;
     for worker in workers {

@@ -13,7 +13,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::support::accounts::mend;
+use crate::support::accounts::make_foldable;
 use crate::support::db::DOMAINS;
 use crate::support::events::{append, deposited, event, opened};
 use crate::support::locks::{Held, hold_claim, wait_until_blocked};
@@ -299,7 +299,7 @@ async fn a_parked_aggregate_is_appended_to_but_not_folded_inline() {
     );
     assert_eq!(db.count("select count(*) from locker").await, 1);
 
-    mend(account);
+    make_foldable(account);
     db.run("update parked set next_try = now()").await;
     assert_eq!(
         worker(&db, "ledger", 100).await.unwrap().unwrap().applied,

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::support::TestDb;
-use crate::support::accounts::mend;
+use crate::support::accounts::make_foldable;
 use crate::support::events::{append, deposited, opened};
 use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{
@@ -95,7 +95,7 @@ async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
         assert_eq!(
             reason,
             if cents == 13 {
-                "thirteen cents bring bad luck"
+                "a deposit of 13 cents cannot be folded"
             } else {
                 "the fold panicked"
             }
@@ -111,7 +111,7 @@ async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
             (0, 1, true)
         );
 
-        mend(bad);
+        make_foldable(bad);
         assert_eq!(
             retry(&db, "ledger").await,
             RetryReport {
@@ -165,7 +165,7 @@ async fn a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it() {
 async fn catch_up_retries_parked_aggregates_that_are_due() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[1, 13], 2).await;
-    mend(bad);
+    make_foldable(bad);
     assert_eq!(db.catch_up("ledger").await.applied, 0, "not due");
 
     db.run("update parked set next_try = now() - interval '1 second'")
@@ -224,7 +224,7 @@ async fn a_retry_keeps_what_it_folded_before_a_second_failure() {
     insert(&mut foreign, &nonsense, 4, None).await;
     insert(&mut foreign, &deposited(bad, 1), 5, None).await;
     db.catch_up("ledger").await;
-    mend(bad);
+    make_foldable(bad);
 
     let retried = retry(&db, "ledger").await;
     assert_eq!(
@@ -281,7 +281,7 @@ async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
 async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[1, 13], 0).await;
-    mend(bad);
+    make_foldable(bad);
     let mut watch = db.connect().await;
 
     // A retry that has read the chain and is blocked where it writes the row.
@@ -310,7 +310,7 @@ async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
 async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     let db = TestDb::new().await;
     let bad = parked(&db, &[1, 13], 0).await;
-    mend(bad);
+    make_foldable(bad);
     let mut watch = db.connect().await;
     append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
 
@@ -349,7 +349,7 @@ async fn a_retry_folds_the_whole_chain_before_it_unparks() {
         .await;
     }
     assert!(db.catch_up("ledger").await.done);
-    mend(bad);
+    make_foldable(bad);
     let retried = retry(&db, "ledger").await;
     assert_eq!((retried.unparked, retried.applied), (1, 2701));
     assert_eq!(db.catch_up("ledger").await.applied, 0);

@@ -5,12 +5,9 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::support::accounts::example;
 use crate::support::app::{self, App};
 use crate::tidy;
-
-#[expect(dead_code, reason = "the example's main function")]
-#[path = "../../examples/add_a_domain.rs"]
-mod add_a_domain;
 
 /// A promise and the tests that would fail if it were broken.
 const PROMISES: &[(&str, &[&str])] = &[
@@ -171,14 +168,14 @@ async fn the_requests_to_try_answer_as_they_say() {
 /// Fails when the example of the README does something else than its readers are told.
 #[test]
 fn the_example_does_what_it_says() {
-    insta::assert_snapshot!(add_a_domain::story(), @r#"
+    insta::assert_snapshot!(example::story(), @r#"
     2001 refused: there is no open account
     2000 taken: Some(Account { owner: "ada", balance_cents: 0 })
     2001 taken: Some(Account { owner: "ada", balance_cents: 1250 })
     2000 refused: the account is already open
     2002 taken: None
     "#);
-    let known: Vec<&str> = add_a_domain::ALL
+    let known: Vec<&str> = example::ALL
         .iter()
         .map(foldlog::domain::AnyDomain::name)
         .collect();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use crate::support::accounts::{AccountEvent, mend};
+use crate::support::accounts::{AccountEvent, make_foldable};
 use crate::support::db::DOMAINS;
 
 /// One aggregate's events as the store gives them back.
@@ -101,7 +101,7 @@ proptest! {
     ) {
         let account = Uuid::now_v7();
         if lucky {
-            mend(account);
+            make_foldable(account);
         }
         let users = recorded(Uuid::now_v7(), users);
         let accounts = recorded(account, accounts);

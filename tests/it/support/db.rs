@@ -183,6 +183,7 @@ async fn cluster() -> PgConnectOptions {
         migrations::up(&mut connection, &engine.views, engine.inline())
             .await
             .unwrap();
+        run(&mut connection, accounts::BALANCE_CHECK).await;
         connection.close().await.unwrap();
         engine.pool.close();
     }
@@ -205,6 +206,7 @@ fn template() -> String {
     for projection in DOMAINS.projections() {
         projection.definition().hash(&mut hasher);
     }
+    accounts::BALANCE_CHECK.hash(&mut hasher);
     format!("foldlog_template_{:016x}", hasher.finish())
 }
 
