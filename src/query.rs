@@ -6,7 +6,7 @@ use crate::domain::FoldError;
 use crate::engine::Engine;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::view::{self, Page, PageCursor, View, ViewRow};
+use crate::view::{self, PageCursor, View, ViewPage, ViewRow};
 
 /// How fresh a row must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub async fn list(
     filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
-) -> Result<Page, Error> {
+) -> Result<ViewPage, Error> {
     let mut tries = Tries::default();
     loop {
         match list_once(engine, view, filters, after, limit).await {
@@ -116,7 +116,7 @@ async fn list_once(
     filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
-) -> Result<Page, DbError> {
+) -> Result<ViewPage, DbError> {
     view::list(
         &mut *engine.pool.acquire().await?,
         view,

@@ -2,6 +2,7 @@
 //! of events that cannot be folded yet.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde_json::value::RawValue;
 use sqlx::Row;
@@ -34,9 +35,9 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn new(event: &RecordedEvent, reason: &str) -> Self {
+    fn new(event: &RecordedEvent, reason: impl fmt::Display) -> Self {
         // Postgres rejects NUL characters in text, and an unusual reason must not prevent parking.
-        let reason = reason.replace('\0', "\u{fffd}");
+        let reason = reason.to_string().replace('\0', "\u{fffd}");
         Self {
             aggregate_id: event.aggregate_id,
             event_id: event.id,
@@ -112,9 +113,7 @@ pub(super) async fn apply(
             .fold(before.row.as_ref().map(|(_, json)| &**json), events);
         let (done, failed) = events.split_at(result.folded);
         if let (Some(reason), Some(event)) = (result.failure, failed.first()) {
-            applied
-                .failures
-                .push(Failure::new(event, &reason.to_string()));
+            applied.failures.push(Failure::new(event, reason));
             unfolded.extend(failed);
             unfolded.extend(waiting);
         } else if let Some(first) = waiting.first() {
@@ -137,7 +136,7 @@ pub(super) async fn apply(
     for (after, reason) in write(connection, view, &folded, on_rejected).await? {
         applied
             .failures
-            .push(Failure::new(&after.events[0], &reason.to_string()));
+            .push(Failure::new(&after.events[0], reason));
         unfolded.extend(after.events);
     }
     applied.folded = claimed.len() - unfolded.len();
@@ -164,6 +163,7 @@ fn count_foldable(before: &RowBefore, events: &[RecordedEvent]) -> usize {
         .count()
 }
 
+/// Loads the view row of each aggregate in `claimed`, which is ordered by aggregate and version.
 async fn load_rows(
     connection: &mut Session,
     view: &View,
@@ -222,7 +222,7 @@ async fn find_missing_predecessor(
     Ok(missing.map(|_| {
         Failure::new(
             event,
-            &format!("version {version} of the aggregate is missing from the log or belongs to another domain"),
+            format_args!("version {version} of the aggregate is missing from the log or belongs to another domain"),
         )
     }))
 }

@@ -40,7 +40,7 @@ impl PageCursor {
 
 /// One page of rows.
 #[derive(Debug)]
-pub struct Page {
+pub struct ViewPage {
     /// The rows, ordered by id.
     pub rows: Vec<ViewRow>,
     /// The start of the next page; `None` on the last page.
@@ -59,7 +59,7 @@ pub async fn list(
     filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
-) -> Result<Page, DbError> {
+) -> Result<ViewPage, DbError> {
     let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
     let values: Map<String, Value> = filters
         .iter()
@@ -95,7 +95,7 @@ pub async fn list(
         .last()
         .filter(|_| more)
         .map(|row: &ViewRow| PageCursor(row.id));
-    Ok(Page { rows, next })
+    Ok(ViewPage { rows, next })
 }
 
 /// The length of a row as part of a JSON string, in bytes.

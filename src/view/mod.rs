@@ -11,7 +11,7 @@ use crate::domain::AnyProjection;
 use crate::event::TypeSchema;
 
 pub use self::define::{DefineError, Inline, define};
-pub use self::list::{Page, PageCursor, list};
+pub use self::list::{PageCursor, ViewPage, list};
 pub use self::row::{ViewRow, get};
 pub use self::statements::Statements;
 pub use self::write::{delete, upsert};
