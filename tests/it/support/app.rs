@@ -1,4 +1,4 @@
-//! The API on a real socket.
+//! The API, served on a real socket.
 
 use axum::Router;
 use foldlog::engine::Engine;
@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 
 use super::{TestDb, conforms};
 
-/// The one origin whose pages may call the API.
+/// The only origin that CORS allows.
 pub const ORIGIN: &str = "https://app.example.org";
 
-/// A server on a port of its own; it goes with the test's runtime.
+/// A server on its own port. It stops when the test's runtime ends.
 pub struct App {
     pub db: TestDb,
     pub url: String,
@@ -21,30 +21,30 @@ pub struct App {
 }
 
 impl App {
-    /// Over a new database.
+    /// Serves a new database.
     pub async fn new() -> Self {
         Self::with_db(TestDb::new().await).await
     }
 
-    /// Over this database.
+    /// Serves this database.
     pub async fn with_db(db: TestDb) -> Self {
         let engine = db.engine.clone();
         Self::with_engine(db, engine).await
     }
 
-    /// Over a new database, for callers whom `auth` lets in.
+    /// Serves a new database to the callers that `auth` accepts.
     pub async fn with_auth(auth: Auth) -> Self {
         Self::with_layers(auth, |routes| routes).await
     }
 
-    /// The same behind layers of a host.
+    /// As [`Self::with_auth`], with the layers that a host adds around the router.
     pub async fn with_layers(auth: Auth, host: impl FnOnce(Router) -> Router) -> Self {
         let db = TestDb::new().await;
         let engine = db.engine.clone();
         Self::serve(db, engine, auth, host).await
     }
 
-    /// Over this database, reached by an engine of the test's own: through a proxy, with another pool.
+    /// Serves this database through the test's own engine, which may use a proxy or another pool.
     pub async fn with_engine(db: TestDb, engine: Engine) -> Self {
         Self::serve(db, engine, Auth::None, |routes| routes).await
     }
@@ -71,23 +71,23 @@ impl App {
         }
     }
 
-    /// A request to finish and [`send`].
+    /// Starts a request; pass it to [`send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    /// Appends what `body` says.
+    /// Appends the events in `body`.
     pub async fn append(&self, path: &str, body: &Value) -> Answer {
         send(self.request(Method::POST, path).json(body)).await
     }
 
-    /// Appends with a header: `If-Match`, say.
+    /// Appends with one more header, as `If-Match`.
     pub async fn append_with(&self, path: &str, header: (&str, &str), body: &Value) -> Answer {
         let request = self.request(Method::POST, path).json(body);
         send(request.header(header.0, header.1)).await
     }
 
-    /// Sends these very bytes as JSON.
+    /// Appends with exactly these bytes as the JSON body.
     pub async fn append_raw(&self, path: &str, body: impl Into<Vec<u8>>) -> Answer {
         let request = self
             .request(Method::POST, path)
@@ -95,35 +95,35 @@ impl App {
         send(request.body(body.into())).await
     }
 
-    /// Reads a path.
+    /// Sends a GET request.
     pub async fn read(&self, path: &str) -> Answer {
         send(self.request(Method::GET, path)).await
     }
 
-    /// How many events are stored.
+    /// Counts the stored events.
     pub async fn stored(&self) -> i64 {
         self.db.count("select count(*) from events").await
     }
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
-    /// The body as JSON; a string when it is none.
+    /// The body as JSON, or as a JSON string if it is not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// A header's value; empty when there is none.
+    /// Returns a header's value, or an empty string if the header is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Checks that this is that problem, and a whole one; its detail.
+    /// Asserts that this is a complete problem of this kind; returns its `detail`.
     #[track_caller]
     pub fn problem(&self, status: u16, kind: &str) -> &str {
         let text = |name: &str| self.body[name].as_str().unwrap_or_default();
@@ -140,7 +140,7 @@ impl Answer {
     }
 }
 
-/// Sends, and hears all of the answer, which is one that the API's document has.
+/// Sends a request, reads the complete response and checks it against the OpenAPI document.
 pub async fn send(request: RequestBuilder) -> Answer {
     let (client, request) = request.build_split();
     let request = request.unwrap();
@@ -150,7 +150,9 @@ pub async fn send(request: RequestBuilder) -> Answer {
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     if let Err(error) = conforms::check(method.as_str(), &path, status, &headers, &body) {
-        panic!("{method} {path} answers what is not documented: {error}: {body}");
+        panic!(
+            "{method} {path} sent a response that the OpenAPI document does not describe: {error}: {body}"
+        );
     }
     Answer {
         status,

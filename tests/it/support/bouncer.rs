@@ -1,5 +1,5 @@
-//! A real PgBouncer in transaction mode before Postgres, with fewer server connections than it has clients, so that
-//! statements of different clients do meet on one of them.
+//! A real PgBouncer in transaction mode in front of Postgres. It has fewer server connections than clients, so that the clients
+//! take turns on each of them.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use super::poll::wait_until;
 
-/// The pooler; it goes with its value.
+/// A running PgBouncer. It stops when this value is dropped.
 pub struct Bouncer {
     _process: Child,
     _folder: TempDir,
@@ -23,12 +23,12 @@ pub struct Bouncer {
 }
 
 impl Bouncer {
-    /// In front of the server of `target`, in the package's own configuration but for the mode.
+    /// Starts it in front of the server of `target`, with the default settings except for the pool mode.
     pub async fn start(target: &PgConnectOptions) -> Self {
         Self::start_with(target, "").await
     }
 
-    /// The same with more lines of configuration.
+    /// As [`Self::start`], with more lines of configuration.
     pub async fn start_with(target: &PgConnectOptions, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,16 +64,16 @@ impl Bouncer {
         command.arg("-q").arg(&path).kill_on_drop(true);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         if nix::unistd::geteuid().is_root() {
-            // It refuses to run as root, and the server's socket may be for its owner only.
+            // PgBouncer refuses to run as root, and possibly only its owner may open the server's socket.
             let owner = target.get_socket().map(|folder| folder.metadata().unwrap());
             let owner = owner
                 .map(|owner| (owner.uid(), owner.gid()))
                 .filter(|(uid, _)| *uid != 0);
-            let nobody = || {
-                let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
-                (nobody.uid.as_raw(), nobody.gid.as_raw())
+            let unprivileged = || {
+                let user = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+                (user.uid.as_raw(), user.gid.as_raw())
             };
-            let (uid, gid) = owner.unwrap_or_else(nobody);
+            let (uid, gid) = owner.unwrap_or_else(unprivileged);
             for path in [folder.path(), &path] {
                 std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
             }
@@ -96,7 +96,7 @@ impl Bouncer {
         bouncer
     }
 
-    /// Connections through it that work as `role`.
+    /// Returns a pool of connections through PgBouncer that use `role`.
     pub fn pool(&self, role: Option<Role>) -> Pool {
         Pool::open(PoolSettings {
             login: Arc::new(self.options()),
@@ -106,7 +106,7 @@ impl Bouncer {
         })
     }
 
-    /// How to reach the server through it.
+    /// Returns the options for a connection through PgBouncer.
     pub fn options(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")

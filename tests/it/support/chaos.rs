@@ -1,7 +1,7 @@
-//! A network that fails on command: a proxy in front of Postgres that cuts all connections, refuses new ones, and lets
-//! them through again. It also counts the statements that pass.
+//! A network that fails on command: a proxy in front of Postgres that cuts all connections, refuses new ones, and accepts them
+//! again. It also counts the statements that pass.
 //!
-//! It listens on a socket in a folder of its own, because options that name a socket cannot be turned to TCP.
+//! The proxy listens on a Unix socket in its own folder, because connection options that name a socket cannot be changed to TCP.
 
 use std::future::pending;
 use std::path::PathBuf;
@@ -16,21 +16,21 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// The proxy; it goes with its value.
+/// A running proxy. It stops when this value is dropped.
 pub struct Chaos {
     folder: TempDir,
     target: PgConnectOptions,
     statements: Arc<AtomicU64>,
-    /// Ends the network that is up.
+    /// Cancelled to stop the proxy and cut its connections.
     end: CancellationToken,
-    /// Stops the connections that are up, without a word to either side.
+    /// Cancelled to stop forwarding on the current connections, without closing them on either side.
     silence: Arc<Mutex<CancellationToken>>,
-    /// Accepts, and owns the connections: when it has ended, all of them are cut and new ones are refused.
+    /// The task that accepts and owns the connections. When it ends, all of them are cut and new ones are refused.
     network: Option<JoinHandle<()>>,
 }
 
 impl Chaos {
-    /// In front of the server of `target`, with nothing in the way yet.
+    /// Starts a proxy in front of the server of `target` that forwards everything.
     pub async fn start(target: &PgConnectOptions) -> Self {
         let mut chaos = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -44,20 +44,20 @@ impl Chaos {
         chaos
     }
 
-    /// How to reach the server through the proxy.
+    /// Returns the options for a connection through the proxy.
     pub fn options(&self) -> PgConnectOptions {
         let options = self.target.clone().socket(self.folder.path());
-        // What is encrypted cannot be counted.
+        // The proxy cannot count encrypted statements.
         options.ssl_mode(PgSslMode::Disable)
     }
 
-    /// Cuts every connection; new ones go through.
+    /// Cuts every connection; new ones are accepted.
     pub async fn cut(&mut self) {
         self.refuse().await;
         self.restore().await;
     }
 
-    /// Cuts every connection and refuses new ones, as if Postgres were away.
+    /// Cuts every connection and refuses new ones, as if Postgres had stopped.
     pub async fn refuse(&mut self) {
         self.end.cancel();
         if let Some(network) = self.network.take() {
@@ -65,14 +65,14 @@ impl Chaos {
         }
     }
 
-    /// From now on nothing passes on the connections that there are, and neither side hears that; new ones go through. So
-    /// does a gateway that has forgotten an idle connection.
+    /// Drops all further traffic of the existing connections silently; new ones are accepted. A NAT gateway does the same with an
+    /// idle connection that it has forgotten.
     #[cfg(feature = "lambda")]
     pub fn swallow(&self) {
         std::mem::take(&mut *self.silence.lock().unwrap()).cancel();
     }
 
-    /// Lets new connections through again.
+    /// Accepts new connections again.
     pub async fn restore(&mut self) {
         self.refuse().await;
         let path = self.socket();
@@ -91,7 +91,7 @@ impl Chaos {
                     let mut forward = pin!(forward);
                     tokio::select! {
                         () = &mut forward => {}
-                        // It keeps both its sockets.
+                        // The task keeps both sockets open.
                         () = silent.cancelled() => pending().await,
                     }
                 });
@@ -102,7 +102,7 @@ impl Chaos {
         }));
     }
 
-    /// How many statements were executed through the proxy so far. Preparing one is none, nor is a ping.
+    /// Returns how many statements were executed through the proxy so far. Preparing a statement and pings do not count.
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::SeqCst)
     }
@@ -119,7 +119,7 @@ impl Drop for Chaos {
     }
 }
 
-/// One connection, until either side ends it.
+/// Forwards one connection until either side closes it.
 async fn forward(client: UnixStream, target: PgConnectOptions, statements: Arc<AtomicU64>) {
     let (host, port) = (target.get_host(), target.get_port());
     let folder = target.get_socket().map(PathBuf::as_path);
@@ -146,13 +146,13 @@ async fn both(
     }
 }
 
-/// Passes messages on, one at a time, and counts those that execute: `E`xecute and `Q`uery.
+/// Forwards the client's messages and counts those that execute a statement: `E`xecute and `Q`uery.
 async fn count(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     statements: &AtomicU64,
 ) -> std::io::Result<()> {
-    // The first message has a length and no type.
+    // The startup message has a length but no type byte.
     let mut kind = None;
     loop {
         let length = from.read_u32().await?;

@@ -1,4 +1,4 @@
-//! Whether an answer is one that the API's document has. Everything that a test hears through `app.rs` goes through here.
+//! Checks responses against the OpenAPI document. `app.rs` passes every response here.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use super::db::DOMAINS;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| foldlog::http::document(&DOMAINS, true));
 
-/// The operations of a document: path, method, and what is said of it.
+/// Iterates over the operations of a document: path, method and operation object.
 pub fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     paths.iter().flat_map(|(path, item)| {
@@ -19,19 +19,19 @@ pub fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &
     })
 }
 
-/// The schema behind a reference.
+/// Follows a `$ref`, if the schema is one.
 fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     match schema["$ref"].as_str() {
         Some(reference) => {
             let found = document.pointer(reference.strip_prefix('#').unwrap());
-            found.unwrap_or_else(|| panic!("{reference} leads nowhere"))
+            found.unwrap_or_else(|| panic!("{reference} does not exist"))
         }
         None => schema,
     }
 }
 
-/// Checks the answer to `method` on `path`: status, headers, media type and body. What is no operation of the document is
-/// a problem about just that, or a preflight.
+/// Checks the response to `method` on `path`: status, headers, media type and body. A request that matches no operation must
+/// be a preflight or fail with a status that says so.
 pub fn check(
     method: &str,
     path: &str,
@@ -47,7 +47,7 @@ pub fn check(
         let fits = method == "OPTIONS" || [400, 401, 403, 404, 405].contains(&status);
         return fits
             .then_some(())
-            .ok_or(format!("{status} of no operation"));
+            .ok_or(format!("status {status}, but no operation matches"));
     };
     let response = &operation["responses"][status.to_string()];
     if response.is_null() {
@@ -82,7 +82,7 @@ fn fits(template: &str, path: &str) -> bool {
     }
 }
 
-/// The keywords that [`value`] knows.
+/// The keywords that [`value`] checks.
 const KNOWN: [&str; 12] = [
     "type",
     "format",
@@ -98,8 +98,8 @@ const KNOWN: [&str; 12] = [
     "additionalProperties",
 ];
 
-/// Checks a value against a schema, as far as the document goes. Stricter than JSON Schema in one thing: an object has
-/// none but the properties that are named, so that nothing is shown that nobody has documented.
+/// Checks a value against a schema. It is stricter than JSON Schema in one point: an object may only have the properties that
+/// the schema names, so that no undocumented field is shown.
 fn value(schema: &Value, it: &Value) -> Result<(), String> {
     let schema = resolve(&DOCUMENT, schema);
     for key in schema.as_object().unwrap().keys() {

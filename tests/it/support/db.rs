@@ -1,8 +1,8 @@
-//! A database a test, cloned from a template that is migrated once a cluster.
+//! One database per test, cloned from a template that is migrated once per cluster.
 //!
-//! The cluster: `TEST_DATABASE_URL` (a superuser's), or one that the tests find or bring like `cargo run` does, with its
-//! data in `/var/tmp/foldlog-tests-…`. A test's database is dropped when it passes and kept, with its name printed, when
-//! it fails. With `TEST_POOLER=transaction` the engine of each test goes through a PgBouncer of its own.
+//! The cluster is the one in `TEST_DATABASE_URL` (a superuser's), or the tests find or download a Postgres as `cargo run` does and
+//! keep its data in `/var/tmp/foldlog-tests-…`. A test's database is dropped when the test passes; when it fails, the database is
+//! kept and its name printed. With `TEST_POOLER=transaction` the engine of each test connects through its own PgBouncer.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,25 +24,25 @@ use super::bouncer::Bouncer;
 
 static CLUSTER: OnceCell<PgConnectOptions> = OnceCell::const_new();
 
-/// The domains of the tests: the project's own, and one that lives only here, with a second projection over its events.
+/// The domains of the tests: users, and the accounts of the example with a second projection over their events.
 pub const DOMAINS: Domains = foldlog::domains![foldlog::domains::users::Users, accounts::Accounts; projections: accounts::Ledger];
 
-/// A database of a test's own.
+/// The database of one test.
 pub struct TestDb {
     pub options: PgConnectOptions,
     pub engine: Engine,
     name: String,
-    /// With `TEST_POOLER=transaction`: what the engine goes through.
+    /// With `TEST_POOLER=transaction`: the PgBouncer that the engine connects through.
     _bouncer: Option<Bouncer>,
 }
 
 impl TestDb {
-    /// A migrated, empty database with nothing folded inline.
+    /// Creates a migrated, empty database with no inline projections.
     pub async fn new() -> Self {
         Self::with_inline(&[]).await
     }
 
-    /// The same with these projections folded inline.
+    /// As [`Self::new`], with these inline projections.
     pub async fn with_inline(inline: &[&str]) -> Self {
         if super::log::is_kept() {
             foldlog::telemetry::start();
@@ -82,12 +82,12 @@ impl TestDb {
         }
     }
 
-    /// A connection of its own.
+    /// Opens a new connection.
     pub async fn connect(&self) -> PgConnection {
         PgConnection::connect_with(&self.options).await.unwrap()
     }
 
-    /// The pool.
+    /// The pool of the engine.
     pub fn pool(&self) -> &Pool {
         &self.engine.pool
     }
@@ -100,12 +100,12 @@ impl TestDb {
             .unwrap()
     }
 
-    /// Runs statements; for arranging and for foul play.
+    /// Runs statements on a new connection.
     pub async fn run(&self, sql: &str) {
         run(&mut self.connect().await, sql).await;
     }
 
-    /// One number.
+    /// Runs a query that returns one number.
     pub async fn count(&self, sql: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql))
             .fetch_one(&mut self.connect().await)
@@ -113,7 +113,7 @@ impl TestDb {
             .unwrap()
     }
 
-    /// Every view equals a fold of its events from the first, and the locker holds each folded event once.
+    /// Asserts that every view equals a fold of its events from scratch, and that the locker holds each folded event once.
     pub async fn assert_views_equal_a_fold_from_scratch(&self) {
         let mut connection = self.connect().await;
         for view in self.engine.views.iter() {
@@ -149,7 +149,7 @@ impl Drop for TestDb {
     }
 }
 
-/// Runs statements.
+/// Runs statements; panics with their text if one fails.
 pub async fn run(connection: impl PgExecutor<'_>, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(connection)
@@ -157,7 +157,7 @@ pub async fn run(connection: impl PgExecutor<'_>, sql: &str) {
         .unwrap_or_else(|e| panic!("{sql}: {e}"));
 }
 
-/// A cluster with a migrated template.
+/// Finds or starts the cluster and creates the migrated template.
 async fn cluster() -> PgConnectOptions {
     let options = match std::env::var("TEST_DATABASE_URL") {
         Ok(url) => PgConnectOptions::from_str(&url).unwrap(),
@@ -191,7 +191,7 @@ async fn cluster() -> PgConnectOptions {
     options
 }
 
-/// Named by what it was made of, so that a changed migration or view makes a new one.
+/// The name of the template is a hash of its definition, so that a changed migration or view leads to a new template.
 fn template() -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -225,7 +225,7 @@ async fn find_or_start() -> PgConnectOptions {
         .collect();
     let server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
     let options = server.options();
-    // The server is used until the process ends.
+    // Dropping the server would stop it, but the tests use it until the process ends.
     std::mem::forget(server);
     options
 }

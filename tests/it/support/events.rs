@@ -1,4 +1,4 @@
-//! Events to append, and the fold from scratch that views are compared with.
+//! Typed events to append, and the fold from scratch that views are compared with.
 
 use foldlog::command::{self, Appended};
 use foldlog::domains::users::UserEvent;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::accounts::AccountEvent;
 
-/// An event that creates this user.
+/// Builds an event that creates this user.
 pub fn created(user: Uuid, username: &str) -> NewEvent<Value> {
     event(
         user,
@@ -25,7 +25,7 @@ pub fn created(user: Uuid, username: &str) -> NewEvent<Value> {
     )
 }
 
-/// An event that renames this user.
+/// Builds an event that renames this user.
 pub fn renamed(user: Uuid, username: &str) -> NewEvent<Value> {
     event(
         user,
@@ -35,7 +35,7 @@ pub fn renamed(user: Uuid, username: &str) -> NewEvent<Value> {
     )
 }
 
-/// An event that opens this account.
+/// Builds an event that opens this account.
 pub fn opened(account: Uuid) -> NewEvent<Value> {
     event(
         account,
@@ -45,26 +45,26 @@ pub fn opened(account: Uuid) -> NewEvent<Value> {
     )
 }
 
-/// A deposit.
+/// Builds a deposit.
 pub fn deposited(account: Uuid, cents: i64) -> NewEvent<Value> {
     event(account, AccountEvent::Deposited { cents })
 }
 
-/// Any event of any domain.
+/// Builds an event with this payload.
 pub fn event<P: Payload>(aggregate: Uuid, payload: P) -> NewEvent<Value> {
     NewEvent::new(AggregateId(aggregate), payload)
         .encode()
         .unwrap()
 }
 
-/// Appends as a client without an expected version does.
+/// Appends without an expected version.
 pub async fn append(engine: &Engine, events: &[NewEvent<Value>]) -> Appended {
     command::execute(engine, events, ExpectedVersion::Any, None)
         .await
         .unwrap()
 }
 
-/// Compares a view with a fold of its events from scratch, and the locker with both.
+/// Asserts that a view equals a fold of its claimed events from scratch, and that the claims have no gap.
 pub async fn assert_equals_fold(connection: &mut PgConnection, view: &View) {
     let (name, types) = (view.name(), view.projection.block());
     let rows = sqlx::query(

@@ -10,7 +10,7 @@ use super::TestDb;
 use super::db::run;
 use super::poll::wait_until;
 
-/// Waits until a statement that contains `text` waits for a lock in this database.
+/// Waits until a statement that contains `text` is blocked by a lock in this database.
 pub async fn wait_until_blocked(connection: &mut PgConnection, text: &str) {
     let is_blocked = async || {
         sqlx::query_scalar(
@@ -29,7 +29,7 @@ pub async fn wait_until_blocked(connection: &mut PgConnection, text: &str) {
     .await;
 }
 
-/// An open transaction that holds what its statement locked, until it is released.
+/// An open transaction that holds the locks of its statements until it is released or committed.
 pub struct Held(Session);
 
 impl Held {
@@ -41,28 +41,28 @@ impl Held {
         held
     }
 
-    /// The transaction, to go on in it.
+    /// The connection, for further statements in the transaction.
     pub fn connection(&mut self) -> &mut Session {
         &mut self.0
     }
 
-    /// Lets go of everything, as if it had never been.
+    /// Rolls the transaction back.
     pub async fn release(mut self) {
         run(&mut self.0, "rollback").await;
     }
 
-    /// Lets go, and what was written stays.
+    /// Commits the transaction.
     pub async fn commit(mut self) {
         run(&mut self.0, "commit").await;
     }
 }
 
-/// The claim of one event by somebody who does not commit.
+/// Claims an event in a transaction that does not commit.
 pub async fn hold_claim(db: &TestDb, projection: &str, event: &NewEvent<Value>) -> Held {
     Held::open(db, &claim(projection, event)).await
 }
 
-/// One more claim in the same transaction; waits for whoever holds it.
+/// Claims one more event in the same transaction; waits for the transaction that holds the claim.
 pub async fn also_claim(held: &mut Held, projection: &str, event: &NewEvent<Value>) {
     run(held.connection(), &claim(projection, event)).await;
 }
@@ -74,7 +74,7 @@ fn claim(projection: &str, event: &NewEvent<Value>) -> String {
     )
 }
 
-/// Makes every transaction that writes `table` stop at its commit while [`hold_gate`] is held.
+/// Makes every transaction that writes `table` wait at its commit while [`hold_gate`] is held.
 pub async fn gate_commits(db: &TestDb, table: &str) {
     let sql = format!(
         "create function stop_at_gate() returns trigger language plpgsql as \
@@ -90,7 +90,7 @@ pub async fn hold_gate(db: &TestDb) -> Held {
     Held::open(db, "select pg_advisory_xact_lock(1)").await
 }
 
-/// Waits until a query answers true.
+/// Waits until a query returns true.
 pub async fn wait_until_true(db: &TestDb, query: &str) {
     let mut connection = db.connect().await;
     let is_true = async || {

@@ -1,4 +1,4 @@
-//! What is logged while a test runs.
+//! The log output of a test.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -7,19 +7,19 @@ use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::EnvFilter;
 
-/// With `TEST_LOG`, what all tests and the programs that they start log goes to standard error, past the test harness:
-/// `scripts/check-log.sh` looks whether it holds anything that must not be logged.
+/// With `TEST_LOG`, all tests and the programs that they start log to standard error, bypassing the test harness:
+/// `scripts/check-log.sh` searches that log for secrets.
 pub fn is_kept() -> bool {
     std::env::var_os("TEST_LOG").is_some()
 }
 
-/// What was logged on this thread, and with it by everything that runs on the test's own runtime.
+/// The log output of this thread, and so of everything that runs on the test's own runtime.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// While there is but one subscriber, tracing asks the thread that comes by a log line first whether anybody is
-    /// interested, and remembers its answer for all; that thread may be another test's. A second one ends this.
+    /// Starts to capture. It also returns a second subscriber: with only one, tracing asks the first thread that reaches a log
+    /// statement whether the statement is enabled and caches the answer for all threads, and that thread may be another test's.
     pub fn capture(&self, filter: &str) -> (DefaultGuard, Dispatch) {
         let second = Dispatch::new(tracing_subscriber::registry());
         let log = self.clone();
@@ -28,6 +28,7 @@ impl Log {
         (tracing::subscriber::set_default(lines.finish()), second)
     }
 
+    /// Returns the captured text.
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Support for the tests: databases, servers, proxies, events and locks.
 
 pub mod accounts;
 pub mod app;

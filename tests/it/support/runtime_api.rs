@@ -1,4 +1,4 @@
-//! Lambda's Runtime API: a server that hands events to a function and takes its answers, as the service does.
+//! A server that implements Lambda's Runtime API: it passes events to a function and receives its responses.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use super::poll::POLL_TIMEOUT;
 
-/// The largest answer that Lambda takes: 6 MB, and a little.
-const LIMIT: usize = 6_291_556;
+/// The largest response that Lambda accepts: 6 MB and some overhead.
+const MAX_RESPONSE_BYTES: usize = 6_291_556;
 
-/// The server; a function's process is started with [`Self::env`].
+/// The server. Start a function's process with [`Self::env`].
 pub struct RuntimeApi {
     address: String,
     events: mpsc::UnboundedSender<Event>,
@@ -37,7 +37,7 @@ type Waiting = oneshot::Sender<Result<Bytes, Bytes>>;
 
 struct Shared {
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
-    /// Who waits for an answer, and until when it may come; after that Lambda has ended the function.
+    /// By request id: the deadline, after which Lambda ends the function, and the sender of the response.
     answers: Mutex<HashMap<String, (u64, Waiting)>>,
     init_errors: Mutex<Vec<Bytes>>,
 }
@@ -66,7 +66,7 @@ impl RuntimeApi {
         }
     }
 
-    /// What Lambda tells a function.
+    /// The environment variables that Lambda sets for a function.
     pub fn env(&self) -> [(&str, &str); 4] {
         [
             ("AWS_LAMBDA_RUNTIME_API", &self.address),
@@ -76,11 +76,11 @@ impl RuntimeApi {
         ]
     }
 
-    /// Invokes and waits for the answer, or for the error that the function reports.
+    /// Invokes the function and waits for its response, or for the error that it reports.
     pub async fn try_invoke(&self, payload: &Value, deadline_ms: u64) -> Result<Value, Value> {
         let (id, payload) = (Uuid::now_v7().to_string(), payload.to_string().into());
         let (sender, answer) = oneshot::channel();
-        // A deadline that has passed already is none: `cargo lambda watch` sends such.
+        // `cargo lambda watch` sends deadlines in the past; they mean that there is no deadline.
         let known = deadline_ms > in_ms(0);
         let last = if known { deadline_ms } else { u64::MAX };
         let waiting = (last, sender);
@@ -96,25 +96,25 @@ impl RuntimeApi {
         };
         self.events.send(event).unwrap();
         let Ok(answer) = timeout(POLL_TIMEOUT, answer).await else {
-            panic!("the function does not answer");
+            panic!("the function does not respond");
         };
         let json = |bytes: Bytes| serde_json::from_slice(&bytes).unwrap();
         answer.unwrap().map(json).map_err(json)
     }
 
-    /// The same with plenty of time, for what has to be answered.
+    /// As [`Self::try_invoke`] with a minute of time; panics if the function reports an error.
     pub async fn invoke(&self, payload: &Value) -> Value {
         let answer = self.try_invoke(payload, in_ms(60_000)).await;
         answer.unwrap_or_else(|error| panic!("{payload} failed: {error}"))
     }
 
-    /// What functions reported before their first event.
+    /// Counts the errors that functions reported before their first event.
     pub fn init_errors(&self) -> usize {
         self.shared.init_errors.lock().unwrap().len()
     }
 }
 
-/// A deadline so far from now.
+/// Returns the deadline that is this far from now, in milliseconds since the epoch.
 pub fn in_ms(ms: u64) -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(now.unwrap().as_millis()).unwrap() + ms
@@ -144,17 +144,17 @@ async fn answered(
 ) -> (StatusCode, Json<Value>) {
     let waiting = shared.answers.lock().unwrap().remove(&id);
     let Some((last, waiting)) = waiting else {
-        panic!("an invocation is answered twice");
+        panic!("the function responded twice to one invocation");
     };
     let answer = match how.as_str() {
-        _ if body.len() > LIMIT => {
+        _ if body.len() > MAX_RESPONSE_BYTES => {
             Err(r#"{"errorMessage":"Response payload size exceeded"}"#.into())
         }
         _ if in_ms(0) > last => Err(r#"{"errorMessage":"Task timed out"}"#.into()),
         "response" => Ok(body),
         _ => Err(body),
     };
-    // Whoever invoked may have given up.
+    // The test may have stopped waiting.
     let _ = waiting.send(answer);
     (StatusCode::ACCEPTED, Json(json!({"status": "OK"})))
 }

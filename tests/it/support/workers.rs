@@ -1,4 +1,4 @@
-//! Workers, the events they work on, and what must be true when they are done.
+//! Catch-up workers, the events that they fold, and assertions about the result.
 
 use foldlog::db::Session;
 use foldlog::event::{AggregateId, NewEvent, Version};
@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::TestDb;
 use super::events::{append, assert_equals_fold, deposited, opened};
 
-/// How the statements begin at which a worker can be seen waiting.
+/// The beginnings of the statements at which a test waits for a worker to block.
 pub const CLAIM: &str = "Takes the next events in log order";
 pub const LOAD: &str = "select wanted.id as wanted_id";
 pub const LOCK_PARKED: &str = "Takes a parked aggregate for a retry";
 
-/// One more worker that catches up a projection.
+/// Starts a worker that catches up a projection.
 pub fn worker(
     db: &TestDb,
     projection: &'static str,
@@ -30,7 +30,7 @@ pub fn worker(
     })
 }
 
-/// An account with `deposits` deposits of one cent, a transaction each; its events.
+/// Appends an account with `deposits` deposits of one cent, each event in its own transaction; returns the events.
 pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>>) {
     let account = Uuid::now_v7();
     let mut events = vec![opened(account)];
@@ -41,7 +41,7 @@ pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>
     (account, events)
 }
 
-/// Appends in somebody's own transaction, past all rules, as a host that is slow to commit does.
+/// Appends in the given transaction and without checking rules, like a host that is slow to commit.
 pub async fn append_in(connection: &mut Session, events: &[NewEvent<Value>]) {
     let stored = store::append(connection, events, &ExpectedVersions::new()).await;
     assert!(
@@ -50,7 +50,7 @@ pub async fn append_in(connection: &mut Session, events: &[NewEvent<Value>]) {
     );
 }
 
-/// Inserts an event as foreign SQL may: with any version, and with any transaction id where one is given.
+/// Inserts an event as foreign SQL could: with any version and, if given, any transaction id.
 pub async fn insert(
     connection: impl PgExecutor<'_>,
     event: &NewEvent<Value>,
@@ -72,7 +72,7 @@ pub async fn insert(
     .unwrap();
 }
 
-/// The version of an aggregate's row; `None` when there is no row.
+/// Returns the version of an aggregate's row, or `None` if the view has no such row.
 pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> Option<Version> {
     let view = db.engine.view(projection).unwrap();
     let row =
@@ -80,7 +80,7 @@ pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> 
     row.unwrap().map(|row| row.version)
 }
 
-/// Every event of a projection is claimed once and folded, in order.
+/// Asserts that every event of a projection is claimed once and folded, in order.
 pub async fn assert_all_applied(db: &TestDb, projection: &str) {
     let view = db.engine.view(projection).unwrap();
     let types = view.projection.block();
