@@ -1,13 +1,13 @@
-//! All integration tests, one binary. They run on a real Postgres; see `support/db.rs` for where it comes from.
+//! All integration tests, in one binary. They use a real Postgres; `support/db.rs` says where it comes from.
 #![expect(
     unreachable_pub,
-    reason = "support is shared by the modules of this binary only"
+    reason = "the support modules are shared within this binary only"
 )]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "all of this is tests; clippy sees only the functions that are marked as such"
+    reason = "all of this is test code; clippy recognizes only functions that are marked as tests"
 )]
 
 mod append;

@@ -1,4 +1,4 @@
-//! What the README promises, and the tests that keep it. Each promise has an id there, and a row here.
+//! The promises of the README and the tests that verify them. Each promise has an id in the README and a row here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::support::accounts::example;
 use crate::support::app::{self, App};
 use crate::tidy;
 
-/// A promise and the tests that would fail if it were broken.
+/// The id of a promise, and the tests that fail when it is broken.
 const PROMISES: &[(&str, &[&str])] = &[
     ("P1", &["twenty_senders_of_one_event_store_it_once"]),
     (
@@ -57,7 +57,7 @@ const PROMISES: &[(&str, &[&str])] = &[
         "P10",
         &[
             "the_readme_shows_the_domain_of_the_example",
-            "the_example_does_what_it_says",
+            "the_domain_of_the_readme_behaves_as_documented",
         ],
     ),
     (
@@ -86,7 +86,7 @@ const PROMISES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Fails when the README promises something that no test keeps, or a test that kept it is gone.
+/// Fails when the README makes a promise that has no row here, or when a row names a test that does not exist.
 #[test]
 fn every_promise_is_kept_by_a_test() {
     let readme = tidy::read(Path::new("README.md"));
@@ -99,7 +99,10 @@ fn every_promise_is_kept_by_a_test() {
         .iter()
         .map(|(id, _)| id.trim_start_matches('P'))
         .collect();
-    assert_eq!(promised, kept, "the README's table against the one here");
+    assert_eq!(
+        promised, kept,
+        "the README's table differs from the one here"
+    );
     let known: BTreeSet<String> = tidy::tests().into_iter().collect();
     let missing: BTreeMap<&str, Vec<&&str>> = PROMISES
         .iter()
@@ -117,10 +120,9 @@ fn every_promise_is_kept_by_a_test() {
     assert!(missing.is_empty(), "no such tests: {missing:?}");
 }
 
-/// Fails when a request that people are given to try answers otherwise than they are told. The first three are those of the
-/// README, to the letter.
+/// Fails when a request of `test.http` gets another response than the file says. Its first two bodies must be those of the README.
 #[tokio::test]
-async fn the_requests_to_try_answer_as_they_say() {
+async fn requests_in_test_http_get_the_documented_responses() {
     let app = App::new().await;
     let requests = tidy::read(Path::new("test.http"));
     let mut answers = Vec::new();
@@ -160,14 +162,14 @@ async fn the_requests_to_try_answer_as_they_say() {
     {
         assert!(
             readme.contains(request.trim()),
-            "the README sends another one than {request}"
+            "the README does not contain {request}"
         );
     }
 }
 
-/// Fails when the example of the README does something else than its readers are told.
+/// Fails when the example of the README behaves differently from what the README says.
 #[test]
-fn the_example_does_what_it_says() {
+fn the_domain_of_the_readme_behaves_as_documented() {
     insta::assert_snapshot!(example::story(), @r#"
     2001 refused: there is no open account
     2000 taken: Some(Account { owner: "ada", balance_cents: 0 })

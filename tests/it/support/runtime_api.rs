@@ -80,7 +80,7 @@ impl RuntimeApi {
     pub async fn try_invoke(&self, payload: &Value, deadline_ms: u64) -> Result<Value, Value> {
         let (id, payload) = (Uuid::now_v7().to_string(), payload.to_string().into());
         let (sender, answer) = oneshot::channel();
-        // `cargo lambda watch` sends deadlines in the past; they mean that there is no deadline.
+        // `cargo lambda watch` sends deadlines in the past; they stand for an unlimited invocation.
         let known = deadline_ms > in_ms(0);
         let last = if known { deadline_ms } else { u64::MAX };
         let waiting = (last, sender);

@@ -1,4 +1,4 @@
-//! What documents say about the code: commands, files, tests, and a whole domain.
+//! What documents say about the code: commands, files, tests, and the example domain.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{binaries, files, read, tests};
 
-/// Fails when a document names a command that is not there. What `cargo test` promises CI has to do, nothing set up before.
+/// Fails when a document names a command that does not exist, or promises `cargo test` in a form that CI does not run.
 #[test]
 fn commands_in_documents_exist() {
     let (binaries, ci) = (binaries(), read(Path::new(".ci/run")));
@@ -71,23 +71,20 @@ fn commands_in_documents_exist() {
                         .unwrap_or_else(|e| panic!("{from}: {line}: {e}"));
                     assert!(
                         mode.permissions().mode() & 0o111 != 0,
-                        "{script} cannot be run"
+                        "{script} is not executable"
                     );
                 }
-                _ => panic!("{from}: nothing checks the command `{line}`"),
+                _ => panic!("{from}: no rule above checks the command `{line}`"),
             }
             seen.insert(line);
         }
     }
     for command in ["cargo run", "cargo test --all-features"] {
-        assert!(
-            seen.contains(command),
-            "the documents do not say `{command}`"
-        );
+        assert!(seen.contains(command), "no document contains `{command}`");
     }
 }
 
-/// Fails when a comment or a document leans on a test that is not there, or not any more.
+/// Fails when a comment or a document refers to a test that does not exist.
 #[test]
 fn tests_named_in_comments_exist() {
     let known: BTreeSet<String> = tests().into_iter().collect();
@@ -112,7 +109,7 @@ fn tests_named_in_comments_exist() {
     assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
 }
 
-/// Fails when a document points to a file that is not there.
+/// Fails when a document refers to a file that does not exist.
 #[test]
 fn files_named_in_documents_exist() {
     for path in documents() {
@@ -148,7 +145,7 @@ fn files_named_in_documents_exist() {
     }
 }
 
-/// Fails when the map grows into a book.
+/// Fails when ARCHITECTURE.md gets too long or misses a module.
 #[test]
 fn the_architecture_is_short_and_names_every_module() {
     let text = read(Path::new("ARCHITECTURE.md"));
@@ -179,7 +176,7 @@ fn the_readme_shows_the_domain_of_the_example() {
     );
 }
 
-/// Markdown that people write, less what quotes others.
+/// The documents of the repository.
 pub(crate) fn documents() -> Vec<PathBuf> {
     let mut documents: Vec<PathBuf> = [
         "README.md",
@@ -194,7 +191,7 @@ pub(crate) fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// The commands in blocks of shell, without comments; a line that ends in a backslash goes on.
+/// The commands in shell blocks, without comments. A line that ends in a backslash continues on the next line.
 fn shell_lines(text: &str) -> Vec<String> {
     let blocks = text.split("```").skip(1).step_by(2);
     let shell = blocks.filter_map(|block| block.strip_prefix("sh\n"));
@@ -211,7 +208,7 @@ fn shell_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// The names in `(test: …)` and `(tests: …)`, which may be broken over lines of comment.
+/// The names in `(test: …)` and `(tests: …)`, which may span several lines of a comment.
 fn named_tests(text: &str) -> Vec<String> {
     let lines = text
         .lines()

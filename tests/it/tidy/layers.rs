@@ -1,50 +1,50 @@
-//! Who may import whom. One direction, no cycles; what a module needs of another one that is not in its row is a sign that
-//! something lives in the wrong place.
+//! Which module may import which. Imports have one direction and no cycles. A module that needs something from a module outside
+//! its row shows that code lives in the wrong place.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{files, read};
 
-/// A module, what it may use of ours, and why no more.
+/// A module, the modules that it may use, and why no others.
 const LAYERS: &[(&str, &[&str], &str)] = &[
-    ("event", &[], "the words that all others speak"),
+    ("event", &[], "the vocabulary of all other modules"),
     (
         "domain",
         &["event"],
-        "what a domain author reads: pure, synchronous, of no database",
+        "what a domain author reads: pure, synchronous, without a database",
     ),
     (
         "domains",
         &["event", "domain"],
-        "the authors' part; and no domain knows another one",
+        "the domains themselves; no domain knows another one",
     ),
     ("db", &[], "connections and their errors; a leaf"),
     (
         "config",
         &["event"],
-        "the environment; a leaf, but for the type that keeps a secret out of logs",
+        "the environment; a leaf, except for the type that keeps a secret out of logs",
     ),
     ("telemetry", &[], "a leaf"),
     (
         "store",
         &["event", "db"],
-        "stores bytes and numbers and judges nothing, so it knows no domain",
+        "stores bytes and numbers and decides nothing, so it needs no domain",
     ),
     (
         "view",
         &["event", "domain", "db"],
-        "rows of view tables; knows nothing of events and locker",
+        "rows of view tables; never touches the tables events and locker",
     ),
     (
         "state",
         &["event", "domain", "db", "store", "view"],
-        "a view row and the events above it, in one statement",
+        "loads a view row and the events after it in one statement",
     ),
     (
         "engine",
         &["event", "domain", "db", "state", "view"],
-        "what is put together once a process",
+        "put together once per process",
     ),
     (
         "migrations",
@@ -54,7 +54,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     (
         "projection",
         &["event", "domain", "db", "store", "view", "state"],
-        "folds; whoever appends or serves, it does not know them",
+        "folds; independent of appending and serving",
     ),
     (
         "command",
@@ -68,7 +68,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
             "engine",
             "projection",
         ],
-        "appends; of projection only the inline fold, which is a part of the append's transaction",
+        "appends; uses projection only for the inline fold, which is part of the append's transaction",
     ),
     (
         "query",
@@ -88,12 +88,12 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
             "projection",
             "config",
         ],
-        "translates; of db only the errors, of view only rows and cursors, of projection only its status",
+        "translates; uses only the errors of db, rows and cursors of view, and the status of projection",
     ),
     (
         "aws",
         &["event", "config", "db"],
-        "what is asked of AWS; a leaf beside `db`, for builds that want it",
+        "requests to AWS; beside `db`, and only in builds with the feature",
     ),
     (
         "run",
@@ -107,7 +107,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
             "migrations",
             "projection",
         ],
-        "start-up of every host, so it knows none of them, and no HTTP",
+        "start-up of every host, so it knows neither the hosts nor HTTP",
     ),
     (
         "local",
@@ -142,7 +142,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// What these modules may not even name, and why.
+/// Crates, tables and functions that these modules must not name, and why.
 const FOREIGN: &[(&[&str], &[&str], &str)] = &[
     (
         &["event", "domain", "domains"],
@@ -171,24 +171,24 @@ const FOREIGN: &[(&[&str], &[&str], &str)] = &[
             "query",
         ],
         &["axum::", "tower", "http::"],
-        "hosts and protocols come and go",
+        "hosts and protocols can be replaced",
     ),
     (
         &["http"],
         &["sqlx", "locker", "from events"],
-        "a handler that has a connection in its hands soon has SQL in it",
+        "a handler with access to a connection soon contains SQL",
     ),
     (
         &["domains"],
         &["new_v4", "now_v7"],
-        "ids come in with the event",
+        "ids arrive with the event",
     ),
 ];
 
-/// Macros at the crate's root, and where they live.
+/// Macros at the root of the crate, and the modules that define them.
 const MACROS: &[(&str, &str)] = &[("events", "event"), ("domains", "domain")];
 
-/// Fails when a module uses one that is not in its row, or has no row yet.
+/// Fails when a module imports one that is not in its row, or has no row.
 #[test]
 fn imports_follow_the_layers() {
     let modules: BTreeSet<String> = files("src", "rs").iter().map(|path| module(path)).collect();
@@ -199,7 +199,7 @@ fn imports_follow_the_layers() {
         .collect();
     assert!(
         without.is_empty(),
-        "give a row of the table to: {without:?}"
+        "add these modules to the table: {without:?}"
     );
     for path in files("src", "rs") {
         let module = module(&path);
@@ -232,9 +232,9 @@ fn the_layers_have_one_direction() {
     }
 }
 
-/// Fails when the pure part reaches for a clock or a database, or HTTP for the tables.
+/// Fails when a pure module uses a clock or a database, or when the HTTP module uses tables.
 #[test]
-fn what_a_layer_must_not_know_is_not_named_in_it() {
+fn layers_do_not_name_foreign_crates_or_tables() {
     for path in files("src", "rs") {
         let (module, code) = (module(&path), code(&path));
         for (modules, words, reason) in FOREIGN {
@@ -251,7 +251,7 @@ fn what_a_layer_must_not_know_is_not_named_in_it() {
     }
 }
 
-/// Fails when SQL is put together outside of the one file where every identifier is checked.
+/// Fails when SQL is assembled outside of the one file where every identifier is checked.
 #[test]
 fn dynamic_sql_is_in_one_file() {
     for path in files("src", "rs") {
@@ -265,7 +265,7 @@ fn dynamic_sql_is_in_one_file() {
     }
 }
 
-/// Fails when a binary does more than to call one function of the library.
+/// Fails when a binary does more than call one function of the library.
 #[test]
 fn binaries_call_one_function() {
     for path in files("bin", "rs") {
@@ -302,7 +302,7 @@ fn module(path: &Path) -> String {
         .to_owned()
 }
 
-/// A file without comments and without its unit tests, which may use what they test with.
+/// A file without its comments and unit tests. Unit tests may import any module.
 fn code(path: &Path) -> String {
     let text = read(path);
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
@@ -312,12 +312,12 @@ fn code(path: &Path) -> String {
     code.collect::<Vec<_>>().join("\n")
 }
 
-/// The modules of ours that a text names: `crate::x`, and each of `crate::{x, y::{z}}`.
+/// The modules that a text names: `crate::x`, and each of `crate::{x, y::{z}}`.
 fn used(code: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     assert!(
         !code.contains("super::super::"),
-        "say crate:: instead of super::super::"
+        "write crate:: instead of super::super::"
     );
     for (at, _) in code.match_indices("crate::") {
         if code[..at].ends_with('$') {
@@ -348,7 +348,7 @@ fn used(code: &str) -> BTreeSet<String> {
     used
 }
 
-/// The module that an import begins with.
+/// The first module of an import's path.
 fn identifier(text: &str) -> Option<String> {
     let name: String = text
         .chars()
@@ -365,7 +365,7 @@ fn identifier(text: &str) -> Option<String> {
     }
 }
 
-/// Whether a word is in the code, and not as a part of another one.
+/// Whether a word occurs in the code as a whole word.
 fn names(code: &str, word: &str) -> bool {
     let mut found = code.match_indices(word);
     found.any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))

@@ -1,4 +1,4 @@
-//! The house rules that a compiler does not know. A rule and its reason stand together, as data where there is much of it.
+//! House rules that the compiler does not check. Each rule stands beside its reason; long lists are tables.
 
 mod documents;
 mod layers;
@@ -13,37 +13,37 @@ use std::path::{Path, PathBuf};
 
 use crate::sql::file::walk;
 
-/// Aimed at, tests included, because they stand in the same file.
-const LINES: usize = 350;
+/// Unit tests in the same file count, too.
+const MAX_LINES: usize = 350;
 
-/// The files that may be longer, and why.
+/// Files that may be longer, and why.
 const LONGER: &[(&str, &str)] = &[(
     "src/domain/erased.rs",
     "one face, object-safe, with the generic code behind each of its methods beside it",
 )];
 
-/// Fails when a file of `src` outgrows its reader, or when one named as an exception has come back to size.
+/// Fails when a file of `src` is too long, or when an exception is no longer needed.
 #[test]
-fn files_of_src_are_short_or_say_why_not() {
+fn files_of_src_have_at_most_350_lines() {
     for path in files("src", "rs") {
         let lines = read(&path).lines().count();
         let excused = LONGER.iter().any(|(name, _)| Path::new(name) == path);
         assert!(
-            lines <= LINES || excused,
+            lines <= MAX_LINES || excused,
             "{} has {lines} lines",
             path.display()
         );
         assert!(
-            lines > LINES || !excused,
+            lines > MAX_LINES || !excused,
             "{} is short again",
             path.display()
         );
     }
 }
 
-/// Fails on what was left behind: notes to oneself, and debugging.
+/// Fails when a reminder or a debug macro was left behind.
 #[test]
-fn nothing_is_left_half_done() {
+fn no_file_has_a_reminder_or_a_debug_macro() {
     let marks = [
         concat!("to", "do"),
         concat!("fix", "me"),
@@ -62,7 +62,7 @@ fn nothing_is_left_half_done() {
     }
 }
 
-/// Fails when a machine's own registry gets into the repository: on another machine it is not there.
+/// Fails when the address of a private registry gets into the repository: other machines cannot reach it.
 #[test]
 fn no_file_names_a_registry() {
     let needles = [
@@ -81,7 +81,7 @@ fn no_file_names_a_registry() {
     }
 }
 
-/// Fails when a binary is added that no test starts: such a binary is broken, only nobody knows yet.
+/// Fails when no test starts a binary: a broken binary would go unnoticed.
 #[test]
 fn every_binary_is_started_by_a_test() {
     let tests: String = files("tests", "rs").iter().map(|path| read(path)).collect();
@@ -183,7 +183,7 @@ pub(crate) fn tests() -> Vec<String> {
     names
 }
 
-/// The files of a folder with this extension; none when there is no such folder.
+/// Lists the files of a folder with this extension; the folder may be missing.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     if Path::new(folder).is_dir() {
@@ -193,7 +193,7 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Everything that people write.
+/// Every file of the repository that is written by hand.
 fn sources() -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for folder in [

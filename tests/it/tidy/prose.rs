@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::{files, read, sources};
 
-/// How many listed words per 1,000 words of comments and documents are accepted. The list has false positives ("there is no
-/// row" can be the plainest sentence), so the limit is not zero.
+/// How many listed words per 1,000 words of comments and documents are accepted. The limit is not zero, because a listed word can
+/// be part of a plain sentence.
 const PER_THOUSAND_LIMIT: f64 = 0.3;
 
 /// Indefinite persons, inverted negations, and idioms that hide who does what. `BE` stands for is, are, was and were.
@@ -36,7 +36,7 @@ const LISTED: &[&str] = &[
     "so to speak",
 ];
 
-/// What may follow "is no": then it is a comparison and not an inversion.
+/// After `BE no` these words make a comparison, which is not listed.
 const COMPARISONS: &[&str] = &["longer", "more", "other"];
 
 /// Paths that still have to be revised; their comments and documents are not counted.
@@ -82,7 +82,7 @@ fn comments_and_documents_are_in_plain_english() {
 }
 
 /// Fails when a name or a message in the product's code has one of the listed words. Clients and operators read messages
-/// without the code beside them, so the limit is zero, but "there is no …" is accepted.
+/// without the code beside them, so the limit is zero. Only "there is" may precede "no".
 #[test]
 fn names_and_messages_are_in_plain_english() {
     let mut hits = Vec::new();
@@ -141,7 +141,7 @@ fn listed_words_are_found_in_comments() {
 struct Hit {
     line: usize,
     phrase: String,
-    /// The phrase follows "there": "there is no such user" is a plain sentence where space is short.
+    /// The phrase follows "there"; in a short message that is a plain sentence.
     is_there: bool,
 }
 

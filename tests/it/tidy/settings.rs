@@ -1,4 +1,4 @@
-//! The environment, as the code reads it, as `.env.example` and the README list it, and as `compose.yaml` serves it.
+//! Environment variables: `.env.example`, the README and `compose.yaml` must agree with the code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,9 +8,9 @@ use foldlog::config::{Config, DatabaseLogin, Environment};
 
 use super::{files, read};
 
-/// Fails when a variable is read that nobody is told of, or told of that nobody reads.
+/// Fails when the code reads an undocumented variable, or a documented one is never read.
 #[test]
-fn every_variable_is_documented() {
+fn every_environment_variable_is_documented() {
     let example = read(Path::new(".env.example"));
     let in_example: BTreeSet<String> = example.lines().filter_map(variable).collect();
     assert_eq!(in_example, in_code(), ".env.example against the code");
@@ -26,9 +26,9 @@ fn every_variable_is_documented() {
     assert_eq!(in_readme, in_code(), "README.md against the code");
 }
 
-/// Fails when a default in `.env.example` is another one than the code's.
+/// Fails when a default in `.env.example` differs from the code's.
 #[test]
-fn the_example_environment_holds_the_defaults() {
+fn env_example_contains_the_defaults() {
     let example = read(Path::new(".env.example"));
     let value = |name: &str| {
         let line = example
@@ -52,7 +52,7 @@ fn the_example_environment_holds_the_defaults() {
     };
     assert!(
         example.contains(&format!("\nDATABASE_URL={}\n", url.expose())),
-        "the only one that is switched on"
+        "DATABASE_URL is the only variable that is not commented out"
     );
     let on = example
         .lines()
@@ -60,9 +60,9 @@ fn the_example_environment_holds_the_defaults() {
     assert_eq!(on.count(), 1);
 }
 
-/// Fails when `compose.yaml` serves another database than `.env.example` names, or an image that may change by itself.
+/// Fails when `compose.yaml` serves another database than `.env.example` names, or when its image is not pinned.
 #[test]
-fn compose_serves_the_database_of_the_example_environment() {
+fn compose_serves_the_database_of_env_example() {
     let (compose, example) = (
         read(Path::new("compose.yaml")),
         read(Path::new(".env.example")),
@@ -71,7 +71,7 @@ fn compose_serves_the_database_of_the_example_environment() {
         let line = compose
             .lines()
             .find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
-        line.unwrap_or_else(|| panic!("compose.yaml says no {name}"))
+        line.unwrap_or_else(|| panic!("compose.yaml does not set {name}"))
             .to_owned()
     };
     let url = format!(
@@ -83,7 +83,7 @@ fn compose_serves_the_database_of_the_example_environment() {
     assert!(example.contains(&url), "{url}");
     assert!(
         compose.contains("\"127.0.0.1:5434:5432\""),
-        "open to this machine only, on port 5434"
+        "listen on port 5434 of the loopback interface only"
     );
     let image = setting("image");
     let tag = image.strip_prefix("postgres:").unwrap();
@@ -92,16 +92,16 @@ fn compose_serves_the_database_of_the_example_environment() {
         "pin the image to a minor version, not {image}"
     );
     assert!(compose.contains("healthcheck:") && compose.contains("pg_isready"));
-    // From 18 on the image keeps its data in a folder of its major version below this one.
+    // Since version 18 the image keeps its data in a folder per major version below this one.
     assert!(
         compose.contains("data:/var/lib/postgresql\n"),
-        "a volume where the image's data is"
+        "mount a volume at the image's data folder"
     );
 }
 
-/// Fails when Docker does not understand the file. Where there is no Docker the test above is all there is.
+/// Fails when Docker rejects the file. On a machine without Docker only the test above checks it.
 #[test]
-fn compose_is_understood_by_docker() {
+fn docker_accepts_the_compose_file() {
     let docker = |arguments: &[&str]| Command::new("docker").args(arguments).output();
     if !docker(&["compose", "version"]).is_ok_and(|output| output.status.success()) {
         return;
@@ -114,7 +114,7 @@ fn compose_is_understood_by_docker() {
     );
 }
 
-/// The variable that a line of `.env.example` sets or would set.
+/// The variable that a line of `.env.example` sets, or would set if it were not commented out.
 fn variable(line: &str) -> Option<String> {
     let (name, _) = line.trim_start_matches('#').split_once('=')?;
     is_variable(name).then(|| name.to_owned())
@@ -124,7 +124,7 @@ pub(super) fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
-/// Every name in upper case that the code looks up, and `RUST_LOG`, which the log reads by itself.
+/// Every variable that the code looks up, and `RUST_LOG`, which the logging crate reads.
 pub(super) fn in_code() -> BTreeSet<String> {
     let mut names = BTreeSet::from(["RUST_LOG".to_owned()]);
     for path in files("src", "rs") {
@@ -148,7 +148,7 @@ pub(super) fn in_code() -> BTreeSet<String> {
             );
         }
     }
-    // What every Unix program is told by its surroundings is nothing to be set for us.
+    // Every Unix session sets these.
     for given in ["HOME", "PATH", "USER", "XDG_DATA_HOME"] {
         names.remove(given);
     }

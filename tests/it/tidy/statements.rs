@@ -1,4 +1,4 @@
-//! SQL files: one statement each, with a header that says what it does, what it takes, what it gives, and who runs it.
+//! SQL files: one statement each, with a header that says what it does, its binds, what it returns, and which role runs it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,10 +13,10 @@ const ROLES: [&str; 4] = [
     "owner",
 ];
 
-/// Fails when a header lacks its sentence or its role, or its binds are not those of the statement. (That they have the
-/// right types, and that the role suffices, is asked of Postgres in `tests/it/sql`.)
+/// Fails when a header lacks its sentence or its role, or when its binds are not those of the statement. (`tests/it/sql` checks
+/// on a real Postgres that the types are right and the role has the privileges.)
 #[test]
-fn every_statement_has_a_header() {
+fn every_sql_file_has_a_header() {
     for file in SqlFile::all() {
         let name = &file.name;
         let (mut prose, mut binds, mut roles) = (String::new(), Vec::new(), 0);
@@ -52,9 +52,9 @@ fn every_statement_has_a_header() {
     }
 }
 
-/// Fails when what a statement returns is read by Rust but not said in its header, or the other way round.
+/// Fails when Rust reads rows but the header has no line `returns`, or the other way round.
 #[test]
-fn a_header_says_what_is_returned() {
+fn sql_headers_say_whether_rows_are_returned() {
     let code: Vec<(std::path::PathBuf, String)> = files("src", "rs")
         .into_iter()
         .map(|p| (p.clone(), read(&p)))
@@ -78,9 +78,9 @@ fn a_header_says_what_is_returned() {
     }
 }
 
-/// Fails on a second statement in a file, on upper-case keywords, and on `select *`, which another column would change.
+/// Fails when a file has a second statement, keywords in upper case, or a `select *`, whose result changes with every new column.
 #[test]
-fn statements_are_written_in_the_house_style() {
+fn sql_statements_are_lower_case_and_list_their_columns() {
     let keywords = [
         "SELECT", "FROM", "WHERE", "INSERT", "INTO", "UPDATE", "DELETE", "JOIN", "ORDER", "LIMIT",
         "VALUES",
@@ -92,17 +92,17 @@ fn statements_are_written_in_the_house_style() {
             "{name}: one statement a file, without a semicolon"
         );
         assert!(!body.contains("select *"), "{name}: name the columns");
-        let shouted = body.split_whitespace().find(|word| keywords.contains(word));
+        let upper = body.split_whitespace().find(|word| keywords.contains(word));
         assert!(
-            shouted.is_none(),
-            "{name}: keywords are in lower case: {shouted:?}"
+            upper.is_none(),
+            "{name}: keywords are in lower case: {upper:?}"
         );
     }
 }
 
-/// Fails when a migration cannot be reverted or does not say what it is for.
+/// Fails when a migration cannot be reverted or does not say what it adds and why.
 #[test]
-fn every_migration_has_a_way_back() {
+fn every_up_migration_has_a_down_migration() {
     let ups: Vec<_> = files("migrations", "sql");
     assert!(ups.len() >= 12);
     for path in ups {

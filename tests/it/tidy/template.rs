@@ -1,5 +1,5 @@
-//! `template.yaml`, as it belongs to the binaries, the routes, the environment and the events. Whether it is a template at
-//! all is asked by `scripts/check-template.sh`. It is read as text, line by line: it is ours, and written in one way.
+//! `template.yaml` must agree with the binaries, the routes, the environment and the sample events. `scripts/check-template.sh`
+//! checks that CloudFormation accepts it. These tests read it line by line, because its formatting is uniform.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,15 +9,15 @@ use super::{binaries, files, read};
 use crate::lambda::watch::routes;
 use crate::support::TestDb;
 
-/// Binaries that are no functions.
+/// Binaries that do not run on Lambda.
 const HOSTS: [&str; 2] = ["listener", "local"];
 
-/// Variables that no function is given, and why.
+/// Variables that the template does not set, and why.
 const NOT_GIVEN: &[(&str, &str)] = &[
-    ("APP_SERVER_PORT", "of the local server"),
-    ("LOCAL_POSTGRES", "of the local server"),
-    ("LOCAL_DATA_DIR", "of the local server"),
-    ("FOLDLOG_PG_BIN", "of the local server"),
+    ("APP_SERVER_PORT", "used by the local server only"),
+    ("LOCAL_POSTGRES", "used by the local server only"),
+    ("LOCAL_DATA_DIR", "used by the local server only"),
+    ("FOLDLOG_PG_BIN", "used by the local server only"),
     (
         "CORS_ORIGINS",
         "the gateway answers preflights and writes the headers",
@@ -25,11 +25,11 @@ const NOT_GIVEN: &[(&str, &str)] = &[
     ("JWT_JWKS", "the gateway verifies tokens"),
     (
         "PGSSLMODE",
-        "by default a certificate is checked up to the host's name",
+        "the default verifies the certificate and the host name",
     ),
 ];
 
-/// A resource: its name and its lines.
+/// The resources: the lines of each, by name.
 fn resources() -> BTreeMap<String, Vec<String>> {
     let template = read(Path::new("template.yaml"));
     let (_, resources) = template.split_once("\nResources:\n").unwrap();
@@ -51,15 +51,15 @@ fn resources() -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// The functions: the binary of each, and its lines.
+/// The functions: the lines of each, by binary.
 fn functions() -> BTreeMap<String, Vec<String>> {
-    let of_functions = |(name, lines): (String, Vec<String>)| {
+    let function = |(name, lines): (String, Vec<String>)| {
         let binary = snake(name.strip_suffix("Function")?);
         let is = lines.contains(&"Type: AWS::Serverless::Function".to_owned());
-        assert!(is, "{name} is no function");
+        assert!(is, "{name} has another type than a function");
         Some((binary, lines))
     };
-    resources().into_iter().filter_map(of_functions).collect()
+    resources().into_iter().filter_map(function).collect()
 }
 
 fn snake(camel: &str) -> String {
@@ -73,7 +73,7 @@ fn snake(camel: &str) -> String {
     snake
 }
 
-/// What stands behind `key` in a line like `{ ApiId: !Ref Api, Method: GET, Path: "/{domain}" }`.
+/// The value of `key` in a line like `{ ApiId: !Ref Api, Method: GET, Path: "/{domain}" }`.
 fn value<'a>(line: &'a str, key: &str) -> &'a str {
     let (_, rest) = line
         .split_once(key)
@@ -85,7 +85,7 @@ fn value<'a>(line: &'a str, key: &str) -> &'a str {
     quoted.unwrap_or_else(|| rest.split([',', ' ']).next().unwrap())
 }
 
-/// Fails when a binary is deployed nowhere, cannot be built by `sam build`, or a function has no binary.
+/// Fails when a binary for Lambda is not deployed or cannot be built by `sam build`, or when a function has no binary.
 #[test]
 fn every_binary_for_lambda_is_a_function_of_the_template() {
     let functions = functions();
@@ -116,17 +116,17 @@ fn every_binary_for_lambda_is_a_function_of_the_template() {
     }
 }
 
-/// Fails when a route is missing at the gateway, is there twice or leads to the wrong function, or is open that should not
-/// be: exactly those are that ask nobody for a token.
+/// Fails when a route is missing at API Gateway, occurs twice or leads to the wrong function, or when the gateway does not ask for
+/// a token on a route that is not public.
 #[test]
-fn the_gateway_has_the_routes_of_the_routers() {
+fn api_gateway_routes_match_the_routers() {
     let mut at_gateway = BTreeSet::new();
     let mut open = BTreeSet::new();
     for (function, lines) in functions() {
         for line in lines.iter().filter(|line| line.contains("ApiId:")) {
             let (method, path) = (value(line, "Method:"), value(line, "Path:"));
             let new = at_gateway.insert((function.clone(), method.to_owned(), path.to_owned()));
-            assert!(new, "{method} {path} is there twice");
+            assert!(new, "{method} {path} occurs twice");
             if line.contains("NONE") {
                 open.insert(path.to_owned());
             }
@@ -146,9 +146,9 @@ fn the_gateway_has_the_routes_of_the_routers() {
     assert_eq!(open, public.map(|route| route.path.clone()).collect());
 }
 
-/// Fails when a function is given a variable that nobody reads, or one that is read was forgotten.
+/// Fails when the template sets a variable that the code never reads, or omits one without a reason in [`NOT_GIVEN`].
 #[test]
-fn every_variable_of_the_template_is_read_and_every_other_one_is_left_out_for_a_reason() {
+fn template_sets_the_environment_variables_that_the_code_reads() {
     let template = read(Path::new("template.yaml"));
     let keys = template
         .lines()
@@ -184,15 +184,15 @@ fn every_variable_of_the_template_is_read_and_every_other_one_is_left_out_for_a_
     }
 }
 
-/// Fails when an event is for no function, or a function has none: then nobody has tried it.
+/// Fails when a sample event belongs to no function, or a function has no sample event to try it with.
 #[test]
-fn every_function_has_its_events() {
+fn every_lambda_function_has_a_sample_event() {
     let function = |event: &str| match event {
         "schedule" | "status" | "retry" => "catch_up",
         event if event.starts_with("migrate-") => "migrate",
         event if event.ends_with("-append") => "command",
         event if event.ends_with("-list") => "query",
-        event => panic!("events/{event}.json is for no function"),
+        event => panic!("events/{event}.json belongs to no function"),
     };
     let events = files("events", "json");
     let tried = events
@@ -202,9 +202,9 @@ fn every_function_has_its_events() {
     assert_eq!(tried, functions().into_keys().collect());
 }
 
-/// Fails when a role may do more than its function needs: to everything, or with any action.
+/// Fails when a role has a managed policy or a wildcard as resource or action.
 #[test]
-fn roles_name_what_they_are_for() {
+fn iam_roles_have_no_wildcard_permissions() {
     let mut wide = Vec::new();
     let mut roles = 0;
     for (name, lines) in resources() {
@@ -223,9 +223,9 @@ fn roles_name_what_they_are_for() {
     assert_eq!(
         roles,
         functions().len() + 1,
-        "one a function, and the schedule's"
+        "one role per function and one for the schedule"
     );
-    // Those that a VPC needs know no resources.
+    // The actions that a VPC needs cannot be limited to a resource.
     let [(name, line, before)] = wide.as_slice() else {
         panic!("{wide:?}")
     };
@@ -242,10 +242,10 @@ fn roles_name_what_they_are_for() {
     assert_eq!(actions.len(), 6, "{actions:?}");
 }
 
-/// Fails when an alarm looks at a metric that no function writes, waits for more of it than a rare schedule brings, or an
-/// operator is not told what to do about one.
+/// Fails when an alarm uses a metric that no function writes, expects more data points than a rare schedule produces, or is missing
+/// in the operations guide.
 #[test]
-fn every_alarm_looks_at_what_is_written_and_is_in_the_guide() {
+fn cloudwatch_alarms_use_metrics_that_are_written_and_documented() {
     let metrics = read(Path::new("src/lambda/metrics.rs"));
     let guide = read(Path::new("docs/OPERATIONS.md"));
     let (mut alarms, mut ours) = (0, 0);
@@ -256,7 +256,7 @@ fn every_alarm_looks_at_what_is_written_and_is_in_the_guide() {
         alarms += 1;
         let mut rows = guide.lines().filter(|line| line.starts_with("| `"));
         let told = rows.any(|row| row.contains(&format!("`{name}`")));
-        assert!(told, "the guide is silent about {name}");
+        assert!(told, "docs/OPERATIONS.md does not mention {name}");
         if let Some(line) = lines.iter().find(|line| line.contains("SELECT")) {
             let metric = line
                 .split("MAX(")
@@ -267,7 +267,7 @@ fn every_alarm_looks_at_what_is_written_and_is_in_the_guide() {
                 .unwrap();
             assert!(
                 metrics.contains(&format!("\"{metric}\"")),
-                "nobody writes {metric}"
+                "no function writes {metric}"
             );
             let written = metrics.contains("\"foldlog\"") && metrics.contains("\"Projection\"");
             assert!(line.contains("SCHEMA(\"foldlog\", Projection)") && written);
@@ -275,7 +275,7 @@ fn every_alarm_looks_at_what_is_written_and_is_in_the_guide() {
         }
     }
     assert!(alarms >= 9 && ours == 2, "{alarms} {ours}");
-    // With a schedule of an hour there is one measurement in the five minutes, and what is missing is no reason to alarm.
+    // A schedule of an hour leaves most periods of a minute without a data point, and they must not count as breaching.
     let lag = &resources()["LagAlarm"];
     for line in [
         "DatapointsToAlarm: !If [EveryMinute, 5, 1]",
@@ -285,9 +285,9 @@ fn every_alarm_looks_at_what_is_written_and_is_in_the_guide() {
     }
 }
 
-/// Fails when a parameter is not explained.
+/// Fails when the operations guide does not explain a parameter.
 #[test]
-fn every_parameter_is_in_the_guide() {
+fn every_template_parameter_is_in_the_operations_guide() {
     let template = read(Path::new("template.yaml"));
     let (_, parameters) = template.split_once("\nParameters:\n").unwrap();
     let parameters = parameters.split("\nRules:\n").next().unwrap();
@@ -300,15 +300,14 @@ fn every_parameter_is_in_the_guide() {
     for name in names {
         assert!(
             guide.contains(&format!("`{name}`")),
-            "the guide is silent about {name}"
+            "docs/OPERATIONS.md does not mention {name}"
         );
     }
 }
 
-/// Fails when Postgres does not understand what the guide tells an operator to say to it. All of it is taken back: roles
-/// belong to the cluster.
+/// Fails when Postgres rejects SQL of the operations guide. The test rolls it back, because roles belong to the whole cluster.
 #[tokio::test]
-async fn the_sql_of_the_guide_is_understood() {
+async fn sql_in_the_operations_guide_runs() {
     let guide = read(Path::new("docs/OPERATIONS.md"));
     let blocks = guide.split("```sql\n").skip(1);
     let blocks: Vec<&str> = blocks
@@ -316,14 +315,14 @@ async fn the_sql_of_the_guide_is_understood() {
         .collect();
     assert!(blocks.len() >= 4, "{blocks:?}");
     let db = TestDb::new().await;
-    // What RDS has of its own.
+    // RDS creates this role itself.
     let all = format!("begin; create role rds_iam; {} rollback;", blocks.concat());
     db.run(&all).await;
 }
 
-/// Fails when a sum in the table of costs is none of its column.
+/// Fails when a total in the cost table differs from the sum of its column.
 #[test]
-fn the_costs_add_up() {
+fn the_cost_table_adds_up() {
     let guide = read(Path::new("docs/OPERATIONS.md"));
     let (_, table) = guide.split_once("\n| requests, in millions |").unwrap();
     let cents = |cell: &str| {
