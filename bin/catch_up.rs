@@ -1,6 +1,7 @@
-//! Lambda on a schedule: projects what is appended.
+//! A Lambda function on a schedule: projects new events.
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    foldlog::run::exit(foldlog::lambda::catch_up(foldlog::domains::ALL).await)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foldlog::hosts::catch_up(foldlog::domains::ALL)
 }

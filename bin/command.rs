@@ -1,6 +1,7 @@
-//! Lambda behind an API gateway: appends events.
+//! A Lambda function behind an API gateway: appends events.
 
-fn main() -> std::process::ExitCode {
-    let served = foldlog::lambda::command(foldlog::domains::ALL, foldlog::http::command_router);
-    foldlog::lambda::main(served)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foldlog::hosts::command(foldlog::domains::ALL)
 }

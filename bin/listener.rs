@@ -1,6 +1,7 @@
-//! The long-lived worker: projects what is appended, woken by a doorbell.
+//! A long-running worker: projects new events as they arrive.
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    foldlog::run::exit(foldlog::run::listen(foldlog::domains::ALL).await)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foldlog::hosts::listener(foldlog::domains::ALL)
 }

@@ -1,6 +1,7 @@
-//! Everything in one process on a Postgres that it finds or brings.
+//! Everything in one process, on a Postgres that it finds or starts.
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    foldlog::run::exit(foldlog::local::serve(foldlog::domains::ALL, foldlog::http::router).await)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foldlog::hosts::local(foldlog::domains::ALL)
 }

@@ -1,11 +1,7 @@
-//! `migrate up | down | status | create -n NAME`; without any of them, where Lambda starts it, a function.
+//! `migrate up | down | status | create -n NAME`; started by Lambda without arguments, a function with the same verbs.
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    let arguments = std::env::args().skip(1);
-    #[cfg(feature = "lambda")]
-    if arguments.len() == 0 && foldlog::lambda::is_function() {
-        return foldlog::run::exit(foldlog::lambda::migrate(foldlog::domains::ALL).await);
-    }
-    foldlog::run::exit(foldlog::run::migrate(foldlog::domains::ALL, arguments).await)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foldlog::hosts::migrate(foldlog::domains::ALL)
 }

@@ -1,6 +1,7 @@
-//! Lambda behind an API gateway: reads views.
+//! A Lambda function behind an API gateway: reads views.
 
-fn main() -> std::process::ExitCode {
-    let served = foldlog::lambda::query(foldlog::domains::ALL, foldlog::http::query_router);
-    foldlog::lambda::main(served)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    foldlog::hosts::query(foldlog::domains::ALL)
 }

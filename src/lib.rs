@@ -18,6 +18,7 @@ pub mod domain;
 pub mod domains;
 pub mod engine;
 pub mod event;
+pub mod hosts;
 pub mod http;
 #[cfg(feature = "lambda")]
 pub mod lambda;

@@ -1,16 +1,17 @@
-//! Logs: one line a request, one line a batch of note; sentences that read alone, with fields beside them.
+//! Logs: one line per request, one line per notable batch. Each message reads as a sentence by itself and has fields.
 //!
-//! Never logged: payloads, metadata values, tokens, URLs with credentials, e-mail addresses. The names of the fields are
-//! listed in `CONTRIBUTING.md`.
+//! Never logged: payloads, metadata values, tokens, URLs with credentials, e-mail addresses.
+
+use std::io;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-/// What is logged when `RUST_LOG` says nothing. sqlx logs statements that are slow, never their values.
-const DEFAULT: &str = "info,sqlx=warn";
+/// The filter if `RUST_LOG` is not set. At `warn`, sqlx logs slow statements, but never the values bound to them.
+const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
-/// Libraries that log whole messages when they are asked for everything: payloads, tokens, credentials. They are not to be
-/// asked, not even by name.
-const QUIET: [&str; 8] = [
+/// These crates log payloads and credentials at debug level. They stay at info even if `RUST_LOG` names them.
+const CAPPED_CRATES: [&str; 8] = [
     "aws_config=info",
     "aws_smithy_http_client=info",
     "aws_smithy_runtime=info",
@@ -21,17 +22,38 @@ const QUIET: [&str; 8] = [
     "lambda_runtime=info",
 ];
 
-/// Starts logging to standard error, as `RUST_LOG` says. A second call does nothing.
-pub fn start() {
-    let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT.to_owned());
-    // The last word about a library counts.
-    let directives = asked + "," + &QUIET.join(",");
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One line of text, for people: local runs and containers.
+    Text,
+    /// One JSON object per line, which `CloudWatch` Logs Insights queries by field: Lambda.
+    Json,
+}
+
+/// Writes logs to standard error, filtered by `RUST_LOG`. If a subscriber is already installed, it stays.
+pub fn init(format: Format) {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    // The last directive for a crate takes precedence.
+    let directives = filter + "," + &CAPPED_CRATES.join(",");
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false);
-    // Only an already started subscriber refuses, and then logging works.
-    let _ = lines.try_init();
+    // It fails only if a subscriber is installed already, and then that one logs.
+    let _ = match format {
+        Format::Text => lines.try_init(),
+        Format::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
+    };
+}
+
+/// A duration as the fields `…_ms` have it. A `u128`, as `Duration::as_millis` returns, would become text in JSON.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

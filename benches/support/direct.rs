@@ -48,7 +48,7 @@ fn again(does: &str, database_url: &str) -> Command {
 
 /// Waits to be told, and then catches up as the listener of the local host does once it looks.
 async fn catch_up() {
-    telemetry::start();
+    telemetry::init(telemetry::Format::Text);
     let config = Config::from_env().unwrap();
     let login = run::login(&config).unwrap();
     let engine = run::engine(&config, domains::ALL, login, Role::Projection, 24).unwrap();
@@ -82,7 +82,7 @@ pub async fn time_to_catch_up(database_url: &str) -> (Duration, String) {
 
 /// Serves as the local host does, less the listener, and says where.
 async fn serve() {
-    telemetry::start();
+    telemetry::init(telemetry::Format::Text);
     let config = Config::from_env().unwrap();
     let state = |role| {
         let login = run::login(&config).unwrap();

@@ -1,4 +1,4 @@
-//! A login by an IAM token.
+//! Database logins with IAM tokens.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use crate::config::DatabaseAddress;
 use crate::db::login::{BadUrl, readable_certificates, verified};
 use crate::db::{Login, NoLogin};
 
-/// A user of RDS that logs in with an IAM token. A token is checked only when a connection is made, is good for a quarter
-/// of an hour and is signed without a call, so each connection gets one of its own.
+/// Logs in to RDS with an IAM token. Signing a token needs no request, and RDS checks it only when a connection opens, so
+/// each connection gets a new token.
 pub struct IamLogin {
     options: PgConnectOptions,
     user: String,
@@ -21,11 +21,11 @@ pub struct IamLogin {
 }
 
 impl IamLogin {
-    /// `user` at `address`.
+    /// The login of `user` at `address`.
     ///
     /// # Errors
     ///
-    /// When the certificates that the environment names cannot be read.
+    /// If the certificates named in the environment cannot be read.
     pub fn new(address: &DatabaseAddress, user: &str) -> Result<Self, BadUrl> {
         let options = PgConnectOptions::new_without_pgpass()
             .host(address.host.as_deref().unwrap_or_default())
@@ -62,7 +62,7 @@ impl Login for IamLogin {
         .boxed()
     }
 
-    /// A token that was refused would be refused again.
+    /// A new token is signed with the same credentials, so a retry would be rejected, too.
     fn may_change(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
-//! What is asked of AWS: a secret or a token to log in to the database with, and a function to invoke.
+//! The three requests to AWS: read a secret, sign an IAM token for the database, and invoke a function.
 //!
-//! Three requests, so no service's client is linked: `aws-config` finds region and credentials as every SDK does,
-//! `aws-sigv4` signs, and nothing is loaded before it is asked for. A function whose database is named by a URL never gets
-//! here, and starts as if none of this were built in.
+//! No service client is linked, because the SDK's clients would add 7.5 MB to each function. `aws-config` finds region and
+//! credentials as in every AWS SDK, `aws-sigv4` signs, and both are loaded on first use: a function with a
+//! `DATABASE_URL` never loads them.
 
 mod iam;
 mod request;

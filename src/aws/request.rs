@@ -1,4 +1,4 @@
-//! Signed requests.
+//! Signed requests to AWS services.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -9,67 +9,104 @@ use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
+use aws_types::service_config::ServiceConfigKey;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How long a service may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a database token is good for: the most that RDS takes.
-const TOKEN: Duration = Duration::from_mins(15);
+/// How long a service may take to respond.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The lifetime of a database token: the maximum that RDS accepts.
+const TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 
-/// Region, credentials and a client; made when it is first needed.
+/// The characters that are percent-encoded in a path segment: all but the unreserved ones of RFC 3986.
+const SEGMENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The DNS suffixes of AWS's partitions, by the prefix of their regions. All other regions are in `amazonaws.com`.
+const DNS_SUFFIXES: [(&str, &str); 6] = [
+    ("cn-", "amazonaws.com.cn"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+    ("eusc-", "amazonaws.eu"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+];
+
+/// A service of AWS.
+#[derive(Clone, Copy)]
+struct Service {
+    /// Its name in host names and signatures.
+    name: &'static str,
+    /// Its name in configuration, as in `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
+    id: &'static str,
+}
+
+const SECRETS_MANAGER: Service = Service {
+    name: "secretsmanager",
+    id: "Secrets Manager",
+};
+const LAMBDA: Service = Service {
+    name: "lambda",
+    id: "Lambda",
+};
+
+/// Region, credentials and an HTTP client.
 #[derive(Debug)]
 pub struct Aws {
     config: SdkConfig,
     client: Client,
 }
 
-/// Why AWS could not be asked, or what it said. Holds no secret.
+/// Why a request to AWS failed. It contains no secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AwsError {
-    /// No region.
-    #[error("AWS has no region here: set AWS_REGION")]
+    /// The environment names no region.
+    #[error("no AWS region is configured: set AWS_REGION")]
     NoRegion,
-    /// No credentials.
-    #[error("AWS has no credentials here: give the function or the task a role")]
+    /// The environment has no credentials.
+    #[error("no AWS credentials are available: give the function or the task a role")]
     NoCredentials,
     /// The request cannot be signed.
-    #[error("a request to {0} cannot be signed")]
+    #[error("cannot sign a request to {0}")]
     Sign(&'static str),
     /// The service cannot be reached.
-    #[error("{service} cannot be reached{}", if *.timeout { ": it did not answer in time; does the VPC have an endpoint for it?" } else { "" })]
+    #[error("cannot reach {service}{}", if *.timeout { ": no response in time; check that the VPC has an endpoint for it" } else { "" })]
     Unreachable {
-        /// Which.
+        /// The service.
         service: &'static str,
-        /// Whether it did not answer in time.
+        /// Whether the connection or the response timed out.
         timeout: bool,
     },
-    /// The service refused.
+    /// The service rejected the request.
     #[error("{service} answered {status} {code}")]
-    Refused {
-        /// Which.
+    Rejected {
+        /// The service.
         service: &'static str,
-        /// HTTP's.
+        /// The HTTP status code.
         status: u16,
         /// The name of the error, like `ResourceNotFoundException`.
         code: String,
     },
-    /// It answered something else than it should.
-    #[error("{0} gave an answer that cannot be read")]
+    /// The response does not have the documented format.
+    #[error("cannot parse the response of {0}")]
     Unreadable(&'static str),
 }
 
-/// How an error names itself.
+/// The body of an error response.
 #[derive(Deserialize)]
-struct Named {
+struct ErrorBody {
     #[serde(rename = "__type", alias = "Type", alias = "code", default)]
     name: String,
 }
 
 impl Aws {
-    /// Region and credentials as the environment, the container or the machine have them.
+    /// Finds region and credentials as all AWS SDKs do: in the environment, the container or the instance.
     pub async fn load() -> Self {
         Self {
             config: aws_config::load_from_env().await,
@@ -77,51 +114,46 @@ impl Aws {
         }
     }
 
-    /// The text of a secret of Secrets Manager.
+    /// Reads the text of a secret from Secrets Manager.
     ///
     /// # Errors
     ///
     /// See [`AwsError`].
     pub async fn secret(&self, arn: &str) -> Result<String, AwsError> {
-        const SERVICE: &str = "secretsmanager";
         let body = serde_json::json!({ "SecretId": arn }).to_string();
         let headers = [
             ("content-type", "application/x-amz-json-1.1"),
             ("x-amz-target", "secretsmanager.GetSecretValue"),
         ];
-        let request = self.post(SERVICE, "/", &headers, body).await?;
-        let answer: Value = send(SERVICE, request)
-            .await?
-            .json()
-            .await
-            .map_err(|_| AwsError::Unreadable(SERVICE))?;
-        let text = answer["SecretString"].as_str();
-        text.map(ToOwned::to_owned)
-            .ok_or(AwsError::Unreadable(SERVICE))
+        let request = self.post(SECRETS_MANAGER, "/", &headers, body).await?;
+        let unreadable = || AwsError::Unreadable(SECRETS_MANAGER.name);
+        let response = send(SECRETS_MANAGER.name, request).await?;
+        let response: Value = response.json().await.map_err(|_| unreadable())?;
+        let text = response["SecretString"].as_str();
+        text.map(ToOwned::to_owned).ok_or_else(unreadable)
     }
 
-    /// Starts a function and does not wait for what it does.
+    /// Invokes a function asynchronously: returns once Lambda has queued the invocation.
     ///
     /// # Errors
     ///
     /// See [`AwsError`].
     pub async fn invoke_async(&self, function: &str, payload: &str) -> Result<(), AwsError> {
-        const SERVICE: &str = "lambda";
-        // A function may be named by its ARN, which has colons.
-        let function = function.replace(':', "%3A");
+        // `function` may be an ARN, which contains colons.
+        let function = utf8_percent_encode(function, SEGMENT_ENCODED);
         let path = format!("/2015-03-31/functions/{function}/invocations");
         let headers = [
             ("content-type", "application/json"),
             ("x-amz-invocation-type", "Event"),
         ];
         let request = self
-            .post(SERVICE, &path, &headers, payload.to_owned())
+            .post(LAMBDA, &path, &headers, payload.to_owned())
             .await?;
-        send(SERVICE, request).await?;
+        send(LAMBDA.name, request).await?;
         Ok(())
     }
 
-    /// A password for one connection to RDS, signed here: a URL without its scheme.
+    /// Signs an IAM token, the password for one connection to RDS: a presigned URL without its scheme.
     ///
     /// # Errors
     ///
@@ -139,7 +171,7 @@ impl Aws {
             .append_pair("Action", "connect")
             .append_pair("DBUser", user);
         let mut settings = SigningSettings::default();
-        settings.expires_in = Some(TOKEN);
+        settings.expires_in = Some(TOKEN_LIFETIME);
         settings.signature_location = SignatureLocation::QueryParams;
         let signed = self
             .sign(SERVICE, "GET", url.as_str(), &[], &[], settings)
@@ -153,7 +185,7 @@ impl Aws {
 
     async fn post(
         &self,
-        service: &'static str,
+        service: Service,
         path: &str,
         headers: &[(&'static str, &str)],
         body: String,
@@ -161,9 +193,16 @@ impl Aws {
         let url = format!("{}{path}", self.endpoint(service)?);
         let settings = SigningSettings::default();
         let signed = self
-            .sign(service, "POST", &url, headers, body.as_bytes(), settings)
+            .sign(
+                service.name,
+                "POST",
+                &url,
+                headers,
+                body.as_bytes(),
+                settings,
+            )
             .await?;
-        let mut request = self.client.post(url).timeout(PATIENCE).body(body);
+        let mut request = self.client.post(url).timeout(REQUEST_TIMEOUT).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -173,14 +212,20 @@ impl Aws {
         Ok(request)
     }
 
-    /// `AWS_ENDPOINT_URL`, as all SDKs read it, or the region's own.
-    fn endpoint(&self, service: &str) -> Result<String, AwsError> {
-        if let Some(url) = self.config.endpoint_url() {
-            return Ok(url.trim_end_matches('/').to_owned());
+    /// `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL`, from the environment or the profile as in all AWS SDKs; otherwise the
+    /// service's endpoint in the region.
+    fn endpoint(&self, service: Service) -> Result<String, AwsError> {
+        let key = ServiceConfigKey::builder()
+            .service_id(service.id)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build();
+        let configured = self.config.service_config().zip(key.ok());
+        let configured = configured.and_then(|(config, key)| config.load_config(key));
+        match configured.as_deref().or(self.config.endpoint_url()) {
+            Some(url) => Ok(url.trim_end_matches('/').to_owned()),
+            None => Ok(regional_endpoint(service.name, self.region()?)),
         }
-        let region = self.region()?;
-        let china = if region.starts_with("cn-") { ".cn" } else { "" };
-        Ok(format!("https://{service}.{region}.amazonaws.com{china}"))
     }
 
     fn region(&self) -> Result<&str, AwsError> {
@@ -228,32 +273,62 @@ impl Aws {
     }
 }
 
-/// What a signature adds to a request.
+/// The headers and query parameters that a signature adds to a request.
 struct Signed {
     headers: Vec<(String, String)>,
     params: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+fn regional_endpoint(service: &str, region: &str) -> String {
+    let suffix = DNS_SUFFIXES
+        .iter()
+        .find(|(prefix, _)| region.starts_with(prefix));
+    let suffix = suffix.map_or("amazonaws.com", |(_, suffix)| suffix);
+    format!("https://{service}.{region}.{suffix}")
 }
 
 async fn send(
     service: &'static str,
     request: RequestBuilder,
 ) -> Result<reqwest::Response, AwsError> {
-    let answer = request.send().await.map_err(|e| AwsError::Unreachable {
+    let response = request.send().await.map_err(|e| AwsError::Unreachable {
         service,
         timeout: e.is_timeout() || e.is_connect(),
     })?;
-    let status = answer.status();
+    let status = response.status();
     if status.is_success() {
-        return Ok(answer);
+        return Ok(response);
     }
-    let named = answer.json::<Named>().await;
-    // Some services put a namespace before it.
-    let code = named.map_or(String::new(), |named| {
-        named.name.rsplit('#').next().unwrap_or_default().to_owned()
+    let body = response.json::<ErrorBody>().await;
+    // Some services prefix the name with a namespace.
+    let code = body.map_or(String::new(), |body| {
+        body.name.rsplit('#').next().unwrap_or_default().to_owned()
     });
-    Err(AwsError::Refused {
+    Err(AwsError::Rejected {
         service,
         status: status.as_u16(),
         code,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoint_is_in_the_partition_of_the_region() {
+        for (region, suffix) in [
+            ("eu-central-1", "amazonaws.com"),
+            ("us-gov-west-1", "amazonaws.com"),
+            ("cn-north-1", "amazonaws.com.cn"),
+            ("us-iso-east-1", "c2s.ic.gov"),
+            ("us-isob-east-1", "sc2s.sgov.gov"),
+            ("us-isof-south-1", "csp.hci.ic.gov"),
+            ("eu-isoe-west-1", "cloud.adc-e.uk"),
+            ("eusc-de-east-1", "amazonaws.eu"),
+        ] {
+            let endpoint = regional_endpoint("lambda", region);
+            assert_eq!(endpoint, format!("https://lambda.{region}.{suffix}"));
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A login that Secrets Manager keeps, and changes.
+//! Database logins from Secrets Manager, which rotates their passwords.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::config::DatabaseAddress;
 use crate::db::login::{BadUrl, readable_certificates, verified};
 use crate::db::{Login, NoLogin};
 
-/// A secret that was read so recently is not read again because of a refused login: the one who was refused had an older
-/// one, or the password is wrong, and a hundred connections that ask a hundred times do not change that.
-const FRESH: Duration = Duration::from_secs(1);
+/// A rejected login re-reads the secret only if it is older than this. Without the limit, a wrong password would cause one
+/// request to Secrets Manager per connection attempt.
+const MIN_REREAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A secret of Secrets Manager in the shape that RDS gives it. It is read when the first connection is made, and once
-/// more whenever a login is refused: then its password was rotated.
+/// A secret of Secrets Manager in the format of RDS. It is read for the first connection, and again when a login is
+/// rejected, because the password may have been rotated.
 pub struct SecretLogin {
     arn: String,
     address: DatabaseAddress,
@@ -27,9 +27,9 @@ pub struct SecretLogin {
     read: Mutex<Option<(Instant, PgConnectOptions)>>,
 }
 
-/// The shape; the secret that RDS itself keeps holds the first two only.
+/// The format of RDS. A secret that RDS manages itself holds only user and password.
 #[derive(Deserialize)]
-struct Shape {
+struct RdsSecret {
     username: String,
     password: String,
     host: Option<String>,
@@ -37,7 +37,7 @@ struct Shape {
     dbname: Option<String>,
 }
 
-/// A number; hand-made secrets have it as a text.
+/// RDS writes a number; secrets written by hand often have text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Port {
@@ -46,11 +46,11 @@ enum Port {
 }
 
 impl SecretLogin {
-    /// The login in the secret `arn`; what `address` says comes before what the secret says.
+    /// The login in the secret `arn`. The parts of `address` take precedence over those in the secret.
     ///
     /// # Errors
     ///
-    /// When the certificates that the environment names cannot be read.
+    /// If the certificates named in the environment cannot be read.
     pub fn new(arn: &str, address: &DatabaseAddress) -> Result<Self, BadUrl> {
         let options = PgConnectOptions::new_without_pgpass();
         let host = address.host.as_deref().unwrap_or("rds");
@@ -66,30 +66,32 @@ impl SecretLogin {
     async fn read(&self) -> Result<PgConnectOptions, NoLogin> {
         let aws = self.aws.get_or_init(Aws::load).await;
         let text = match aws.secret(&self.arn).await {
-            // Once more: a single lost packet is no reason to be away.
+            // One retry: a single lost packet should not fail a connection.
             Err(AwsError::Unreachable { .. }) => aws.secret(&self.arn).await,
-            answered => answered,
+            result => result,
         };
-        let text = text.map_err(|error| NoLogin(format!("the secret DB_SECRET_ARN: {error}")))?;
-        // The parser's own message may quote the secret.
-        let shape: Shape = serde_json::from_str(&text).map_err(|_| {
+        let text = text
+            .map_err(|error| NoLogin(format!("cannot read the secret DB_SECRET_ARN: {error}")))?;
+        // The parser's error may quote the secret, so it is not repeated.
+        let secret: RdsSecret = serde_json::from_str(&text).map_err(|_| {
             NoLogin(
-                "the secret DB_SECRET_ARN is no JSON object with username and password".to_owned(),
+                "the secret DB_SECRET_ARN must be a JSON object with `username` and `password`"
+                    .to_owned(),
             )
         })?;
-        self.options(shape)
+        self.options(secret)
     }
 
-    fn options(&self, shape: Shape) -> Result<PgConnectOptions, NoLogin> {
+    fn options(&self, secret: RdsSecret) -> Result<PgConnectOptions, NoLogin> {
         let missing = |what: &str| {
             NoLogin(format!(
-                "neither DB_{what} nor the secret DB_SECRET_ARN says the database's {}",
+                "the secret DB_SECRET_ARN has no {}: set DB_{what}",
                 what.to_lowercase()
             ))
         };
-        let host = self.address.host.clone().or(shape.host);
-        let name = self.address.name.clone().or(shape.dbname);
-        let port = match (self.address.port, shape.port) {
+        let host = self.address.host.clone().or(secret.host);
+        let name = self.address.name.clone().or(secret.dbname);
+        let port = match (self.address.port, secret.port) {
             (Some(port), _) | (None, Some(Port::Number(port))) => port,
             (None, Some(Port::Text(text))) => text.parse().map_err(|_| missing("PORT"))?,
             (None, None) => 5432,
@@ -98,15 +100,15 @@ impl SecretLogin {
             .host(&host.ok_or_else(|| missing("HOST"))?)
             .port(port)
             .database(&name.ok_or_else(|| missing("NAME"))?)
-            .username(&shape.username)
-            .password(&shape.password);
+            .username(&secret.username)
+            .password(&secret.password);
         Ok(verified(options))
     }
 }
 
 impl fmt::Debug for SecretLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What was read holds a password.
+        // The cached options contain a password.
         f.debug_struct("SecretLogin")
             .field("arn", &self.arn)
             .finish_non_exhaustive()
@@ -118,7 +120,9 @@ impl Login for SecretLogin {
         async move {
             let mut read = self.read.lock().await;
             match &*read {
-                Some((at, options)) if !refused || at.elapsed() < FRESH => Ok(options.clone()),
+                Some((at, options)) if !refused || at.elapsed() < MIN_REREAD_INTERVAL => {
+                    Ok(options.clone())
+                }
                 _ => {
                     let options = self.read().await?;
                     *read = Some((Instant::now(), options.clone()));

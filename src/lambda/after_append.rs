@@ -1,11 +1,10 @@
-//! What a command function does for the views once an append is committed: `AFTER_APPEND`.
+//! What a command function does for the views after an append has committed: `AFTER_APPEND`.
 //!
-//! Without a listener a view is as old as the schedule allows, a minute or two. A function may instead invoke catch-up, or
-//! catch up by itself before it answers. Neither may cost an append its answer: what fails is logged, and the schedule is
-//! the backstop.
+//! Without a listener a view lags by up to the interval of the schedule, a minute or two. A command function can
+//! therefore invoke the catch-up function, or catch up itself before it responds. A failure of either never fails the
+//! append: it is logged, and the schedule catches up later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -14,38 +13,40 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use futures_util::future::join_all;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::catch_up;
+use super::single_flight::SingleFlight;
 use crate::aws::Aws;
-use crate::config::{self, Config};
+use crate::config::{AfterAppend, Config};
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
 use crate::engine::Engine;
 use crate::projection::{self, Budget};
-use crate::run;
+use crate::run::{self, HostError};
+use crate::telemetry::millis;
 
-/// How long an answer may wait for a view to catch up.
-const INLINE: Duration = Duration::from_secs(5);
-/// A batch may end after that.
-const SLACK: Duration = Duration::from_secs(1);
-/// How long an answer may wait for another function to be invoked.
-const INVOKE: Duration = Duration::from_secs(1);
-/// An append is answered after this time, whatever is not done yet: gateways wait for 29 seconds.
-const LATE: Duration = Duration::from_secs(27);
+/// How long a response waits for the views to catch up.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much longer the batch in progress may take.
+const BATCH_GRACE_PERIOD: Duration = Duration::from_secs(1);
+/// How long a response waits until the catch-up function is invoked.
+const INVOKE_TIMEOUT: Duration = Duration::from_secs(1);
+/// An append is answered within this time, even if the work after it is unfinished: gateways time out after 29 seconds.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(27);
 
-/// What to do, or nothing.
+/// The work after an append, if `AFTER_APPEND` asks for any.
 #[derive(Clone)]
-pub(super) struct AfterAppend(Option<Arc<Work>>);
+pub(super) struct AfterAppendHook(Option<Arc<SharedWork>>);
 
-struct Work {
-    how: How,
-    turns: Turns,
+struct SharedWork {
+    work: Work,
+    single_flight: SingleFlight,
 }
 
-enum How {
-    Inline {
+enum Work {
+    CatchUp {
         engine: Box<Engine>,
         batch_size: u32,
     },
@@ -55,53 +56,64 @@ enum How {
     },
 }
 
-impl AfterAppend {
-    pub(super) fn new(config: &Config, domains: Domains) -> anyhow::Result<Self> {
-        let how = match &config.projection.after_append {
-            config::AfterAppend::None => return Ok(Self(None)),
-            config::AfterAppend::Invoke(function) => How::Invoke {
+impl AfterAppendHook {
+    pub(super) fn new(config: &Config, domains: Domains) -> Result<Self, HostError> {
+        let work = match &config.projection.after_append {
+            AfterAppend::None => return Ok(Self(None)),
+            AfterAppend::Invoke(function) => Work::Invoke {
                 function: function.clone(),
                 aws: OnceCell::new(),
             },
-            config::AfterAppend::CatchUp => {
+            AfterAppend::CatchUp => {
                 let login = run::login(config)?;
-                let size = catch_up::connections(domains);
-                How::Inline {
+                let size = catch_up::max_connections(domains);
+                Work::CatchUp {
                     engine: Box::new(run::engine(config, domains, login, Role::Projection, size)?),
                     batch_size: config.projection.batch_size,
                 }
             }
         };
-        let turns = Turns::default();
-        Ok(Self(Some(Arc::new(Work { how, turns }))))
+        let single_flight = SingleFlight::default();
+        Ok(Self(Some(Arc::new(SharedWork {
+            work,
+            single_flight,
+        }))))
     }
 
-    /// The connections that it works with, if it does.
+    /// The connection pool of the work, if it has one.
     pub(super) fn pool(&self) -> Option<&Pool> {
-        match &self.0.as_ref()?.how {
-            How::Inline { engine, .. } => Some(&engine.pool),
-            How::Invoke { .. } => None,
+        match &self.0.as_ref()?.work {
+            Work::CatchUp { engine, .. } => Some(&engine.pool),
+            Work::Invoke { .. } => None,
         }
     }
 
-    /// The router, with this done after each append.
-    pub(super) fn around(self, router: Router) -> Router {
+    /// A router that does the work after each append.
+    pub(super) fn wrap(self, router: Router) -> Router {
         match self.0 {
             None => router,
-            Some(work) => router.layer(middleware::from_fn_with_state(work, after)),
+            Some(shared) => router.layer(middleware::from_fn_with_state(shared, run_after_append)),
         }
     }
 }
 
-async fn after(State(work): State<Arc<Work>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
+async fn run_after_append(
+    State(shared): State<Arc<SharedWork>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
     let response = next.run(request).await;
-    let left = LATE.saturating_sub(begun.elapsed());
-    if response.status() == StatusCode::CREATED
-        && timeout(left, work.turns.take(|| work.run())).await.is_err()
-    {
+    // Only a new event is answered with 201.
+    if response.status() != StatusCode::CREATED {
+        return response;
+    }
+    let remaining = RESPONSE_TIMEOUT.saturating_sub(started.elapsed());
+    let work = shared.single_flight.run(|| shared.work.run());
+    if timeout(remaining, work).await.is_err() {
         tracing::warn!(
-            "an append is answered before anything was done after it: it took long already"
+            duration_ms = millis(started.elapsed()),
+            "no time was left to update the views after a slow append; the schedule updates them"
         );
     }
     response
@@ -109,114 +121,43 @@ async fn after(State(work): State<Arc<Work>>, request: Request, next: Next) -> R
 
 impl Work {
     async fn run(&self) {
-        match &self.how {
-            How::Inline { engine, batch_size } => {
-                let all = engine.views.iter().map(|view| async {
-                    let budget = Budget {
-                        until: Some(Instant::now() + INLINE),
-                        abort_at: Some(Instant::now() + INLINE + SLACK),
-                        ..Budget::default()
-                    };
-                    let caught_up =
-                        projection::catch_up(&engine.pool, view, *batch_size, &budget).await;
-                    if let Err(error) = caught_up {
-                        let name = view.name();
-                        tracing::warn!(
-                            projection = name,
-                            "{name} was not caught up after an append: {error}"
-                        );
-                    }
-                });
-                if timeout(INLINE + 2 * SLACK, join_all(all)).await.is_err() {
-                    tracing::warn!("the views were not caught up after an append in time");
-                }
-            }
-            How::Invoke { function, aws } => {
+        match self {
+            Self::CatchUp { engine, batch_size } => catch_up_all(engine, *batch_size).await,
+            Self::Invoke { function, aws } => {
                 let invoke = async {
                     let aws = aws
                         .get_or_init(|| async { Box::new(Aws::load().await) })
                         .await;
                     aws.invoke_async(function, "{}").await
                 };
-                match timeout(INVOKE, invoke).await {
+                match timeout(INVOKE_TIMEOUT, invoke).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!("catch-up was not invoked: {error}"),
-                    Err(_) => tracing::warn!("catch-up was not invoked within {INVOKE:?}"),
+                    Err(_) => tracing::warn!("catch-up was not invoked within {INVOKE_TIMEOUT:?}"),
                 }
             }
         }
     }
 }
 
-/// One at a time, for everybody who came before it began: who comes while one is under way shares the next.
-#[derive(Debug, Default)]
-struct Turns {
-    taken: AtomicU64,
-    /// The last ticket whose work is done.
-    done: Mutex<u64>,
-}
-
-impl Turns {
-    /// Returns once `work` was done by somebody who began after this was called.
-    async fn take<F: Future<Output = ()>>(&self, work: impl FnOnce() -> F) {
-        let mine = self.taken.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut done = self.done.lock().await;
-        if *done >= mine {
-            return;
+async fn catch_up_all(engine: &Engine, batch_size: u32) {
+    let all = engine.views.iter().map(|view| async move {
+        let until = Instant::now() + CATCH_UP_TIMEOUT;
+        let budget = Budget {
+            until: Some(until),
+            abort_at: Some(until + BATCH_GRACE_PERIOD),
+            ..Budget::default()
+        };
+        if let Err(error) = projection::catch_up(&engine.pool, view, batch_size, &budget).await {
+            let name = view.name();
+            tracing::warn!(
+                projection = name,
+                "{name} did not catch up after an append: {error}"
+            );
         }
-        let up_to = self.taken.load(Ordering::SeqCst);
-        work().await;
-        *done = up_to;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    /// Ten come while the first is at work: the first and one more, not eleven; and the second only when all ten are there.
-    #[tokio::test]
-    async fn who_comes_while_one_is_under_way_shares_the_next() {
-        let (turns, runs) = (Arc::new(Turns::default()), Arc::new(AtomicU64::new(0)));
-        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let first = tokio::spawn({
-            let (turns, runs) = (Arc::clone(&turns), Arc::clone(&runs));
-            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
-            async move {
-                let work = || async {
-                    runs.fetch_add(1, Ordering::SeqCst);
-                    begun.notify_one();
-                    go.notified().await;
-                };
-                turns.take(work).await;
-            }
-        });
-        begun.notified().await;
-        let others: Vec<_> = (0..10)
-            .map(|_| {
-                let (turns, runs) = (Arc::clone(&turns), Arc::clone(&runs));
-                tokio::spawn(async move {
-                    turns
-                        .take(|| async { _ = runs.fetch_add(1, Ordering::SeqCst) })
-                        .await;
-                })
-            })
-            .collect();
-        while turns.taken.load(Ordering::SeqCst) < 11 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(runs.load(Ordering::SeqCst), 1);
-        go.notify_one();
-        first.await.unwrap();
-        for other in others {
-            other.await.unwrap();
-        }
-        assert_eq!(runs.load(Ordering::SeqCst), 2);
-        turns
-            .take(|| async { _ = runs.fetch_add(1, Ordering::SeqCst) })
-            .await;
-        assert_eq!(runs.load(Ordering::SeqCst), 3);
+    });
+    let limit = CATCH_UP_TIMEOUT + 2 * BATCH_GRACE_PERIOD;
+    if timeout(limit, join_all(all)).await.is_err() {
+        tracing::warn!("the views did not catch up within {limit:?} after an append");
     }
 }

@@ -4,48 +4,50 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::projection::Budget;
 
-/// The longest that Lambda runs anything.
-const LONGEST: Duration = Duration::from_mins(15);
-/// How long to work when the deadline says nothing: `cargo lambda watch` sends the same small number each time.
-const UNKNOWN: Duration = Duration::from_mins(1);
+/// The longest timeout that Lambda allows.
+const MAX_LAMBDA_TIMEOUT: Duration = Duration::from_mins(15);
+/// How much the clocks of this process and of Lambda may differ.
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(1);
+/// The time limit if the deadline is implausible: `cargo lambda watch` always sends the same small number.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An invocation's time.
+/// When an invocation stops, in three steps. The time between them grows with the function's timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Deadline {
-    /// Begin nothing after this.
-    pub until: Instant,
-    /// Give up what is under way; what is left is for counting.
-    pub give_up: Instant,
-    /// Answer with what there is; what is left is for the answer to arrive.
-    pub answer: Instant,
+    /// Start no batch after this; then measure what remains.
+    pub stop_at: Instant,
+    /// Abort the batch or the measurement in progress.
+    pub abort_at: Instant,
+    /// Respond with what is known, so that the response arrives before Lambda stops the function.
+    pub respond_by: Instant,
 }
 
 impl Deadline {
-    /// From the moment that the Runtime API names, in milliseconds since 1970.
+    /// From the deadline of the Runtime API, in milliseconds since 1970.
     pub(super) fn at(epoch_ms: u64) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let left = Duration::from_millis(epoch_ms).checked_sub(now.unwrap_or_default());
-        Self::after(left, Instant::now())
+        let remaining = Duration::from_millis(epoch_ms).checked_sub(now.unwrap_or_default());
+        Self::after(remaining, Instant::now())
     }
 
-    fn after(left: Option<Duration>, now: Instant) -> Self {
-        // A clock may be a little off; one that is off by more is no clock.
-        let known =
-            left.filter(|left| !left.is_zero() && *left <= LONGEST + Duration::from_mins(1));
-        let left = known.unwrap_or(UNKNOWN);
-        let margin = (left / 10).clamp(Duration::from_millis(500), Duration::from_secs(5));
-        let before = |margin: Duration| now + left.saturating_sub(margin);
+    fn after(remaining: Option<Duration>, now: Instant) -> Self {
+        let plausible = remaining.filter(|remaining| {
+            !remaining.is_zero() && *remaining <= MAX_LAMBDA_TIMEOUT + MAX_CLOCK_SKEW
+        });
+        let remaining = plausible.unwrap_or(DEFAULT_TIMEOUT);
+        let margin = (remaining / 10).clamp(Duration::from_millis(500), Duration::from_secs(5));
+        let before_end = |margin: Duration| now + remaining.saturating_sub(margin);
         Self {
-            until: before(margin),
-            give_up: before(margin / 2),
-            answer: before(margin / 5),
+            stop_at: before_end(margin),
+            abort_at: before_end(margin / 2),
+            respond_by: before_end(margin / 5),
         }
     }
 
     pub(super) fn budget(self) -> Budget {
         Budget {
-            until: Some(self.until),
-            abort_at: Some(self.give_up),
+            until: Some(self.stop_at),
+            abort_at: Some(self.abort_at),
             ..Budget::default()
         }
     }
@@ -55,15 +57,15 @@ impl Deadline {
 mod tests {
     use super::*;
 
-    fn until(left: Option<Duration>) -> Duration {
+    fn time_to_work(left: Option<Duration>) -> Duration {
         let now = Instant::now();
         let deadline = Deadline::after(left, now);
-        assert!(deadline.until <= deadline.give_up && deadline.give_up <= deadline.answer);
-        deadline.until - now
+        assert!(deadline.stop_at <= deadline.abort_at && deadline.abort_at <= deadline.respond_by);
+        deadline.stop_at - now
     }
 
     #[test]
-    fn a_margin_is_left_before_the_deadline() {
+    fn work_stops_a_margin_before_the_deadline() {
         for (left, worked) in [
             (100, 0),
             (2_000, 1_500),
@@ -71,16 +73,16 @@ mod tests {
             (600_000, 595_000),
         ] {
             let worked = Duration::from_millis(worked);
-            assert_eq!(until(Some(Duration::from_millis(left))), worked);
+            assert_eq!(time_to_work(Some(Duration::from_millis(left))), worked);
         }
     }
 
     #[test]
-    fn a_deadline_that_cannot_be_is_unknown() {
+    fn an_implausible_deadline_is_replaced_by_the_default_timeout() {
         for left in [None, Some(Duration::ZERO), Some(Duration::from_hours(1))] {
-            assert_eq!(until(left), Duration::from_secs(55));
+            assert_eq!(time_to_work(left), Duration::from_secs(55));
         }
         let watch = Deadline::at(600_000);
-        assert!(watch.until > Instant::now() + Duration::from_secs(50));
+        assert!(watch.stop_at > Instant::now() + Duration::from_secs(50));
     }
 }

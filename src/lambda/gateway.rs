@@ -1,15 +1,14 @@
-//! Requests as a gateway hands them over: API Gateway's REST (1.0) and HTTP (2.0) APIs, function URLs, and load balancers.
+//! Requests from gateways: API Gateway's REST (1.0) and HTTP (2.0) APIs, function URLs, and load balancers.
 //!
-//! `lambda_http` reads all of them. What it makes of them differs from what a client sent in three ways, put right here, so
-//! that the router cannot tell a gateway from a socket:
+//! `lambda_http` parses all of them. Its requests differ from what the client sent in three ways. This module corrects them,
+//! so that the router sees the same request as on a socket:
 //!
-//! - It puts the stage of a REST API into the path, where no route expects it; an HTTP API itself puts its own there.
-//! - It rebuilds the path by the rules for browsers, which resolve `..` and drop what is no URL.
-//! - Of a header that came twice it keeps the last value: an `If-Match` that has to be refused would be taken.
+//! - It prepends the stage of a REST API to the path; an HTTP API itself does the same with its own.
+//! - It rebuilds the path by the URL rules of browsers, which resolve `..` and drop invalid characters.
+//! - Of a repeated header it keeps only the last value, so that an invalid `If-Match` would be accepted.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,20 +21,42 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::{Adapter, Body, IntoResponse, LambdaEvent, RequestExt as _};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tower::Service;
 
 use crate::http::auth::GatewayClaims;
 
-/// The router as the runtime calls it.
-pub(super) fn adapter(router: Router) -> Mended<Adapter<'static, Answer, Host>> {
-    Mended(Adapter::from(Host(router)))
+/// The characters that a query string must not contain. `%` may stay, because it starts an encoded character.
+const QUERY_ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// The characters that a path must not contain.
+const PATH_ENCODED: &AsciiSet = &QUERY_ENCODED.add(b'?');
+
+/// The router as the Lambda runtime calls it.
+pub(super) fn adapter(
+    router: Router,
+) -> NormalizedService<Adapter<'static, BufferedResponse, GatewayService>> {
+    NormalizedService(Adapter::from(GatewayService(router)))
 }
 
-/// Mends an event before `lambda_http` makes a request of it.
+/// Normalizes a gateway's event before `lambda_http` turns it into a request.
 #[derive(Clone)]
-pub(super) struct Mended<S>(S);
+pub(super) struct NormalizedService<S>(S);
 
-impl<S: Service<LambdaEvent<LambdaRequest>>> Service<LambdaEvent<LambdaRequest>> for Mended<S> {
+impl<S: Service<LambdaEvent<LambdaRequest>>> Service<LambdaEvent<LambdaRequest>>
+    for NormalizedService<S>
+{
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -45,13 +66,13 @@ impl<S: Service<LambdaEvent<LambdaRequest>>> Service<LambdaEvent<LambdaRequest>>
     }
 
     fn call(&mut self, mut event: LambdaEvent<LambdaRequest>) -> S::Future {
-        mend(&mut event.payload);
+        normalize(&mut event.payload);
         self.0.call(event)
     }
 }
 
-/// Takes the stage out of the path, and single values out where all of them are there.
-fn mend(event: &mut LambdaRequest) {
+/// Removes the stage from the path, and single header values where the event also has all values.
+fn normalize(event: &mut LambdaRequest) {
     match event {
         LambdaRequest::ApiGatewayV1(event) if !event.multi_value_headers.is_empty() => {
             event.headers.clear();
@@ -62,8 +83,10 @@ fn mend(event: &mut LambdaRequest) {
             if let (Some(stage), Some(path)) = (stage, &mut event.raw_path) {
                 *path = without_stage(path, stage).to_owned();
             }
-            // What cannot stand in a URI would end the invocation.
-            if let Some(Cow::Owned(query)) = event.raw_query_string.as_deref().map(escaped) {
+            // `lambda_http` fails the invocation on a query string that is not part of a URI.
+            let query = event.raw_query_string.as_deref();
+            let query = query.map(|query| utf8_percent_encode(query, QUERY_ENCODED).into());
+            if let Some(Cow::Owned(query)) = query {
                 event.raw_query_string = Some(query);
             }
         }
@@ -82,14 +105,14 @@ fn without_stage<'a>(path: &'a str, stage: &str) -> &'a str {
     }
 }
 
-/// The router, with the path that the client sent.
+/// The router, with the path as the client sent it and the claims that the gateway verified.
 #[derive(Clone)]
-pub(super) struct Host(Router);
+pub(super) struct GatewayService(Router);
 
-impl Service<lambda_http::Request> for Host {
-    type Response = Answer;
+impl Service<lambda_http::Request> for GatewayService {
+    type Response = BufferedResponse;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
+    type Future = BoxFuture<'static, Result<BufferedResponse, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         <Router as Service<lambda_http::Request>>::poll_ready(&mut self.0, context)
@@ -100,8 +123,10 @@ impl Service<lambda_http::Request> for Host {
         if let Some(path) = path {
             *request.uri_mut() = Uri::from(path);
         }
-        // An authorizer of the gateway has verified the token already; nothing that a client sends gets in here.
-        let context = request.request_context_ref().filter(|c| is_vouched_for(c));
+        // The request context comes from the gateway; a client cannot write to it.
+        let context = request
+            .request_context_ref()
+            .filter(|context| is_gateway_verified(context));
         let context = context.and_then(|context| serde_json::to_value(context).ok());
         if let Some(claims) = context.as_ref().and_then(GatewayClaims::from_context) {
             request.extensions_mut().insert(claims);
@@ -109,16 +134,16 @@ impl Service<lambda_http::Request> for Host {
         let response = self.0.call(request);
         async move {
             let (parts, body) = response.await?.into_parts();
-            // No body of ours fails half-way, nor is it without an end.
+            // The router's bodies are fully buffered, so collecting one cannot fail.
             let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-            Ok(Answer(Response::from_parts(parts, body)))
+            Ok(BufferedResponse(Response::from_parts(parts, body)))
         }
         .boxed()
     }
 }
 
-/// Whether an authorizer has had a look at the request.
-fn is_vouched_for(context: &RequestContext) -> bool {
+/// Whether an authorizer of the gateway has verified the caller.
+fn is_gateway_verified(context: &RequestContext) -> bool {
     match context {
         RequestContext::ApiGatewayV1(context) => {
             context.authorizer.jwt.is_some() || !context.authorizer.fields.is_empty()
@@ -128,11 +153,11 @@ fn is_vouched_for(context: &RequestContext) -> bool {
     }
 }
 
-/// A whole answer.
-pub(super) struct Answer(Response<Bytes>);
+/// A response with its whole body.
+pub(super) struct BufferedResponse(Response<Bytes>);
 
-impl IntoResponse for Answer {
-    /// As text wherever it is text, whatever its type is called: only the rest needs base64.
+impl IntoResponse for BufferedResponse {
+    /// UTF-8 is sent as text, whatever its media type; only other bytes need base64.
     fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         let body = |bytes: Bytes| match String::from_utf8(bytes.into()) {
             Ok(text) if text.is_empty() => Body::Empty,
@@ -143,33 +168,15 @@ impl IntoResponse for Answer {
     }
 }
 
-/// `None` for what is no path at all, which no gateway sends.
+/// The request target. Some gateways decode the path, so it is encoded again; `None` if the path does not start with `/`,
+/// which no gateway sends.
 fn path_and_query(path: &str, query: Option<&str>) -> Option<PathAndQuery> {
-    // A gateway may have decoded it.
-    let mut whole = escaped(path).replace('?', "%3F");
+    let mut target = utf8_percent_encode(path, PATH_ENCODED).to_string();
     if let Some(query) = query {
-        whole.push('?');
-        whole.push_str(query);
+        target.push('?');
+        target.push_str(query);
     }
-    whole.parse().ok()
-}
-
-/// Escapes what cannot stand in a URI, and leaves alone what is escaped already.
-fn escaped(text: &str) -> Cow<'_, str> {
-    let stands = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte);
-    if text.bytes().all(stands) {
-        return text.into();
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for byte in text.bytes() {
-        if stands(byte) {
-            escaped.push(byte.into());
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped.into()
+    target.parse().ok()
 }
 
 #[cfg(test)]
@@ -177,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stage_is_taken_off_once_and_only_as_a_whole() {
+    fn the_stage_is_removed_from_the_path_once_and_only_as_a_whole_segment() {
         for (path, below) in [
             ("/prod/users", "/users"),
             ("/prod", "/"),
@@ -192,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_a_path_whether_it_was_decoded_or_not() {
+    fn a_path_is_percent_encoded_whether_the_gateway_decoded_it_or_not() {
         for (path, query, whole) in [
             ("/users", None, "/users"),
             ("/users/..", Some("a=%26"), "/users/..?a=%26"),

@@ -1,5 +1,5 @@
-//! What is measured of a projection, as a line of `CloudWatch`'s embedded metric format: whatever a function writes to
-//! standard output in this shape becomes metrics, without a request and without permission for one.
+//! Metrics of a projection, one line each in `CloudWatch`'s embedded metric format. `CloudWatch` reads such lines from a
+//! function's standard output, so publishing them needs no request and no permission.
 
 use std::time::SystemTime;
 
@@ -7,44 +7,44 @@ use serde_json::{Value, json};
 
 use crate::run;
 
-/// One projection after an invocation.
+/// The state of one projection after an invocation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measured {
+pub(super) struct Metrics {
     pub projection: &'static str,
     pub lag_events: u64,
-    /// Unknown where there was no time to look.
+    /// `None` if there was no time to measure it.
     pub lag_seconds: Option<f64>,
     pub parked: u64,
     pub applied: u64,
 }
 
 /// Writes the line.
-pub(super) fn write(measured: Measured) {
+pub(super) fn write(metrics: Metrics) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or_default();
-    run::print(&format!("{}\n", line(measured, now)));
+    run::print(&format!("{}\n", line(metrics, now)));
 }
 
-fn line(measured: Measured, epoch_ms: u64) -> Value {
-    let mut metrics = vec![
+fn line(metrics: Metrics, epoch_ms: u64) -> Value {
+    let mut definitions = vec![
         json!({"Name": "LagEvents", "Unit": "Count"}),
         json!({"Name": "Parked", "Unit": "Count"}),
         json!({"Name": "Applied", "Unit": "Count"}),
     ];
     let mut line = json!({
-        "Projection": measured.projection,
-        "LagEvents": measured.lag_events,
-        "Parked": measured.parked,
-        "Applied": measured.applied,
+        "Projection": metrics.projection,
+        "LagEvents": metrics.lag_events,
+        "Parked": metrics.parked,
+        "Applied": metrics.applied,
     });
-    if let Some(seconds) = measured.lag_seconds {
-        metrics.push(json!({"Name": "LagSeconds", "Unit": "Seconds"}));
+    if let Some(seconds) = metrics.lag_seconds {
+        definitions.push(json!({"Name": "LagSeconds", "Unit": "Seconds"}));
         line["LagSeconds"] = json!(seconds);
     }
     line["_aws"] = json!({
         "Timestamp": epoch_ms,
         "CloudWatchMetrics": [
-            {"Namespace": "foldlog", "Dimensions": [["Projection"]], "Metrics": metrics},
+            {"Namespace": "foldlog", "Dimensions": [["Projection"]], "Metrics": definitions},
         ],
     });
     line
@@ -54,22 +54,22 @@ fn line(measured: Measured, epoch_ms: u64) -> Value {
 mod tests {
     use super::*;
 
-    /// `CloudWatch` drops a metric without a value, and a value that nothing declares.
+    /// `CloudWatch` ignores a metric without a value, and a value without a definition.
     #[test]
     fn each_metric_has_its_value() {
         for lag_seconds in [None, Some(1.5)] {
-            let measured = Measured {
+            let metrics = Metrics {
                 projection: "users",
                 lag_events: 1,
                 lag_seconds,
                 parked: 2,
                 applied: 3,
             };
-            let line = line(measured, 7);
+            let line = line(metrics, 7);
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
-            let metrics = directive["Metrics"].as_array().unwrap();
-            assert_eq!(metrics.len(), 3 + usize::from(lag_seconds.is_some()));
-            for metric in metrics {
+            let definitions = directive["Metrics"].as_array().unwrap();
+            assert_eq!(definitions.len(), 3 + usize::from(lag_seconds.is_some()));
+            for metric in definitions {
                 assert!(line[metric["Name"].as_str().unwrap()].is_number(), "{line}");
             }
             assert_eq!(line["Projection"], "users");

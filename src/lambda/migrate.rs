@@ -1,4 +1,4 @@
-//! Migrations as a function, which reaches a database that nobody outside of its network does.
+//! Migrations as a function, for a database that only its own private network can reach.
 
 use std::sync::Arc;
 
@@ -8,25 +8,26 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use super::{begin, running};
+use super::init;
+use super::shutdown::run_until_shutdown;
 use crate::config::Config;
 use crate::domain::Domains;
-use crate::run;
+use crate::run::{self, HostError};
 
-/// The whole of `bin/migrate.rs` where it is a function: `{"migrate":"up"}`, `"status"` or `"down"`.
+/// Serves invocations with the payload `{"migrate":"up"}`, `{"migrate":"status"}` or `{"migrate":"down"}`.
 ///
 /// # Errors
 ///
-/// When this is no function, or the environment is not right.
-pub async fn migrate(domains: Domains) -> anyhow::Result<()> {
-    let config = Arc::new(begin(domains)?);
+/// If this process is not a Lambda function, or the configuration is invalid.
+pub async fn migrate(domains: Domains) -> Result<(), HostError> {
+    let config = Arc::new(init(domains)?);
     let handler = service_fn(move |event: LambdaEvent<Value>| {
         let config = Arc::clone(&config);
-        // On a thread of its own, because the compiler cannot show that what migrations wait for may change threads.
+        // On a blocking thread, because the future of sqlx's migrator is not `Send`.
         spawn_blocking(move || Handle::current().block_on(invoke(&config, domains, &event.payload)))
-            .map(|ended| ended.unwrap_or_else(|error| Err(failed(error.to_string()))))
+            .map(|result| result.unwrap_or_else(|error| Err(failed(error.to_string()))))
     });
-    running::until_stopped(Runtime::new(handler), &[]).await
+    run_until_shutdown(Runtime::new(handler), &[]).await
 }
 
 async fn invoke(config: &Config, domains: Domains, payload: &Value) -> Result<Value, Diagnostic> {
@@ -41,7 +42,7 @@ async fn invoke(config: &Config, domains: Domains, payload: &Value) -> Result<Va
     };
     match run::migrate_database(config, domains, verb).await {
         Ok(text) => Ok(json!({ "migrate": text.lines().collect::<Vec<_>>() })),
-        Err(error) => Err(failed(format!("{error:#}"))),
+        Err(error) => Err(failed(run::error_chain(&error))),
     }
 }
 

@@ -1,8 +1,7 @@
-//! The functions: the same routers behind an API gateway, catch-up on a schedule, and migrations. Each binary of `bin/`
-//! calls one function of this module.
+//! Hosts for AWS Lambda: the HTTP routers behind an API gateway, catch-up on a schedule, and migrations.
 //!
-//! A cold start reads the environment and opens one connection, while there is CPU to spare for it: no AWS client, no look
-//! at the database but what a connection needs.
+//! A cold start reads the configuration and opens one connection, while Lambda gives the process extra CPU. It creates no
+//! AWS client, and runs no query beyond those of a new connection.
 
 mod after_append;
 mod catch_up;
@@ -10,13 +9,14 @@ mod deadline;
 mod gateway;
 mod metrics;
 mod migrate;
-mod running;
+mod shutdown;
+mod single_flight;
+mod verb;
 
 use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
 use axum::Router;
 use lambda_runtime::Runtime;
 use tokio::runtime::Builder;
@@ -28,94 +28,92 @@ use crate::db::{Pool, Role};
 use crate::domain::Domains;
 use crate::engine::Engine;
 use crate::http::{AppState, Auth};
-use crate::{run, telemetry};
+use crate::run::{self, HostError};
+use crate::telemetry;
 
-/// What the runtime needs; it panics without.
-const GIVEN: [&str; 4] = [
+/// The variables that the Lambda runtime panics without.
+const REQUIRED_ENV: [&str; 4] = [
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_LAMBDA_FUNCTION_NAME",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
     "AWS_LAMBDA_FUNCTION_VERSION",
 ];
 
-/// How many requests the runtime gives to one process at once; nothing but where functions run on instances of one's own.
-const AT_ONCE: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
+/// How many requests Lambda sends to one process concurrently; set only for functions on managed instances.
+const MAX_CONCURRENCY_ENV: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
 
-/// How long the start of a function waits for its first connection. A database that wakes up takes longer, and the
-/// request that then finds none is told so.
-const FIRST_CONNECTION: Duration = Duration::from_secs(1);
+/// How long a starting function waits for its first connection. A database that resumes takes longer; the request that
+/// arrives meanwhile is answered with 503.
+const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The whole of `bin/command.rs`: appends.
+/// Serves appends until Lambda stops the process.
 ///
 /// # Errors
 ///
-/// When this is no function, or the environment is not right.
+/// If this process is not a Lambda function, or the configuration is invalid.
 pub async fn command(
     domains: Domains,
     router: impl FnOnce(AppState) -> Router,
-) -> anyhow::Result<()> {
-    let config = begin(domains)?;
+) -> Result<(), HostError> {
+    let config = init(domains)?;
     let login = run::login(&config)?;
-    let after = after_append::AfterAppend::new(&config, domains)?;
-    let engine = run::engine(&config, domains, login, Role::Command, connections())?;
+    let after_append = after_append::AfterAppendHook::new(&config, domains)?;
+    let engine = run::engine(&config, domains, login, Role::Command, max_connections())?;
     let mut pools = vec![engine.pool.clone()];
-    pools.extend(after.pool().cloned());
-    let router = after.around(router(state(&config, engine)?));
+    pools.extend(after_append.pool().cloned());
+    let router = after_append.wrap(router(app_state(&config, engine)?));
     serve(router, &pools).await
 }
 
-/// The whole of `bin/query.rs`: reads.
+/// Serves reads until Lambda stops the process.
 ///
 /// # Errors
 ///
-/// When this is no function, or the environment is not right.
+/// If this process is not a Lambda function, or the configuration is invalid.
 pub async fn query(
     domains: Domains,
     router: impl FnOnce(AppState) -> Router,
-) -> anyhow::Result<()> {
-    let config = begin(domains)?;
+) -> Result<(), HostError> {
+    let config = init(domains)?;
     let login = run::login(&config)?;
-    let engine = run::engine(&config, domains, login, Role::Query, connections())?;
+    let engine = run::engine(&config, domains, login, Role::Query, max_connections())?;
     let pool = engine.pool.clone();
-    serve(router(state(&config, engine)?), &[pool]).await
+    serve(router(app_state(&config, engine)?), &[pool]).await
 }
 
-/// Runs the program of a function that serves requests: on one thread where it is given one request at a time, so that
-/// none of its parts has to be woken on another.
+/// Runs a function that serves HTTP to its end. A process that gets one request at a time runs on one thread, so that no
+/// task has to be woken on another.
 #[must_use]
-pub fn main(program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let mut runtime = if at_once() > 1 {
+pub fn block_on(function: impl Future<Output = Result<(), HostError>>) -> ExitCode {
+    let mut runtime = if max_concurrency() > 1 {
         Builder::new_multi_thread()
     } else {
         Builder::new_current_thread()
     };
     match runtime.enable_all().build() {
-        Ok(runtime) => run::exit(runtime.block_on(program)),
+        Ok(runtime) => run::exit(runtime.block_on(function)),
         Err(error) => run::exit(Err(error.into())),
     }
 }
 
-/// Whether this process was started by Lambda, or by what stands for it.
+/// Whether Lambda, or a local replacement of its Runtime API, started this process.
 #[must_use]
 pub fn is_function() -> bool {
-    env::var_os(GIVEN[0]).is_some()
+    env::var_os(REQUIRED_ENV[0]).is_some()
 }
 
-/// The environment of a function, once it is clear that this is one.
-fn begin(domains: Domains) -> anyhow::Result<Config> {
-    if let Some(missing) = GIVEN.iter().find(|name| env::var_os(name).is_none()) {
-        bail!(
-            "this is a Lambda function, and {missing} is not set: `cargo run` serves the same routes without Lambda, and \
-             `cargo lambda watch --features lambda` runs the functions on this machine"
-        );
+/// Starts logging and reads the configuration, if this process is a function.
+fn init(domains: Domains) -> Result<Config, HostError> {
+    if let Some(missing) = REQUIRED_ENV.iter().find(|name| env::var_os(name).is_none()) {
+        return Err(HostError::NotLambda(missing));
     }
     run::read_env_file()?;
-    telemetry::start();
-    run::config(domains, None)
+    telemetry::init(telemetry::Format::Json);
+    run::read_config(domains, None)
 }
 
-fn state(config: &Config, engine: Engine) -> anyhow::Result<AppState> {
-    let auth = Auth::new(&config.http.auth)?;
+fn app_state(config: &Config, engine: Engine) -> Result<AppState, HostError> {
+    let auth = Auth::new(&config.http.auth).map_err(|error| HostError::Auth(error.into()))?;
     auth.warn_if_open("this function");
     Ok(AppState {
         engine,
@@ -124,26 +122,26 @@ fn state(config: &Config, engine: Engine) -> anyhow::Result<AppState> {
     })
 }
 
-async fn serve(router: Router, pools: &[Pool]) -> anyhow::Result<()> {
-    connect(&pools[0]).await;
-    running::until_stopped(Runtime::new(gateway::adapter(router)), pools).await
+async fn serve(router: Router, pools: &[Pool]) -> Result<(), HostError> {
+    warm_up(&pools[0]).await;
+    shutdown::run_until_shutdown(Runtime::new(gateway::adapter(router)), pools).await
 }
 
-/// Opens a connection before the first event is asked for: Lambda gives a starting function more CPU than it gives it later.
-async fn connect(pool: &Pool) {
-    match tokio::time::timeout(FIRST_CONNECTION, pool.acquire()).await {
+/// Opens a connection before the first invocation: Lambda gives a starting function more CPU than a running one.
+async fn warm_up(pool: &Pool) {
+    match tokio::time::timeout(WARM_UP_TIMEOUT, pool.acquire()).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!("no connection at the start: {error}"),
-        Err(_) => tracing::warn!("no connection within {FIRST_CONNECTION:?} at the start"),
+        Ok(Err(error)) => tracing::warn!("no database connection at start: {error}"),
+        Err(_) => tracing::warn!("no database connection within {WARM_UP_TIMEOUT:?} at start"),
     }
 }
 
-/// As many connections as there may be requests at once: one, but where the runtime offers more.
-fn connections() -> usize {
-    at_once().clamp(2, run::CONNECTIONS)
+/// One connection per concurrent request, but at least two.
+fn max_connections() -> usize {
+    max_concurrency().clamp(2, run::MAX_CONNECTIONS)
 }
 
-fn at_once() -> usize {
-    let at_once = env::var(AT_ONCE).ok();
-    at_once.and_then(|text| text.parse().ok()).unwrap_or(1)
+fn max_concurrency() -> usize {
+    let value = env::var(MAX_CONCURRENCY_ENV).ok();
+    value.and_then(|text| text.parse().ok()).unwrap_or(1)
 }

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,8 @@ use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
 use crate::http::{AppState, Auth};
-use crate::{db, migrations, run, telemetry};
+use crate::run::{self, HostError};
+use crate::{db, migrations, telemetry};
 
 /// How long requests under way may take to end once the server is asked to.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -31,29 +31,27 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub async fn serve(
     domains: Domains,
     router: impl FnOnce(AppState, AppState) -> Router,
-) -> anyhow::Result<()> {
+) -> Result<(), HostError> {
     run::read_env_file()?;
-    telemetry::start();
+    telemetry::init(telemetry::Format::Text);
     let settings = Settings::from_env();
     let also = settings.as_ref().err().map(ToString::to_string);
-    let (config, settings) = (run::config(domains, also)?, settings?);
-    let auth = Auth::new(&config.http.auth)?;
+    let config = run::read_config(domains, also)?;
+    let settings = settings.map_err(local_postgres)?;
+    let auth = Auth::new(&config.http.auth).map_err(|error| HostError::Auth(error.into()))?;
     if !config.http.listen.ip().is_loopback() {
         auth.warn_if_open(&config.http.listen.to_string());
     }
     let stop = run::stop_signal()?;
-    let socket = TcpListener::bind(config.http.listen)
+    let address = config.http.listen;
+    let socket = TcpListener::bind(address)
         .await
-        .with_context(|| {
-            format!(
-                "{} cannot be listened on; set APP_SERVER_PORT to another port",
-                config.http.listen
-            )
-        })?;
+        .map_err(|source| HostError::Listen { address, source })?;
     let starting = async {
-        let server = Arc::new(postgres::find_or_start(&settings).await?);
+        let server = postgres::find_or_start(&settings).await;
+        let server = Arc::new(server.map_err(local_postgres)?);
         start(&config, domains, &server).await?;
-        anyhow::Ok(server)
+        Ok::<_, HostError>(server)
     };
     // Whoever asks it to end while a Postgres is being brought does not wait for that.
     let Some(started) = stop.run_until_cancelled(starting).await else {
@@ -66,8 +64,8 @@ pub async fn serve(
         let login = Arc::new(server.options());
         run::engine(&config, domains, login, role, size)
     };
-    let command = engine(Role::Command, run::CONNECTIONS)?;
-    let query = engine(Role::Query, run::CONNECTIONS)?;
+    let command = engine(Role::Command, run::MAX_CONNECTIONS)?;
+    let query = engine(Role::Query, run::MAX_CONNECTIONS)?;
     let projection = engine(Role::Projection, 2 * domains.projections().count())?;
     let pools = [&command, &query, &projection].map(|engine| engine.pool.clone());
     let listener = run::listener(
@@ -85,20 +83,27 @@ pub async fn serve(
         auth: auth.clone(),
     });
     serve_http(socket, router(command, query), stop).await?;
-    listener.await?;
-    supervisor.await?;
+    listener.await.map_err(std::io::Error::from)?;
+    supervisor.await.map_err(std::io::Error::from)?;
     // A server that is stopped below waits for nobody's connection then. One that is away cannot be waited for.
     pools.iter().for_each(Pool::close);
-    server.stop_if_last().await?;
+    server.stop_if_last().await.map_err(local_postgres)?;
     Ok(())
 }
 
-/// Migrates.
-async fn start(config: &Config, domains: Domains, server: &Server) -> anyhow::Result<()> {
+fn local_postgres(error: anyhow::Error) -> HostError {
+    HostError::LocalPostgres(error.into())
+}
+
+/// Migrates the database and creates the views.
+async fn start(config: &Config, domains: Domains, server: &Server) -> Result<(), HostError> {
     let login = Arc::new(server.options());
-    let mut connection = db::connect(&*login).await.map_err(run::of_login)?;
+    let mut connection = db::connect(&*login)
+        .await
+        .map_err(HostError::from_connect)?;
     let engine = run::engine(config, domains, login, Role::Query, 1)?;
-    migrations::up(&mut connection, &engine.views, engine.inline()).await
+    let migrated = migrations::up(&mut connection, &engine.views, engine.inline()).await;
+    migrated.map_err(|error| HostError::Migration(error.into()))
 }
 
 /// Serves until `stop`, and then until the requests under way have ended, but not for ever.
@@ -106,7 +111,7 @@ async fn serve_http(
     socket: TcpListener,
     router: Router,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> Result<(), HostError> {
     let late = {
         let stop = stop.clone();
         async move {

@@ -192,12 +192,12 @@ async fn a_secret_that_cannot_be_used_says_what_is_wrong() {
         (
             "arn:of:the:secret",
             json!("planted-text"),
-            "no JSON object with username and password",
+            "must be a JSON object with `username` and `password`",
         ),
         (
             "arn:of:the:secret",
             json!({"username": "u"}),
-            "no JSON object with username and password",
+            "must be a JSON object with `username` and `password`",
         ),
     ] {
         manager.holds(secret);

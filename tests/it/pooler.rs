@@ -193,7 +193,7 @@ async fn listener_and_migrate_refuse_a_pooler_in_one_sentence() {
             let ended = Program::run(binary, arguments, env).await;
             let line = ended.one_line_of_error();
             assert!(
-                line.contains("a session of their own") && line.contains("Postgres itself"),
+                line.contains("direct connection") && line.contains("Postgres itself"),
                 "{line}"
             );
         }

@@ -258,7 +258,7 @@ async fn a_database_that_is_away_is_said_in_one_sentence() {
         ];
         let ended = Program::run(binary, verb.as_slice(), &env).await;
         let line = ended.one_line_of_error();
-        assert!(line.contains("no connection to the database"), "{line}");
+        assert!(line.contains("cannot connect to the database"), "{line}");
     }
 }
 

@@ -103,7 +103,7 @@ async fn catch_up_waits_for_a_database_that_wakes_up() {
     let payload = json!({});
     let wake = async {
         program
-            .until_it_says("users has to wait: the database is not available")
+            .until_it_says("projection users waits for the database: the database is not available")
             .await;
         network.restore().await;
     };

@@ -106,7 +106,7 @@ async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
         .unwrap_err();
     assert_eq!(
         error["errorMessage"],
-        "there is no projection `nobody`; there are: users"
+        "unknown projection `nobody`: use one of users"
     );
     let migrate = Function::start(&db.options, crate::bins::program::MIGRATE, &[]).await;
     for payload in [
@@ -146,7 +146,7 @@ async fn what_lies_behind_a_look_is_not_said_to_be_done() {
         engine: db.engine.clone(),
         batch_size: 100,
     });
-    let answer = worker.invoke(json!({"status": true}), in_ms(60_000)).await;
+    let answer = worker.handle(json!({"status": true}), in_ms(60_000)).await;
     let users = &answer.unwrap()["projections"]["users"];
     assert_eq!(users["remaining"], 0, "{users}");
     assert_eq!(users["done"], false, "{users}");
@@ -165,7 +165,7 @@ async fn a_projection_that_fails_does_not_keep_the_others_from_their_work() {
         engine: db.engine.clone(),
         batch_size: 100,
     });
-    let error = worker.invoke(json!({}), in_ms(60_000)).await.unwrap_err();
+    let error = worker.handle(json!({}), in_ms(60_000)).await.unwrap_err();
     assert_eq!(error.error_type, "ProjectionFailed");
     let answer: Value = serde_json::from_str(&error.error_message).unwrap();
     let good = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true});

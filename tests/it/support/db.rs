@@ -45,7 +45,7 @@ impl TestDb {
     /// As [`Self::new`], with these inline projections.
     pub async fn with_inline(inline: &[&str]) -> Self {
         if super::log::is_kept() {
-            foldlog::telemetry::start();
+            foldlog::telemetry::init(foldlog::telemetry::Format::Text);
         }
         let cluster = CLUSTER.get_or_init(cluster).await;
         let name = format!("foldlog_test_{}", Uuid::now_v7().simple());

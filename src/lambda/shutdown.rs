@@ -1,4 +1,4 @@
-//! The loop of a function, and its end.
+//! Runs a function until Lambda stops the process, and lets the invocation in flight finish.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -14,56 +14,59 @@ use tower::layer::layer_fn;
 use tower::{Layer as _, Service};
 
 use crate::db::Pool;
-use crate::run;
+use crate::run::{self, HostError};
 
-/// How long an invocation under way may take to end once the process is asked to; Lambda itself gives two seconds.
-const DRAIN: Duration = Duration::from_millis(1500);
+/// How long the invocation in flight may take after SIGTERM. Lambda kills the process after two seconds.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// After a longer pause connections have to show that they live.
-const FRESH: Duration = Duration::from_secs(1);
+/// After a longer pause between invocations, connections are pinged before they are used.
+const MAX_TRUSTED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes invocations until SIGTERM or SIGINT, answers the one under way, and closes the connections.
-pub(super) async fn until_stopped<S>(runtime: Runtime<S>, pools: &[Pool]) -> anyhow::Result<()>
+/// Handles invocations until SIGTERM or SIGINT, responds to the one in flight, and closes the connections.
+pub(super) async fn run_until_shutdown<S>(
+    runtime: Runtime<S>,
+    pools: &[Pool],
+) -> Result<(), HostError>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     let stop = run::stop_signal()?;
-    let at_work = Arc::new(RwLock::new(()));
+    let in_flight = Arc::new(RwLock::new(()));
     let pause = Arc::new(Pause {
         pools: pools.to_vec(),
         since: Mutex::new(SystemTime::now()),
     });
-    let guard = layer_fn(|service| AtWork {
+    let guard = layer_fn(|service| InFlight {
         service: TracingLayer::new().layer(service),
-        lock: Arc::clone(&at_work),
+        lock: Arc::clone(&in_flight),
         pause: Arc::clone(&pause),
     });
     let mut runtime = Box::pin(runtime.layer(guard).run_concurrent());
     let ended = tokio::select! {
         ended = &mut runtime => ended,
         () = stop.cancelled() => {
-            // Whoever has the lock alone knows that no invocation is between its event and its answer.
+            // The write lock is granted when no invocation is in flight.
             tokio::select! {
                 ended = &mut runtime => ended,
-                _ = timeout(DRAIN, at_work.write()) => Ok(()),
+                _ = timeout(DRAIN_TIMEOUT, in_flight.write()) => Ok(()),
             }
         }
     };
     pools.iter().for_each(Pool::close);
-    ended.map_err(|error| anyhow::anyhow!("the runtime has ended: {error}"))
+    ended.map_err(HostError::LambdaRuntime)
 }
 
-/// Holds the lock, with others, from an invocation's event until its answer is sent.
+/// Holds a read lock from the moment an invocation arrives until its response is sent.
 #[derive(Clone, Debug)]
-struct AtWork<S> {
+struct InFlight<S> {
     service: S,
     lock: Arc<RwLock<()>>,
     pause: Arc<Pause>,
 }
 
-/// The time between two invocations, in which the function was frozen. The pool's own clock may have stood still then, and
-/// what it takes for fresh be hours old; the time of day goes on.
+/// The time between two invocations. Lambda freezes the process then and the monotonic clock may stop, so the pause is
+/// measured by the wall clock; the pool's own idle time would be too short.
 #[derive(Debug)]
 struct Pause {
     pools: Vec<Pool>,
@@ -71,19 +74,23 @@ struct Pause {
 }
 
 impl Pause {
-    fn begins(&self) {
+    fn start(&self) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
     }
 
-    fn ends(&self) {
+    fn end(&self) {
         let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        if since.elapsed().map_or(true, |lasted| lasted > FRESH) {
+        // The wall clock may have been set back; then the length of the pause is unknown.
+        if since
+            .elapsed()
+            .map_or(true, |pause| pause > MAX_TRUSTED_PAUSE)
+        {
             self.pools.iter().for_each(Pool::doubt);
         }
     }
 }
 
-impl<S> Service<LambdaInvocation> for AtWork<S>
+impl<S> Service<LambdaInvocation> for InFlight<S>
 where
     S: Service<LambdaInvocation, Response = (), Error = Error>,
     S::Future: Send + 'static,
@@ -99,13 +106,13 @@ where
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
         let lock = Arc::clone(&self.lock);
         let pause = Arc::clone(&self.pause);
-        let answered = self.service.call(invocation);
+        let response = self.service.call(invocation);
         async move {
-            let _at_work = lock.read_owned().await;
-            pause.ends();
-            let answered = answered.await;
-            pause.begins();
-            answered
+            let _in_flight = lock.read_owned().await;
+            pause.end();
+            let response = response.await;
+            pause.start();
+            response
         }
         .boxed()
     }
