@@ -234,7 +234,7 @@ async fn with_checkpoint(bench: &Bench, engine: &Engine, events: i64) {
     }
 }
 
-async fn fold(connection: &mut Session, view: &View, mut batch: Vec<RecordedEvent>) {
+async fn fold(connection: &mut Session<'_>, view: &View, mut batch: Vec<RecordedEvent>) {
     batch.sort_unstable_by_key(|event| (event.aggregate_id, event.version));
     let ids: Vec<AggregateId> = batch
         .chunk_by(|a, b| a.aggregate_id == b.aggregate_id)

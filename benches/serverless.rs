@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use foldlog::command;
-use foldlog::db::{Pool, PoolSettings, Pooler, Role};
+use foldlog::db::{Pool, PoolSettings, Pooler, Role, Schema};
 use foldlog::domains;
 use foldlog::engine::Engine;
 use foldlog::event::{ExpectedVersion, NewEvent};
@@ -337,6 +337,7 @@ async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: 
         size,
         pooler,
         role: Some(role),
+        schema: Schema::default(),
     });
     let engine = Engine::new(pool, domains::ALL, Inline::new()).unwrap();
     let open = (0..size).map(|_| engine.pool.acquire());

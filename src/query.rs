@@ -129,7 +129,7 @@ async fn list_once(
 
 /// The row with the events that it lacks; or why there is none.
 async fn fold_on_top(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     id: AggregateId,
     consistency: Consistency,

@@ -46,7 +46,7 @@ impl State {
 ///
 /// Any [`DbError`].
 pub async fn load(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     ids: &[AggregateId],
 ) -> Result<HashMap<AggregateId, State>, DbError> {

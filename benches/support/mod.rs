@@ -100,9 +100,14 @@ impl Bench {
             name,
         };
         let engine = bench.engine(1);
-        migrations::up(&mut bench.connect().await, &engine.views, engine.inline())
-            .await
-            .unwrap();
+        migrations::up(
+            &mut bench.connect().await,
+            engine.pool.schema(),
+            &engine.views,
+            engine.inline(),
+        )
+        .await
+        .unwrap();
         bench
     }
 

@@ -225,7 +225,7 @@ fn blind(groups: &[Group<'_>], expected: ExpectedVersion) -> Option<ExpectedVers
 /// Loads the aggregates and asks the rules; the versions at which they were asked.
 async fn judge(
     engine: &Engine,
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     groups: &[Group<'_>],
     expected: ExpectedVersion,
 ) -> Result<ExpectedVersions, Error> {

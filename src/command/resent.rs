@@ -16,7 +16,7 @@ use crate::store;
 /// may differ in it.
 pub(super) async fn find(
     engine: &Engine,
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     events: &[NewEvent<Value>],
 ) -> Result<Option<Vec<AppendedEvent>>, Error> {
     let mut stored: HashMap<EventId, Vec<RecordedEvent>> = HashMap::new();

@@ -1,6 +1,7 @@
 //! Database address and credentials.
 
 use super::Environment;
+use crate::db::Schema;
 use crate::event::Secret;
 
 /// How to reach Postgres and log in.
@@ -10,6 +11,8 @@ pub struct DatabaseConfig {
     pub login: Option<DatabaseLogin>,
     /// `DB_POOLER`: `transaction` if a pooler in transaction mode is in front of Postgres, default `none`.
     pub transaction_pooler: bool,
+    /// `DB_SCHEMA`: the schema that holds foldlog's tables, default `public`.
+    pub schema: Schema,
 }
 
 /// The credentials: exactly one of the three kinds.
@@ -51,6 +54,9 @@ impl DatabaseConfig {
         Self {
             login: DatabaseLogin::read(env),
             transaction_pooler: pooler.unwrap_or_default(),
+            schema: env
+                .parse("DB_SCHEMA", Schema::EXPECTED, |_| true)
+                .unwrap_or_default(),
         }
     }
 }

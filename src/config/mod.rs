@@ -81,6 +81,7 @@ mod tests {
         assert_eq!(config.projection.after_append, AfterAppend::None);
         assert_eq!(config.http.auth, AuthConfig::None);
         assert!(config.database.login.is_none() && !config.database.transaction_pooler);
+        assert_eq!(config.database.schema.name(), "public");
     }
 
     #[test]
@@ -91,6 +92,7 @@ mod tests {
             ("CORS_ORIGINS", "https://ok.example,*"),
             ("DB_POOLER", "x"),
             ("DB_PORT", "x"),
+            ("DB_SCHEMA", "X"),
             ("DB_IAM_AUTH", "x"),
             ("AUTH", "x"),
             ("AFTER_APPEND", "x"),

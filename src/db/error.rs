@@ -1,5 +1,7 @@
 //! Database errors as one small enum that all layers share: what a caller can act on, told by SQLSTATE and never by text.
 
+use std::borrow::Cow;
+
 use super::{NoLogin, Role};
 
 /// What can go wrong between us and Postgres, as far as a caller can act on it.
@@ -74,35 +76,28 @@ impl DbError {
         matches!(self, Self::Contended(_))
     }
 
-    /// What is wrong when a session cannot be had whose options name its role.
-    pub(super) fn of_session(self, role: Role) -> Self {
+    /// The reason why a connection that sends startup options cannot be opened.
+    pub(super) fn of_session(self, role: Option<Role>) -> Self {
         match self {
             Self::Other(error) | Self::Data { source: error, .. } => Self::of_role(role, error),
-            // Who does not know the options of a session is no Postgres.
-            Self::Unavailable(error)
-                if error
-                    .as_database_error()
-                    .is_some_and(|e| e.code().as_deref() == Some("08P01")) =>
-            {
+            // 08P01 on startup options: the peer is a pooler, not Postgres.
+            Self::Unavailable(error) if code(&error).as_deref() == Some("08P01") => {
                 Self::Pooler(error)
             }
             other => other,
         }
     }
 
-    /// What is wrong when a connection cannot act as its host's role.
-    pub(super) fn of_role(role: Role, error: sqlx::Error) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
-        // Insufficient privilege, and a role that is not there.
-        if matches!(code.as_deref(), Some("42501" | "22023")) {
-            return Self::Role {
+    /// The reason why a connection cannot act as its host's role.
+    pub(super) fn of_role(role: Option<Role>, error: sqlx::Error) -> Self {
+        match (role, code(&error).as_deref()) {
+            // Insufficient privilege, and a role that does not exist.
+            (Some(role), Some("42501" | "22023")) => Self::Role {
                 role: role.name(),
                 source: error,
-            };
+            },
+            _ => error.into(),
         }
-        error.into()
     }
 
     /// Whether Postgres cannot be had for now, so that the same request may succeed later.
@@ -123,6 +118,11 @@ impl DbError {
     pub const fn is_about_rows(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::Data { .. })
     }
+}
+
+/// The SQLSTATE of an error that Postgres reported.
+pub(super) fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error()?.code()
 }
 
 impl From<sqlx::Error> for DbError {

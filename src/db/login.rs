@@ -61,16 +61,19 @@ impl Role {
             Self::Projection => "foldlog_projection",
         }
     }
+}
 
-    /// The options of a session of one's own that works as this role. They come with the connection, so they cost no round
-    /// trip; and a pooler, which cannot keep them apart from those of others, refuses them, where a `set role` would stay on
-    /// in a session that is somebody else's next.
-    pub(super) fn session(self, options: PgConnectOptions) -> PgConnectOptions {
-        options.options([
-            ("role", self.name()),
-            ("statement_timeout", "60s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-        ])
+/// The startup options of a direct session that works as `role`. They cost no round trip. A transaction-mode pooler rejects
+/// them, which is wanted: a `set role` would be accepted and leak to the pooler's next client.
+pub(super) fn session_options(options: PgConnectOptions, role: Option<Role>) -> PgConnectOptions {
+    let options = options.options([
+        ("jit", "off"),
+        ("statement_timeout", "60s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ]);
+    match role {
+        Some(role) => options.options([("role", role.name())]),
+        None => options,
     }
 }
 

@@ -3,15 +3,19 @@
 mod error;
 pub mod login;
 mod pool;
+mod schema;
 mod session;
+mod transaction;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor, PgConnection};
 
 pub use self::error::DbError;
 pub use self::login::{Login, NoLogin, Role};
-pub use self::pool::{Connection, Pool, PoolSettings, Transaction};
+pub use self::pool::{Pool, PoolSettings};
+pub use self::schema::{Schema, SchemaError};
 pub use self::session::{Pooler, Session};
+pub use self::transaction::{Connection, Transaction};
 
 /// How often a request is tried on another connection because its own turned out to be dead.
 const STALE_CONNECTIONS: u32 = 3;
@@ -65,20 +69,14 @@ impl Tries {
 }
 
 /// Raises the log's offset when the cluster's transaction counter is behind the log.
-pub(crate) async fn heal_log(connection: &mut Session) -> Result<(), sqlx::Error> {
+pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::Error> {
     let behind: Option<bool> = match sqlx::query_scalar(include_str!("sql/log_is_behind.sql"))
         .fetch_one(&mut *connection)
         .await
     {
         Ok(behind) => behind,
-        // Not migrated yet: there is no log that could be behind.
-        Err(error)
-            if error
-                .as_database_error()
-                .is_some_and(|e| e.code().as_deref() == Some("42883")) =>
-        {
-            None
-        }
+        // Not migrated yet (no such function, no such schema): there is no log that could be behind.
+        Err(error) if matches!(error::code(&error).as_deref(), Some("42883" | "3F000")) => None,
         Err(error) => return Err(error),
     };
     if behind == Some(true) {
@@ -150,7 +148,7 @@ pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn savepoint(connection: &mut Session) -> Result<(), DbError> {
+pub async fn savepoint(connection: &mut Session<'_>) -> Result<(), DbError> {
     connection.execute(sqlx::raw_sql("savepoint part")).await?;
     Ok(())
 }
@@ -160,7 +158,7 @@ pub async fn savepoint(connection: &mut Session) -> Result<(), DbError> {
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn release(connection: &mut Session) -> Result<(), DbError> {
+pub async fn release(connection: &mut Session<'_>) -> Result<(), DbError> {
     connection
         .execute(sqlx::raw_sql("release savepoint part"))
         .await?;
@@ -172,7 +170,7 @@ pub async fn release(connection: &mut Session) -> Result<(), DbError> {
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn undo(connection: &mut Session) -> Result<(), DbError> {
+pub async fn undo(connection: &mut Session<'_>) -> Result<(), DbError> {
     connection
         .execute(sqlx::raw_sql(
             "rollback to savepoint part; release savepoint part",

@@ -5,19 +5,20 @@
 //! doubt it.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
+use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult, Timeouts};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::time::timeout;
 
-use super::{DbError, Login, Pooler, Role, Session};
+use super::login;
+use super::transaction::{Connection, Transaction};
+use super::{DbError, Login, Pooler, Role, Schema, Session};
 
 /// How long a request waits for a connection before it is told that Postgres is away.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long an idle connection may take to show that it lives. A gateway that has forgotten it swallows the question, and
 /// the request has to have time for a new one.
@@ -30,6 +31,8 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Pool {
     pool: managed::Pool<Manager>,
+    schema: Schema,
+    pooler: Pooler,
     /// Since when a connection has to show that it lives: since another one was found dead.
     doubted: Arc<Mutex<Option<Instant>>>,
 }
@@ -43,8 +46,10 @@ pub struct PoolSettings {
     pub size: usize,
     /// What stands between them and Postgres.
     pub pooler: Pooler,
-    /// The role that they work as; `None` is whoever logged in.
+    /// The role that its connections work as; `None` is the login's own role.
     pub role: Option<Role>,
+    /// The schema that holds foldlog's tables.
+    pub schema: Schema,
 }
 
 impl Pool {
@@ -56,6 +61,7 @@ impl Pool {
             size,
             pooler: Pooler::None,
             role: None,
+            schema: Schema::default(),
         })
     }
 
@@ -65,7 +71,7 @@ impl Pool {
     #[must_use]
     pub fn open(settings: PoolSettings) -> Self {
         let doubted = Arc::default();
-        let size = settings.size;
+        let (size, schema, pooler) = (settings.size, settings.schema.clone(), settings.pooler);
         let manager = Manager {
             settings,
             doubted: Arc::clone(&doubted),
@@ -88,7 +94,12 @@ impl Pool {
         let Ok(pool) = built else {
             unreachable!("timeouts need a runtime, and it is given")
         };
-        Self { pool, doubted }
+        Self {
+            pool,
+            schema,
+            pooler,
+            doubted,
+        }
     }
 
     /// A connection, for statements that each are a transaction of their own.
@@ -132,6 +143,19 @@ impl Pool {
         Transaction::begin(self.acquire().await?).await
     }
 
+    /// The schema that holds foldlog's tables.
+    #[must_use]
+    pub const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// A session for this pool's database inside the transaction that is open on the caller's own `connection`, which goes
+    /// through a pooler if this pool's connections do; see [`Session::in_transaction`].
+    #[must_use]
+    pub fn session_in<'c>(&self, connection: &'c mut PgConnection) -> Session<'c> {
+        Session::in_transaction(connection, self.schema.clone(), self.pooler)
+    }
+
     /// A connection was found dead: the others have to show that they live before they are used again. After a restart
     /// of Postgres or a fail-over all of them are dead.
     pub fn doubt(&self) {
@@ -148,7 +172,7 @@ impl Pool {
     pub async fn close_idle(&self) {
         for session in self.pool.retain(|_, _| false).removed {
             // A goodbye; without one the server would notice all the same.
-            let _ = timeout(ACQUIRE_TIMEOUT, session.into_inner().close()).await;
+            let _ = timeout(ACQUIRE_TIMEOUT, session.close()).await;
         }
     }
 
@@ -180,110 +204,7 @@ fn unavailable(error: PoolError<DbError>) -> DbError {
     }
 }
 
-/// A connection of the pool; it goes back when it is dropped.
-#[derive(Debug)]
-pub struct Connection(Object<Manager>);
-
-impl Deref for Connection {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.0
-    }
-}
-
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut Session {
-        &mut self.0
-    }
-}
-
-/// A transaction; what is not committed is rolled back, at once and not when the connection is next used: until then it
-/// would hold its locks.
-#[derive(Debug)]
-pub struct Transaction(Option<Connection>);
-
-impl Transaction {
-    async fn begin(connection: Connection) -> Result<Self, DbError> {
-        // It is one before BEGIN is sent: given up in between, it has to be rolled back.
-        let mut transaction = Self(Some(connection));
-        transaction.deref_mut().begin().await?;
-        Ok(transaction)
-    }
-
-    /// Commits.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError::Unavailable`] says nothing of whether it is committed.
-    pub async fn commit(mut self) -> Result<(), DbError> {
-        self.end("commit").await?;
-        self.0 = None;
-        Ok(())
-    }
-
-    /// Rolls back.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError::Unavailable`], mostly; the server rolls back then.
-    pub async fn rollback(mut self) -> Result<(), DbError> {
-        self.end("rollback").await?;
-        self.0 = None;
-        Ok(())
-    }
-}
-
-impl Deref for Transaction {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        match &self.0 {
-            Some(connection) => connection,
-            None => unreachable!("it is taken only where the transaction ends"),
-        }
-    }
-}
-
-impl DerefMut for Transaction {
-    fn deref_mut(&mut self) -> &mut Session {
-        match &mut self.0 {
-            Some(connection) => connection,
-            None => unreachable!("it is taken only where the transaction ends"),
-        }
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.0.take() else {
-            return;
-        };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            // The process ends, and the server rolls back.
-            return;
-        };
-        if !connection.is_at_rest() {
-            // A statement that was given up goes on until the server ends it, for seconds where it waits for a lock. The
-            // next user gets another connection meanwhile.
-            let mut session = Object::take(connection.0);
-            runtime.spawn(async move {
-                // Dropping it closes it, and closing it ends the transaction, whatever became of this.
-                let _ = timeout(ACQUIRE_TIMEOUT, session.end("rollback")).await;
-            });
-            return;
-        }
-        runtime.spawn(async move {
-            let rolled_back = timeout(ACQUIRE_TIMEOUT, connection.end("rollback")).await;
-            if !matches!(rolled_back, Ok(Ok(()))) {
-                // Not back to the pool: closing it ends the transaction.
-                drop(Object::take(connection.0));
-            }
-        });
-    }
-}
-
-struct Manager {
+pub(super) struct Manager {
     settings: PoolSettings,
     doubted: Arc<Mutex<Option<Instant>>>,
 }
@@ -295,38 +216,39 @@ impl fmt::Debug for Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = Session;
+    type Type = Session<'static>;
     type Error = DbError;
 
-    async fn create(&self) -> Result<Session, DbError> {
+    async fn create(&self) -> Result<Session<'static>, DbError> {
         let PoolSettings {
             login,
             pooler,
             role,
+            schema,
             ..
         } = &self.settings;
         let (pooler, role) = (*pooler, *role);
-        let own = (pooler == Pooler::None).then_some(role).flatten();
-        let connect = async move |options: PgConnectOptions| match own {
-            Some(role) => role.session(options).connect().await,
-            None => options.connect().await,
+        let connect = async move |options: PgConnectOptions| match pooler {
+            Pooler::None => login::session_options(options, role).connect().await,
+            Pooler::Transaction => options.connect().await,
         };
         let connected = super::log_in(&**login, "foldlog", connect).await;
-        let connection = connected.map_err(|error| match own {
-            Some(role) => error.of_session(role),
-            None => error,
+        let connection = connected.map_err(|error| match pooler {
+            Pooler::None => error.of_session(role),
+            Pooler::Transaction => error,
         })?;
-        let mut session = Session::new(connection, pooler, role);
-        // Behind a pooler this is the first that is done as the role.
+        let mut session = Session::with_role(connection, schema.clone(), pooler, role);
+        // Behind a pooler this is the first statement that runs as the role.
         let healed = super::heal_log(&mut session).await;
-        healed.map_err(|error| match role {
-            Some(role) => DbError::of_role(role, error),
-            None => error.into(),
-        })?;
+        healed.map_err(|error| DbError::of_role(role, error))?;
         Ok(session)
     }
 
-    async fn recycle(&self, session: &mut Session, about: &Metrics) -> RecycleResult<DbError> {
+    async fn recycle(
+        &self,
+        session: &mut Session<'static>,
+        about: &Metrics,
+    ) -> RecycleResult<DbError> {
         let used = about.recycled.unwrap_or(about.created);
         let doubted = self
             .doubted
@@ -338,7 +260,7 @@ impl managed::Manager for Manager {
             return Err(RecycleError::message("a statement is under way"));
         }
         if doubted || used.elapsed() > TRUSTED_IDLE {
-            let ping = session.connection().ping().await;
+            let ping = session.ping().await;
             ping.map_err(|error| RecycleError::Backend(error.into()))?;
         }
         Ok(())

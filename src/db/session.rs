@@ -1,78 +1,131 @@
-//! A connection as all statements of ours use it: direct, or through a pooler that hands the server out by transaction.
+//! A connection as foldlog's statements use it: foldlog's own, direct or through a transaction-mode pooler, or a
+//! caller's, inside the caller's transaction. Every statement goes through a [`Session`], which adds what the connection
+//! needs, so that no other module has to know which kind it has.
 //!
-//! Behind such a pooler (PgBouncer in transaction mode, RDS Proxy) nothing may outlive a transaction. Each statement there
-//! runs within one, unnamed, because a name that another client gave means another statement: with cached statements a
-//! pooler was seen to run other clients' plans. It costs round trips, so it is asked for, and done here once, instead of
-//! in every place that has a statement.
+//! - It puts the configured schema into the statement; see [`Schema`].
+//! - Behind a transaction-mode pooler (PgBouncer, RDS Proxy) nothing may outlive a transaction. Each statement there runs
+//!   within one, and unnamed: another client may have prepared another statement under the same name on the same server
+//!   connection, and the pooler would run that one. This costs round trips, so it must be configured.
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
-use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
 
-use super::Role;
+use super::{Role, Schema};
 
-/// Begins every transaction of ours. READ COMMITTED is asked for, whatever the database's default: under REPEATABLE READ a
-/// blind claim raises instead of skipping. The limit ends, on the server's side, what a worker that vanished or was frozen
-/// left open; as `set local` it passes through a transaction-mode pooler and leaks to nobody.
+/// Begins every transaction of foldlog's own. It asks for READ COMMITTED whatever the database's default is: under
+/// REPEATABLE READ a claim of an event that another worker has just claimed raises an error instead of skipping the event.
+/// The limits end, on the server's side, what a worker that vanished or was frozen left open. `jit` is off because it
+/// turned a claim of 7 ms into one of 450 ms, all of it compilation. `set local` passes through a transaction-mode pooler
+/// and ends with the transaction.
 macro_rules! begin {
     ($($more:expr),*) => {
         concat!(
             "begin isolation level read committed; \
-             set local idle_in_transaction_session_timeout = '10s'"
+             set local idle_in_transaction_session_timeout = '10s'; \
+             set local statement_timeout = '60s'; \
+             set local jit = off"
             $(, $more)*
         )
     };
 }
 
-/// A transaction of several statements, which holds what the first ones took while the others run. Plans are made for any
-/// values: a planner that knows how small a backlog is sorts all of it for each batch, instead of walking the index.
+/// A transaction of several statements, which holds locks from one statement to the next. Plans are generic: a planner that
+/// knows how small a backlog is would sort all of it for each batch, instead of walking the index.
 macro_rules! begin_work {
     ($role:literal) => {
         begin!(
             "; set local lock_timeout = '5s'; \
-             set local statement_timeout = '60s'; \
-             set local jit = off; \
              set local plan_cache_mode = force_generic_plan",
             $role
         )
     };
 }
 
-/// What stands between us and Postgres.
+/// What stands between foldlog and Postgres.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pooler {
-    /// Nothing, or a pooler that gives each client a server connection for as long as it stays.
+    /// Nothing, or a pooler in session mode, which gives each client a server connection until the client disconnects.
     #[default]
     None,
-    /// A pooler that hands the server out by transaction.
+    /// A pooler in transaction mode, which gives a client a server connection for one transaction at a time.
     Transaction,
 }
 
-/// A connection that knows what it may leave behind.
+/// A connection for foldlog's statements. It is an sqlx [`Executor`].
 #[derive(Debug)]
-pub struct Session {
-    connection: PgConnection,
+pub struct Session<'c> {
+    connection: Handle<'c>,
+    schema: Schema,
     pooler: Pooler,
     role: Option<Role>,
-    /// A transaction is open, or may be.
+    /// Whether a transaction is open, or may be because its begin or end was given up.
     open: bool,
 }
 
-impl Session {
-    pub(super) const fn new(connection: PgConnection, pooler: Pooler, role: Option<Role>) -> Self {
+#[derive(Debug)]
+enum Handle<'c> {
+    Owned(PgConnection),
+    Borrowed(&'c mut PgConnection),
+}
+
+impl Session<'static> {
+    /// A session over a direct connection of the caller's that works as its login's own role.
+    #[must_use]
+    pub fn new(connection: PgConnection, schema: Schema) -> Self {
+        Self::with_role(connection, schema, Pooler::None, None)
+    }
+
+    pub(super) const fn with_role(
+        connection: PgConnection,
+        schema: Schema,
+        pooler: Pooler,
+        role: Option<Role>,
+    ) -> Self {
         Self {
-            connection,
+            connection: Handle::Owned(connection),
+            schema,
             pooler,
             role,
             open: false,
         }
     }
+}
+
+impl<'c> Session<'c> {
+    /// A session inside the transaction that is open on `connection`. It begins and ends no transaction and changes no
+    /// setting; what it writes is committed or rolled back with the caller's own writes. The caller's login needs the
+    /// privileges of the role that the statements are meant for. `pooler` says what `connection` goes through.
+    ///
+    /// The caller's transaction should be READ COMMITTED, Postgres's default: with a stricter isolation level, an append
+    /// that loses a race fails with every retry in the same transaction.
+    #[must_use]
+    pub const fn in_transaction(
+        connection: &'c mut PgConnection,
+        schema: Schema,
+        pooler: Pooler,
+    ) -> Self {
+        Self {
+            connection: Handle::Borrowed(connection),
+            schema,
+            pooler,
+            role: None,
+            open: true,
+        }
+    }
+
+    /// The schema that the statements name.
+    #[must_use]
+    pub const fn schema(&self) -> &Schema {
+        &self.schema
+    }
 
     /// Begins a transaction.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        // The session's role is the pooler's; a transaction may have its own.
+        // Behind a pooler, the session's role is the pooler's choice, so each transaction sets its own.
         self.open(match (self.pooler, self.role) {
             (Pooler::Transaction, Some(Role::Command)) => {
                 begin_work!("; set local role foldlog_command")
@@ -91,8 +144,8 @@ impl Session {
         .await
     }
 
-    /// Begins a transaction for one statement, which is planned as it would be outside of one.
-    async fn begin_alone(&mut self) -> Result<(), Error> {
+    /// Begins a transaction for one statement, which is planned as it would be outside of a transaction.
+    async fn begin_single(&mut self) -> Result<(), Error> {
         self.open(match self.role {
             Some(Role::Command) => begin!("; set local role foldlog_command"),
             Some(Role::CommandInline) => begin!("; set local role foldlog_command_inline"),
@@ -105,46 +158,65 @@ impl Session {
 
     async fn open(&mut self, begin: &'static str) -> Result<(), Error> {
         self.open = true;
-        self.connection.execute(sqlx::raw_sql(begin)).await?;
+        self.connection().execute(sqlx::raw_sql(begin)).await?;
         Ok(())
     }
 
-    /// Ends it.
+    /// Ends the transaction with `commit` or `rollback`.
     pub(super) async fn end(&mut self, how: &'static str) -> Result<(), Error> {
-        self.connection.execute(sqlx::raw_sql(how)).await?;
+        self.connection().execute(sqlx::raw_sql(how)).await?;
         self.open = false;
         Ok(())
     }
 
-    /// Whether a transaction may be open on it: somebody gave up in between.
+    /// Whether a transaction is open, or may be because its begin or end was given up.
     pub(super) const fn is_open(&self) -> bool {
         self.open
     }
 
     /// Whether the server has answered everything that it was sent.
     pub(super) fn is_at_rest(&mut self) -> bool {
-        matches!(self.connection.flush().now_or_never(), Some(Ok(())))
+        matches!(self.connection().flush().now_or_never(), Some(Ok(())))
     }
 
-    pub(super) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.connection
+    /// Asks the server whether it still answers.
+    pub(super) async fn ping(&mut self) -> Result<(), Error> {
+        self.connection().ping().await
     }
 
-    pub(super) fn into_inner(self) -> PgConnection {
-        self.connection
+    /// Says goodbye to the server, if the connection is foldlog's own.
+    pub(super) async fn close(self) -> Result<(), Error> {
+        match self.connection {
+            Handle::Owned(connection) => connection.close().await,
+            Handle::Borrowed(_) => Ok(()),
+        }
     }
 
-    /// Runs one statement, in a transaction of its own where it needs one.
-    async fn alone<'q, E: Execute<'q, Postgres> + 'q>(
+    fn connection(&mut self) -> &mut PgConnection {
+        match &mut self.connection {
+            Handle::Owned(connection) => connection,
+            Handle::Borrowed(connection) => connection,
+        }
+    }
+
+    /// The query as it is sent: with the schema's name, and unnamed behind a pooler.
+    fn statement<'q>(&self, mut query: impl Execute<'q, Postgres>) -> Statement {
+        let named = self.pooler == Pooler::None && query.persistent();
+        let arguments = query.take_arguments();
+        Statement {
+            sql: self.schema.qualify(query.sql()),
+            arguments,
+            named,
+        }
+    }
+
+    /// Runs one statement in a transaction of its own.
+    async fn run_single(
         &mut self,
-        query: E,
+        statement: Statement,
     ) -> Result<Vec<Either<PgQueryResult, PgRow>>, Error> {
-        self.begin_alone().await?;
-        let answer = self
-            .connection
-            .fetch_many(Unnamed(query))
-            .try_collect()
-            .await;
+        self.begin_single().await?;
+        let answer = self.connection().fetch_many(statement).try_collect().await;
         let end = if answer.is_ok() { "commit" } else { "rollback" };
         let ended = self.end(end).await;
         let answer = answer?;
@@ -153,14 +225,14 @@ impl Session {
     }
 }
 
-/// A connection of the caller's own, used directly.
-impl From<PgConnection> for Session {
+/// A direct connection to a foldlog in the schema `public`.
+impl From<PgConnection> for Session<'static> {
     fn from(connection: PgConnection) -> Self {
-        Self::new(connection, Pooler::None, None)
+        Self::new(connection, Schema::default())
     }
 }
 
-impl<'c> Executor<'c> for &'c mut Session {
+impl<'c> Executor<'c> for &'c mut Session<'_> {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(
@@ -171,16 +243,15 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        match self.pooler {
-            Pooler::None => self.connection.fetch_many(query),
-            Pooler::Transaction if self.open => self.connection.fetch_many(Unnamed(query)),
-            // What a statement of ours answers is bounded, so it may be held until the transaction has ended.
-            Pooler::Transaction => self
-                .alone(query)
-                .map_ok(|answer| stream::iter(answer).map(Ok))
-                .try_flatten_stream()
-                .boxed(),
+        let statement = self.statement(query);
+        if self.pooler == Pooler::None || self.open {
+            return self.connection().fetch_many(statement);
         }
+        // The rows of foldlog's statements are bounded, so they are kept until the transaction has ended.
+        self.run_single(statement)
+            .map_ok(|answer| stream::iter(answer).map(Ok))
+            .try_flatten_stream()
+            .boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -189,7 +260,8 @@ impl<'c> Executor<'c> for &'c mut Session {
         E: 'q + Execute<'q, Postgres>,
     {
         if self.pooler == Pooler::None {
-            return self.connection.fetch_optional(query);
+            let statement = self.statement(query);
+            return self.connection().fetch_optional(statement);
         }
         let mut answer = self.fetch_many(query);
         async move {
@@ -210,36 +282,41 @@ impl<'c> Executor<'c> for &'c mut Session {
     where
         'c: 'e,
     {
-        self.connection.prepare_with(sql, parameters)
+        let sql = self.schema.qualify(sql);
+        self.connection().prepare_with(sql, parameters)
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<Postgres>, Error>>
     where
         'c: 'e,
     {
-        self.connection.describe(sql)
+        let sql = self.schema.qualify(sql);
+        self.connection().describe(sql)
     }
 }
 
-/// A statement that the connection is not to give a name.
-struct Unnamed<E>(E);
+/// A query as a session sends it.
+struct Statement {
+    sql: SqlStr,
+    arguments: Result<Option<PgArguments>, BoxDynError>,
+    /// Whether the server may keep it under a name.
+    named: bool,
+}
 
-impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Unnamed<E> {
+impl Execute<'_, Postgres> for Statement {
     fn sql(self) -> SqlStr {
-        self.0.sql()
+        self.sql
     }
 
     fn statement(&self) -> Option<&PgStatement> {
-        self.0.statement()
+        None
     }
 
-    fn take_arguments(
-        &mut self,
-    ) -> Result<Option<sqlx::postgres::PgArguments>, sqlx::error::BoxDynError> {
-        self.0.take_arguments()
+    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+        std::mem::replace(&mut self.arguments, Ok(None))
     }
 
     fn persistent(&self) -> bool {
-        false
+        self.named
     }
 }

@@ -102,7 +102,13 @@ async fn start(config: &Config, domains: Domains, server: &Server) -> Result<(),
         .await
         .map_err(HostError::from_connect)?;
     let engine = run::engine(config, domains, login, Role::Query, 1)?;
-    let migrated = migrations::up(&mut connection, &engine.views, engine.inline()).await;
+    let migrated = migrations::up(
+        &mut connection,
+        engine.pool.schema(),
+        &engine.views,
+        engine.inline(),
+    )
+    .await;
     migrated.map_err(|error| HostError::Migration(error.into()))
 }
 

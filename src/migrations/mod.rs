@@ -9,6 +9,7 @@ use sqlx::migrate::{Migrate, MigrationType, Migrator};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::db::Schema;
 use crate::view::{self, Inline, View};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -24,6 +25,7 @@ const LEDGER: &str = "_sqlx_migrations";
 /// A migration that fails leaves nothing of itself behind; a changed view says what to do.
 pub async fn up(
     connection: &mut PgConnection,
+    schema: &Schema,
     views: &[View],
     inline: &Inline,
 ) -> anyhow::Result<()> {
@@ -31,7 +33,7 @@ pub async fn up(
         .run_direct(None, connection, false)
         .await
         .context("a migration failed")?;
-    view::define(connection, views, inline).await?;
+    view::define(connection, schema, views, inline).await?;
     Ok(())
 }
 

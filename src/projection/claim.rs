@@ -24,7 +24,7 @@ pub(super) struct Batch {
 
 /// Reads the next `limit` events in `spans` that are visible in `frozen`, and claims those that the projection handles.
 pub(super) async fn claim(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     spans: &[Span],
     frozen: &Snapshot,
@@ -85,7 +85,7 @@ pub(super) async fn claim(
 
 /// Claims the given events; returns those that no other transaction had claimed already.
 pub(super) async fn claim_events(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     mut events: Vec<RecordedEvent>,
 ) -> Result<Vec<RecordedEvent>, ProjectionError> {

@@ -78,7 +78,7 @@ struct RowAfter<'a> {
 /// Folds the events that this transaction has claimed into their view, releases the claims of those that it cannot fold,
 /// and returns the reasons.
 pub(super) async fn apply(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     mut claimed: Vec<RecordedEvent>,
     on_rejected: OnRejectedWrite,
@@ -165,7 +165,7 @@ fn count_foldable(before: &RowBefore, events: &[RecordedEvent]) -> usize {
 
 /// Loads the view row of each aggregate in `claimed`, which is ordered by aggregate and version.
 async fn load_rows(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     claimed: &[RecordedEvent],
 ) -> Result<HashMap<AggregateId, RowBefore>, ProjectionError> {
@@ -206,7 +206,7 @@ async fn load_rows(
 
 /// Whether the event's predecessor is missing from the log for good, which parks the aggregate.
 async fn find_missing_predecessor(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     event: &RecordedEvent,
 ) -> Result<Option<Failure>, ProjectionError> {
@@ -229,7 +229,7 @@ async fn find_missing_predecessor(
 
 /// Writes the rows; returns those that the database rejects, each with the error.
 async fn write<'a>(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     folded: &'a [RowAfter<'a>],
     on_rejected: OnRejectedWrite,
@@ -277,7 +277,7 @@ async fn write<'a>(
 /// Deletes the old rows before the upsert, if the view has set rules. Postgres checks a unique index row by row, but a set
 /// rule applies to the state after all rows are written: one row may release the value that another row takes.
 async fn delete_before_upsert(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     folded: &[RowAfter<'_>],
 ) -> Result<(), DbError> {
@@ -293,7 +293,7 @@ async fn delete_before_upsert(
 }
 
 async fn upsert(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     folded: &[RowAfter<'_>],
 ) -> Result<(), DbError> {
@@ -314,7 +314,7 @@ async fn upsert(
 
 /// Releases the claims of events that this transaction has claimed but not folded.
 async fn release_claims(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     events: &[&RecordedEvent],
 ) -> Result<(), ProjectionError> {

@@ -23,7 +23,7 @@ use crate::view::View;
 /// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded. The caller must roll
 /// back the transaction in both cases.
 pub async fn fold_inline(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
 ) -> Result<(), ProjectionError> {

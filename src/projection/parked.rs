@@ -151,7 +151,7 @@ async fn retry_aggregate(
 
 /// Reads the next chunk of the aggregate's events, beginning with version `from`.
 async fn read_chain(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     aggregate_id: AggregateId,
     from: Version,
@@ -173,7 +173,7 @@ async fn read_chain(
 
 /// Parks the failed aggregates, in the transaction that releases their claims.
 pub(super) async fn park(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     failures: &[Failure],
 ) -> Result<(), ProjectionError> {
@@ -210,7 +210,7 @@ pub(super) async fn park(
 }
 
 async fn unpark(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     aggregate_id: AggregateId,
 ) -> Result<(), ProjectionError> {
@@ -224,7 +224,7 @@ async fn unpark(
 
 /// Schedules the next retry after a failure, with exponential backoff.
 async fn postpone(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     failure: &Failure,
 ) -> Result<(), ProjectionError> {

@@ -80,7 +80,14 @@ pub async fn migrate_database(
     let result = match migration {
         Migration::Up => {
             let engine = engine(config, domains, login, Role::Query, 1)?;
-            match migrations::up(&mut connection, &engine.views, engine.inline()).await {
+            match migrations::up(
+                &mut connection,
+                engine.pool.schema(),
+                &engine.views,
+                engine.inline(),
+            )
+            .await
+            {
                 Ok(()) => migrations::status(&mut connection).await,
                 Err(error) => Err(error),
             }

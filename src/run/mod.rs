@@ -116,6 +116,7 @@ pub fn engine(
         size,
         pooler,
         role: Some(role),
+        schema: config.database.schema.clone(),
     });
     Ok(Engine::new(
         pool,

@@ -29,7 +29,7 @@ pub enum Outcome {
 ///
 /// Any [`DbError`]. A violated key that a lost race can cause is not an error but [`Outcome::LostRace`].
 pub async fn append(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     events: &[NewEvent<Value>],
     expected: &ExpectedVersions,
 ) -> Result<Outcome, DbError> {
@@ -61,7 +61,7 @@ pub async fn append(
 }
 
 async fn append_single(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     event: &NewEvent<Value>,
     expected: Option<i32>,
 ) -> Result<Vec<AppendedEvent>, DbError> {
@@ -84,7 +84,7 @@ async fn append_single(
 }
 
 async fn append_batch(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     events: &[NewEvent<Value>],
     expected: &ExpectedVersions,
 ) -> Result<Vec<AppendedEvent>, DbError> {

@@ -17,7 +17,7 @@ pub const TAIL: &str = include_str!("sql/tail.sql");
 ///
 /// Any [`DbError`].
 pub async fn find_events(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     ids: &[EventId],
 ) -> Result<Vec<RecordedEvent>, DbError> {
     let rows = sqlx::query(include_str!("sql/find_events.sql"))

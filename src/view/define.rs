@@ -1,10 +1,10 @@
 //! Creating view tables. A view is disposable and follows from its projection's code, so its table is created from
 //! there and not by a migration.
 
-use sqlx::{Executor, PgConnection, Row};
+use sqlx::{Connection as _, Executor, PgConnection, Row};
 
 use super::{View, statements};
-use crate::db::DbError;
+use crate::db::{DbError, Pooler, Schema, Session};
 use crate::domain::SetRule;
 
 /// The names of the projections that are folded in the append's own transaction.
@@ -17,70 +17,87 @@ pub enum DefineError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// The code's definition is not the one that the table was created from.
+    /// The view's definition in the code differs from the one that its table was created from.
     #[error(
-        "the definition of the view `{0}` has changed since its table was created. A view can be built again from the \
-         events: stop what projects it, run `drop table {0}; delete from views where name = '{0}'; delete from locker \
-         where lock_domain = '{0}'; delete from settled where lock_domain = '{0}'; delete from parked where lock_domain \
-         = '{0}';`, and migrate again"
+        "the definition of the view `{view}` has changed since its table was created. A view can be rebuilt from the \
+         events: stop what projects it, run `drop table {schema}.{view}; delete from {schema}.views where name = '{view}'; \
+         delete from {schema}.locker where lock_domain = '{view}'; delete from {schema}.settled where lock_domain = \
+         '{view}'; delete from {schema}.parked where lock_domain = '{view}';`, and migrate again"
     )]
-    Changed(&'static str),
-    /// The DDL does not say what it must.
+    Changed {
+        /// The view.
+        view: &'static str,
+        /// The schema that its table is in.
+        schema: String,
+    },
+    /// The DDL did not create the table that the view needs.
     #[error(
         "the definition of the view `{0}` must create a table of that name with the columns id, version and {1}"
     )]
     Missing(&'static str, String),
-    /// Rows that are there already break a rule over all rows.
+    /// Existing rows break a rule over all rows.
     #[error(
-        "{1}: rows that are there already break this rule of the view `{0}`; mend them before it is folded inline"
+        "{1}: existing rows break this rule of the view `{0}`; correct them before you fold the view inline"
     )]
     Broken(&'static str, &'static str),
 }
 
-/// Creates the tables of `views` that are not there yet, and keeps each view's set rules where it is folded inline.
-/// All or none; two that run at once take turns.
+/// Creates the tables of `views` that do not exist yet in `schema`, and the indexes of each view's set rules if `inline`
+/// names the view. All or none; processes that do this at the same time wait for each other.
 ///
 /// # Errors
 ///
 /// See [`DefineError`].
 pub async fn define(
     connection: &mut PgConnection,
+    schema: &Schema,
     views: &[View],
     inline: &Inline,
 ) -> Result<(), DefineError> {
-    let mut transaction = sqlx::Connection::begin(connection)
+    let mut transaction = connection.begin().await.map_err(DbError::from)?;
+    let mut session = Session::in_transaction(&mut transaction, schema.clone(), Pooler::None);
+    sqlx::query(include_str!("sql/lock_definitions.sql"))
+        .execute(&mut session)
         .await
         .map_err(DbError::from)?;
-    sqlx::query(include_str!("sql/lock_definitions.sql"))
-        .execute(&mut *transaction)
+    // A view's DDL names no schema, so its table is created in the first one of the path. The login's own path follows,
+    // for types of extensions.
+    sqlx::query(include_str!("sql/prepend_search_path.sql"))
+        .bind(schema.name())
+        .execute(&mut session)
         .await
         .map_err(DbError::from)?;
     for view in views {
-        create(&mut transaction, view).await?;
+        create(&mut session, view).await?;
         for rule in view.projection.set_rules() {
-            keep_rule(&mut transaction, view, rule, inline.contains(view.name())).await?;
+            create_rule(&mut session, view, rule, inline.contains(view.name())).await?;
         }
     }
     transaction.commit().await.map_err(DbError::from)?;
     Ok(())
 }
 
-async fn create(connection: &mut PgConnection, view: &View) -> Result<(), DefineError> {
+async fn create(session: &mut Session<'_>, view: &View) -> Result<(), DefineError> {
     let known: Option<String> = sqlx::query_scalar(include_str!("sql/find_definition.sql"))
         .bind(view.name())
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&mut *session)
         .await
         .map_err(DbError::from)?;
     match known {
         Some(known) if known == view.projection.definition() => return Ok(()),
-        Some(_) => return Err(DefineError::Changed(view.name())),
+        Some(_) => {
+            return Err(DefineError::Changed {
+                view: view.name(),
+                schema: session.schema().name().to_owned(),
+            });
+        }
         None => {}
     }
     let ddl = sqlx::raw_sql(statements::definition(view.projection.definition()));
-    connection.execute(ddl).await.map_err(DbError::from)?;
+    session.execute(ddl).await.map_err(DbError::from)?;
     let columns: Vec<String> = sqlx::query(include_str!("sql/read_columns.sql"))
         .bind(view.name())
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut *session)
         .await
         .and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
         .map_err(DbError::from)?;
@@ -95,44 +112,45 @@ async fn create(connection: &mut PgConnection, view: &View) -> Result<(), Define
             view.sql.columns().join(", "),
         ));
     }
-    connection
+    session
         .execute(sqlx::raw_sql(view.sql.grants()))
         .await
         .map_err(DbError::from)?;
     sqlx::query(include_str!("sql/insert_definition.sql"))
         .bind(view.name())
         .bind(view.projection.definition())
-        .execute(connection)
+        .execute(session)
         .await
         .map_err(DbError::from)?;
     Ok(())
 }
 
-async fn keep_rule(
-    connection: &mut PgConnection,
+async fn create_rule(
+    session: &mut Session<'_>,
     view: &View,
     rule: &SetRule,
     inline: bool,
 ) -> Result<(), DefineError> {
-    let there: bool = sqlx::query_scalar(include_str!("sql/index_exists.sql"))
+    let exists: bool = sqlx::query_scalar(include_str!("sql/index_exists.sql"))
         .bind(rule.name)
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut *session)
         .await
         .map_err(DbError::from)?;
-    if there && !inline {
-        // INLINE is this process's, the index is the database's: another host may promise the rule, so it stays.
+    if exists && !inline {
+        // INLINE belongs to this process and the index to the database: another host may rely on the rule, so it stays.
         tracing::warn!(
             projection = view.name(),
             db.constraint = rule.name,
-            "INLINE does not name {0}, but its rule {1} stays; run `drop index {1}` if no host folds {0} inline any more",
+            "INLINE does not name {0}, but its rule {1} stays; run `drop index {2}.{1}` if no host folds {0} inline any more",
             view.name(),
-            rule.name
+            rule.name,
+            session.schema().name()
         );
     }
-    if there || !inline {
+    if exists || !inline {
         return Ok(());
     }
-    match connection
+    match session
         .execute(sqlx::raw_sql(view.sql.set_rule(rule)))
         .await
         .map_err(DbError::from)

@@ -54,7 +54,7 @@ pub struct ViewPage {
 ///
 /// [`DbError::Data`] when a filter's value does not fit the type of its column; otherwise any [`DbError`].
 pub async fn list(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,

@@ -63,7 +63,7 @@ impl Serialize for ViewRow {
 ///
 /// Any [`DbError`].
 pub async fn get(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     id: AggregateId,
 ) -> Result<Option<ViewRow>, DbError> {

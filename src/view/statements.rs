@@ -33,21 +33,23 @@ impl Statements {
             .join(", ");
         Self {
             get: text(format!(
-                "select to_json(v) as viewed, v.version as viewed_version from \"{table}\" v where v.id = $1"
+                "select to_json(v) as viewed, v.version as viewed_version from foldlog.\"{table}\" v where v.id = $1"
             )),
             with_tail: text(format!(
                 "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, tail.* \
                  from unnest($1::uuid[]) as wanted (id) \
-                 left join lateral (select to_json(v) as json, v.version from \"{table}\" v where v.id = wanted.id) viewed on true \
+                 left join lateral (select to_json(v) as json, v.version from foldlog.\"{table}\" v where v.id = wanted.id) viewed on true \
                  left join lateral ({tail}) tail on true \
                  order by wanted.id, tail.version"
             )),
             upsert: text(format!(
-                "insert into \"{table}\" (id, version, {names}) \
-                 select id, version, {names} from json_populate_recordset(null::\"{table}\", $1::text::json) \
+                "insert into foldlog.\"{table}\" (id, version, {names}) \
+                 select id, version, {names} from json_populate_recordset(null::foldlog.\"{table}\", $1::text::json) \
                  on conflict (id) do update set version = excluded.version, {assignments}"
             )),
-            delete: text(format!("delete from \"{table}\" where id = any ($1)")),
+            delete: text(format!(
+                "delete from foldlog.\"{table}\" where id = any ($1)"
+            )),
             table,
             columns,
         }
@@ -80,12 +82,12 @@ impl Statements {
         let (table, above) = (self.table, if first { ">=" } else { ">" });
         let equal = |c: &&str| {
             format!(
-                " and v.\"{c}\" = (json_populate_record(null::\"{table}\", $3::text::json)).\"{c}\""
+                " and v.\"{c}\" = (json_populate_record(null::foldlog.\"{table}\", $3::text::json)).\"{c}\""
             )
         };
         let wheres: String = filters.iter().map(equal).collect();
         text(format!(
-            "select v.id, to_json(v) as viewed, v.version as viewed_version from \"{table}\" v \
+            "select v.id, to_json(v) as viewed, v.version as viewed_version from foldlog.\"{table}\" v \
              where v.id {above} $1{wheres} order by v.id limit $2"
         ))
     }
@@ -99,7 +101,7 @@ impl Statements {
             "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, \
              case when viewed.version is null and wanted.lowest > 1 then ({predecessor}) end as predecessor_claimed \
              from unnest($1::uuid[], $2::integer[]) as wanted (id, lowest) \
-             left join lateral (select to_json(v) as json, v.version from \"{table}\" v where v.id = wanted.id) viewed on true"
+             left join lateral (select to_json(v) as json, v.version from foldlog.\"{table}\" v where v.id = wanted.id) viewed on true"
         ))
     }
 
@@ -107,8 +109,8 @@ impl Statements {
     pub(super) fn grants(&self) -> SqlStr {
         let table = self.table;
         text(format!(
-            "grant select on \"{table}\" to foldlog_command, foldlog_query; \
-             grant select, insert, update, delete on \"{table}\" to foldlog_projection"
+            "grant select on foldlog.\"{table}\" to foldlog_command, foldlog_query; \
+             grant select, insert, update, delete on foldlog.\"{table}\" to foldlog_projection"
         ))
     }
 
@@ -118,7 +120,7 @@ impl Statements {
             name, unique_on, ..
         } = rule;
         text(format!(
-            "create unique index \"{name}\" on \"{}\" {unique_on}",
+            "create unique index \"{name}\" on foldlog.\"{}\" {unique_on}",
             self.table
         ))
     }

@@ -14,7 +14,7 @@ use crate::event::{AggregateId, Version};
 ///
 /// [`DbError::Conflict`] and [`DbError::Data`] when the table rejects a row; otherwise any [`DbError`].
 pub async fn upsert(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     rows: &[(AggregateId, Version, &RawValue)],
 ) -> Result<(), DbError> {
@@ -34,7 +34,7 @@ pub async fn upsert(
 ///
 /// Any [`DbError`].
 pub async fn delete(
-    connection: &mut Session,
+    connection: &mut Session<'_>,
     view: &View,
     ids: &[AggregateId],
 ) -> Result<(), DbError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldlog::db::Session;
 use foldlog::event::NewEvent;
 use foldlog::projection::{self, Budget, LogCursor, ProjectionError, Snapshot};
 use serde_json::Value;
@@ -124,7 +125,10 @@ async fn a_pass_restarts_after_a_deadlock_aborts_its_batch() {
         // checks for deadlocks, so Postgres aborts the worker's transaction.
         let (mut other, statement) = if at_the_write {
             let row = format!("select from ledger where id = '{folded}' for update");
-            (Held::open(&db, &row).await, "insert into \"ledger\"")
+            (
+                Held::open(&db, &row).await,
+                "insert into \"public\".\"ledger\"",
+            )
         } else {
             (hold_claim(&db, "ledger", &events[3]).await, CLAIM)
         };
@@ -192,7 +196,7 @@ async fn cost_behind(claimed: usize) -> Cost {
         .fetch_one(open.connection())
         .await
         .unwrap();
-    let mut connection = db.connect().await;
+    let mut connection = Session::from(db.connect().await);
     // Many transactions, because each append is one.
     for _ in 0..claimed / 100 {
         run(

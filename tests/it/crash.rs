@@ -117,7 +117,10 @@ async fn a_worker_killed_by_sigkill_at_any_step_loses_no_event() {
             CLAIM,
         ),
         ("lock table users in access exclusive mode", LOAD),
-        ("lock table users in share mode", "insert into \"users\""),
+        (
+            "lock table users in share mode",
+            "insert into \"public\".\"users\"",
+        ),
         // After it has released claims.
         ("lock table parked in share mode", "Parks aggregates"),
         ("select pg_advisory_xact_lock(1)", "commit"),
@@ -141,7 +144,10 @@ async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
         ("select from parked for update", LOCK_PARKED),
         ("lock table locker in share mode", "Claims given events"),
         ("lock table users in access exclusive mode", LOAD),
-        ("lock table users in share mode", "insert into \"users\""),
+        (
+            "lock table users in share mode",
+            "insert into \"public\".\"users\"",
+        ),
         (
             "lock table parked in share mode",
             "The aggregate has caught up",

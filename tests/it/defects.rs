@@ -56,7 +56,7 @@ async fn a_rule_decided_on_a_stale_state_is_decided_again() {
     let deleting = Held::open(&app.db, &delete).await;
     let rename = json::renamed(user, "b");
     let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
-        wait_until_blocked(&mut app.db.connect().await, "insert into events").await;
+        wait_until_blocked(&mut app.db.connect().await, "insert into \"public\".events").await;
         deleting.commit().await;
     });
     answer.problem(410, "deleted");
@@ -72,7 +72,7 @@ async fn two_listeners_do_not_apply_out_of_order() {
     let holding = Held::open(&db, "lock table users in share mode").await;
     let first = async { db.catch_up("users").await };
     let second = async {
-        wait_until_blocked(&mut db.connect().await, "insert into \"users\"").await;
+        wait_until_blocked(&mut db.connect().await, "insert into \"public\".\"users\"").await;
         append(&db.engine, &[renamed(user, "2"), renamed(user, "3")]).await;
         db.catch_up("users").await
     };

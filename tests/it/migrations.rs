@@ -49,7 +49,13 @@ async fn catalog(connection: &mut PgConnection) -> String {
 /// Migrates, with nothing folded inline but this.
 async fn up(db: &TestDb, inline: &[&str]) -> anyhow::Result<()> {
     let inline: Inline = inline.iter().map(|name| (*name).to_owned()).collect();
-    migrations::up(&mut db.connect().await, &db.engine.views, &inline).await
+    migrations::up(
+        &mut db.connect().await,
+        db.pool().schema(),
+        &db.engine.views,
+        &inline,
+    )
+    .await
 }
 
 /// Fails when a `.down.sql` leaves something behind or takes too much with it, from whichever migration on.
@@ -194,7 +200,7 @@ async fn rows_that_break_a_set_rule_already_are_said_clearly() {
     db.catch_up("users").await;
     let error = format!("{:#}", up(&db, &["users"]).await.unwrap_err());
     assert!(
-        error.starts_with("users_email_key: rows that are there already break this rule"),
+        error.starts_with("users_email_key: existing rows break this rule"),
         "{error}"
     );
     assert!(!error.to_lowercase().contains("@example.org"), "{error}");

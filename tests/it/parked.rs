@@ -291,7 +291,7 @@ async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     )
     .await;
     let retries = retry_beside(&db);
-    wait_until_blocked(&mut watch, "insert into \"ledger\"").await;
+    wait_until_blocked(&mut watch, "insert into \"public\".\"ledger\"").await;
     // The other account gives the pass an event to fold, so that it settles its snapshot.
     append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
     let pass = worker(&db, "ledger", 100);
@@ -317,7 +317,7 @@ async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     // A pass that has skipped the parked aggregate's event and is blocked where it writes the other account's row.
     let view = Held::open(&db, "lock table ledger in share mode").await;
     let pass = worker(&db, "ledger", 100);
-    wait_until_blocked(&mut watch, "insert into \"ledger\"").await;
+    wait_until_blocked(&mut watch, "insert into \"public\".\"ledger\"").await;
     let retries = retry_beside(&db);
     wait_until_blocked(&mut watch, LOCK_PARKED).await;
     // A second pass, which skips a second event.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role};
+use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role, Schema};
 use foldlog::engine::Engine;
 use foldlog::event::ExpectedVersion;
 use foldlog::projection::{self, Budget};
@@ -161,6 +161,7 @@ async fn a_role_is_not_taken_on_in_a_session_that_is_shared() {
         size: 1,
         pooler: Pooler::None,
         role: Some(Role::Query),
+        schema: Schema::default(),
     });
     let refused = pool.acquire().await.unwrap_err();
     assert!(matches!(refused, DbError::Pooler(_)), "{refused}");

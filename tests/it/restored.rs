@@ -213,9 +213,14 @@ async fn a_dump_restored_into_a_new_cluster_goes_on() {
     let server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
     let engine = host(&server.options());
     let mut there = PgConnection::connect_with(&server.options()).await.unwrap();
-    migrations::up(&mut there, &engine.views, engine.inline())
-        .await
-        .unwrap();
+    migrations::up(
+        &mut there,
+        engine.pool.schema(),
+        &engine.views,
+        engine.inline(),
+    )
+    .await
+    .unwrap();
     run(&mut there, "delete from log").await;
     let mut here = db.connect().await;
     for table in ["log", "events", "locker", "settled", "parked", "ledger"] {

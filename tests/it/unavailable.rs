@@ -129,7 +129,7 @@ async fn an_append_whose_answer_was_lost_is_not_stored_twice() {
     let gate = hold_gate(&app.db).await;
     let rename = renamed(user, "b");
     let (answer, ()) = tokio::join!(app.append("/users", &rename), async {
-        wait_until_blocked(&mut app.db.connect().await, "insert into events").await;
+        wait_until_blocked(&mut app.db.connect().await, "insert into \"public\".events").await;
         // The server does not notice that its client is gone: the first send is stored when the gate opens.
         chaos.cut().await;
         gate.release().await;

@@ -1,4 +1,4 @@
 -- Raises the log's offset, under a lock, unless somebody else has done so meanwhile.
 -- returns bigint the offset
 -- role: foldlog_command
-select heal_log()
+select foldlog.heal_log()

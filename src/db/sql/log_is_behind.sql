@@ -2,4 +2,4 @@
 -- returns bool
 -- role: foldlog_command
 -- uses: events_txid_position_idx
-select log_is_behind()
+select foldlog.log_is_behind()

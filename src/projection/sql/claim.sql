@@ -14,7 +14,7 @@
 -- uses: events_txid_position_idx parked_pkey locker_pkey
 with passed_over as materialized (
     select aggregate_id
-    from parked
+    from foldlog.parked
     where lock_domain = $1
     for share
 ),
@@ -23,7 +23,7 @@ looked_at as materialized (
     from unnest($2::text[]::xid8[], $3::bigint[], $4::text[]::xid8[]) as span (txid, position, before)
     cross join lateral (
         select e.id, e.aggregate_id, e.version, e.position, e.txid, e.type_id, e.created_at, e.payload, e.metadata
-        from events e
+        from foldlog.events e
         where (e.txid, e.position) > (span.txid, span.position)
             and e.txid < span.before
             and pg_visible_in_snapshot(e.txid, $5::text::pg_snapshot)
@@ -42,7 +42,7 @@ wanted as materialized (
     order by txid, position
 ),
 claimed as (
-    insert into locker (event_id, aggregate_id, lock_domain)
+    insert into foldlog.locker (event_id, aggregate_id, lock_domain)
     select id, aggregate_id, $1
     from wanted
     order by txid, position

@@ -5,7 +5,7 @@
 -- returns rows (event_id, aggregate_id): those claimed now
 -- role: foldlog_projection
 -- uses: locker_pkey
-insert into locker (event_id, aggregate_id, lock_domain)
+insert into foldlog.locker (event_id, aggregate_id, lock_domain)
 select event_id, aggregate_id, $1
 from unnest($2::uuid[], $3::uuid[]) with ordinality as wanted (event_id, aggregate_id, place)
 order by place

@@ -4,5 +4,5 @@
 -- role: foldlog_projection
 -- uses: parked_pkey
 select count(*)
-from parked
+from foldlog.parked
 where lock_domain = $1

@@ -6,7 +6,7 @@
 -- $5 text why
 -- role: foldlog_projection
 -- uses: parked_pkey
-update parked
+update foldlog.parked
 set event_id = $3,
     version = $4,
     error = $5,

@@ -12,7 +12,7 @@ from unnest($1::uuid[], $2::integer[]) as event (aggregate_id, version)
 where event.version > 1
     and not exists (
         select
-        from events e
+        from foldlog.events e
         where e.aggregate_id = event.aggregate_id
             and e.version = event.version - 1
             and e.type_id >= $3

@@ -6,7 +6,7 @@
 -- role: foldlog_projection
 -- uses: parked_pkey
 select aggregate_id
-from parked
+from foldlog.parked
 where lock_domain = $1
     and (not $2 or next_try <= statement_timestamp())
 order by next_try, aggregate_id

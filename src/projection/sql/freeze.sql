@@ -4,6 +4,6 @@
 -- role: foldlog_projection
 -- uses: settled_pkey events_txid_position_idx
 select
-    log_snapshot()::text as frozen,
-    (select snapshot::text from settled where lock_domain = $1) as settled,
-    log_is_behind() as behind
+    foldlog.log_snapshot()::text as frozen,
+    (select snapshot::text from foldlog.settled where lock_domain = $1) as settled,
+    foldlog.log_is_behind() as behind

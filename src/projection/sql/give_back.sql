@@ -4,7 +4,7 @@
 -- $3 uuid[] their aggregate ids
 -- role: foldlog_projection
 -- uses: locker_pkey
-delete from locker l
+delete from foldlog.locker l
 using unnest($2::uuid[], $3::uuid[]) as given_back (event_id, aggregate_id)
 where l.event_id = given_back.event_id
     and l.aggregate_id = given_back.aggregate_id

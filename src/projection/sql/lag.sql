@@ -8,7 +8,7 @@
 -- role: foldlog_query
 -- uses: settled_pkey events_txid_position_idx locker_pkey parked_pkey
 with mark as (
-    select coalesce((select snapshot from settled where lock_domain = $1), '1:1:'::pg_snapshot) as snapshot
+    select coalesce((select snapshot from foldlog.settled where lock_domain = $1), '1:1:'::pg_snapshot) as snapshot
 ),
 span as (
     select txid, txid as last
@@ -22,7 +22,7 @@ looked_at as materialized (
     from span
     cross join lateral (
         select e.id, e.aggregate_id, e.type_id, e.created_at
-        from events e
+        from foldlog.events e
         where e.txid >= span.txid
             and e.txid <= span.last
         order by e.txid, e.position
@@ -35,7 +35,7 @@ unclaimed as (
     from looked_at e
     left join lateral (
         select true as is
-        from locker l
+        from foldlog.locker l
         where l.event_id = e.id
             and l.aggregate_id = e.aggregate_id
             and l.lock_domain = $1
@@ -44,11 +44,11 @@ unclaimed as (
     where e.type_id >= $2
         and e.type_id < $3
         and claimed.is is null
-        and e.aggregate_id not in (select aggregate_id from parked where lock_domain = $1)
+        and e.aggregate_id not in (select aggregate_id from foldlog.parked where lock_domain = $1)
 )
 select
     count(*) as events,
     coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at)), 0), 0)::double precision as seconds,
-    (select count(*) from parked where lock_domain = $1) as parked,
+    (select count(*) from foldlog.parked where lock_domain = $1) as parked,
     (select count(*) from looked_at) < $4 as whole
 from unclaimed

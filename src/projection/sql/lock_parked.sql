@@ -5,7 +5,7 @@
 -- role: foldlog_projection
 -- uses: parked_pkey
 select version
-from parked
+from foldlog.parked
 where lock_domain = $1
     and aggregate_id = $2
 for update

@@ -6,7 +6,7 @@
 -- $5 text[] why
 -- role: foldlog_projection
 -- uses: parked_pkey
-insert into parked (lock_domain, aggregate_id, event_id, version, error, next_try)
+insert into foldlog.parked (lock_domain, aggregate_id, event_id, version, error, next_try)
 select $1, aggregate_id, event_id, version, error, statement_timestamp() + interval '5 seconds'
 from unnest($2::uuid[], $3::uuid[], $4::integer[], $5::text[]) as failed (aggregate_id, event_id, version, error)
 order by aggregate_id

@@ -6,8 +6,8 @@
 -- part of: Statements::with_predecessors
 select exists (
     select
-    from events e
-    join locker l on l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = $3
+    from foldlog.events e
+    join foldlog.locker l on l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = $3
     where e.aggregate_id = wanted.id
         and e.version = wanted.lowest - 1
 )

@@ -8,7 +8,7 @@
 -- role: foldlog_projection
 -- uses: events_aggregate_id_version_key
 select id, aggregate_id, version, position, type_id, created_at, payload, metadata
-from events
+from foldlog.events
 where aggregate_id = $1
     and version >= $2
     and type_id >= $3

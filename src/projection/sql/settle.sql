@@ -3,7 +3,7 @@
 -- $2 text the snapshot C
 -- role: foldlog_projection
 -- uses: settled_pkey
-insert into settled (lock_domain, snapshot)
+insert into foldlog.settled (lock_domain, snapshot)
 values ($1, $2::text::pg_snapshot)
 on conflict (lock_domain) do update
 set snapshot = excluded.snapshot, settled_at = excluded.settled_at

@@ -5,6 +5,6 @@
 -- role: foldlog_projection
 -- uses: parked_pkey
 select aggregate_id
-from parked
+from foldlog.parked
 where lock_domain = $1
     and aggregate_id = any ($2)

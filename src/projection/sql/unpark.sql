@@ -3,6 +3,6 @@
 -- $2 uuid aggregate id
 -- role: foldlog_projection
 -- uses: parked_pkey
-delete from parked
+delete from foldlog.parked
 where lock_domain = $1
     and aggregate_id = $2

@@ -8,7 +8,7 @@
 -- returns a row (version, position), or none when the version is another or the id is taken
 -- role: foldlog_command
 -- uses: events_aggregate_id_version_key events_pkey
-insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
+insert into foldlog.events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
 select
     $1,
     $2,
@@ -16,19 +16,19 @@ select
     $3,
     $4,
     $5,
-    case (select txid_offset from log)
+    case (select txid_offset from foldlog.log)
         when 0 then pg_current_xact_id()
-        else (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8
+        else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
     end,
     greatest(statement_timestamp(), newest.created_at)
 from (select) as one
 left join lateral (
     select e.version, e.created_at
-    from events e
+    from foldlog.events e
     where e.aggregate_id = $2
     order by e.version desc
     limit 1
 ) newest on true
 where ($6::integer is null or coalesce(newest.version, 0) = $6)
-    and not exists (select from events e where e.id = $1)
+    and not exists (select from foldlog.events e where e.id = $1)
 returning version, position

@@ -19,13 +19,13 @@ with heads as materialized (
     from unnest($7::uuid[], $8::integer[]) as wanted (aggregate_id, expected)
     left join lateral (
         select e.version, e.created_at
-        from events e
+        from foldlog.events e
         where e.aggregate_id = wanted.aggregate_id
         order by e.version desc
         limit 1
     ) newest on true
 )
-insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
+insert into foldlog.events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
 select
     new.id,
     new.aggregate_id,
@@ -33,15 +33,15 @@ select
     new.type_id,
     new.payload,
     new.metadata,
-    case (select txid_offset from log)
+    case (select txid_offset from foldlog.log)
         when 0 then pg_current_xact_id()
-        else (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8
+        else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
     end,
     greatest(statement_timestamp(), heads.created_at)
 from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[])
     with ordinality as new (id, aggregate_id, type_id, payload, metadata, step, place)
 join heads on heads.aggregate_id = new.aggregate_id
 where not exists (select from heads where expected <> version)
-    and not exists (select from events e where e.id = any ($1))
+    and not exists (select from foldlog.events e where e.id = any ($1))
 order by new.place
 returning id, aggregate_id, version, position

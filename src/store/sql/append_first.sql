@@ -8,7 +8,7 @@
 -- returns a row (version, position), or none when the id is taken
 -- role: foldlog_command
 -- uses: events_pkey
-insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
+insert into foldlog.events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
 select
     $1,
     $2,
@@ -16,10 +16,10 @@ select
     $3,
     $4,
     $5,
-    case (select txid_offset from log)
+    case (select txid_offset from foldlog.log)
         when 0 then pg_current_xact_id()
-        else (pg_current_xact_id()::text::bigint + (select txid_offset from log))::text::xid8
+        else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
     end,
     statement_timestamp()
-where not exists (select from events e where e.id = $1)
+where not exists (select from foldlog.events e where e.id = $1)
 returning version, position

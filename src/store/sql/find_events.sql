@@ -7,7 +7,7 @@ select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.p
 from unnest($1::uuid[]) as wanted (id)
 cross join lateral (
     select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
-    from events e
+    from foldlog.events e
     where e.id = wanted.id
     limit 2
 ) e

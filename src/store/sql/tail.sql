@@ -4,6 +4,6 @@
 -- uses: events_aggregate_id_version_key users_pkey
 -- part of: Statements::with_tail
 select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
-from events e
+from foldlog.events e
 where e.aggregate_id = wanted.id
     and e.version > coalesce(viewed.version, 0)

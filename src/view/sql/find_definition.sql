@@ -4,5 +4,5 @@
 -- role: foldlog_projection
 -- uses: views_pkey
 select definition
-from views
+from foldlog.views
 where name = $1

@@ -2,5 +2,5 @@
 -- $1 text the view's name
 -- $2 text its DDL
 -- role: owner
-insert into views (name, definition)
+insert into foldlog.views (name, definition)
 values ($1, $2)

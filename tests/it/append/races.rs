@@ -91,7 +91,7 @@ async fn a_lost_race_is_judged_anew() {
     let late = tokio::spawn(async move {
         command::execute(&engine, &[rename], ExpectedVersion::Any, None).await
     });
-    wait_until_blocked(&mut db.connect().await, "insert into events").await;
+    wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
     append(&db.engine, &[event(user, UserEvent::Deleted { id: None })]).await;
     gate.release().await;
     let refused = late.await.unwrap().unwrap_err();
@@ -123,7 +123,7 @@ async fn a_resend_that_meets_its_first_send_waits_and_is_answered_alike() {
     let first = Held::open(&db, &insert).await;
     let engine = db.engine.clone();
     let second = tokio::spawn(async move { append(&engine, &[rename]).await });
-    wait_until_blocked(&mut db.connect().await, "insert into events").await;
+    wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
     first.commit().await;
     let answer = second.await.unwrap();
     assert!(answer.resent);

@@ -60,9 +60,14 @@ async fn a_stateless_domain_appends_in_one_statement() {
     let db = TestDb::new().await;
     let chaos = Chaos::start(&db.options).await;
     let engine = Engine::new(Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
-    migrations::up(&mut db.connect().await, &engine.views, engine.inline())
-        .await
-        .unwrap();
+    migrations::up(
+        &mut db.connect().await,
+        engine.pool.schema(),
+        &engine.views,
+        engine.inline(),
+    )
+    .await
+    .unwrap();
     let thing = Uuid::now_v7();
     let line = || {
         event(

@@ -168,7 +168,7 @@ async fn sigterm_lets_a_request_under_way_end_and_exits_0() {
     let body = json!({"id": Uuid::now_v7(), "aggregate_id": user, "type_id": 1000,
         "payload": {"id": user, "username": "ada", "email": "ada@example.org"}});
     let request = tokio::spawn(client.post(format!("{address}/users")).json(&body).send());
-    wait_until_blocked(&mut db.connect().await, "insert into events").await;
+    wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
     local.signal(nix::sys::signal::Signal::SIGTERM);
     local.until_it_says("the listener has stopped").await;
     gate.commit().await.unwrap();

@@ -81,9 +81,14 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
     let options = server.options();
     let engine = Engine::new(Pool::new(options.clone(), 1), ALL, Inline::new()).unwrap();
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
-    migrations::up(&mut connection, &engine.views, engine.inline())
-        .await
-        .unwrap();
+    migrations::up(
+        &mut connection,
+        engine.pool.schema(),
+        &engine.views,
+        engine.inline(),
+    )
+    .await
+    .unwrap();
     connection.close().await.unwrap();
     let mut functions = Vec::new();
     for binary in [COMMAND, QUERY, CATCH_UP, MIGRATE] {
@@ -136,7 +141,7 @@ async fn an_invocation_under_way_is_answered_before_the_end() {
     let append = event("alb-append");
     let answer = function.invoke(&append);
     let stop = async {
-        wait_until_blocked(&mut db.connect().await, "insert into events").await;
+        wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
         function.program.signal(Signal::SIGTERM);
         gate.release().await;
     };

@@ -221,7 +221,7 @@ fn comment(file: &SqlFile) -> String {
 }
 
 /// Prepares it as `statement`, and becomes its role.
-async fn prepare(connection: &mut Session, statement: &Statement) {
+async fn prepare(connection: &mut Session<'_>, statement: &Statement) {
     let types = match statement.types.join(", ") {
         none if none.is_empty() => none,
         types => format!(" ({types})"),
@@ -245,7 +245,7 @@ fn execute(values: &str) -> String {
 }
 
 /// The plan for these values.
-async fn plan(connection: &mut Session, statement: &Statement, values: &str) -> String {
+async fn plan(connection: &mut Session<'_>, statement: &Statement, values: &str) -> String {
     prepare(connection, statement).await;
     let explain = format!("explain (costs off) {}", execute(values));
     let rows = sqlx::raw_sql(AssertSqlSafe(explain))
@@ -258,7 +258,7 @@ async fn plan(connection: &mut Session, statement: &Statement, values: &str) -> 
 }
 
 /// The plan, the plans of the SQL functions that it calls, and the unique indexes that an insert looks into.
-async fn used(connection: &mut Session, statement: &Statement) -> String {
+async fn used(connection: &mut Session<'_>, statement: &Statement) -> String {
     let mut used = String::new();
     let mut texts = vec![(
         statement.sql.clone(),

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use foldlog::db::{Pool, PoolSettings, Pooler, Role};
+use foldlog::db::{Pool, PoolSettings, Pooler, Role, Schema};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
@@ -103,6 +103,7 @@ impl Bouncer {
             size: 10,
             pooler: Pooler::Transaction,
             role,
+            schema: Schema::default(),
         })
     }
 

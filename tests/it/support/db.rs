@@ -68,6 +68,7 @@ impl TestDb {
         if !engine.inline().is_empty() {
             migrations::up(
                 &mut PgConnection::connect_with(&options).await.unwrap(),
+                engine.pool.schema(),
                 &engine.views,
                 engine.inline(),
             )
@@ -180,9 +181,14 @@ async fn cluster() -> PgConnectOptions {
         let options = options.clone().database(&template());
         let engine = Engine::new(Pool::new(options.clone(), 1), DOMAINS, Inline::new()).unwrap();
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
-        migrations::up(&mut connection, &engine.views, engine.inline())
-            .await
-            .unwrap();
+        migrations::up(
+            &mut connection,
+            engine.pool.schema(),
+            &engine.views,
+            engine.inline(),
+        )
+        .await
+        .unwrap();
         run(&mut connection, accounts::BALANCE_CHECK).await;
         connection.close().await.unwrap();
         engine.pool.close();

@@ -30,7 +30,7 @@ pub async fn wait_until_blocked(connection: &mut PgConnection, text: &str) {
 }
 
 /// An open transaction that holds the locks of its statements until it is released or committed.
-pub struct Held(Session);
+pub struct Held(Session<'static>);
 
 impl Held {
     /// Runs a statement in a transaction that stays open.
@@ -42,7 +42,7 @@ impl Held {
     }
 
     /// The connection, for further statements in the transaction.
-    pub fn connection(&mut self) -> &mut Session {
+    pub fn connection(&mut self) -> &mut Session<'static> {
         &mut self.0
     }
 

@@ -42,7 +42,7 @@ pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>
 }
 
 /// Appends in the given transaction and without checking rules, like a host that is slow to commit.
-pub async fn append_in(connection: &mut Session, events: &[NewEvent<Value>]) {
+pub async fn append_in(connection: &mut Session<'_>, events: &[NewEvent<Value>]) {
     let stored = store::append(connection, events, &ExpectedVersions::new()).await;
     assert!(
         matches!(stored, Ok(store::Outcome::Stored(_))),

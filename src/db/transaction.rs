@@ -1,0 +1,112 @@
+//! Connections and transactions that a pool hands out.
+
+use std::ops::{Deref, DerefMut};
+
+use deadpool::managed::Object;
+use tokio::time::timeout;
+
+use super::pool::{ACQUIRE_TIMEOUT, Manager};
+use super::{DbError, Session};
+
+/// A connection of the pool. Dropping it returns it to the pool.
+#[derive(Debug)]
+pub struct Connection(pub(super) Object<Manager>);
+
+impl Deref for Connection {
+    type Target = Session<'static>;
+
+    fn deref(&self) -> &Session<'static> {
+        &self.0
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut Session<'static> {
+        &mut self.0
+    }
+}
+
+/// A transaction on a connection of the pool. Dropping it without a commit rolls it back at once, and not when the
+/// connection is next used: until then it would hold its locks.
+#[derive(Debug)]
+pub struct Transaction(Option<Connection>);
+
+impl Transaction {
+    pub(super) async fn begin(connection: Connection) -> Result<Self, DbError> {
+        // It exists before BEGIN is sent, so that a future dropped in between rolls back.
+        let mut transaction = Self(Some(connection));
+        transaction.deref_mut().begin().await?;
+        Ok(transaction)
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// After [`DbError::Unavailable`] the transaction may or may not be committed.
+    pub async fn commit(mut self) -> Result<(), DbError> {
+        self.end("commit").await?;
+        self.0 = None;
+        Ok(())
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Unavailable`], mostly; the server rolls back then.
+    pub async fn rollback(mut self) -> Result<(), DbError> {
+        self.end("rollback").await?;
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Session<'static>;
+
+    fn deref(&self) -> &Session<'static> {
+        match &self.0 {
+            Some(connection) => connection,
+            None => unreachable!("the connection is taken only when the transaction ends"),
+        }
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Session<'static> {
+        match &mut self.0 {
+            Some(connection) => connection,
+            None => unreachable!("the connection is taken only when the transaction ends"),
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.0.take() else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // The runtime has ended with the process; the server rolls back when it sees the connection close.
+            return;
+        };
+        if !connection.is_at_rest() {
+            // An abandoned statement runs on until the server ends it, for seconds if it waits for a lock. The connection
+            // leaves the pool, so the next user gets another one.
+            let mut session = Object::take(connection.0);
+            runtime.spawn(async move {
+                // Dropping the session closes the connection, which ends the transaction even if this fails.
+                let _ = timeout(ACQUIRE_TIMEOUT, session.end("rollback")).await;
+            });
+            return;
+        }
+        runtime.spawn(async move {
+            let rolled_back = timeout(ACQUIRE_TIMEOUT, connection.end("rollback")).await;
+            if !matches!(rolled_back, Ok(Ok(()))) {
+                // Closing the connection ends the transaction, so it does not return to the pool.
+                drop(Object::take(connection.0));
+            }
+        });
+    }
+}
