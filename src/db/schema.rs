@@ -45,7 +45,7 @@ struct Inner {
 
 /// A text that cannot be the name of foldlog's schema.
 #[derive(Debug, thiserror::Error)]
-#[error("a schema's name must be {}, not `{0}`", Schema::EXPECTED)]
+#[error("a schema's name must be {expected}, not `{0}`", expected = Schema::EXPECTED)]
 pub struct SchemaError(String);
 
 impl Schema {
