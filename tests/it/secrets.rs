@@ -103,8 +103,8 @@ async fn what_is_planted_in_requests_is_in_no_log_and_in_no_error() {
     for line in [
         "POST /{domain} 201",
         "GET /{domain}/{id} 400",
-        "insert into \"public\".events",
-        "insert into \"public\".locker",
+        r#"insert into \"public\".events"#,
+        r#"insert into \"public\".locker"#,
     ] {
         assert!(text.contains(line), "nothing was captured of {line}");
     }
