@@ -11,7 +11,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Domain, FoldError, Projection, SetRule};
-use crate::event::shape::Sketch;
 use crate::event::{
     DecodeError, Event, EventType, NewEvent, Payload, RecordedEvent, TypeId, TypeSchema,
 };
@@ -109,8 +108,6 @@ pub trait AnyProjection: fmt::Debug + Send + Sync {
     fn block(&self) -> Range<i16>;
     /// The schema of a row without `id` and `version`. Its properties are the columns of the view.
     fn row_schema(&self) -> TypeSchema;
-    /// What a row looks like, less `id` and `version`.
-    fn sketch(&self) -> Sketch;
     /// Folds events of one aggregate, in the order of their versions, over its row; stops at the first that fails.
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded;
 }
@@ -346,10 +343,6 @@ impl<P: Projection> AnyProjection for ErasedProjection<P> {
 
     fn row_schema(&self) -> TypeSchema {
         TypeSchema::of::<P::Row>()
-    }
-
-    fn sketch(&self) -> Sketch {
-        Sketch::of::<P::Row>()
     }
 
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded {

@@ -79,7 +79,6 @@ macro_rules! events {
                 $crate::event::EventType {
                     id: $crate::event::TypeId($id),
                     name: stringify!($variant),
-                    sketch: $crate::event::shape::Sketch::of::<$crate::event::OneType<$name, $id>>,
                 }
             ),+];
 

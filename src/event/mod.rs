@@ -8,7 +8,6 @@ mod macros;
 mod payload;
 pub mod schema;
 mod secret;
-pub mod shape;
 
 use std::fmt;
 
@@ -18,8 +17,6 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-#[doc(hidden)]
-pub use self::payload::OneType;
 pub use self::payload::{DecodeError, EventType, Payload};
 pub use self::schema::TypeSchema;
 pub use self::secret::{Password, Secret};
@@ -27,11 +24,11 @@ pub use self::secret::{Password, Secret};
 /// Declares a transparent newtype with `Display`.
 macro_rules! newtype {
     ($(#[$meta:meta])* $name:ident($inner:ty)) => {
-        $(#[$meta])*
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize, utoipa::ToSchema,
         )]
         #[serde(transparent)]
+        $(#[$meta])*
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {
@@ -56,10 +53,12 @@ newtype! {
 }
 newtype! {
     /// The number of an event within its aggregate: 1, 2, 3 … without holes.
+    #[schema(minimum = 1)]
     Version(i32)
 }
 newtype! {
     /// The number the store gives every event. It has holes, and commits may arrive out of its order.
+    #[schema(minimum = 1)]
     Position(i64)
 }
 
@@ -170,7 +169,7 @@ pub enum ExpectedVersion {
 }
 
 /// What became of one appended event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AppendedEvent {
     /// The event's id.
     pub id: EventId,

@@ -1,13 +1,12 @@
 //! The payloads of a domain's events, and their JSON: the bare fields of one variant, whose type id stands beside them.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess,
-    IntoDeserializer, VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer,
+    VariantAccess, Visitor,
 };
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::Value;
@@ -16,7 +15,6 @@ use utoipa::ToSchema;
 use super::TypeId;
 use super::bare::Bare;
 use super::schema::TypeSchema;
-use super::shape::Sketch;
 
 /// One kind of event of a domain.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +23,6 @@ pub struct EventType {
     pub id: TypeId,
     /// Its name, as history and feed show it.
     pub name: &'static str,
-    /// What its payload looks like.
-    pub sketch: fn() -> Sketch,
 }
 
 /// The payloads of one domain's events: an enum with one variant per [`TypeId`]. Implemented by
@@ -181,18 +177,5 @@ impl<'de, D: Deserializer<'de>> VariantAccess<'de> for BareVariant<D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         self.json.deserialize_struct(self.name, fields, visitor)
-    }
-}
-
-/// For [`events!`](crate::events): one event type of `P` as a type of its own.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct OneType<P, const ID: i16>(PhantomData<P>);
-
-impl<'de, P: Payload, const ID: i16> Deserialize<'de> for OneType<P, ID> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let index = index_of::<P>(TypeId(ID)).unwrap_or_default();
-        P::deserialize(VariantDeserializer { index, json })?;
-        Ok(Self(PhantomData))
     }
 }

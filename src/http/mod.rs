@@ -14,8 +14,8 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 
 pub use self::auth::Auth;
-pub use self::openapi::document;
 pub use self::problem::Problem;
+pub use self::routes::document::document;
 use self::routes::{ROUTES, Side};
 use crate::engine::Engine;
 
@@ -33,32 +33,33 @@ pub struct AppState {
 /// The routes that append.
 pub fn command_router(state: AppState) -> Router {
     let origins = Arc::clone(&state.cors_origins);
-    with_layers(routes_of(Side::Command, &state), &origins)
+    with_layers(routes_of(Side::Command, state), &origins)
 }
 
 /// The routes that read.
 pub fn query_router(state: AppState) -> Router {
     let origins = Arc::clone(&state.cors_origins);
-    with_layers(routes_of(Side::Query, &state), &origins)
+    with_layers(routes_of(Side::Query, state), &origins)
 }
 
 /// All routes. The two states may use different database roles.
 pub fn router(command: AppState, query: AppState) -> Router {
-    let commands = routes_of(Side::Command, &command);
-    let queries = routes_of(Side::Query, &query);
-    with_layers(commands.merge(queries), &query.cors_origins)
+    let origins = Arc::clone(&query.cors_origins);
+    let commands = routes_of(Side::Command, command);
+    let queries = routes_of(Side::Query, query);
+    with_layers(commands.merge(queries), &origins)
 }
 
 /// The routes of one side, each behind the check of its caller's access.
-fn routes_of(side: Side, state: &AppState) -> Router {
-    let routes = ROUTES.iter().filter(|route| route.side == side);
-    let router = routes.fold(Router::new(), |router, route| {
+fn routes_of(side: Side, state: AppState) -> Router {
+    let served = ROUTES.iter().filter(|route| route.side == side);
+    let router = served.fold(Router::new(), |router, route| {
         let check = (state.clone(), route.access);
         let authorize = middleware::from_fn_with_state(check, auth::authorize);
         let handler = (route.handler)(route.method.filter());
         router.route(route.path, handler.route_layer(authorize))
     });
-    router.with_state(state.clone())
+    router.with_state(state)
 }
 
 /// Adds what every request passes through, from the outside in: request id and log line, CORS, the conversion of a panic

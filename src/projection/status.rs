@@ -10,8 +10,8 @@ use crate::view::View;
 pub const MAX_COUNTED_EVENTS: i64 = 10_000;
 
 /// The lag of a projection.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Status {
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
+pub struct ProjectionStatus {
     /// Events that are not claimed, without those of parked aggregates.
     pub lag_events: u64,
     /// The age of the oldest of these events, in seconds.
@@ -29,7 +29,11 @@ pub struct Status {
 /// # Errors
 ///
 /// Any [`ProjectionError`].
-pub async fn measure(pool: &Pool, view: &View, max_events: i64) -> Result<Status, ProjectionError> {
+pub async fn measure(
+    pool: &Pool,
+    view: &View,
+    max_events: i64,
+) -> Result<ProjectionStatus, ProjectionError> {
     let mut tries = Tries::default();
     loop {
         match query_status(pool, view, max_events).await {
@@ -43,7 +47,7 @@ async fn query_status(
     pool: &Pool,
     view: &View,
     max_events: i64,
-) -> Result<Status, ProjectionError> {
+) -> Result<ProjectionStatus, ProjectionError> {
     let types = view.projection.block();
     let row = sqlx::query(include_str!("sql/lag.sql"))
         .bind(view.name())
@@ -53,7 +57,7 @@ async fn query_status(
         .fetch_one(&mut *pool.acquire().await?)
         .await?;
     let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
-    Ok(Status {
+    Ok(ProjectionStatus {
         lag_events: count("events")?,
         lag_seconds: row.try_get("seconds")?,
         parked: count("parked")?,

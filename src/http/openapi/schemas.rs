@@ -1,236 +1,181 @@
-//! The schemas: of payloads, rows, answers and problems.
+//! The schemas of the document: events, rows and pages of each domain, responses and problems.
 
-use serde_json::Value;
-use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, SchemaType, Type};
-use utoipa::openapi::{ArrayBuilder, OneOfBuilder};
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::json::{
-    AnySchema, any, integer, list, named, nullable, object, of_shape, position, text, uuid,
-    version, words,
-};
-use crate::command::MAX_EVENTS;
-use crate::domain::{AnyDomain, AnyProjection, Domains};
-use crate::event::shape::{Member, SAMPLE_UUID, Shape};
-use crate::event::{AggregateId, EventId, EventType, Metadata, NewEvent};
+use super::derived::{Derived, to_json};
+use super::example::example;
+use crate::domain::AnyDomain;
+use crate::event::{AggregateId, EventId, EventType, TypeSchema, Version};
 use crate::http::problem::Kind;
 
-/// What a domain is called in the document.
-pub(super) struct Names {
-    pub path: &'static str,
-    pub domain: &'static dyn AnyDomain,
+/// The schemas of one domain. Their names begin with the domain's: `users.Created` is an event, `users.event` any of them,
+/// `users.row` and `users.page` are responses, and `users.event.…` and `users.row.…` are types inside them. The names of
+/// shared schemas have no dot.
+pub(in crate::http) struct DomainSchemas {
+    /// The name of the domain.
+    pub name: &'static str,
+    /// The columns that can be filtered by, each with the schema of its parameter.
+    pub filters: Vec<(String, Value)>,
+    components: Map<String, Value>,
 }
 
-impl Names {
-    pub(super) fn new(domain: &'static dyn AnyDomain) -> Self {
-        Self {
-            path: domain.name(),
-            domain,
-        }
-    }
-
-    /// One of the domain's schemas: an event type's has its name, which is in capitals, and the others are in small
-    /// letters. With the dot they cannot be taken for another domain's, nor for a shared one.
-    fn name(&self, what: &str) -> String {
-        format!("{}.{what}", self.path)
-    }
-
-    pub(super) fn schema(&self, what: &str) -> AnySchema {
-        named(&self.name(what))
-    }
-}
-
-/// The schemas of one domain: its events and its rows.
-pub(super) fn of_domain(names: &Names, domains: &Domains) -> Vec<(String, AnySchema)> {
-    let name = |what: &str| names.name(what);
-    let mut schemas: Vec<_> = names
-        .domain
-        .types()
-        .iter()
-        .map(|event_type| (name(event_type.name), event(names, event_type)))
-        .collect();
-    let all = names
-        .domain
-        .types()
-        .iter()
-        .fold(OneOfBuilder::new(), |all, event_type| {
-            all.item(names.schema(event_type.name))
-        });
-    schemas.push((name("event"), all.into()));
-    let projection = domains.projections().find(|p| p.name() == names.path);
-    schemas.extend(projection.map(|projection| (name("row"), row(projection))));
-    let page = object([
-        ("result", list(names.schema("row"), None), true),
-        ("next", nullable(text(None)), true),
-    ]);
-    schemas.push((name("page"), page.into()));
-    schemas
-}
-
-/// The schemas that are no domain's.
-pub(super) fn shared(domains: &Domains) -> Vec<(String, AnySchema)> {
-    let saved = object([
-        ("result", words(["Event saved"]), true),
-        ("aggregate_id", uuid(), true),
-        ("version", version(), true),
-        ("position", position(), true),
-    ]);
-    let appended = object([
-        ("id", uuid(), true),
-        ("aggregate_id", uuid(), true),
-        ("version", version(), true),
-        ("position", position(), true),
-    ]);
-    let all_saved = object([
-        ("result", words(["Events saved"]), true),
-        ("events", list(appended.into(), Some(1)), true),
-    ]);
-    let count = || -> AnySchema { integer(0, None) };
-    let status = object([
-        ("lag_events", count(), true),
-        (
-            "lag_seconds",
-            ObjectBuilder::new().schema_type(Type::Number).into(),
-            true,
-        ),
-        ("parked", count(), true),
-    ]);
-    let projections = domains
-        .projections()
-        .map(|p| (p.name(), named("ProjectionStatus"), true));
-    let health = object([
-        ("status", words(["up"]), true),
-        ("database", words(["up"]), true),
-        ("projections", object(projections).into(), true),
-    ]);
-    let any_event = domains.iter().fold(OneOfBuilder::new(), |any, domain| {
-        any.item(Names::new(domain).schema("event"))
-    });
-    [
-        ("EventSaved", saved.into()),
-        ("EventsSaved", all_saved.into()),
-        ("ProjectionStatus", status.into()),
-        ("Health", health.into()),
-        ("AnyEvent", any_event.into()),
-    ]
-    .map(|(name, schema): (&str, AnySchema)| (name.to_owned(), schema))
-    .into()
-}
-
-/// A problem of one kind.
-pub(super) fn problem(kind: Kind) -> (String, AnySchema) {
-    let standard = [
-        ("type", words([kind.urn()]), true),
-        ("title", words([kind.title()]), true),
-        ("status", words([kind.status().as_u16()]), true),
-        ("detail", text(None), true),
-    ];
-    let member = |(name, always): &(&'static str, bool)| {
-        let schema = match *name {
-            "index" => integer(0, None),
-            "version" => integer(0, Some(i32::MAX.unsigned_abs().into())),
-            "aggregate_id" => uuid(),
-            _ => any(),
+impl DomainSchemas {
+    pub(in crate::http) fn new(domain: &'static dyn AnyDomain) -> Self {
+        let mut schemas = Self {
+            name: domain.name(),
+            filters: Vec::new(),
+            components: Map::new(),
         };
-        (*name, schema, *always)
-    };
-    let problem = object(
-        standard
+        schemas.add_events(domain);
+        schemas.add_row(&domain.projection().row_schema());
+        schemas
+    }
+
+    /// A reference to one of the domain's schemas.
+    pub(in crate::http) fn reference(&self, schema: &str) -> Value {
+        reference(&self.full_name(schema))
+    }
+
+    pub(in crate::http) fn into_components(self) -> Map<String, Value> {
+        self.components
+    }
+
+    fn full_name(&self, schema: &str) -> String {
+        format!("{}.{schema}", self.name)
+    }
+
+    fn add(&mut self, name: &str, schema: Value) {
+        self.components.insert(self.full_name(name), schema);
+    }
+
+    fn add_events(&mut self, domain: &dyn AnyDomain) {
+        let mut events = Vec::new();
+        for event_type in domain.types() {
+            let payload = domain
+                .payload_schema(event_type.id)
+                .unwrap_or_else(|| unreachable!("the domain has this type"));
+            let payload = Derived::new(&payload, &self.full_name("event"));
+            let payload = payload.into_request().without_unused();
+            let mut schema = event(event_type, &payload.schema);
+            if let Some(example) = example(domain, event_type, &payload) {
+                schema["examples"] = json!([example]);
+            }
+            self.components.extend(payload.components);
+            self.add(event_type.name, schema);
+            events.push(self.reference(event_type.name));
+        }
+        self.add("event", json!({"oneOf": events}));
+    }
+
+    fn add_row(&mut self, row_schema: &TypeSchema) {
+        let row = Derived::new(row_schema, &self.full_name("row"))
+            .into_response()
+            .without_unused();
+        let columns = row.resolve(&row.schema);
+        for (name, column) in row_schema.properties() {
+            if !row_schema.contains_secret(column) {
+                let filter = filter(&row, &columns["properties"][name]);
+                self.filters.push((name.to_owned(), filter));
+            }
+        }
+        let mut schema = columns.clone();
+        schema["properties"]["id"] = reference(&AggregateId::name());
+        schema["properties"]["version"] = reference(&Version::name());
+        let required = schema["required"].as_array().into_iter().flatten();
+        schema["required"] = [&json!("id"), &json!("version")]
             .into_iter()
-            .chain(kind.members().iter().map(member)),
-    );
-    (problem_name(kind), problem.into())
-}
-
-/// What the schema of a problem is called.
-pub(super) fn problem_name(kind: Kind) -> String {
-    format!("Problem{kind:?}")
-}
-
-/// A body of one event, or of many.
-pub(super) fn one_or_many(event: &AnySchema) -> AnySchema {
-    let many = ArrayBuilder::new()
-        .items(event.clone())
-        .min_items(Some(1))
-        .max_items(Some(MAX_EVENTS));
-    OneOfBuilder::new().item(event.clone()).item(many).into()
-}
-
-/// An event as a client writes it. Its example is one that the domain's own rules take, or there is none.
-fn event(names: &Names, event_type: &EventType) -> AnySchema {
-    let sketch = (event_type.sketch)();
-    let metadata =
-        ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null]));
-    let event = object([
-        ("id", uuid(), true),
-        ("aggregate_id", uuid(), true),
-        ("type_id", words([event_type.id.0]), true),
-        ("payload", of_shape(&sketch.shape, true), true),
-        (
-            "metadata",
-            metadata
-                .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-                .into(),
-            false,
-        ),
-    ])
-    .title(Some(event_type.name))
-    .additional_properties(Some(AdditionalProperties::FreeForm(false)));
-    match sketch
-        .sample
-        .as_ref()
-        .and_then(|payload| example(names.domain, event_type, payload))
-    {
-        Some(example) => event.examples([example]).into(),
-        None => event.into(),
+            .chain(required)
+            .cloned()
+            .collect();
+        self.components.extend(row.components);
+        self.add("row", schema);
+        let row = self.reference("row");
+        let page = json!({
+            "type": "object",
+            "properties": {
+                "result": {"type": "array", "items": row},
+                "next": {
+                    "description": "The value of `after` for the next page; null on the last one",
+                    "type": ["string", "null"],
+                },
+            },
+            "required": ["result", "next"],
+        });
+        self.add("page", page);
     }
 }
 
-const BASE: u128 = 0x0195_d6f0_0000_7000_8000_0000_0000_0000;
-
-fn example(domain: &dyn AnyDomain, event_type: &EventType, payload: &Value) -> Option<Value> {
-    // All examples of a domain are of one aggregate; an id in a payload may have to be the aggregate's own.
-    let id = |last: i16| uuid::Uuid::from_u128(BASE | u128::from(last.unsigned_abs()));
-    let aggregate_id = id(domain.block().start);
-    let payload = payload
-        .to_string()
-        .replace(SAMPLE_UUID, &aggregate_id.to_string());
-    let event = NewEvent {
-        id: EventId(id(i16::MIN + event_type.id.0)),
-        aggregate_id: AggregateId(aggregate_id),
-        type_id: event_type.id,
-        payload: serde_json::from_str(&payload).ok()?,
-        metadata: Metadata::default(),
-    };
-    domain.validate(&event).ok()?;
-    Some(serde_json::json!({
-        "id": event.id,
-        "aggregate_id": event.aggregate_id,
-        "type_id": event.type_id,
-        "payload": event.payload,
-    }))
+/// An event as a client sends it.
+fn event(event_type: &EventType, payload: &Value) -> Value {
+    json!({
+        "title": event_type.name,
+        "type": "object",
+        "properties": {
+            "id": reference(&EventId::name()),
+            "aggregate_id": reference(&AggregateId::name()),
+            "type_id": {"type": "integer", "enum": [event_type.id]},
+            "payload": payload,
+            "metadata": {"type": ["object", "null"], "additionalProperties": true},
+        },
+        "required": ["id", "aggregate_id", "type_id", "payload"],
+        "additionalProperties": false,
+    })
 }
 
-/// A row of a view, less what is hidden.
-fn row(projection: &dyn AnyProjection) -> AnySchema {
-    let columns = public_columns(projection);
-    let columns = columns
-        .iter()
-        .map(|column| (column.name, of_shape(&column.shape, false), true));
-    let own = [("id", uuid(), true), ("version", version(), true)];
-    object(own.into_iter().chain(columns)).into()
-}
-
-/// The columns that everybody may see.
-pub(super) fn public_columns(projection: &dyn AnyProjection) -> Vec<Member> {
-    let Shape::Object(mut members) = projection.sketch().shape else {
-        return Vec::new();
-    };
-    let row = projection.row_schema();
-    let columns = row.properties();
-    members.retain(|member| {
-        columns
+/// The schema of a filter: the text of a column's value.
+fn filter(row: &Derived, column: &Value) -> Value {
+    let column = row.resolve(column);
+    if let Some(alternatives) = column["oneOf"].as_array() {
+        let mut values = alternatives.iter().filter(|item| item["type"] != "null");
+        return match (values.next(), values.next()) {
+            (Some(value), None) => filter(row, value),
+            _ => json!({"type": "string"}),
+        };
+    }
+    let mut schema = column.clone();
+    if let Some(types) = column["type"].as_array() {
+        schema["type"] = types
             .iter()
-            .any(|(name, schema)| *name == member.name && !row.is_secret(schema))
-    });
-    members
+            .find(|name| *name != "null")
+            .cloned()
+            .unwrap_or_default();
+    }
+    match schema["type"].as_str() {
+        Some("integer" | "number" | "boolean") => schema,
+        Some("string") if !schema["format"].is_null() || schema["enum"].is_array() => schema,
+        // Postgres stores no NUL in text.
+        Some("string") => json!({"type": "string", "pattern": "^[^\\u0000]*$"}),
+        _ => json!({"type": "string"}),
+    }
+}
+
+/// A reference to a schema of the document.
+pub(in crate::http) fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// The schemas that belong to no domain: ids, problems, and those of `responses`, each with the types inside it.
+pub(in crate::http) fn shared(
+    responses: impl IntoIterator<Item = Vec<(String, RefOr<Schema>)>>,
+) -> Map<String, Value> {
+    let ids = [
+        component::<EventId>(),
+        component::<AggregateId>(),
+        component::<Version>(),
+    ];
+    let derived = ids.into_iter().chain(responses).flatten();
+    let derived = derived.map(|(name, schema)| (name, to_json(&schema)));
+    let problems = Kind::ALL
+        .iter()
+        .map(|kind| (kind.schema_name(), kind.schema()));
+    derived.chain(problems).collect()
+}
+
+/// The schema of a type and of the types inside it, by their names.
+pub(in crate::http) fn component<T: ToSchema + PartialSchema>() -> Vec<(String, RefOr<Schema>)> {
+    let mut schemas = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut schemas);
+    schemas
 }

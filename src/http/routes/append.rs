@@ -5,30 +5,51 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use crate::command::{self, Appended};
+use crate::command::{self, Appended, MAX_EVENTS};
 use crate::domain::AnyDomain;
 use crate::event::{AggregateId, AppendedEvent, Position, Version};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::etag::{etag, expected_version};
 use crate::http::extract::{DomainPath, Events, Params};
-use crate::http::problem::Problem;
+use crate::http::openapi::{
+    DomainSchemas, ETAG, Operation, Response as OpenApiResponse, header as header_parameter,
+    reference,
+};
+use crate::http::problem::{Kind, Problem};
 
 /// The response to a single event.
-#[derive(Serialize)]
-struct EventSaved {
-    result: &'static str,
+#[derive(Serialize, ToSchema)]
+pub(super) struct EventSaved {
+    #[schema(inline)]
+    result: EventSavedResult,
     aggregate_id: AggregateId,
     version: Version,
     position: Position,
 }
 
+#[derive(Serialize, ToSchema)]
+enum EventSavedResult {
+    #[serde(rename = "Event saved")]
+    EventSaved,
+}
+
 /// The response to an array of events.
-#[derive(Serialize)]
-struct EventsSaved<'a> {
-    result: &'static str,
-    events: &'a [AppendedEvent],
+#[derive(Serialize, ToSchema)]
+pub(super) struct EventsSaved {
+    #[schema(inline)]
+    result: EventsSavedResult,
+    #[schema(min_items = 1)]
+    events: Vec<AppendedEvent>,
+}
+
+#[derive(Serialize, ToSchema)]
+enum EventsSavedResult {
+    #[serde(rename = "Events saved")]
+    EventsSaved,
 }
 
 /// Appends events of one domain.
@@ -81,7 +102,7 @@ fn respond(appended: &Appended, is_array: bool) -> Response {
     match appended.events.as_slice() {
         [event] if !is_array => {
             let saved = EventSaved {
-                result: "Event saved",
+                result: EventSavedResult::EventSaved,
                 aggregate_id: event.aggregate_id,
                 version: event.version,
                 position: event.position,
@@ -91,10 +112,75 @@ fn respond(appended: &Appended, is_array: bool) -> Response {
         events => (
             status,
             Json(EventsSaved {
-                result: "Events saved",
-                events,
+                result: EventsSavedResult::EventsSaved,
+                events: events.to_vec(),
             }),
         )
             .into_response(),
     }
+}
+
+/// Describes `POST /{domain}`.
+pub(super) fn describe(domain: &DomainSchemas) -> Operation {
+    let name = domain.name;
+    let read_back = json!({
+        "id": "$response.body#/aggregate_id",
+        "min_version": "$response.body#/version",
+    });
+    let link = |response: OpenApiResponse| response.link("row", &format!("get_{name}"), &read_back);
+    let operation = Operation::new(
+        &format!("append_{name}"),
+        &format!("Append events of {name}"),
+    );
+    describe_append(operation.tag(name), &domain.reference("event"), &link)
+}
+
+/// Describes `POST /events`.
+pub(super) fn describe_any() -> Operation {
+    let operation = Operation::new("append_events", "Append events of any domains").tag("events");
+    describe_append(operation, &reference("AnyEvent"), &|response| response)
+}
+
+fn describe_append(
+    operation: Operation,
+    event: &Value,
+    link: &dyn Fn(OpenApiResponse) -> OpenApiResponse,
+) -> Operation {
+    let array = json!({"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS});
+    let saved = |description: &str| {
+        let etag = ETAG.optional("One event: its version, in double quotes. An array has none.");
+        let body = json!({"oneOf": [reference("EventSaved"), reference("EventsSaved")]});
+        link(OpenApiResponse::new(description, &[etag]).json(&body))
+    };
+    operation
+        .parameter(header_parameter(
+            "If-Match",
+            "The version that the aggregate must be at; not together with If-None-Match",
+            &json!({"type": "string", "pattern": "^\"[1-9][0-9]{0,8}\"$"}),
+        ))
+        .parameter(header_parameter(
+            "If-None-Match",
+            "`*`: none of the request's aggregates may exist",
+            &json!({"type": "string", "enum": ["*"]}),
+        ))
+        .body(
+            "One event, or an array of events; either all are stored or none",
+            &json!({"oneOf": [event, array]}),
+        )
+        .response(StatusCode::CREATED, saved("The events are stored"))
+        .response(
+            StatusCode::OK,
+            saved("The events were stored by an earlier request with the same content"),
+        )
+        .problems(&[
+            Kind::Malformed,
+            Kind::RuleBroken,
+            Kind::IdReused,
+            Kind::Deleted,
+            Kind::VersionMismatch,
+            Kind::TooLarge,
+            Kind::WrongMediaType,
+            Kind::Unprocessable,
+            Kind::Unavailable,
+        ])
 }

@@ -4,12 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::{NO_CACHE, view};
 use crate::event::Version;
 use crate::http::AppState;
 use crate::http::etag::{etag, matches_version};
 use crate::http::extract::{DomainPath, IdPath, Params};
+use crate::http::openapi::{
+    self, CACHE_CONTROL, DomainSchemas, ETAG, Operation, Response as OpenApiResponse, reference,
+};
 use crate::http::problem::{Kind, Problem};
 use crate::query::{self, Consistency};
 
@@ -54,4 +58,47 @@ fn consistency(params: &mut Params) -> Result<Consistency, Problem> {
             "the parameter consistency must be `eventual` or `strong`",
         )),
     }
+}
+
+/// Describes the route.
+pub(super) fn describe(domain: &DomainSchemas) -> Operation {
+    let name = domain.name;
+    let headers = [ETAG, CACHE_CONTROL];
+    Operation::new(&format!("get_{name}"), &format!("Get one of {name}"))
+        .tag(name)
+        .parameter(openapi::path(
+            "id",
+            "The id of the aggregate",
+            &reference("AggregateId"),
+        ))
+        .parameter(openapi::query(
+            "consistency",
+            "`strong` includes every committed event, projected or not; the default is `eventual`",
+            &json!({"type": "string", "enum": ["eventual", "strong"]}),
+        ))
+        .parameter(openapi::query(
+            "min_version",
+            "The row must be at this version or a later one",
+            &reference("Version"),
+        ))
+        .parameter(openapi::header(
+            "If-None-Match",
+            "The `ETag` of an earlier response, or several",
+            &json!({"type": "string"}),
+        ))
+        .response(
+            StatusCode::OK,
+            OpenApiResponse::new("The row", &headers).json(&domain.reference("row")),
+        )
+        .response(
+            StatusCode::NOT_MODIFIED,
+            OpenApiResponse::new("The row is at a version in If-None-Match", &headers),
+        )
+        .problems(&[
+            Kind::Malformed,
+            Kind::NotFound,
+            Kind::Deleted,
+            Kind::VersionMismatch,
+            Kind::Unavailable,
+        ])
 }

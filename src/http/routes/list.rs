@@ -2,13 +2,18 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::json;
 
 use super::{NO_CACHE, view};
 use crate::db::DbError;
 use crate::http::AppState;
 use crate::http::extract::{DomainPath, Params};
+use crate::http::openapi::{
+    self, CACHE_CONTROL, DomainSchemas, Operation, Response as OpenApiResponse,
+};
 use crate::http::problem::{Kind, Problem};
 use crate::query;
 use crate::view::{PageCursor, View, ViewRow};
@@ -94,4 +99,35 @@ fn parse_filter<'a>(
         return Err(Problem::new(Kind::Malformed, detail));
     }
     Ok((column, value))
+}
+
+/// A page cursor: a UUID in the URL-safe base64 alphabet.
+const CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]{21}[AQgw]$";
+
+/// Describes the route.
+pub(super) fn describe(domain: &DomainSchemas) -> Operation {
+    let name = domain.name;
+    let limit = json!({
+        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": DEFAULT_PAGE_LIMIT,
+    });
+    let operation = Operation::new(
+        &format!("list_{name}"),
+        &format!("List {name}, ordered by id"),
+    )
+    .tag(name)
+    .parameter(openapi::query("limit", "The most rows per page", &limit))
+    .parameter(openapi::query(
+        "after",
+        "The unchanged `next` of the previous page",
+        &json!({"type": "string", "pattern": CURSOR_PATTERN}),
+    ));
+    let filters = domain.filters.iter();
+    let operation = filters.fold(operation, |operation, (column, schema)| {
+        let description = format!("Only rows whose {column} equals this value");
+        operation.parameter(openapi::query(column, &description, schema))
+    });
+    let page = OpenApiResponse::new("A page", &[CACHE_CONTROL]);
+    operation
+        .response(StatusCode::OK, page.json(&domain.reference("page")))
+        .problems(&[Kind::Malformed, Kind::Unavailable])
 }

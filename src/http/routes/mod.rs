@@ -11,6 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::AppState;
 use super::auth::Access;
+use super::openapi::{DomainSchemas, Operation};
 use super::problem::Problem;
 use crate::view::View;
 
@@ -21,7 +22,8 @@ pub(super) struct Route {
     pub side: Side,
     pub access: Access,
     pub handler: fn(MethodFilter) -> MethodRouter<AppState>,
-    pub operation: Operation,
+    /// Describes the route for the OpenAPI document.
+    pub operation: RouteOperation,
 }
 
 /// Which router serves a route.
@@ -40,15 +42,13 @@ pub(super) enum Method {
     Post,
 }
 
-/// What a route does, for the OpenAPI document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    AppendAny,
-    Append,
-    Health,
-    Document,
-    List,
-    Get,
+/// Describes an operation of the OpenAPI document.
+#[derive(Clone, Copy)]
+pub(super) enum RouteOperation {
+    /// The path is used as written.
+    Single(fn() -> Operation),
+    /// The path contains `{domain}`, and the document has one operation per domain.
+    PerDomain(fn(&DomainSchemas) -> Operation),
 }
 
 /// All routes. To add one, add it here; `tests/it/lambda/watch.rs` and `tests/it/tidy/template.rs` then tell what is missing
@@ -60,7 +60,7 @@ pub(super) const ROUTES: [Route; 6] = [
         side: Side::Command,
         access: Access::WriteEach,
         handler: |method| on(method, append::append_any),
-        operation: Operation::AppendAny,
+        operation: RouteOperation::Single(append::describe_any),
     },
     Route {
         method: Method::Post,
@@ -68,7 +68,7 @@ pub(super) const ROUTES: [Route; 6] = [
         side: Side::Command,
         access: Access::Write,
         handler: |method| on(method, append::append),
-        operation: Operation::Append,
+        operation: RouteOperation::PerDomain(append::describe),
     },
     Route {
         method: Method::Get,
@@ -76,7 +76,7 @@ pub(super) const ROUTES: [Route; 6] = [
         side: Side::Query,
         access: Access::Public,
         handler: |method| on(method, health::health),
-        operation: Operation::Health,
+        operation: RouteOperation::Single(health::describe),
     },
     Route {
         method: Method::Get,
@@ -84,7 +84,7 @@ pub(super) const ROUTES: [Route; 6] = [
         side: Side::Query,
         access: Access::Public,
         handler: document::serve,
-        operation: Operation::Document,
+        operation: RouteOperation::Single(document::describe),
     },
     Route {
         method: Method::Get,
@@ -92,7 +92,7 @@ pub(super) const ROUTES: [Route; 6] = [
         side: Side::Query,
         access: Access::Read,
         handler: |method| on(method, list::list),
-        operation: Operation::List,
+        operation: RouteOperation::PerDomain(list::describe),
     },
     Route {
         method: Method::Get,
@@ -100,7 +100,7 @@ pub(super) const ROUTES: [Route; 6] = [
         side: Side::Query,
         access: Access::Read,
         handler: |method| on(method, get::get),
-        operation: Operation::Get,
+        operation: RouteOperation::PerDomain(get::describe),
     },
 ];
 
@@ -110,6 +110,14 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+        }
+    }
+
+    /// The method's key in the OpenAPI document.
+    pub(super) const fn openapi_key(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
         }
     }
 }

@@ -119,8 +119,8 @@ async fn a_type_of_no_domain_or_of_another_is_a_422() {
         ("/users", 32767, "is not of the domain `users`"),
         ("/accounts", 1000, "is not of the domain `accounts`"),
         ("/events", 9000, "of no domain"),
-        ("/users", 1999, "1999 is not known"),
-        ("/events", 1005, "1005 is not known"),
+        ("/users", 1999, "1999 is unknown"),
+        ("/events", 1005, "1005 is unknown"),
     ] {
         let answer = app.append(path, &event(user, type_id, payload(user))).await;
         let detail = answer.problem(422, "unprocessable");

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::db::DOMAINS;
@@ -15,12 +17,14 @@ pub fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &
     let paths = document["paths"].as_object().unwrap();
     paths.iter().flat_map(|(path, item)| {
         let methods = item.as_object().unwrap();
-        methods.iter().map(move |(method, it)| (path, method, it))
+        methods
+            .iter()
+            .map(move |(method, operation)| (path, method, operation))
     })
 }
 
 /// Follows a `$ref`, if the schema is one.
-fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+pub fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     match schema["$ref"].as_str() {
         Some(reference) => {
             let found = document.pointer(reference.strip_prefix('#').unwrap());
@@ -30,8 +34,8 @@ fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-/// Checks the response to `method` on `path`: status, headers, media type and body. A request that matches no operation must
-/// be a preflight or fail with a status that says so.
+/// Checks the response to `method` on `path`: status, headers, media type and body. A request that matches no operation of
+/// the document must be answered with a problem that says so, unless it is a preflight.
 pub fn check(
     method: &str,
     path: &str,
@@ -41,13 +45,13 @@ pub fn check(
 ) -> Result<(), String> {
     let wanted = if method == "HEAD" { "GET" } else { method };
     let found = operations(&DOCUMENT).find(|(template, documented, _)| {
-        documented.eq_ignore_ascii_case(wanted) && fits(template, path)
+        documented.eq_ignore_ascii_case(wanted) && matches(template, path)
     });
     let Some((_, _, operation)) = found else {
-        let fits = method == "OPTIONS" || [400, 401, 403, 404, 405].contains(&status);
-        return fits
+        let expected = method == "OPTIONS" || [400, 401, 403, 404, 405].contains(&status);
+        return expected
             .then_some(())
-            .ok_or(format!("status {status}, but no operation matches"));
+            .ok_or(format!("{status}, but no operation matches"));
     };
     let response = &operation["responses"][status.to_string()];
     if response.is_null() {
@@ -66,11 +70,11 @@ pub fn check(
         .map(|kind| kind.to_str().unwrap());
     match &response["content"][kind.unwrap_or_default()]["schema"] {
         Value::Null => Err(format!("the content type {kind:?} is not documented")),
-        schema => value(schema, body),
+        schema => check_value(&DOCUMENT, schema, body),
     }
 }
 
-fn fits(template: &str, path: &str) -> bool {
+fn matches(template: &str, path: &str) -> bool {
     let (mut template, mut path) = (template.split('/'), path.split('/'));
     loop {
         match (template.next(), path.next()) {
@@ -82,8 +86,8 @@ fn fits(template: &str, path: &str) -> bool {
     }
 }
 
-/// The keywords that [`value`] checks.
-const KNOWN: [&str; 12] = [
+/// The keywords that [`check_value`] checks.
+const CHECKED: [&str; 14] = [
     "type",
     "format",
     "enum",
@@ -91,63 +95,78 @@ const KNOWN: [&str; 12] = [
     "anyOf",
     "items",
     "minItems",
+    "prefixItems",
     "properties",
+    "propertyNames",
     "required",
     "minimum",
     "maximum",
     "additionalProperties",
 ];
 
-/// Checks a value against a schema. It is stricter than JSON Schema in one point: an object may only have the properties that
-/// the schema names, so that no undocumented field is shown.
-fn value(schema: &Value, it: &Value) -> Result<(), String> {
-    let schema = resolve(&DOCUMENT, schema);
+/// Keywords that restrict no value.
+const ANNOTATIONS: [&str; 3] = ["title", "description", "default"];
+
+/// Checks a value against a schema, as far as the document's responses go. It is stricter than JSON Schema in one point: an
+/// object has only the properties that are named, so that no response contains undocumented ones. `writeOnly` is not among
+/// the keywords: a response with a secret in its schema fails here.
+fn check_value(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+    let schema = resolve(document, schema);
     for key in schema.as_object().unwrap().keys() {
-        assert!(KNOWN.contains(&key.as_str()), "nothing here checks `{key}`");
+        let known = CHECKED.contains(&key.as_str()) || ANNOTATIONS.contains(&key.as_str());
+        assert!(known, "`{key}` is not checked here");
     }
-    for (key, exactly) in [("oneOf", true), ("anyOf", false)] {
-        let Some(any) = schema[key].as_array() else {
+    for (key, exactly_one) in [("oneOf", true), ("anyOf", false)] {
+        let Some(alternatives) = schema[key].as_array() else {
             continue;
         };
-        let errors: Vec<_> = any.iter().filter_map(|s| value(s, it).err()).collect();
-        let fitting = any.len() - errors.len();
-        if fitting == 0 || (exactly && fitting > 1) {
-            return Err(format!("{fitting} of {key} fit: {errors:?}"));
+        let results = alternatives.iter().map(|s| check_value(document, s, value));
+        let errors: Vec<_> = results.filter_map(Result::err).collect();
+        let matching = alternatives.len() - errors.len();
+        if matching == 0 || (exactly_one && matching > 1) {
+            return Err(format!("{matching} of {key} match: {errors:?}"));
         }
     }
-    let holds = |holds: bool, what: &str| holds.then_some(()).ok_or(format!("{it} is not {what}"));
-    holds(is(&schema["type"], it), &schema["type"].to_string())?;
-    if schema["format"] == "uuid" {
-        let uuid = it
-            .as_str()
-            .is_some_and(|text| Uuid::parse_str(text).is_ok());
-        holds(uuid, "a UUID")?;
+    let require =
+        |holds: bool, what: &str| holds.then_some(()).ok_or(format!("{value} is not {what}"));
+    require(
+        has_type(&schema["type"], value),
+        &schema["type"].to_string(),
+    )?;
+    if let (Some(format), Some(text)) = (schema["format"].as_str(), value.as_str()) {
+        require(has_format(format, text), format)?;
     }
-    if let Some(words) = schema["enum"].as_array() {
-        holds(words.contains(it), &format!("one of {words:?}"))?;
+    if let Some(values) = schema["enum"].as_array() {
+        require(values.contains(value), &format!("one of {values:?}"))?;
     }
-    if let (Some(least), Some(it)) = (schema["minimum"].as_i64(), it.as_i64()) {
-        holds(least <= it, &format!("at least {least}"))?;
+    if let (Some(minimum), Some(number)) = (schema["minimum"].as_i64(), value.as_i64()) {
+        require(minimum <= number, &format!("at least {minimum}"))?;
     }
-    if let (Some(greatest), Some(it)) = (schema["maximum"].as_u64(), it.as_u64()) {
-        holds(it <= greatest, &format!("at most {greatest}"))?;
+    if let (Some(maximum), Some(number)) = (schema["maximum"].as_u64(), value.as_u64()) {
+        require(number <= maximum, &format!("at most {maximum}"))?;
     }
-    if let Some(items) = it.as_array() {
-        let least = schema["minItems"].as_u64().unwrap_or(0);
-        holds(least <= items.len() as u64, "long enough")?;
-        items
-            .iter()
-            .try_for_each(|item| value(&schema["items"], item))?;
+    if let Some(items) = value.as_array() {
+        let minimum = schema["minItems"].as_u64().unwrap_or(0);
+        require(minimum <= items.len() as u64, "long enough")?;
+        let tuple = schema["prefixItems"].as_array();
+        require(
+            tuple.is_none_or(|tuple| tuple.len() == items.len()),
+            "a tuple of this length",
+        )?;
+        for (index, item) in items.iter().enumerate() {
+            let item_schema = tuple.map_or(&schema["items"], |tuple| &tuple[index]);
+            check_value(document, item_schema, item)?;
+        }
     }
-    match (it.as_object(), schema["properties"].as_object()) {
-        (Some(members), Some(known)) => object(schema, known, members),
+    match value.as_object() {
+        Some(members) if schema["type"] == "object" => check_object(document, schema, members),
         _ => Ok(()),
     }
 }
 
-fn object(
+fn check_object(
+    document: &Value,
     schema: &Value,
-    known: &Map<String, Value>,
     members: &Map<String, Value>,
 ) -> Result<(), String> {
     for name in schema["required"].as_array().into_iter().flatten() {
@@ -155,25 +174,41 @@ fn object(
             return Err(format!("{name} is missing"));
         }
     }
-    for (name, it) in members {
-        let schema = known
-            .get(name)
-            .ok_or(format!("`{name}` is not documented"))?;
-        value(schema, it).map_err(|error| format!("{name}: {error}"))?;
+    for (name, value) in members {
+        let property = match (&schema["properties"][name], &schema["additionalProperties"]) {
+            (Value::Null, Value::Null | Value::Bool(false)) => {
+                return Err(format!("`{name}` is not documented"));
+            }
+            (Value::Null, Value::Bool(true)) => continue,
+            (Value::Null, additional) => additional,
+            (property, _) => property,
+        };
+        check_value(document, property, value).map_err(|error| format!("{name}: {error}"))?;
     }
     Ok(())
 }
 
-fn is(name: &Value, it: &Value) -> bool {
-    match name.as_str() {
-        None => true,
-        Some("null") => it.is_null(),
-        Some("boolean") => it.is_boolean(),
-        Some("string") => it.is_string(),
-        Some("integer") => it.is_i64() || it.is_u64(),
-        Some("number") => it.is_number(),
-        Some("array") => it.is_array(),
-        Some("object") => it.is_object(),
-        Some(other) => panic!("nothing here checks the type {other}"),
+fn has_type(names: &Value, value: &Value) -> bool {
+    match names {
+        Value::Null => true,
+        Value::Array(names) => names.iter().any(|name| has_type(name, value)),
+        name => match name.as_str().unwrap() {
+            "null" => value.is_null(),
+            "boolean" => value.is_boolean(),
+            "string" => value.is_string(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            other => panic!("the type {other} is not checked here"),
+        },
+    }
+}
+
+fn has_format(format: &str, text: &str) -> bool {
+    match format {
+        "uuid" => Uuid::parse_str(text).is_ok(),
+        "date-time" => OffsetDateTime::parse(text, &Rfc3339).is_ok(),
+        other => panic!("the format {other} is not checked here"),
     }
 }

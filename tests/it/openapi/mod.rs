@@ -1,5 +1,5 @@
-//! The document of the API: that it is whole, that it is true, and that it stands in the repository as it is served.
-//! What every other test hears is compared with it, too; see `support/conforms.rs`.
+//! The OpenAPI document: it is complete, it matches what the server does, and the repository has a snapshot of it. Besides,
+//! `support/conforms.rs` compares every response that any test receives with it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::app::{App, send};
-use crate::support::conforms::{self, operations};
+use crate::support::conforms::{self, operations, resolve};
 use crate::support::db::DOMAINS;
 
 const SNAPSHOT: &str = "tests/snapshots/openapi.json";
-const API: &str = include_str!("../../docs/API.md");
+const API: &str = include_str!("../../../docs/API.md");
 
-// Fails when anything of the document changes that nobody has looked at: `INSTA_UPDATE=always` writes it anew.
+// Fails when the document changes without a new snapshot, which a reviewer sees: `INSTA_UPDATE=always` writes it.
 #[test]
-fn the_document_is_the_one_in_the_repository() {
+fn the_openapi_document_equals_its_snapshot() {
     let document = document(&domains::ALL, true);
     let text = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
@@ -27,12 +27,12 @@ fn the_document_is_the_one_in_the_repository() {
     }
     let known = std::fs::read_to_string(Path::new(SNAPSHOT)).unwrap_or_default();
     let differs = text.lines().zip(known.lines()).find(|(a, b)| a != b);
-    assert!(text == known, "{SNAPSHOT} is another: {differs:?}");
+    assert!(text == known, "{SNAPSHOT} differs: {differs:?}");
 }
 
-// Fails when the route is missing, serves another document, or makes it anew in another way.
+// Fails when `GET /openapi.json` is missing, or serves something else than `document` returns.
 #[tokio::test]
-async fn the_document_is_served() {
+async fn get_openapi_json_serves_the_document() {
     let app = App::new().await;
     for _ in 0..2 {
         let answer = app.read("/openapi.json").await;
@@ -45,9 +45,9 @@ async fn the_document_is_served() {
     assert_eq!(document(&DOMAINS, true)["openapi"], "3.1.0");
 }
 
-// Fails when the router has a route or a method that the document has not, or the reverse.
+// Fails when the router has a route or a method that the document lacks, or the reverse.
 #[tokio::test]
-async fn the_documents_routes_are_the_routers() {
+async fn the_openapi_document_has_the_routes_of_the_router() {
     let app = App::new().await;
     let document = document(&DOMAINS, true);
     let paths: BTreeSet<&String> = document["paths"].as_object().unwrap().keys().collect();
@@ -75,9 +75,9 @@ async fn the_documents_routes_are_the_routers() {
     assert!(paths.into_iter().eq(&expected));
 }
 
-// Fails when a route of the document is not in the guide, or one of the guide's is not there.
+// Fails when docs/API.md lacks a route of the document, or has one that does not exist.
 #[test]
-fn the_guide_names_the_same_routes() {
+fn the_api_guide_has_the_routes_of_the_openapi_document() {
     let document = document(&domains::ALL, true);
     let documented: BTreeSet<String> = operations(&document)
         .map(|(path, method, _)| {
@@ -93,9 +93,9 @@ fn the_guide_names_the_same_routes() {
     assert_eq!(documented, guided);
 }
 
-// Fails when a kind of problem is missing in the document or in the guide, or has another status there.
+// Fails when the document or docs/API.md lacks a kind of problem, or gives it another status.
 #[test]
-fn every_problem_is_in_the_document_and_in_the_guide() {
+fn every_problem_type_is_in_the_openapi_document_and_the_api_guide() {
     let document = document(&domains::ALL, true);
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let only = |schema: &Value, name: &str| schema["properties"][name]["enum"][0].clone();
@@ -118,7 +118,7 @@ fn every_problem_is_in_the_document_and_in_the_guide() {
         })
         .collect();
     assert_eq!(documented, guided);
-    // Each is an answer of some operation, but for those that a request for another path or method gets.
+    // Each problem is a response of some operation, except those for unknown paths and methods.
     let text = document["paths"].to_string();
     for name in schemas.keys().filter(|name| name.starts_with("Problem")) {
         let outside = ["ProblemNoRoute", "ProblemNoMethod"].contains(&name.as_str());
@@ -127,9 +127,9 @@ fn every_problem_is_in_the_document_and_in_the_guide() {
     }
 }
 
-// Fails when an example is refused, or an event type of a real domain has none.
+// Fails when the server rejects an example of the document, or an event type of the example domains has none.
 #[tokio::test]
-async fn the_examples_are_taken_as_they_stand() {
+async fn the_server_accepts_the_examples_of_the_openapi_document() {
     let app = App::new().await;
     for (domain, names) in [
         ("users", &USERS[..]),
@@ -156,10 +156,10 @@ const USERS: [&str; 5] = [
     "users.Deleted",
 ];
 
-// Fails when the server does without a field that is documented as required, asks for one that is not, or takes one that
-// is not documented.
+// Fails when the server accepts an event without a required property, requires an optional one, or accepts one that is not
+// documented.
 #[tokio::test]
-async fn required_fields_are_and_others_are_not() {
+async fn the_required_properties_of_an_event_are_those_of_its_schema() {
     let app = App::new().await;
     let document = document(&DOMAINS, true);
     for name in USERS {
@@ -191,14 +191,20 @@ async fn required_fields_are_and_others_are_not() {
     }
 }
 
-// Fails when a secret is documented as something to read, or not marked as something that is only written.
+// Fails when a request's secret is not marked `writeOnly`, or a response's schema or a filter has a secret.
 #[test]
-fn secrets_are_written_and_never_read() {
+fn secrets_are_write_only_in_requests_and_absent_from_responses() {
     let document = document(&domains::ALL, true);
     let schemas = &document["components"]["schemas"];
-    let password =
-        &schemas["users.PasswordChanged"]["properties"]["payload"]["properties"]["password"];
-    assert_eq!(password, &json!({"type": "string", "writeOnly": true}));
+    let properties = |event: &str| &schemas[event]["properties"]["payload"]["properties"];
+    for event in ["users.Created", "users.PasswordChanged"] {
+        assert_eq!(properties(event)["password"]["writeOnly"], true, "{event}");
+    }
+    let password = resolve(&document, &properties("users.PasswordChanged")["password"]);
+    assert_eq!(
+        password,
+        &json!({"type": "string", "format": "password", "writeOnly": true})
+    );
     let row = schemas["users.row"]["properties"].as_object().unwrap();
     let columns: Vec<&String> = row.keys().collect();
     assert_eq!(columns, ["email", "id", "username", "version"]);
@@ -209,9 +215,9 @@ fn secrets_are_written_and_never_read() {
     );
 }
 
-// Fails when the check that all tests' answers go through is blind.
+// Fails when the check that every response of every test goes through accepts a response that is not documented.
 #[test]
-fn an_answer_that_is_not_documented_is_noticed() {
+fn a_response_that_is_not_in_the_openapi_document_is_detected() {
     let check = |status: u16, headers: &[(&str, &str)], body: Value| {
         let headers = headers
             .iter()
@@ -254,9 +260,9 @@ fn example(name: &str) -> Value {
     examples[0].clone()
 }
 
-// Fails when an event or a payload is taken as an array of its fields, which serde's derive reads as well.
+// Fails when an event or a payload is accepted as an array of its fields, which serde's derive also reads.
 #[tokio::test]
-async fn an_object_is_not_taken_as_an_array() {
+async fn an_array_of_fields_is_rejected_as_event_and_payload() {
     let app = App::new().await;
     let event = example("users.Created");
     let fields = ["id", "aggregate_id", "type_id", "payload"].map(|name| event[name].clone());
@@ -273,9 +279,10 @@ async fn an_object_is_not_taken_as_an_array() {
     assert_eq!(app.stored().await, 0);
 }
 
-// Fails when an operation asks for another scope than the door does, or a server that asks for none says that it does.
+// Fails when an operation's security differs from what the server requires, or a server without authentication documents
+// any.
 #[test]
-fn the_document_says_what_a_caller_needs() {
+fn the_openapi_document_has_the_scope_of_each_operation() {
     let asked = document(&domains::ALL, true);
     let needs = |path: &str, method: &str| asked["paths"][path][method]["security"].clone();
     let scope = |scope: &str| json!([{"token": [scope]}]);

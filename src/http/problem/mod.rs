@@ -1,83 +1,22 @@
 //! Errors as RFC 9457 problems: a stable `type`, and a `detail` that says what to do. A problem never contains text from
 //! the database; its cause is attached to the response as an extension, for the request's log line.
 
+mod kind;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::kind::Kind;
 use crate::command;
 use crate::db::DbError;
 use crate::domain::RejectedError;
 use crate::projection::ProjectionError;
 use crate::query;
-
-/// Declares the kinds of problems: variant, status, name in the type's URN, title, and the extension members with whether
-/// they are always present.
-macro_rules! kinds {
-    ($($kind:ident => $status:ident $slug:literal $title:literal [$($member:ident: $always:literal),*],)+) => {
-        /// The kind of a problem. Error statuses are chosen here only.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind {
-            $($kind),+
-        }
-
-        impl Kind {
-            /// All kinds.
-            pub(super) const ALL: &[Self] = &[$(Self::$kind),+];
-
-            const fn parts(self) -> (StatusCode, &'static str, &'static str) {
-                match self {
-                    $(Self::$kind => (StatusCode::$status, $slug, $title)),+
-                }
-            }
-
-            /// The extension members (RFC 9457, 3.2), and whether they are always present.
-            pub(super) const fn members(self) -> &'static [(&'static str, bool)] {
-                match self {
-                    $(Self::$kind => &[$((stringify!($member), $always)),*]),+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    Malformed => BAD_REQUEST "malformed" "The request is malformed" [],
-    Unauthorized => UNAUTHORIZED "unauthorized" "The request does not say who sends it" [],
-    Forbidden => FORBIDDEN "forbidden" "The caller may not do this" [index: false],
-    NotFound => NOT_FOUND "not-found" "There is no such aggregate" [],
-    NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
-    NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not take this method" [],
-    RuleBroken => CONFLICT "rule-broken" "A rule of the domain refuses the event" [index: false],
-    IdReused => CONFLICT "id-reused" "The event id is taken" [index: true],
-    Deleted => GONE "deleted" "The aggregate is deleted" [index: false],
-    VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
-    TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],
-    WrongMediaType => UNSUPPORTED_MEDIA_TYPE "wrong-media-type" "The body must be JSON" [],
-    Unprocessable => UNPROCESSABLE_ENTITY "unprocessable" "The event does not fit its domain" [index: true],
-    Internal => INTERNAL_SERVER_ERROR "internal" "Something went wrong here" [],
-    Unavailable => SERVICE_UNAVAILABLE "unavailable" "The service is not available now" [],
-    TimedOut => SERVICE_UNAVAILABLE "timed-out" "The request took too long" [],
-}
-
-impl Kind {
-    pub(super) const fn status(self) -> StatusCode {
-        self.parts().0
-    }
-
-    pub(super) const fn title(self) -> &'static str {
-        self.parts().2
-    }
-
-    /// The stable `type` of a problem.
-    pub(super) fn urn(self) -> String {
-        format!("urn:foldlog:problem:{}", self.parts().1)
-    }
-}
 
 /// An error response.
 #[derive(Debug)]

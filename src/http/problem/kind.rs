@@ -1,0 +1,98 @@
+//! The kinds of problems.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+/// Declares the kinds of problems: variant, status, name in the type's URN, title, and the extension members with whether
+/// they are always present.
+macro_rules! kinds {
+    ($($kind:ident => $status:ident $slug:literal $title:literal [$($member:ident: $always:literal),*],)+) => {
+        /// The kind of a problem. Error statuses are chosen here only.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(in crate::http) enum Kind {
+            $($kind),+
+        }
+
+        impl Kind {
+            /// All kinds.
+            pub(in crate::http) const ALL: &[Self] = &[$(Self::$kind),+];
+
+            pub(super) const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+                match self {
+                    $(Self::$kind => (StatusCode::$status, $slug, $title)),+
+                }
+            }
+
+            /// The extension members (RFC 9457, 3.2), and whether they are always present.
+            pub(in crate::http) const fn members(self) -> &'static [(&'static str, bool)] {
+                match self {
+                    $(Self::$kind => &[$((stringify!($member), $always)),*]),+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Malformed => BAD_REQUEST "malformed" "The request is malformed" [],
+    Unauthorized => UNAUTHORIZED "unauthorized" "The request does not say who sends it" [],
+    Forbidden => FORBIDDEN "forbidden" "The caller may not do this" [index: false],
+    NotFound => NOT_FOUND "not-found" "There is no such aggregate" [],
+    NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
+    NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not take this method" [],
+    RuleBroken => CONFLICT "rule-broken" "A rule of the domain refuses the event" [index: false],
+    IdReused => CONFLICT "id-reused" "The event id is taken" [index: true],
+    Deleted => GONE "deleted" "The aggregate is deleted" [index: false],
+    VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
+    TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],
+    WrongMediaType => UNSUPPORTED_MEDIA_TYPE "wrong-media-type" "The body must be JSON" [],
+    Unprocessable => UNPROCESSABLE_ENTITY "unprocessable" "The event does not fit its domain" [index: true],
+    Internal => INTERNAL_SERVER_ERROR "internal" "Something went wrong here" [],
+    Unavailable => SERVICE_UNAVAILABLE "unavailable" "The service is not available now" [],
+    TimedOut => SERVICE_UNAVAILABLE "timed-out" "The request took too long" [],
+}
+
+impl Kind {
+    pub(in crate::http) const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    pub(in crate::http) const fn title(self) -> &'static str {
+        self.parts().2
+    }
+
+    /// The name of the kind's schema in the OpenAPI document.
+    pub(in crate::http) fn schema_name(self) -> String {
+        format!("Problem{self:?}")
+    }
+
+    /// The schema of a problem of this kind.
+    pub(in crate::http) fn schema(self) -> Value {
+        let mut properties = Map::new();
+        for (name, value) in [("type", json!(self.urn())), ("title", json!(self.title()))] {
+            let schema = json!({"type": "string", "enum": [value]});
+            properties.insert(name.to_owned(), schema);
+        }
+        let status = json!({"type": "integer", "enum": [self.status().as_u16()]});
+        properties.insert("status".to_owned(), status);
+        properties.insert("detail".to_owned(), json!({"type": "string"}));
+        let mut required = vec!["type", "title", "status", "detail"];
+        for (name, is_always_present) in self.members() {
+            let schema = match *name {
+                "aggregate_id" => json!({"type": "string", "format": "uuid"}),
+                "version" => json!({"type": "integer", "minimum": 0, "maximum": i32::MAX}),
+                _ => json!({"type": "integer", "minimum": 0}),
+            };
+            properties.insert((*name).to_owned(), schema);
+            if *is_always_present {
+                required.push(name);
+            }
+        }
+        json!({"type": "object", "properties": properties, "required": required})
+    }
+
+    /// The stable `type` of a problem.
+    pub(in crate::http) fn urn(self) -> String {
+        format!("urn:foldlog:problem:{}", self.parts().1)
+    }
+}
