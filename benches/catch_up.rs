@@ -240,10 +240,10 @@ async fn fold(connection: &mut Session<'_>, view: &View, mut batch: Vec<Recorded
         .chunk_by(|a, b| a.aggregate_id == b.aggregate_id)
         .map(|events| events[0].aggregate_id)
         .collect();
-    let rows = sqlx::query(view.sql.with_predecessors("select $3::text is not null"))
+    let load = "select wanted.id as wanted_id, viewed.json as viewed from unnest($1::uuid[]) as wanted (id) \
+                left join lateral (select to_json(v) as json from foldlog.\"{table}\" v where v.id = wanted.id) viewed on true";
+    let rows = sqlx::query(view.sql.fill(load))
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-        .bind(vec![1; ids.len()])
-        .bind("users")
         .fetch_all(&mut *connection)
         .await
         .unwrap();

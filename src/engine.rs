@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 use crate::db::Pool;
 use crate::domain::Domains;
 use crate::event::TypeId;
-use crate::state;
 use crate::view::{Inline, View, ViewError};
 
 /// The running system, less its hosts.
@@ -50,7 +49,7 @@ impl Engine {
     pub fn new(pool: Pool, domains: Domains, inline: Inline) -> Result<Self, BuildError> {
         let views = domains
             .projections()
-            .map(state::view)
+            .map(View::new)
             .collect::<Result<Vec<_>, _>>()?;
         let twice = views
             .iter()

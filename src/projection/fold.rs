@@ -6,12 +6,11 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 use sqlx::Row;
-use sqlx::types::Json;
 
 use super::ProjectionError;
 use crate::db::{self, DbError, Session};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
-use crate::view::{self, View};
+use crate::view::{self, StoredRow, View};
 
 /// The result of folding a batch of claimed events.
 #[derive(Debug, Default)]
@@ -63,7 +62,7 @@ pub(super) enum OnRejectedWrite {
 /// One statement reads both, after the claims. Otherwise another worker could commit an event in between, and this fold
 /// would overwrite that event's effect.
 struct RowBefore {
-    row: Option<(Version, Box<RawValue>)>,
+    row: Option<StoredRow>,
     predecessor_claimed: bool,
 }
 
@@ -174,29 +173,21 @@ async fn load_rows(
             .chunk_by(|a, b| a.aggregate_id == b.aggregate_id)
             .map(|events| &events[0])
     };
-    let rows = sqlx::query(
-        view.sql
-            .with_predecessors(include_str!("sql/predecessor_claimed.sql")),
-    )
-    .bind(firsts().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
-    .bind(firsts().map(|e| e.version.0).collect::<Vec<_>>())
-    .bind(view.name())
-    .fetch_all(connection)
-    .await?;
+    let rows = sqlx::query(view.sql.fill(include_str!("sql/load_rows.sql")))
+        .bind(firsts().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
+        .bind(firsts().map(|e| e.version.0).collect::<Vec<_>>())
+        .bind(view.name())
+        .fetch_all(connection)
+        .await?;
     let mut before = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let version: Option<i32> = row.try_get("viewed_version")?;
-        let stored: Option<Json<Box<RawValue>>> = row.try_get("viewed")?;
         let predecessor_claimed = row
             .try_get::<Option<bool>, _>("predecessor_claimed")?
             .unwrap_or(false);
-        let row_before = version
-            .zip(stored)
-            .map(|(version, Json(json))| (Version(version), json));
         before.insert(
             AggregateId(row.try_get("wanted_id")?),
             RowBefore {
-                row: row_before,
+                row: view::decode_row(row)?,
                 predecessor_claimed,
             },
         );
@@ -321,7 +312,7 @@ async fn release_claims(
     if events.is_empty() {
         return Ok(());
     }
-    sqlx::query(include_str!("sql/give_back.sql"))
+    sqlx::query(include_str!("sql/release_claims.sql"))
         .bind(view.name())
         .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
         .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())

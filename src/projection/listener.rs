@@ -310,13 +310,13 @@ impl CatchUps {
 
 /// Tries to take K. It is not available while an append holds it shared or another listener sleeps.
 async fn try_lock_key(bell: &mut PgListener) -> Result<bool, ProjectionError> {
-    let locked = sqlx::query_scalar(include_str!("sql/take_key.sql")).fetch_one(bell);
+    let locked = sqlx::query_scalar(include_str!("sql/try_lock_key.sql")).fetch_one(bell);
     with_timeout(locked).await
 }
 
 /// Releases K.
 async fn unlock_key(bell: &mut PgListener) -> Result<(), ProjectionError> {
-    with_timeout(sqlx::query(include_str!("sql/give_key_back.sql")).execute(bell)).await?;
+    with_timeout(sqlx::query(include_str!("sql/unlock_key.sql")).execute(bell)).await?;
     Ok(())
 }
 

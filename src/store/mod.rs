@@ -20,4 +20,4 @@ mod append;
 mod stream;
 
 pub use self::append::{ExpectedVersions, Outcome, append};
-pub use self::stream::{TAIL, decode_event, find_events};
+pub use self::stream::{decode_event, find_events};

@@ -7,10 +7,6 @@ use sqlx::types::Json;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Version};
 
-/// The body of a lateral join that reads the events of the aggregate `wanted.id` above `viewed.version`. A view row and
-/// its later events are thus read in one statement, from one snapshot.
-pub const TAIL: &str = include_str!("sql/tail.sql");
-
 /// Reads the events with these ids, of any aggregate; at most two per id.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::event::TypeSchema;
 
 pub use self::define::{DefineError, Inline, define};
 pub use self::list::{PageCursor, ViewPage, list};
-pub use self::row::{ViewRow, get};
+pub use self::row::{StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
 pub use self::write::{delete, upsert};
 
@@ -50,12 +50,12 @@ pub struct View {
 }
 
 impl View {
-    /// The view of `projection`. `tail` reads the events above a row; see [`Statements::with_tail`].
+    /// The view of `projection`.
     ///
     /// # Errors
     ///
     /// When the row type cannot be one row of a table.
-    pub fn new(projection: &'static dyn AnyProjection, tail: &str) -> Result<Self, ViewError> {
+    pub fn new(projection: &'static dyn AnyProjection) -> Result<Self, ViewError> {
         let name = projection.name();
         if !statements::is_identifier(name) {
             return Err(ViewError::NotAnIdentifier(name, name.to_owned()));
@@ -72,7 +72,7 @@ impl View {
                 return Err(ViewError::NotAnIdentifier(name, column.name.clone()));
             }
         }
-        let sql = Statements::new(name, &columns, tail);
+        let sql = Statements::new(name, &columns);
         Ok(Self {
             projection,
             columns,

@@ -5,11 +5,30 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::View;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
+
+/// A row of a view as it is stored: the version of the last event folded into it, and its columns as a JSON object, secrets
+/// included.
+pub type StoredRow = (Version, Box<RawValue>);
+
+/// Decodes the columns `viewed` and `viewed_version`, which every statement that reads view rows returns; `None` when the
+/// aggregate has no row.
+///
+/// # Errors
+///
+/// When a column is missing or has another type.
+pub fn decode_row(row: &PgRow) -> Result<Option<StoredRow>, sqlx::Error> {
+    let version: Option<i32> = row.try_get("viewed_version")?;
+    let json: Option<Json<Box<RawValue>>> = row.try_get("viewed")?;
+    Ok(version
+        .zip(json)
+        .map(|(version, Json(json))| (Version(version), json)))
+}
 
 /// A row of a view without its secrets: `{id, …public columns, version}`.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,13 +86,12 @@ pub async fn get(
     view: &View,
     id: AggregateId,
 ) -> Result<Option<ViewRow>, DbError> {
-    let Some(row) = sqlx::query(view.sql.get())
+    let row = sqlx::query(view.sql.get())
         .bind(id.0)
         .fetch_optional(connection)
-        .await?
-    else {
-        return Ok(None);
-    };
-    let Json(json): Json<Box<RawValue>> = row.try_get("viewed")?;
-    ViewRow::new(view, id, Version(row.try_get("viewed_version")?), &json).map(Some)
+        .await?;
+    let stored = row.as_ref().map(decode_row).transpose()?.flatten();
+    stored
+        .map(|(version, json)| ViewRow::new(view, id, version, &json))
+        .transpose()
 }

@@ -1,6 +1,9 @@
 //! The only dynamic SQL: table and column names are identifiers that come from the program text (checked by
 //! [`is_identifier`]), everything else is a bind.
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::Column;
@@ -12,14 +15,15 @@ pub struct Statements {
     table: &'static str,
     columns: Vec<String>,
     get: SqlStr,
-    with_tail: SqlStr,
     upsert: SqlStr,
     delete: SqlStr,
+    /// The statements of other modules, by their template.
+    filled: RwLock<HashMap<&'static str, SqlStr>>,
 }
 
 impl Statements {
-    /// Composes them. `tail` is the body of a lateral join; it may refer to `wanted.id` and `viewed.version`.
-    pub(super) fn new(table: &'static str, columns: &[Column], tail: &str) -> Self {
+    /// Composes the statements over `table`, which has these columns beside `id` and `version`.
+    pub(super) fn new(table: &'static str, columns: &[Column]) -> Self {
         let columns: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
         let names = columns
             .iter()
@@ -35,13 +39,6 @@ impl Statements {
             get: text(format!(
                 "select to_json(v) as viewed, v.version as viewed_version from foldlog.\"{table}\" v where v.id = $1"
             )),
-            with_tail: text(format!(
-                "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, tail.* \
-                 from unnest($1::uuid[]) as wanted (id) \
-                 left join lateral (select to_json(v) as json, v.version from foldlog.\"{table}\" v where v.id = wanted.id) viewed on true \
-                 left join lateral ({tail}) tail on true \
-                 order by wanted.id, tail.version"
-            )),
             upsert: text(format!(
                 "insert into foldlog.\"{table}\" (id, version, {names}) \
                  select id, version, {names} from json_populate_recordset(null::foldlog.\"{table}\", $1::text::json) \
@@ -50,19 +47,28 @@ impl Statements {
             delete: text(format!(
                 "delete from foldlog.\"{table}\" where id = any ($1)"
             )),
+            filled: RwLock::default(),
             table,
             columns,
         }
     }
 
+    /// A statement of another module over this table: `template`, the text of a file beside its caller, with the table's
+    /// name in place of `{table}`. Composed once per process.
+    pub fn fill(&self, template: &'static str) -> SqlStr {
+        let filled = self.filled.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sql) = filled.get(template) {
+            return sql.clone();
+        }
+        drop(filled);
+        let sql = text(template.replace("{table}", self.table));
+        let mut filled = self.filled.write().unwrap_or_else(PoisonError::into_inner);
+        filled.entry(template).or_insert(sql).clone()
+    }
+
     /// One row by its id.
     pub(super) fn get(&self) -> SqlStr {
         self.get.clone()
-    }
-
-    /// The rows of the aggregates `$1` (`wanted_id`, `viewed`, `viewed_version`), and for each what `tail` reads.
-    pub fn with_tail(&self) -> SqlStr {
-        self.with_tail.clone()
     }
 
     /// Writes the rows of the JSON array `$1`.
@@ -89,19 +95,6 @@ impl Statements {
         text(format!(
             "select v.id, to_json(v) as viewed, v.version as viewed_version from foldlog.\"{table}\" v \
              where v.id {above} $1{wheres} order by v.id limit $2"
-        ))
-    }
-
-    /// For the aggregates `$1` with the lowest version `$2` that is to be folded into each: the row, if there is one,
-    /// and otherwise what `predecessor` says of the version before; see
-    /// [`projection::fold`](crate::projection). One statement, so of one moment.
-    pub fn with_predecessors(&self, predecessor: &str) -> SqlStr {
-        let table = self.table;
-        text(format!(
-            "select wanted.id as wanted_id, viewed.json as viewed, viewed.version as viewed_version, \
-             case when viewed.version is null and wanted.lowest > 1 then ({predecessor}) end as predecessor_claimed \
-             from unnest($1::uuid[], $2::integer[]) as wanted (id, lowest) \
-             left join lateral (select to_json(v) as json, v.version from foldlog.\"{table}\" v where v.id = wanted.id) viewed on true"
         ))
     }
 

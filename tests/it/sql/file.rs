@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One statement, or a part that `view/sql.rs` puts into a statement.
+/// One statement. `{table}` in its text stands for the table of a view.
 #[derive(Debug)]
 pub struct SqlFile {
     /// As `projection/sql/claim.sql`.
@@ -26,8 +26,6 @@ pub enum Line<'a> {
     Role(&'a str),
     /// `uses: …`: names of indexes.
     Uses(Vec<&'a str>),
-    /// `part of: …`: what puts this into a statement.
-    PartOf,
 }
 
 impl SqlFile {
@@ -73,8 +71,6 @@ impl SqlFile {
                 Line::Role(role)
             } else if let Some(uses) = line.strip_prefix("uses: ") {
                 Line::Uses(uses.split(' ').collect())
-            } else if line.starts_with("part of: ") {
-                Line::PartOf
             } else {
                 Line::Prose(line)
             }
@@ -109,11 +105,6 @@ impl SqlFile {
             })
             .flatten()
             .collect()
-    }
-
-    /// Whether it is no statement by itself.
-    pub fn is_part(&self) -> bool {
-        self.lines().any(|line| matches!(line, Line::PartOf))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::support::db::run;
 async fn every_statement_runs_as_the_role_in_its_header() {
     let db = TestDb::new().await;
     let mut connection = Session::from(db.connect().await);
-    for statement in statements(&db) {
+    for statement in statements() {
         prepare(&mut connection, &statement).await;
         run(&mut connection, "begin").await;
         let execute = execute(&nulls(&statement));
@@ -53,7 +53,7 @@ async fn every_statement_runs_as_the_role_in_its_header() {
 async fn every_bind_has_the_type_in_its_header() {
     let db = TestDb::new().await;
     let mut connection = Session::from(db.connect().await);
-    for statement in statements(&db) {
+    for statement in statements() {
         run(
             &mut connection,
             &format!("prepare statement as {}", statement.sql),
@@ -87,7 +87,7 @@ async fn every_statement_uses_the_indexes_in_its_header() {
         "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
     )
     .await;
-    for statement in statements(&db) {
+    for statement in statements() {
         let used = used(&mut connection, &statement).await;
         for index in &statement.uses {
             assert!(
@@ -124,7 +124,7 @@ async fn finding_what_is_new_reads_no_more_than_that() {
         ),
         ("projection/sql/lag.sql", "'users', 1000, 2000, 10000"),
     ];
-    let statements = statements(&db);
+    let statements = statements();
     for (name, values) in runs {
         let statement = statements.iter().find(|s| s.name == name).unwrap();
         let plan = plan(&mut transaction, statement, values).await;
@@ -173,7 +173,7 @@ async fn the_end_of_the_log_is_found_without_reading_it() {
     assert!(blocks < 60, "{blocks} blocks");
 }
 
-/// A whole statement with what its header, or the headers of its parts, say.
+/// A statement and what its header says.
 struct Statement {
     name: String,
     sql: String,
@@ -182,37 +182,17 @@ struct Statement {
     uses: Vec<String>,
 }
 
-/// The files that are statements, and the statements that `view/sql.rs` makes of the others, over the view of users.
-fn statements(db: &TestDb) -> Vec<Statement> {
-    let owned = |words: Vec<&str>| words.into_iter().map(ToOwned::to_owned).collect();
-    let view = db.engine.view("users").unwrap();
-    let files = SqlFile::all();
-    let statement = |file: &SqlFile| {
-        let part = |text: &str| format!("{}\n{text}", comment(file));
-        let (sql, types) = match file.name.as_str() {
-            "store/sql/tail.sql" => (view.sql.with_tail(), vec!["uuid[]"]),
-            "projection/sql/predecessor_claimed.sql" => {
-                let part: &'static str = part(&file.body).leak();
-                let types = vec!["uuid[]", "integer[]", "text"];
-                (view.sql.with_predecessors(part), types)
-            }
-            name => {
-                assert!(!file.is_part(), "{name}: say here what it is a part of");
-                (
-                    sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(part(&file.body))),
-                    file.types(),
-                )
-            }
-        };
-        Statement {
-            name: file.name.clone(),
-            sql: sql.as_str().to_owned(),
-            types: owned(types),
-            role: file.role().to_owned(),
-            uses: owned(file.uses()),
-        }
+/// The statements of all files, those over a view's table with the view of users.
+fn statements() -> Vec<Statement> {
+    let fill = |text: &str| text.replace("{table}", "users");
+    let statement = |file: &SqlFile| Statement {
+        name: file.name.clone(),
+        sql: fill(&format!("{}\n{}", comment(file), file.body)),
+        types: file.types().into_iter().map(ToOwned::to_owned).collect(),
+        role: file.role().to_owned(),
+        uses: file.uses().into_iter().map(fill).collect(),
     };
-    files.iter().map(statement).collect()
+    SqlFile::all().iter().map(statement).collect()
 }
 
 fn comment(file: &SqlFile) -> String {

@@ -14,7 +14,7 @@ use super::events::{append, assert_equals_fold, deposited, opened};
 
 /// The beginnings of the statements at which a test waits for a worker to block.
 pub const CLAIM: &str = "Takes the next events in log order";
-pub const LOAD: &str = "select wanted.id as wanted_id";
+pub const LOAD: &str = "Reads the view row of each aggregate that is to be folded";
 pub const LOCK_PARKED: &str = "Takes a parked aggregate for a retry";
 
 /// Starts a worker that catches up a projection.

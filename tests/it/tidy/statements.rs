@@ -34,7 +34,7 @@ fn every_sql_file_has_a_header() {
                     roles += 1;
                     assert!(ROLES.contains(&role), "{name}: there is no role {role}");
                 }
-                Line::Returns | Line::Uses(_) | Line::PartOf => {}
+                Line::Returns | Line::Uses(_) => {}
             }
         }
         assert!(
@@ -59,7 +59,7 @@ fn sql_headers_say_whether_rows_are_returned() {
         .into_iter()
         .map(|p| (p.clone(), read(&p)))
         .collect();
-    for file in SqlFile::all().iter().filter(|file| !file.is_part()) {
+    for file in &SqlFile::all() {
         let path = Path::new("src").join(&file.name);
         let includes = |(from, text): &(std::path::PathBuf, String)| {
             let relative = path.strip_prefix(from.parent().unwrap()).ok()?;

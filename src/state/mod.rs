@@ -5,18 +5,17 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 use sqlx::Row;
-use sqlx::types::Json;
 
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
-use crate::view::View;
+use crate::view::{self, StoredRow, View};
 
 /// An aggregate at one moment.
 #[derive(Debug, Default)]
 pub struct State {
     /// The view's row, if there is one, and the last event folded into it.
-    pub row: Option<(Version, Box<RawValue>)>,
+    pub row: Option<StoredRow>,
     /// The events above the row, in their order; all of them where there is no row.
     pub tail: Vec<RecordedEvent>,
 }
@@ -50,7 +49,7 @@ pub async fn load(
     view: &View,
     ids: &[AggregateId],
 ) -> Result<HashMap<AggregateId, State>, DbError> {
-    let rows = sqlx::query(view.sql.with_tail())
+    let rows = sqlx::query(view.sql.fill(include_str!("sql/load_states.sql")))
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
@@ -59,26 +58,12 @@ pub async fn load(
         let state = states
             .entry(AggregateId(row.try_get("wanted_id")?))
             .or_default();
-        if let (None, Some(version)) =
-            (&state.row, row.try_get::<Option<i32>, _>("viewed_version")?)
-        {
-            let Json(json) = row.try_get("viewed")?;
-            state.row = Some((Version(version), json));
+        if state.row.is_none() {
+            state.row = view::decode_row(row)?;
         }
         if row.try_get::<Option<i32>, _>("version")?.is_some() {
             state.tail.push(store::decode_event(row)?);
         }
     }
     Ok(states)
-}
-
-/// The view with the statements that this module adds to it.
-///
-/// # Errors
-///
-/// See [`View::new`].
-pub fn view(
-    projection: &'static dyn crate::domain::AnyProjection,
-) -> Result<View, crate::view::ViewError> {
-    View::new(projection, store::TAIL)
 }
