@@ -1,8 +1,8 @@
-# What `sam build` calls, one target a function of template.yaml. Needs cargo-lambda and curl.
+# `sam build` calls one target per function of template.yaml. Needs cargo-lambda and curl.
 .PHONY: build-CommandFunction build-QueryFunction build-CatchUpFunction build-MigrateFunction
 
 LAMBDA_DIR ?= target/lambda
-# The certificates of all RDS databases; a copy of one's own may be named instead.
+# The certificates of all RDS databases. Set this to use a local copy.
 RDS_BUNDLE ?= $(LAMBDA_DIR)/global-bundle.pem
 
 build-CommandFunction: bin = command

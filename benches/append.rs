@@ -1,10 +1,11 @@
-//! Appending: through the library and over HTTP, as ratios to the bare insert of the same row; and what the bell costs.
+//! Append throughput through the library and over HTTP, as ratios to a bare insert of the same row, and the cost of the doorbell
+//! trigger.
 
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a benchmark is a program of its own that says what it measured"
+    reason = "a benchmark is a program that prints what it measured"
 )]
 
 mod support;
@@ -23,7 +24,7 @@ use tokio::sync::Mutex;
 
 use support::{Bench, Scale, created, median, rate, report};
 
-/// The same row into the same table, with nothing looked up, compared or checked. (The bell has a line of its own.)
+/// Inserts the same row into the same table without any look-up or check. (The doorbell trigger is measured separately.)
 const BARE_INSERT: &str = "insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at) \
                            values ($1, $2, 1, $3, $4, $5, pg_current_xact_id(), statement_timestamp())";
 
@@ -74,7 +75,7 @@ async fn main() {
             "0.5",
         );
         report(
-            "append with the bell, nobody asleep ÷ without",
+            "append with the doorbell trigger, no listener asleep ÷ without",
             median(library.clone()),
             "events/s",
             ratio(&library, &no_trigger),
@@ -107,7 +108,8 @@ async fn bare_insert(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     .await
 }
 
-/// Our statement on connections like those of the bare insert: what is left is what pool and rules cost.
+/// The append statement on the same kind of connections as the bare insert; the difference to the library is the cost of the pool
+/// and the rules.
 async fn statement_alone(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     let mut open = Vec::new();
     for _ in 0..connections {
@@ -144,7 +146,7 @@ async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64
     rate
 }
 
-/// The client is as thin as can be, because it runs on the same cores: a socket, a request, an answer.
+/// The client is minimal, because it runs on the same cores: it writes a request to a socket and reads the response.
 async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     let engine = bench.warm_engine(connections).await;
     let state = AppState {

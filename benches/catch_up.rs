@@ -1,10 +1,10 @@
-//! Catching up: one worker against what it could at best be, against what others do, and against its own size.
+//! Catch-up throughput: one worker compared with the claims alone, with other designs, and with itself on a larger log.
 
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a benchmark is a program of its own that says what it measured"
+    reason = "a benchmark is a program that prints what it measured"
 )]
 
 mod support;
@@ -24,7 +24,7 @@ use sqlx::types::Json;
 
 use support::{Bench, Scale, fill, median, report};
 
-const BATCH: u32 = 2000;
+const BATCH_SIZE: u32 = 2000;
 const CLAIM: &str = include_str!("../src/projection/sql/claim.sql");
 
 #[tokio::main]
@@ -35,7 +35,7 @@ async fn main() {
     search(scale).await;
 }
 
-/// One worker beside claims alone, a checkpoint instead of claims, and one event at a time.
+/// Compares one worker with claims alone, with a checkpoint instead of claims, and with one event at a time.
 async fn rates(scale: Scale) {
     let bench = Bench::new("catch_up").await;
     let events = scale.events(200_000);
@@ -86,7 +86,7 @@ async fn rates(scale: Scale) {
     bench.drop().await;
 }
 
-/// The rate does not fall with the log, and memory does not rise with it.
+/// Measures whether the rate falls or memory grows with the size of the log.
 async fn sizes(scale: Scale) {
     let bench = Bench::new("sizes").await;
     let (small, large) = (scale.events(10_000), scale.events(1_000_000));
@@ -115,7 +115,7 @@ async fn sizes(scale: Scale) {
     bench.drop().await;
 }
 
-/// Finding 1,000 new events behind many claimed ones, with another transaction open since the first.
+/// Measures finding 1,000 new events after many claimed ones, while another transaction is open all the time.
 async fn search(scale: Scale) {
     let bench = Bench::new("search").await;
     let engine = bench.engine(4);
@@ -141,13 +141,13 @@ async fn search(scale: Scale) {
             times.push(per_second(1000, || catch_up(&engine)).await);
         }
         println!(
-            "1000 new events behind {size}: {:.1} ms",
+            "1000 new events after {size}: {:.1} ms",
             1_000_000.0 / median(times.clone())
         );
         rates.push(median(times));
     }
     report(
-        "finding and folding 1000 new events, 3 M behind ÷ 10 k",
+        "finding and folding 1000 new events, after 3 M ÷ after 10 k",
         rates[1],
         "events/s",
         vec![rates[1] / rates[0]],
@@ -165,13 +165,18 @@ async fn per_second(events: i64, work: impl AsyncFn()) -> f64 {
 }
 
 async fn catch_up(engine: &Engine) {
-    let result = projection::catch_up(&engine.pool, &engine.views[0], BATCH, &Budget::default())
-        .await
-        .unwrap();
+    let result = projection::catch_up(
+        &engine.pool,
+        &engine.views[0],
+        BATCH_SIZE,
+        &Budget::default(),
+    )
+    .await
+    .unwrap();
     assert!(result.done, "{result:?}");
 }
 
-/// Find, claim, return, commit: what claims cost by themselves.
+/// Only finds and claims the events: the cost of the claims.
 async fn claim_only(engine: &Engine, events: i64) {
     let mut last = ("1".to_owned(), 0_i64);
     let mut seen = 0;
@@ -185,7 +190,7 @@ async fn claim_only(engine: &Engine, events: i64) {
             .bind("9000000000000000000:9000000000000000000:")
             .bind(1000_i16)
             .bind(2000_i16)
-            .bind(i64::from(BATCH))
+            .bind(i64::from(BATCH_SIZE))
             .fetch_all(&mut *transaction)
             .await
             .unwrap();
@@ -212,7 +217,7 @@ async fn with_checkpoint(bench: &Bench, engine: &Engine, events: i64) {
              e.metadata from events e, checkpoint c where (e.txid, e.position) > (c.txid, c.position) \
              and e.type_id >= 1000 and e.type_id < 2000 order by e.txid, e.position limit $1",
         )
-        .bind(i64::from(BATCH))
+        .bind(i64::from(BATCH_SIZE))
         .fetch_all(&mut *transaction)
         .await
         .unwrap();
@@ -270,7 +275,7 @@ async fn fold(connection: &mut Session<'_>, view: &View, mut batch: Vec<Recorded
     view::upsert(connection, view, &rows).await.unwrap();
 }
 
-/// The usual hand-written loop: fetch the event, load the row, begin, upsert, claim, commit.
+/// The usual hand-written loop: fetch one event, load the row, begin, upsert, claim, commit.
 async fn one_at_a_time(bench: &Bench, events: i64) {
     let mut connection = bench.connect().await;
     let ids: Vec<(uuid::Uuid,)> =
@@ -321,7 +326,7 @@ async fn one_at_a_time(bench: &Bench, events: i64) {
     }
 }
 
-/// As if a catch-up had run, by set-based SQL: building 3 M claims one batch at a time would take minutes.
+/// Writes with one statement each what a catch-up would write; claiming 3 M events in batches would take minutes.
 async fn claim_all_at_once(bench: &Bench) {
     bench
         .run(
@@ -339,7 +344,7 @@ async fn reset(bench: &Bench) {
     bench.run("truncate locker, users, settled, parked").await;
 }
 
-/// The process's peak resident memory in MiB, since it was last reset.
+/// Returns the peak resident memory of the process in MiB since the last reset.
 fn peak_memory(reset: bool) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status

@@ -1,10 +1,10 @@
-//! From commit to visible in the view, with the listener asleep and awake, as ratios to a bare NOTIFY round trip.
+//! Latency from commit to visible in the view, with the listener asleep and awake, as ratios to a bare NOTIFY round trip.
 
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a benchmark is a program of its own that says what it measured"
+    reason = "a benchmark is a program that prints what it measured"
 )]
 
 mod support;
@@ -37,25 +37,25 @@ async fn main() {
         stop: stop.clone(),
     };
     let listener = tokio::spawn(listener.run());
-    visible_after(&engine).await;
+    time_until_visible(&engine).await;
     let (mut notify, mut asleep, mut awake) = (vec![], vec![], vec![]);
     for _ in 0..scale.turns {
         notify.extend(round_trips(&bench, samples).await);
         for _ in 0..samples / 5 {
-            // Longer than the listener lingers.
+            // Long enough for the listener to fall asleep.
             tokio::time::sleep(Duration::from_millis(60)).await;
-            asleep.push(visible_after(&engine).await);
+            asleep.push(time_until_visible(&engine).await);
         }
         let (busy, appending) = keep_awake(&engine);
         for _ in 0..samples / 5 {
             tokio::time::sleep(Duration::from_millis(3)).await;
-            awake.push(visible_after(&engine).await);
+            awake.push(time_until_visible(&engine).await);
         }
         busy.cancel();
         appending.await.unwrap();
     }
     let (n50, n99) = percentiles(notify);
-    println!("a bare NOTIFY there and back: p50 {n50:.2} ms, p99 {n99:.2} ms");
+    println!("a bare NOTIFY round trip: p50 {n50:.2} ms, p99 {n99:.2} ms");
     for (state, times) in [("asleep", asleep), ("awake", awake)] {
         let (p50, p99) = percentiles(times);
         println!(
@@ -70,8 +70,8 @@ async fn main() {
     bench.drop().await;
 }
 
-/// Appends a user and reads its row until it is there; the time from the answer to the append, in milliseconds.
-async fn visible_after(engine: &Engine) -> f64 {
+/// Appends a user and reads its row until it appears; returns the time since the append returned, in milliseconds.
+async fn time_until_visible(engine: &Engine) -> f64 {
     let event = created();
     command::execute(
         engine,
@@ -94,7 +94,7 @@ async fn visible_after(engine: &Engine) -> f64 {
     begun.elapsed().as_secs_f64() * 1000.0
 }
 
-/// Appends every few milliseconds, so that the listener never comes to sleep.
+/// Appends every few milliseconds, so that the listener never falls asleep.
 fn keep_awake(engine: &Engine) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let (engine, stop) = (engine.clone(), CancellationToken::new());
     let stopped = stop.clone();
@@ -109,7 +109,7 @@ fn keep_awake(engine: &Engine) -> (CancellationToken, tokio::task::JoinHandle<()
     (stop, appending)
 }
 
-/// Two sessions: one notifies, the other answers with a notification.
+/// Measures round trips between two sessions: one notifies, the other notifies back.
 async fn round_trips(bench: &Bench, samples: usize) -> Vec<f64> {
     let pool = sqlx::PgPool::connect_with(bench.options.clone())
         .await

@@ -1,13 +1,13 @@
-//! What it costs to be a function: the start, each request, a catch-up, and a pooler before the database.
+//! The cost of running as a Lambda function: start, request, catch-up, and a pooler in front of the database.
 //!
 //! `cargo bench --all-features --bench serverless` measures all of it; `-- start`, `-- request`, `-- catch-up` and
-//! `-- pooler` one part.
+//! `-- pooler` measure one part.
 
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a benchmark is a program of its own that says what it measured"
+    reason = "a benchmark is a program that prints what it measured"
 )]
 
 #[path = "support/direct.rs"]
@@ -42,12 +42,12 @@ const COMMAND: &str = env!("CARGO_BIN_EXE_command");
 const QUERY: &str = env!("CARGO_BIN_EXE_query");
 const CATCH_UP: &str = env!("CARGO_BIN_EXE_catch_up");
 
-/// As the hosts have it by default.
-const BATCH: u32 = 2000;
+/// The default of the hosts.
+const BATCH_SIZE: u32 = 2000;
 
 #[tokio::main]
 async fn main() {
-    if direct::is_asked_for().await {
+    if direct::run_if_baseline().await {
         return;
     }
     let scale = Scale::from_args();
@@ -70,7 +70,7 @@ async fn main() {
     }
 }
 
-/// From the start of a process until its first answer is there, beside a function that only says hello.
+/// Measures the time from the start of a process to its first response, compared with a minimal function.
 async fn starts(scale: Scale) {
     let bench = Bench::new("start").await;
     let url = url(&bench.options);
@@ -106,7 +106,7 @@ async fn starts(scale: Scale) {
     bench.drop().await;
 }
 
-/// One start, in milliseconds.
+/// Measures one start, in milliseconds.
 async fn start(program: &Path, url: &str, event: Bytes, status: u16) -> f64 {
     let mut function = Function::start(program, url).await;
     let answered = function.invoke(event).await;
@@ -115,8 +115,8 @@ async fn start(program: &Path, url: &str, event: Bytes, status: u16) -> f64 {
     answered.since_start.as_secs_f64() * 1000.0
 }
 
-/// Requests to a warm function, one after the other, beside the same to the same routes served by axum. Both are processes
-/// of their own that log a line a request; there is a client for each.
+/// Measures sequential requests to a warm function, compared with the same requests to the same routes served by axum. Each server is
+/// a process with its own client, and logs one line per request.
 async fn requests(scale: Scale) {
     let bench = Bench::new("request").await;
     let url = url(&bench.options);
@@ -144,7 +144,7 @@ async fn requests(scale: Scale) {
     };
     let (mut gets, mut posts) = (Turns::default(), Turns::default());
     let mut hello = vec![];
-    // The first of each is not measured.
+    // The first turn is a warm-up and is not counted.
     for turn in 0..=scale.turns {
         let there = requested(&mut direct, scale, &get).await;
         let here = invoked(&mut query, scale, &get).await;
@@ -155,7 +155,7 @@ async fn requests(scale: Scale) {
         hello.push(invoked(&mut least, scale, &get).await);
     }
     println!(
-        "hello after `select 1` in a function: {:.0}/s, {:.0} µs from event to answer",
+        "hello after `select 1` in a function: {:.0}/s, {:.0} µs per event",
         median(hello.iter().map(|(rate, _)| *rate).collect()),
         median(hello.iter().map(|(_, time)| *time).collect())
     );
@@ -168,10 +168,10 @@ async fn requests(scale: Scale) {
     bench.drop().await;
 }
 
-/// How often a second, and the median of one in microseconds.
+/// The rate per second, and the median duration in microseconds.
 type Measured = (f64, f64);
 
-/// Turns of axum and of a function.
+/// The measurements of axum and of a function, by turn.
 #[derive(Default)]
 struct Turns {
     axum: Vec<Measured>,
@@ -187,26 +187,26 @@ impl Turns {
     }
 
     fn report(&self, what: &str) {
-        let of = |turns: &[Measured], which: fn(&Measured) -> f64| {
+        let values = |turns: &[Measured], which: fn(&Measured) -> f64| {
             turns.iter().map(which).collect::<Vec<f64>>()
         };
         let ratio = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).map(|(a, b)| a / b).collect();
-        let (axum, function) = (of(&self.axum, |m| m.0), of(&self.function, |m| m.0));
+        let (axum, function) = (values(&self.axum, |m| m.0), values(&self.function, |m| m.0));
         println!(
             "{what} from axum: {:.0}/s, {:.0} µs",
             median(axum.clone()),
-            median(of(&self.axum, |m| m.1))
+            median(values(&self.axum, |m| m.1))
         );
         report(
-            &format!("{what}: one after the other, function ÷ axum"),
+            &format!("{what}: sequential requests, function ÷ axum"),
             median(function.clone()),
             "/s",
             ratio(function, axum),
             "0.7",
         );
-        let (axum, function) = (of(&self.axum, |m| m.1), of(&self.function, |m| m.1));
+        let (axum, function) = (values(&self.axum, |m| m.1), values(&self.function, |m| m.1));
         report(
-            &format!("{what}: time of axum ÷ from event to answer"),
+            &format!("{what}: duration, axum ÷ function"),
             median(function.clone()),
             "µs",
             ratio(axum, function),
@@ -257,14 +257,14 @@ fn measured(begun: Instant, times: &[Duration]) -> Measured {
     (rate, median(times))
 }
 
-/// A backlog, caught up by the function in one invocation and as the local host does it.
+/// Compares the function, which catches up a backlog in one invocation, with the local host.
 async fn catch_up(scale: Scale) {
     let bench = Bench::new("backlog").await;
     let events = scale.events(100_000);
     fill(&bench, 0, events).await;
     let (mut here, mut invoked) = (vec![], vec![]);
     for turn in 0..scale.turns {
-        // Who comes first takes turns as well.
+        // The order alternates, so that neither benefits from being second.
         for function in [turn % 2 == 0, turn % 2 != 0] {
             let copy = bench.copy().await;
             let seconds = if function {
@@ -297,7 +297,7 @@ async fn catch_up(scale: Scale) {
     bench.drop().await;
 }
 
-/// From the event to the answer; the function has one connection open then, as its start leaves it.
+/// Measures the invocation of a warm function, which already has one open connection.
 async fn invoked_catch_up(bench: &Bench, events: i64) -> f64 {
     let mut function = Function::start(Path::new(CATCH_UP), &url(&bench.options)).await;
     let answered = function.invoke(function::catch_up()).await;
@@ -319,8 +319,13 @@ async fn local_catch_up(bench: &Bench, events: i64) -> f64 {
 }
 
 async fn catch_up_here(engine: &Engine) {
-    let caught_up =
-        projection::catch_up(&engine.pool, &engine.views[0], BATCH, &Budget::default()).await;
+    let caught_up = projection::catch_up(
+        &engine.pool,
+        &engine.views[0],
+        BATCH_SIZE,
+        &Budget::default(),
+    )
+    .await;
     assert!(caught_up.unwrap().done);
 }
 
@@ -330,7 +335,7 @@ async fn append(engine: &Engine, event: NewEvent<Value>) {
         .unwrap();
 }
 
-/// An engine whose connections are all open, so that opening them is not what is measured.
+/// Returns an engine with all connections open, so that the benchmark does not measure connecting.
 async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: usize) -> Engine {
     let pool = Pool::open(PoolSettings {
         login,
@@ -345,7 +350,7 @@ async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: 
     engine
 }
 
-/// An event as a client sends it.
+/// Builds the JSON body of a request that appends this event.
 fn body(event: &NewEvent<Value>) -> String {
     json!({
         "id": event.id, "aggregate_id": event.aggregate_id, "type_id": event.type_id, "payload": event.payload,

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Checks template.yaml without an account, credentials or a network beyond pip's:
+# Checks template.yaml without an AWS account; it needs the network only for pip:
 #
 #     scripts/check-template.sh [TEMPLATE]
 #
-# `sam validate --lint` looks at the file as it is and misses what stands behind the transform: a runtime that does not
-# exist, an attribute that a resource does not have. So the template is translated first, as CloudFormation would, for two
-# ways to deploy it, and cfn-lint reads the result. Then `sam build` packs the functions, all of it but the compiler. The
-# tools come by pip, pinned, to target/ci.
+# `sam validate --lint` reads the template before the SAM transform and so misses errors in its result: a runtime that does not
+# exist, an attribute that a resource does not have. This script therefore transforms the template as CloudFormation does, for
+# two ways to deploy it, and runs cfn-lint on the results. Then `sam build` packages the functions, with a stand-in for the
+# compiler. pip installs pinned versions of the tools in target/ci.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,21 +37,21 @@ path, folder = sys.argv[1:]
 
 
 class NoManagedPolicies:
-    """Each function has a role of its own, so none of these is asked for."""
+    """Each function has its own role, so the transform needs none of these."""
 
     def load(self):
         return {}
 
 
-def translated(parameters):
+def transformed(parameters):
     with open(path) as file:
         template = yaml_parse(file.read())
     template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
     return transform(template, parameters, NoManagedPolicies())
 
 
-always = {"JwtIssuer": "https://issuer.example.org/", "JwtAudience": "foldlog"}
-ways = {
+common = {"JwtIssuer": "https://issuer.example.org/", "JwtAudience": "foldlog"}
+deployments = {
     "url": {"DatabaseUrl": "postgres://user:password@db.example.org/foldlog"},
     "proxy": {
         "DbIamAuth": "true",
@@ -69,13 +69,13 @@ ways = {
     },
 }
 failed = False
-for name, parameters in ways.items():
-    result = translated({**always, **parameters})
+for name, parameters in deployments.items():
+    result = transformed({**common, **parameters})
     out = f"{folder}/template-{name}.json"
     with open(out, "w") as file:
         json.dump(result, file, indent=1)
     failed |= subprocess.run(["cfn-lint", "--template", out], check=False).returncode != 0
-    # What the gateway is given is a document of its own, into which no linter looks.
+    # No linter checks the OpenAPI document of the gateway.
     body = result["Resources"]["Api"]["Properties"]["Body"]
     cors = body["x-amazon-apigateway-cors"]["Fn::If"][1]
     wanted = {"allowOrigins", "allowMethods", "allowHeaders", "exposeHeaders", "maxAge"}
@@ -87,12 +87,12 @@ for name, parameters in ways.items():
             open_to_all = route in ("/health", "/openapi.json")
             wanted = [{"NONE": []}] if open_to_all else [{"Jwt": []}]
             if operation.get("security") != wanted:
-                print(f"{method} {route} asks for {operation.get('security')}")
+                print(f"{method} {route} requires {operation.get('security')}")
                 failed = True
 sys.exit(1 if failed else 0)
 PYTHON
 
-# Cross-compiling takes minutes and a toolchain; a stand-in for cargo writes what it would.
+# Cross-compilation takes minutes and needs a toolchain; a stand-in for cargo writes the files that it would.
 stand_in=$PWD/target/ci/stand-in
 rm -rf "$stand_in"
 mkdir -p "$stand_in"

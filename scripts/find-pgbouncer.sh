@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the path of a PgBouncer: an installed one, or one that apt brings. Without either it says what to install.
+# Prints the path of a PgBouncer: an installed one, or one that it gets with apt. Without either it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-find_one() {
+print_if_found() {
     for found in "$(command -v pgbouncer || true)" /usr/sbin/pgbouncer target/pgbouncer/usr/sbin/pgbouncer; do
         if [ -n "$found" ] && [ -x "$found" ]; then
             realpath "$found"
@@ -17,7 +17,7 @@ install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends pgbouncer
 }
 
-# Whoever may not install unpacks it; what it needs beside it is on most machines.
+# Without root the package is unpacked instead of installed; most machines have the libraries that it needs.
 unpack() {
     rm -rf target/pgbouncer.new
     mkdir target/pgbouncer.new
@@ -31,15 +31,15 @@ unpack() {
     mv target/pgbouncer.new target/pgbouncer
 }
 
-find_one
-# One at a time: every test that needs it may come here at once.
+print_if_found
+# Tests run this script in parallel; the lock lets one of them install.
 mkdir -p target
 exec 9>target/pgbouncer.lock
 flock 9
-find_one
+print_if_found
 if command -v apt-get >/dev/null; then
     if [ "$(id -u)" = 0 ]; then install; else (unpack); fi >target/pgbouncer.log 2>&1 9>&- || true
 fi
-find_one
+print_if_found
 echo "these tests need PgBouncer: install it (apt-get install pgbouncer, brew install pgbouncer) and run them again" >&2
 exit 1

@@ -4,8 +4,8 @@
 #
 #     scripts/local-lambda.sh
 #
-# DATABASE_URL names a database to use; without it the Postgres that `cargo run` finds or brings is started, with its data
-# in a folder of its own that goes at the end. cargo-lambda comes from pip where it is not installed.
+# DATABASE_URL names the database to use. Without it the script starts the Postgres that `cargo run` finds or downloads, with its
+# data in a temporary folder. If cargo-lambda is not installed, the script gets it with pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,20 +31,20 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# Waits until a command succeeds; $1 is what for, $2 at most how many seconds.
-until_well() {
+# Waits until a command succeeds: wait_for WHAT SECONDS COMMAND…
+wait_for() {
     local what=$1 end=$((SECONDS + $2))
     shift 2
     until "$@" >/dev/null 2>&1; do
         if [ "$SECONDS" -ge "$end" ]; then
-            echo "waited too long for $what" >&2
+            echo "timed out waiting for $what" >&2
             return 1
         fi
         sleep 0.2
     done
 }
 
-# What a server answers, whatever its status: request METHOD URL [JSON]
+# Prints the body of a response with any status: request METHOD URL [JSON]
 request() {
     python3 -c '
 import sys, urllib.error, urllib.request
@@ -63,12 +63,12 @@ is_healthy() {
     [[ $(request GET "$1/health") == *'"status":"up"'* ]]
 }
 
-# Checks that $2 holds $3.
+# Checks that $2 contains $3; $1 says what that proves.
 expect() {
     case $2 in
-    *"$3"*) echo "well: $1" ;;
+    *"$3"*) echo "ok: $1" ;;
     *)
-        echo "$1: there is no $3 in: $2" >&2
+        echo "failed: $1: expected $3 in: $2" >&2
         return 1
         ;;
     esac
@@ -79,19 +79,19 @@ cargo_lambda() {
     local version=1.9.2
     local folder=$PWD/target/ci/cargo-lambda-$version
     if [ ! -x "$folder/bin/cargo-lambda" ]; then
-        # Without what it needs only to link for other machines.
+        # Without its dependencies, which only cross-compilation needs.
         python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder" "cargo-lambda==$version"
     fi
     export PATH=$folder/bin:$PATH
 }
 
-# A Postgres of ours: `local` brings it up and is killed, so that only the functions project.
-database() {
+# Starts a Postgres: `local` starts it and is killed, so that only the functions fold events.
+start_database() {
     local port=$1 local_pid
     export LOCAL_DATA_DIR=$work/data
     APP_SERVER_PORT=:$port target/debug/local >"$work/local.log" 2>&1 &
     local_pid=$!
-    until_well "a Postgres" 300 is_healthy "http://127.0.0.1:$port"
+    wait_for "a Postgres" 300 is_healthy "http://127.0.0.1:$port"
     postgres=$LOCAL_DATA_DIR
     kill -KILL "$local_pid"
     wait "$local_pid" 2>/dev/null || true
@@ -103,7 +103,7 @@ database() {
 cargo_lambda
 chmod 755 "$work"
 cargo build --features lambda --bins
-[ -n "${DATABASE_URL:-}" ] || database "$(free_port)"
+[ -n "${DATABASE_URL:-}" ] || start_database "$(free_port)"
 cargo run --quiet --features lambda --bin migrate -- up >"$work/migrate.log"
 
 port=$(free_port)
@@ -111,28 +111,28 @@ setsid cargo lambda watch --features lambda --ignore-changes --invoke-port "$por
 watch=$!
 url=http://localhost:$port
 invoke() { cargo lambda invoke --invoke-port "$port" "$@"; }
-until_well "cargo lambda watch" 300 is_healthy "$url"
+wait_for "cargo lambda watch" 300 is_healthy "$url"
 
 uuid() { python3 -c 'import uuid; print(uuid.uuid4())'; }
 user=$(uuid)
 event='{"id":"'$(uuid)'","aggregate_id":"'$user'","type_id":1000,"payload":{"id":"'$user'","username":"ada","email":"'$user'@example.org"}}'
-expect "an append is saved" "$(request POST "$url/users" "$event")" '"version":1'
-expect "a resent event is answered as the first time" "$(request POST "$url/events" "$event")" '"version":1'
-expect "the view is behind" "$(request GET "$url/users/$user")" '"status":404'
-expect "status is known" "$(invoke catch_up --data-file events/status.json)" '"remaining":1'
+expect "an append is stored" "$(request POST "$url/users" "$event")" '"version":1'
+expect "a duplicate event gets the same response" "$(request POST "$url/events" "$event")" '"version":1'
+expect "the view is not updated yet" "$(request GET "$url/users/$user")" '"status":404'
+expect "status reports the lag" "$(invoke catch_up --data-file events/status.json)" '"remaining":1'
 expect "a scheduled catch-up applies it" "$(invoke catch_up --data-file events/schedule.json)" '"applied":1'
 expect "the row is there" "$(request GET "$url/users/$user")" '"username":"ada"'
-expect "the list is there" "$(request GET "$url/users?limit=1000")" "$user"
-expect "health is known" "$(request GET "$url/health")" '"lag_events":0'
-expect "a stage is no part of a path" "$(invoke query --data-file events/apigw-v1-list.json)" '"statusCode":200'
+expect "the list contains the user" "$(request GET "$url/users?limit=1000")" "$user"
+expect "health reports the lag" "$(request GET "$url/health")" '"lag_events":0'
+expect "the stage is removed from the path" "$(invoke query --data-file events/apigw-v1-list.json)" '"statusCode":200'
 expect "migrations are applied" "$(invoke migrate --data-file events/migrate-status.json)" '"applied  '
-expect "an unknown verb is refused" "$(invoke catch_up --data-ascii '{"sing":true}' 2>&1 || true)" 'UnknownVerb'
+expect "an unknown verb is rejected" "$(invoke catch_up --data-ascii '{"sing":true}' 2>&1 || true)" 'UnknownVerb'
 
 kill -TERM "$watch"
 wait "$watch" || true
 if kill -0 -- "-$watch" 2>/dev/null; then
-    echo "cargo lambda watch has left processes behind, of the group $watch" >&2
+    echo "cargo lambda watch left processes of the group $watch running" >&2
     exit 1
 fi
 watch=
-echo "well: nothing is left running"
+echo "ok: no process is left running"

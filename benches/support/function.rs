@@ -1,7 +1,7 @@
-//! Functions as processes, under a Runtime API server that hands out one event at a time.
+//! Functions as processes, with a Runtime API server that sends one event at a time.
 //!
-//! The protocol is two requests an invocation: the function asks for the next event and waits, and it posts its answer.
-//! The server is written with the same hyper and axum as the routes are served with, so that neither has the advantage.
+//! The protocol has two requests per invocation: the function asks for the next event and waits, and it posts its response. The server
+//! uses the same hyper and axum as the baseline, so that neither has an advantage.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,26 +19,26 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// How long to wait for a function that does nothing.
-const WITHIN: Duration = Duration::from_mins(5);
-/// The longest that Lambda runs anything.
-const LONGEST: Duration = Duration::from_mins(15);
+/// A function that is silent for this long has failed.
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(5);
+/// The longest time for which Lambda runs an invocation.
+const MAX_INVOCATION_TIME: Duration = Duration::from_mins(15);
 
-/// A function's process with a Runtime API of its own. Both end with the value.
+/// A function's process with its own Runtime API server. Both end when this value is dropped.
 pub struct Function {
     process: Child,
     server: tokio::task::JoinHandle<()>,
     begun: Instant,
     name: String,
-    /// Who has asked for the next event.
+    /// The requests for the next event.
     waiting: mpsc::UnboundedReceiver<oneshot::Sender<Bytes>>,
-    /// When the answers were there, and how the function called them.
+    /// The responses: when they arrived, and whether they are a response or an error.
     answers: mpsc::UnboundedReceiver<(Instant, String, Bytes)>,
 }
 
-/// An answer, and how long it took until all of it was there.
+/// A response, and how long it took to arrive.
 pub struct Answered {
-    /// Since the event was handed out.
+    /// Since the event was sent.
     pub after: Duration,
     /// Since the process was started.
     pub since_start: Duration,
@@ -46,7 +46,7 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// What the answer to a request has to be.
+    /// Asserts the HTTP status of the response.
     pub fn expect(&self, status: u16) {
         assert_eq!(self.answer["statusCode"], status, "{}", self.answer);
     }
@@ -58,7 +58,7 @@ struct Shared {
 }
 
 impl Function {
-    /// Starts a program as Lambda does, with nothing else in its environment than the database.
+    /// Starts a program as Lambda does, with only the database and Lambda's own variables in its environment.
     pub async fn start(program: &Path, database_url: &str) -> Self {
         let (asked, waiting) = mpsc::unbounded_channel();
         let (answered, answers) = mpsc::unbounded_channel();
@@ -84,7 +84,7 @@ impl Function {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
-            .envs(super::direct::passed_on());
+            .envs(super::direct::inherited_env());
         let begun = Instant::now();
         Self {
             process: command.spawn().unwrap(),
@@ -96,28 +96,28 @@ impl Function {
         }
     }
 
-    /// Hands out an event once the function waits for one, and takes the answer.
+    /// Sends an event as soon as the function waits for one, and receives the response.
     pub async fn invoke(&mut self, event: Bytes) -> Answered {
-        let Ok(waiting) = timeout(WITHIN, self.waiting.recv()).await else {
+        let Ok(waiting) = timeout(RESPONSE_TIMEOUT, self.waiting.recv()).await else {
             panic!("{} does not ask for an event", self.name);
         };
-        let handed_out = Instant::now();
-        // One that has ended meanwhile gets nothing, and answers nothing.
+        let sent_at = Instant::now();
+        // If the function has ended in the meantime, waiting for its response fails below.
         let _ = waiting.unwrap().send(event);
-        let Ok(answer) = timeout(WITHIN, self.answers.recv()).await else {
+        let Ok(answer) = timeout(RESPONSE_TIMEOUT, self.answers.recv()).await else {
             panic!("{} does not answer", self.name);
         };
         let (at, how, answer) = answer.unwrap();
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(how, "response", "{} answers {answer}", self.name);
         Answered {
-            after: at - handed_out,
+            after: at - sent_at,
             since_start: at - self.begun,
             answer,
         }
     }
 
-    /// Ends the process, and waits until it is gone: what is measured next has the machine for itself.
+    /// Kills the process and waits until it has ended, so that it does not disturb the next measurement.
     pub async fn end(mut self) {
         self.process.kill().await.unwrap();
     }
@@ -132,9 +132,9 @@ impl Drop for Function {
 async fn next(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let (sender, event) = oneshot::channel();
     shared.waiting.send(sender).unwrap();
-    let deadline = SystemTime::now() + LONGEST;
+    let deadline = SystemTime::now() + MAX_INVOCATION_TIME;
     let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    // The function may end while it waits; then nobody reads this.
+    // The function may end while it waits; the empty event is then never read.
     let event = event.await.unwrap_or_default();
     Response::builder()
         .header("Lambda-Runtime-Aws-Request-Id", "of-a-benchmark")
@@ -159,12 +159,12 @@ async fn answer(
     extract::Path((_, how)): extract::Path<(String, String)>,
     body: Bytes,
 ) -> StatusCode {
-    // Whoever invoked may have given up.
+    // The benchmark may have stopped waiting.
     let _ = shared.answers.send((Instant::now(), how, body));
     StatusCode::ACCEPTED
 }
 
-/// What an HTTP API's gateway makes of requests that differ in their bodies only. Made once: it is not to be measured.
+/// The event that API Gateway makes of an HTTP request, prepared once for requests that differ only in their bodies.
 pub struct Gateway {
     before: String,
     after: String,
@@ -197,13 +197,13 @@ impl Gateway {
     }
 }
 
-/// What asks the catch-up function for a catch-up.
+/// The event that invokes a catch-up.
 pub fn catch_up() -> Bytes {
     json!({}).to_string().into()
 }
 
-/// The example, built with the profile that this program was built with: cargo builds the programs of `bin/` for a
-/// benchmark, but no examples.
+/// Builds the example `hello_function` with the profile of this program and returns its path; for a benchmark cargo builds the
+/// binaries but not the examples.
 pub fn hello() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let folder = this.parent().and_then(Path::parent).unwrap();

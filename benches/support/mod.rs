@@ -1,12 +1,11 @@
-//! What the benchmarks share: a database, load by several connections, and ratios to something run beside it.
+//! Support for the benchmarks: a database, load from several connections, and ratios to a baseline.
 //!
-//! Machines are noisy, so no figure stands alone: the thing measured and the thing it is compared with take turns, and
-//! the median of the ratios of neighbouring turns is what counts.
+//! Machines are noisy, so a benchmark alternates with its baseline, and the result is the median of the ratios of adjacent turns.
 
 #![allow(
     clippy::allow_attributes,
     dead_code,
-    reason = "each benchmark uses a part of it"
+    reason = "each benchmark uses a part of this module"
 )]
 
 use std::future::Future;
@@ -28,7 +27,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-/// How much to measure: `cargo bench -- --smoke` runs everything once and tiny, to see that it still runs.
+/// How much to measure: `cargo bench -- --smoke` runs everything once with little data, to check that it still works.
 #[derive(Clone, Copy)]
 pub struct Scale {
     pub turns: usize,
@@ -54,13 +53,13 @@ impl Scale {
         }
     }
 
-    /// A number of events: `full`, or a hundredth of it.
+    /// Returns `full`, or a hundredth of it in a smoke run.
     pub fn events(self, full: i64) -> i64 {
         if self.smoke { full / 100 } else { full }
     }
 }
 
-/// A fresh, migrated database on `BENCH_DATABASE_URL` or on a server that is found or brought.
+/// A new, migrated database on the server of `BENCH_DATABASE_URL`, or on one that is found or downloaded.
 pub struct Bench {
     pub options: PgConnectOptions,
     pub admin: PgConnectOptions,
@@ -120,7 +119,7 @@ impl Bench {
         .unwrap()
     }
 
-    /// An engine whose connections are all open, so that opening them is not what is measured.
+    /// Returns an engine with all connections open, so that the benchmark does not measure connecting.
     pub async fn warm_engine(&self, connections: usize) -> Engine {
         let engine = self.engine(connections);
         let open = (0..connections).map(|_| engine.pool.acquire());
@@ -137,14 +136,14 @@ impl Bench {
         run(&mut self.connect().await, sql).await;
     }
 
-    /// A copy of this database, whose connections have to be closed.
+    /// Copies this database; it must have no open connections.
     pub async fn copy(&self) -> Self {
         let name = format!("{}_copy", self.name);
         let mut connection = PgConnection::connect_with(&self.admin).await.unwrap();
         for statement in [
             format!("drop database if exists {name} with (force)"),
             format!("create database {name} template {}", self.name),
-            // What a copy leaves to be written is not to be written while something is measured.
+            // Otherwise Postgres would write the pages of the copy during the measurement.
             "checkpoint".to_owned(),
         ] {
             run(&mut connection, &statement).await;
@@ -173,7 +172,7 @@ pub async fn run(connection: &mut PgConnection, sql: &str) {
         .unwrap_or_else(|e| panic!("{sql}: {e}"));
 }
 
-/// An event of about 150 bytes that creates a user.
+/// Builds an event of about 150 bytes that creates a user.
 pub fn created() -> NewEvent<Value> {
     let id = Uuid::now_v7();
     let payload = UserEvent::Created {
@@ -185,7 +184,8 @@ pub fn created() -> NewEvent<Value> {
     NewEvent::new(AggregateId(id), payload).encode().unwrap()
 }
 
-/// Events of users, ten a user, a thousand a transaction, with time-ordered ids as the library makes them. `label` keeps the users of two calls apart.
+/// Inserts events of users: ten per user and a thousand per transaction, with time-ordered ids like those of the library. Calls with
+/// different labels create different users.
 pub async fn fill(bench: &Bench, label: i64, events: i64) {
     bench
         .run(&format!(
@@ -214,7 +214,7 @@ pub async fn fill(bench: &Bench, label: i64, events: i64) {
     bench.run("analyze events").await;
 }
 
-/// `tasks` do `work` over and over for a while; how often a second it was done.
+/// Runs `work` repeatedly in several tasks for the duration of a turn; returns how often it ran per second.
 pub async fn rate<F: Future<Output = ()> + Send>(
     tasks: usize,
     turn: Duration,
@@ -239,7 +239,7 @@ pub async fn rate<F: Future<Output = ()> + Send>(
     tokio::time::sleep(turn).await;
     stop.store(true, Ordering::Relaxed);
     running.join_all().await;
-    #[expect(clippy::cast_precision_loss, reason = "a count of seconds' work")]
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let done = done.load(Ordering::Relaxed) as f64;
     done / begun.elapsed().as_secs_f64()
 }
@@ -249,7 +249,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A line of the result.
+/// Prints one line of the result.
 pub fn report(what: &str, value: f64, unit: &str, ratios: Vec<f64>, wanted: &str) {
     let (low, high) = ratios
         .iter()

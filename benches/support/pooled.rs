@@ -1,4 +1,4 @@
-//! What a pooler in transaction mode costs.
+//! The cost of a pooler in transaction mode.
 
 #[path = "../../tests/it/support/bouncer.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -22,15 +22,17 @@ use super::support::{Bench, Scale, created, median, rate, report, run};
 use super::{append, catch_up_here, engine};
 use bouncer::Bouncer;
 
-/// Clients of a pooler, and the server connections that it has for them; 20 is PgBouncer's own default.
-const CLIENTS: usize = 32;
-const SERVERS: usize = 20;
+/// Concurrent clients of the pooler.
+const CLIENT_COUNT: usize = 32;
 
-/// Appends and reads behind a PgBouncer in transaction mode, and the same on connections of one's own.
+/// Server connections that the clients share: PgBouncer's default.
+const SERVER_COUNT: usize = 20;
+
+/// Compares appends and reads through a PgBouncer in transaction mode with the same on direct connections.
 pub async fn measure(scale: Scale) {
     let found = Command::new("scripts/find-pgbouncer.sh").output().unwrap();
     if !found.status.success() {
-        println!("behind a pooler: not measured, there is no PgBouncer");
+        println!("pooler: not measured, because PgBouncer is not installed");
         return;
     }
     let bench = Bench::new("pooler").await;
@@ -44,7 +46,7 @@ pub async fn measure(scale: Scale) {
     }
     catch_up_here(&engine_here).await;
     engine_here.pool.close();
-    let more = format!("default_pool_size = {SERVERS}");
+    let more = format!("default_pool_size = {SERVER_COUNT}");
     let bouncer = Bouncer::start_with(&bench.options, &more).await;
 
     let (mut direct, mut pooled) = (Rates::default(), Rates::default());
@@ -55,16 +57,16 @@ pub async fn measure(scale: Scale) {
         pooled.add(behind, scale, &ids).await;
     }
     println!(
-        "{CLIENTS} clients without a pooler: {:.0} times `select 1`, {:.0} appends, {:.0} reads a second",
-        median(direct.nothing.clone()),
+        "{CLIENT_COUNT} clients without a pooler: {:.0} times `select 1`, {:.0} appends, {:.0} reads a second",
+        median(direct.select_one.clone()),
         median(direct.appends.clone()),
         median(direct.reads.clone())
     );
     for (what, pooled, direct, wanted) in [
         (
             "one `select 1` in one round trip",
-            pooled.nothing,
-            direct.nothing,
+            pooled.select_one,
+            direct.select_one,
             "-",
         ),
         ("appends", pooled.appends, direct.appends, "0.6"),
@@ -77,11 +79,11 @@ pub async fn measure(scale: Scale) {
     bench.drop().await;
 }
 
-/// What was done in a second, a turn each.
+/// Rates per second, by turn.
 #[derive(Default)]
 struct Rates {
-    /// What the pooler itself takes: no client of it can do better than with one statement in one message.
-    nothing: Vec<f64>,
+    /// `select 1`, one message per statement: the upper bound for every client of the pooler.
+    select_one: Vec<f64>,
     appends: Vec<f64>,
     reads: Vec<f64>,
 }
@@ -93,42 +95,42 @@ impl Rates {
         scale: Scale,
         ids: &Arc<[AggregateId]>,
     ) {
-        self.nothing.push(nothing_a_second(&login, scale).await);
+        self.select_one.push(select_one_rate(&login, scale).await);
         let login = Arc::new(login);
-        let command = engine(Arc::clone(&login), pooler, Role::Command, CLIENTS).await;
-        self.appends.push(appends_a_second(&command, scale).await);
+        let command = engine(Arc::clone(&login), pooler, Role::Command, CLIENT_COUNT).await;
+        self.appends.push(append_rate(&command, scale).await);
         command.pool.close();
-        let query = engine(login, pooler, Role::Query, CLIENTS).await;
-        self.reads.push(reads_a_second(&query, scale, ids).await);
+        let query = engine(login, pooler, Role::Query, CLIENT_COUNT).await;
+        self.reads.push(read_rate(&query, scale, ids).await);
         query.pool.close();
     }
 }
 
-async fn nothing_a_second(login: &PgConnectOptions, scale: Scale) -> f64 {
+async fn select_one_rate(login: &PgConnectOptions, scale: Scale) -> f64 {
     let login = login.clone().extra_float_digits(None);
     let mut open: Vec<Arc<Mutex<PgConnection>>> = Vec::new();
-    for _ in 0..CLIENTS {
+    for _ in 0..CLIENT_COUNT {
         open.push(Arc::new(Mutex::new(login.connect().await.unwrap())));
     }
-    rate(CLIENTS, scale.turn, move |task| {
+    rate(CLIENT_COUNT, scale.turn, move |task| {
         let connection = Arc::clone(&open[task]);
         async move { run(&mut *connection.lock().await, "select 1").await }
     })
     .await
 }
 
-async fn appends_a_second(engine: &Engine, scale: Scale) -> f64 {
+async fn append_rate(engine: &Engine, scale: Scale) -> f64 {
     let engine = engine.clone();
-    rate(CLIENTS, scale.turn, move |_| {
+    rate(CLIENT_COUNT, scale.turn, move |_| {
         let engine = engine.clone();
         async move { append(&engine, created()).await }
     })
     .await
 }
 
-async fn reads_a_second(engine: &Engine, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
+async fn read_rate(engine: &Engine, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
     let (engine, ids) = (engine.clone(), Arc::clone(ids));
-    rate(CLIENTS, scale.turn, move |_| {
+    rate(CLIENT_COUNT, scale.turn, move |_| {
         let (engine, ids) = (engine.clone(), Arc::clone(&ids));
         async move {
             let id = ids[usize::from(rand::random::<u16>()) % ids.len()];
