@@ -1,7 +1,7 @@
 //! Queries: rows and pages of views; with the events that a view lacks folded on top where the caller asks for it.
 //! Knows nothing of HTTP.
 
-use crate::db::{DbError, Session, Stale, Tries};
+use crate::db::{DbError, RetryPolicy, Retryable, Session};
 use crate::domain::FoldError;
 use crate::engine::Engine;
 use crate::event::{AggregateId, Version};
@@ -47,9 +47,9 @@ pub enum Error {
     Db(#[from] DbError),
 }
 
-impl Stale for Error {
-    fn is_stale(&self) -> bool {
-        matches!(self, Self::Db(error) if error.is_stale())
+impl Retryable for Error {
+    fn is_retryable(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_retryable())
     }
 }
 
@@ -64,10 +64,10 @@ pub async fn get(
     id: AggregateId,
     consistency: Consistency,
 ) -> Result<ViewRow, Error> {
-    let mut tries = Tries::default();
+    let mut retries = RetryPolicy::default();
     loop {
         match get_once(engine, view, id, consistency).await {
-            Err(error) if tries.again(&engine.pool, &error) => {}
+            Err(error) if retries.should_retry(&engine.pool, &error) => {}
             result => return result,
         }
     }
@@ -85,10 +85,10 @@ pub async fn list(
     after: Option<PageCursor>,
     limit: u16,
 ) -> Result<ViewPage, Error> {
-    let mut tries = Tries::default();
+    let mut retries = RetryPolicy::default();
     loop {
         match list_once(engine, view, filters, after, limit).await {
-            Err(error) if tries.again(&engine.pool, &error) => {}
+            Err(error) if retries.should_retry(&engine.pool, &error) => {}
             result => return Ok(result?),
         }
     }

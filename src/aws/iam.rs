@@ -9,8 +9,8 @@ use tokio::sync::OnceCell;
 
 use super::Aws;
 use crate::config::DatabaseAddress;
-use crate::db::login::{BadUrl, readable_certificates, verified};
-use crate::db::{Login, NoLogin};
+use crate::db::login::{UrlError, readable_certificates, verified};
+use crate::db::{Login, LoginError};
 
 /// Logs in to RDS with an IAM token. Signing a token needs no request, and RDS checks it only when a connection opens, so
 /// each connection gets a new token.
@@ -26,7 +26,7 @@ impl IamLogin {
     /// # Errors
     ///
     /// If the certificates named in the environment cannot be read.
-    pub fn new(address: &DatabaseAddress, user: &str) -> Result<Self, BadUrl> {
+    pub fn new(address: &DatabaseAddress, user: &str) -> Result<Self, UrlError> {
         let options = PgConnectOptions::new_without_pgpass()
             .host(address.host.as_deref().unwrap_or_default())
             .port(address.port.unwrap_or(5432))
@@ -51,12 +51,12 @@ impl fmt::Debug for IamLogin {
 }
 
 impl Login for IamLogin {
-    fn options(&self, _: bool) -> BoxFuture<'_, Result<PgConnectOptions, NoLogin>> {
+    fn options(&self, _: bool) -> BoxFuture<'_, Result<PgConnectOptions, LoginError>> {
         async move {
             let aws = self.aws.get_or_init(Aws::load).await;
             let (host, port) = (self.options.get_host(), self.options.get_port());
             let token = aws.database_token(host, port, &self.user).await;
-            let token = token.map_err(|error| NoLogin(format!("DB_IAM_AUTH: {error}")))?;
+            let token = token.map_err(|error| LoginError(format!("DB_IAM_AUTH: {error}")))?;
             Ok(self.options.clone().password(&token))
         }
         .boxed()

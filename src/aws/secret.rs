@@ -11,8 +11,8 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::{Aws, AwsError};
 use crate::config::DatabaseAddress;
-use crate::db::login::{BadUrl, readable_certificates, verified};
-use crate::db::{Login, NoLogin};
+use crate::db::login::{UrlError, readable_certificates, verified};
+use crate::db::{Login, LoginError};
 
 /// A rejected login re-reads the secret only if it is older than this. Without the limit, a wrong password would cause one
 /// request to Secrets Manager per connection attempt.
@@ -51,7 +51,7 @@ impl SecretLogin {
     /// # Errors
     ///
     /// If the certificates named in the environment cannot be read.
-    pub fn new(arn: &str, address: &DatabaseAddress) -> Result<Self, BadUrl> {
+    pub fn new(arn: &str, address: &DatabaseAddress) -> Result<Self, UrlError> {
         let options = PgConnectOptions::new_without_pgpass();
         let host = address.host.as_deref().unwrap_or("rds");
         readable_certificates(&verified(options.host(host)), None)?;
@@ -63,18 +63,19 @@ impl SecretLogin {
         })
     }
 
-    async fn read(&self) -> Result<PgConnectOptions, NoLogin> {
+    async fn read(&self) -> Result<PgConnectOptions, LoginError> {
         let aws = self.aws.get_or_init(Aws::load).await;
         let text = match aws.secret(&self.arn).await {
             // One retry: a single lost packet should not fail a connection.
             Err(AwsError::Unreachable { .. }) => aws.secret(&self.arn).await,
             result => result,
         };
-        let text = text
-            .map_err(|error| NoLogin(format!("cannot read the secret DB_SECRET_ARN: {error}")))?;
+        let text = text.map_err(|error| {
+            LoginError(format!("cannot read the secret DB_SECRET_ARN: {error}"))
+        })?;
         // The parser's error may quote the secret, so it is not repeated.
         let secret: RdsSecret = serde_json::from_str(&text).map_err(|_| {
-            NoLogin(
+            LoginError(
                 "the secret DB_SECRET_ARN must be a JSON object with `username` and `password`"
                     .to_owned(),
             )
@@ -82,9 +83,9 @@ impl SecretLogin {
         self.options(secret)
     }
 
-    fn options(&self, secret: RdsSecret) -> Result<PgConnectOptions, NoLogin> {
+    fn options(&self, secret: RdsSecret) -> Result<PgConnectOptions, LoginError> {
         let missing = |what: &str| {
-            NoLogin(format!(
+            LoginError(format!(
                 "the secret DB_SECRET_ARN has no {}: set DB_{what}",
                 what.to_lowercase()
             ))
@@ -116,7 +117,7 @@ impl fmt::Debug for SecretLogin {
 }
 
 impl Login for SecretLogin {
-    fn options(&self, refused: bool) -> BoxFuture<'_, Result<PgConnectOptions, NoLogin>> {
+    fn options(&self, refused: bool) -> BoxFuture<'_, Result<PgConnectOptions, LoginError>> {
         async move {
             let mut read = self.read.lock().await;
             match &*read {

@@ -1,6 +1,6 @@
 //! Why nothing was stored.
 
-use crate::db::{DbError, Stale};
+use crate::db::{DbError, Retryable};
 use crate::domain::RejectedError;
 use crate::event::{AggregateId, EventId, NewEvent, TypeId, Version};
 use crate::projection::ProjectionError;
@@ -153,10 +153,10 @@ impl Error {
     }
 }
 
-impl Stale for Error {
-    fn is_stale(&self) -> bool {
+impl Retryable for Error {
+    fn is_retryable(&self) -> bool {
         match self {
-            Self::Db(error) | Self::Inline(ProjectionError::Db(error)) => error.is_stale(),
+            Self::Db(error) | Self::Inline(ProjectionError::Db(error)) => error.is_retryable(),
             _ => false,
         }
     }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 pub use self::error::Error;
-use crate::db::{Session, Tries};
+use crate::db::{RetryPolicy, Session};
 use crate::domain::AnyDomain;
 use crate::engine::Engine;
 use crate::event::{AggregateId, AppendedEvent, EventId, ExpectedVersion, NewEvent, Version};
@@ -61,10 +61,10 @@ pub async fn execute(
     if matches!(expected, ExpectedVersion::Exact(_)) && groups.len() != 1 {
         return Err(Error::OneAggregate);
     }
-    let mut tries = Tries::default();
+    let mut retries = RetryPolicy::default();
     loop {
         match append(engine, events, &groups, expected).await {
-            Err(error) if tries.again(&engine.pool, &error) => {}
+            Err(error) if retries.should_retry(&engine.pool, &error) => {}
             result => return result,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{NoLogin, Role};
+use super::{LoginError, Role};
 
 /// What can go wrong between us and Postgres, as far as a caller can act on it.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum DbError {
     Untrusted(#[source] sqlx::Error),
     /// There is nothing to log in with.
     #[error("no login for the database: {0}")]
-    NoLogin(#[from] NoLogin),
+    Login(#[from] LoginError),
     /// The login may not act as the host's role.
     #[error(
         "the login cannot act as {role}: run `migrate up`, then `grant {role} to` the user that this host logs in as"
@@ -77,9 +77,9 @@ impl DbError {
     }
 
     /// The reason why a connection that sends startup options cannot be opened.
-    pub(super) fn of_session(self, role: Option<Role>) -> Self {
+    pub(super) fn into_session_error(self, role: Option<Role>) -> Self {
         match self {
-            Self::Other(error) | Self::Data { source: error, .. } => Self::of_role(role, error),
+            Self::Other(error) | Self::Data { source: error, .. } => Self::from_role(role, error),
             // 08P01 on startup options: the peer is a pooler, not Postgres.
             Self::Unavailable(error) if code(&error).as_deref() == Some("08P01") => {
                 Self::Pooler(error)
@@ -89,7 +89,7 @@ impl DbError {
     }
 
     /// The reason why a connection cannot act as its host's role.
-    pub(super) fn of_role(role: Option<Role>, error: sqlx::Error) -> Self {
+    pub(super) fn from_role(role: Option<Role>, error: sqlx::Error) -> Self {
         match (role, code(&error).as_deref()) {
             // Insufficient privilege, and a role that does not exist.
             (Some(role), Some("42501" | "22023")) => Self::Role {
@@ -102,14 +102,14 @@ impl DbError {
 
     /// Whether Postgres cannot be had for now, so that the same request may succeed later.
     #[must_use]
-    pub const fn is_away(&self) -> bool {
+    pub const fn is_unavailable(&self) -> bool {
         matches!(
             self,
             Self::Unavailable(_)
                 | Self::Waking(_)
                 | Self::Refused(_)
                 | Self::Untrusted(_)
-                | Self::NoLogin(_)
+                | Self::Login(_)
         )
     }
 

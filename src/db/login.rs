@@ -14,7 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 pub trait Login: fmt::Debug + Send + Sync {
     /// The options for a new connection; `refused` when the last ones were refused, so that what was kept is to be asked
     /// for again.
-    fn options(&self, refused: bool) -> BoxFuture<'_, Result<PgConnectOptions, NoLogin>>;
+    fn options(&self, refused: bool) -> BoxFuture<'_, Result<PgConnectOptions, LoginError>>;
 
     /// Whether it makes sense to ask again after a refusal.
     fn may_change(&self) -> bool {
@@ -25,10 +25,10 @@ pub trait Login: fmt::Debug + Send + Sync {
 /// Why there are no options. The text is for the log, and holds no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NoLogin(pub String);
+pub struct LoginError(pub String);
 
 impl Login for PgConnectOptions {
-    fn options(&self, _: bool) -> BoxFuture<'_, Result<PgConnectOptions, NoLogin>> {
+    fn options(&self, _: bool) -> BoxFuture<'_, Result<PgConnectOptions, LoginError>> {
         ready(Ok(self.clone())).boxed()
     }
 
@@ -81,7 +81,7 @@ pub(super) fn session_options(options: PgConnectOptions, role: Option<Role>) -> 
 /// password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadUrl {
+pub enum UrlError {
     /// It is none.
     #[error(
         "DATABASE_URL is no Postgres URL; it should be like postgres://user:password@host:5432/database"
@@ -99,10 +99,10 @@ pub enum BadUrl {
 ///
 /// # Errors
 ///
-/// See [`BadUrl`].
-pub fn from_url(url: &str) -> Result<PgConnectOptions, BadUrl> {
+/// See [`UrlError`].
+pub fn from_url(url: &str) -> Result<PgConnectOptions, UrlError> {
     // The parser's own message may quote the URL, and with it the password.
-    let options = PgConnectOptions::from_str(url).map_err(|_| BadUrl::NoUrl)?;
+    let options = PgConnectOptions::from_str(url).map_err(|_| UrlError::NoUrl)?;
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let value = |names: &[&str]| {
         parameters.split('&').find_map(|pair| {
@@ -130,7 +130,7 @@ pub(crate) fn verified(options: PgConnectOptions) -> PgConnectOptions {
 pub(crate) fn readable_certificates(
     options: &PgConnectOptions,
     named: Option<String>,
-) -> Result<(), BadUrl> {
+) -> Result<(), UrlError> {
     let verifies = matches!(
         options.get_ssl_mode(),
         PgSslMode::VerifyCa | PgSslMode::VerifyFull
@@ -139,7 +139,7 @@ pub(crate) fn readable_certificates(
         Some(file) if verifies && !file.starts_with("-----BEGIN") => {
             match std::fs::File::open(&file) {
                 Ok(_) => Ok(()),
-                Err(_) => Err(BadUrl::NoCertificates(file)),
+                Err(_) => Err(UrlError::NoCertificates(file)),
             }
         }
         _ => Ok(()),

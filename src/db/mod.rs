@@ -3,70 +3,22 @@
 mod error;
 pub mod login;
 mod pool;
+mod retry;
 mod schema;
 mod session;
+mod statement;
 mod transaction;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, Executor, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 
 pub use self::error::DbError;
-pub use self::login::{Login, NoLogin, Role};
+pub use self::login::{Login, LoginError, Role};
 pub use self::pool::{Pool, PoolSettings};
+pub use self::retry::{RetryPolicy, Retryable};
 pub use self::schema::{Schema, SchemaError};
 pub use self::session::{Pooler, Session};
 pub use self::transaction::{Connection, Transaction};
-
-/// How often a request is tried on another connection because its own turned out to be dead.
-const STALE_CONNECTIONS: u32 = 3;
-
-/// An error that another connection may not have.
-pub trait Stale {
-    /// Whether the connection broke under the statement. What the statement did is not known, so only what may be done
-    /// twice may be tried again: a read, or an append, whose events have ids.
-    fn is_stale(&self) -> bool;
-}
-
-impl Stale for DbError {
-    fn is_stale(&self) -> bool {
-        match self {
-            Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
-            // A server that is full says so on every connection.
-            Self::Unavailable(error) => !matches!(
-                error
-                    .as_database_error()
-                    .and_then(sqlx::error::DatabaseError::code)
-                    .as_deref(),
-                Some("53300")
-            ),
-            _ => false,
-        }
-    }
-}
-
-/// Tries that are left when connections turn out to be dead: after a restart of Postgres, a fail-over or a thaw, the
-/// pool is full of connections that only their next statement can tell to be dead.
-#[derive(Debug)]
-pub struct Tries(u32);
-
-impl Default for Tries {
-    fn default() -> Self {
-        Self(STALE_CONNECTIONS)
-    }
-}
-
-impl Tries {
-    /// Whether to do the work again because of this error; the pool's other connections are doubted then.
-    pub fn again(&mut self, pool: &Pool, error: &impl Stale) -> bool {
-        if !error.is_stale() {
-            return false;
-        }
-        pool.doubt();
-        let again = self.0 > 0;
-        self.0 = self.0.saturating_sub(1);
-        again
-    }
-}
 
 /// Raises the log's offset when the cluster's transaction counter is behind the log.
 pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::Error> {
@@ -141,40 +93,4 @@ pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
         return Err(DbError::Pooler(sqlx::Error::Protocol(why.to_owned())));
     }
     Ok(connection)
-}
-
-/// Within a transaction: what follows can be undone by itself.
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub async fn savepoint(connection: &mut Session<'_>) -> Result<(), DbError> {
-    connection.execute(sqlx::raw_sql("savepoint part")).await?;
-    Ok(())
-}
-
-/// Keeps what was done since the [`savepoint`].
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub async fn release(connection: &mut Session<'_>) -> Result<(), DbError> {
-    connection
-        .execute(sqlx::raw_sql("release savepoint part"))
-        .await?;
-    Ok(())
-}
-
-/// Undoes what was done since the [`savepoint`].
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub async fn undo(connection: &mut Session<'_>) -> Result<(), DbError> {
-    connection
-        .execute(sqlx::raw_sql(
-            "rollback to savepoint part; release savepoint part",
-        ))
-        .await?;
-    Ok(())
 }

@@ -34,7 +34,7 @@ pub struct Pool {
     schema: Schema,
     pooler: Pooler,
     /// Since when a connection has to show that it lives: since another one was found dead.
-    doubted: Arc<Mutex<Option<Instant>>>,
+    suspect_since: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What a pool is made of.
@@ -70,11 +70,11 @@ impl Pool {
     /// `migrations/…_heal_log.up.sql`.
     #[must_use]
     pub fn open(settings: PoolSettings) -> Self {
-        let doubted = Arc::default();
+        let suspect_since = Arc::default();
         let (size, schema, pooler) = (settings.size, settings.schema.clone(), settings.pooler);
         let manager = Manager {
             settings,
-            doubted: Arc::clone(&doubted),
+            suspect_since: Arc::clone(&suspect_since),
         };
         let limits = Timeouts {
             wait: Some(ACQUIRE_TIMEOUT),
@@ -98,7 +98,7 @@ impl Pool {
             pool,
             schema,
             pooler,
-            doubted,
+            suspect_since,
         }
     }
 
@@ -158,8 +158,11 @@ impl Pool {
 
     /// A connection was found dead: the others have to show that they live before they are used again. After a restart
     /// of Postgres or a fail-over all of them are dead.
-    pub fn doubt(&self) {
-        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    pub fn mark_suspect(&self) {
+        *self
+            .suspect_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Closes the connections that are idle, and the others when they come back. The pool is of no use afterwards.
@@ -206,7 +209,7 @@ fn unavailable(error: PoolError<DbError>) -> DbError {
 
 pub(super) struct Manager {
     settings: PoolSettings,
-    doubted: Arc<Mutex<Option<Instant>>>,
+    suspect_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Manager {
@@ -234,13 +237,13 @@ impl managed::Manager for Manager {
         };
         let connected = super::log_in(&**login, "foldlog", connect).await;
         let connection = connected.map_err(|error| match pooler {
-            Pooler::None => error.of_session(role),
+            Pooler::None => error.into_session_error(role),
             Pooler::Transaction => error,
         })?;
         let mut session = Session::with_role(connection, schema.clone(), pooler, role);
         // Behind a pooler this is the first statement that runs as the role.
         let healed = super::heal_log(&mut session).await;
-        healed.map_err(|error| DbError::of_role(role, error))?;
+        healed.map_err(|error| DbError::from_role(role, error))?;
         Ok(session)
     }
 
@@ -250,8 +253,8 @@ impl managed::Manager for Manager {
         about: &Metrics,
     ) -> RecycleResult<DbError> {
         let used = about.recycled.unwrap_or(about.created);
-        let doubted = self
-            .doubted
+        let suspect_since = self
+            .suspect_since
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_some_and(|since| used <= since);
@@ -259,7 +262,7 @@ impl managed::Manager for Manager {
         if session.is_open() || !session.is_at_rest() {
             return Err(RecycleError::message("a statement is under way"));
         }
-        if doubted || used.elapsed() > TRUSTED_IDLE {
+        if suspect_since || used.elapsed() > TRUSTED_IDLE {
             let ping = session.ping().await;
             ping.map_err(|error| RecycleError::Backend(error.into()))?;
         }

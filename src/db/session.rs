@@ -10,11 +10,11 @@
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
-use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
 
-use super::{Role, Schema};
+use super::statement::Statement;
+use super::{DbError, Role, Schema};
 
 /// Begins every transaction of foldlog's own. It asks for READ COMMITTED whatever the database's default is: under
 /// REPEATABLE READ a claim of an event that another worker has just claimed raises an error instead of skipping the event.
@@ -169,6 +169,39 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
+    /// Sets a savepoint, to which [`Self::rollback_to_savepoint`] returns if a later statement fails.
+    ///
+    /// # Errors
+    ///
+    /// Any [`DbError`].
+    pub async fn savepoint(&mut self) -> Result<(), DbError> {
+        self.run_raw("savepoint foldlog").await
+    }
+
+    /// Removes the last savepoint and keeps what was written since.
+    ///
+    /// # Errors
+    ///
+    /// Any [`DbError`].
+    pub async fn release_savepoint(&mut self) -> Result<(), DbError> {
+        self.run_raw("release savepoint foldlog").await
+    }
+
+    /// Undoes what was written since the last savepoint, and removes it.
+    ///
+    /// # Errors
+    ///
+    /// Any [`DbError`].
+    pub async fn rollback_to_savepoint(&mut self) -> Result<(), DbError> {
+        self.run_raw("rollback to savepoint foldlog; release savepoint foldlog")
+            .await
+    }
+
+    async fn run_raw(&mut self, sql: &'static str) -> Result<(), DbError> {
+        self.connection().execute(sqlx::raw_sql(sql)).await?;
+        Ok(())
+    }
+
     /// Whether a transaction is open, or may be because its begin or end was given up.
     pub(super) const fn is_open(&self) -> bool {
         self.open
@@ -203,11 +236,7 @@ impl<'c> Session<'c> {
     fn statement<'q>(&self, mut query: impl Execute<'q, Postgres>) -> Statement {
         let named = self.pooler == Pooler::None && query.persistent();
         let arguments = query.take_arguments();
-        Statement {
-            sql: self.schema.qualify(query.sql()),
-            arguments,
-            named,
-        }
+        Statement::new(self.schema.qualify(query.sql()), arguments, named)
     }
 
     /// Runs one statement in a transaction of its own.
@@ -292,31 +321,5 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
     {
         let sql = self.schema.qualify(sql);
         self.connection().describe(sql)
-    }
-}
-
-/// A query as a session sends it.
-struct Statement {
-    sql: SqlStr,
-    arguments: Result<Option<PgArguments>, BoxDynError>,
-    /// Whether the server may keep it under a name.
-    named: bool,
-}
-
-impl Execute<'_, Postgres> for Statement {
-    fn sql(self) -> SqlStr {
-        self.sql
-    }
-
-    fn statement(&self) -> Option<&PgStatement> {
-        None
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
-        std::mem::replace(&mut self.arguments, Ok(None))
-    }
-
-    fn persistent(&self) -> bool {
-        self.named
     }
 }

@@ -176,14 +176,14 @@ impl Worker {
         let report = loop {
             match self.run(view, verb, deadline).await {
                 Err(ProjectionError::Db(error))
-                    if error.is_away() && Instant::now() + RETRY_DELAY < retry_until =>
+                    if error.is_unavailable() && Instant::now() + RETRY_DELAY < retry_until =>
                 {
                     tracing::warn!(
                         projection = name,
                         attempt,
                         "projection {name} waits for the database: {error}"
                     );
-                    self.engine.pool.doubt();
+                    self.engine.pool.mark_suspect();
                     sleep(RETRY_DELAY).await;
                     attempt += 1;
                 }

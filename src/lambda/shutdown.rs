@@ -85,7 +85,7 @@ impl Pause {
             .elapsed()
             .map_or(true, |pause| pause > MAX_TRUSTED_PAUSE)
         {
-            self.pools.iter().for_each(Pool::doubt);
+            self.pools.iter().for_each(Pool::mark_suspect);
         }
     }
 }

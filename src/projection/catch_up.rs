@@ -10,7 +10,7 @@ use super::claim::{self, Batch};
 use super::fold::{self, Applied, OnRejectedWrite};
 use super::settled::{LogCursor, Snapshot};
 use super::{ProjectionError, parked, status};
-use crate::db::{self, DbError, Pool, Stale as _, Transaction};
+use crate::db::{self, DbError, Pool, Retryable as _, Transaction};
 use crate::event::RecordedEvent;
 use crate::view::View;
 
@@ -112,8 +112,8 @@ pub async fn catch_up(
                 );
             }
             Err(error) => {
-                if matches!(&error, ProjectionError::Db(error) if error.is_stale()) {
-                    pool.doubt();
+                if matches!(&error, ProjectionError::Db(error) if error.is_retryable()) {
+                    pool.mark_suspect();
                 }
                 return Err(error);
             }

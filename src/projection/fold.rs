@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use sqlx::Row;
 
 use super::ProjectionError;
-use crate::db::{self, DbError, Session};
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
 use crate::view::{self, StoredRow, View};
 
@@ -246,12 +246,12 @@ async fn write<'a>(
     }
     let (mut rejected, mut parts) = (Vec::new(), vec![folded]);
     while let Some(part) = parts.pop() {
-        db::savepoint(connection).await?;
+        connection.savepoint().await?;
         delete_before_upsert(connection, view, part).await?;
         match upsert(connection, view, part).await {
-            Ok(()) => db::release(connection).await?,
+            Ok(()) => connection.release_savepoint().await?,
             Err(error) if error.is_about_rows() => {
-                db::undo(connection).await?;
+                connection.rollback_to_savepoint().await?;
                 if let [row] = part {
                     rejected.push((row, error));
                 } else {

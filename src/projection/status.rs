@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::ProjectionError;
-use crate::db::{Pool, Tries};
+use crate::db::{Pool, RetryPolicy};
 use crate::view::View;
 
 /// A health check reads at most this many events, so that its cost does not grow with the backlog.
@@ -34,10 +34,10 @@ pub async fn measure(
     view: &View,
     max_events: i64,
 ) -> Result<ProjectionStatus, ProjectionError> {
-    let mut tries = Tries::default();
+    let mut retries = RetryPolicy::default();
     loop {
         match query_status(pool, view, max_events).await {
-            Err(ProjectionError::Db(error)) if tries.again(pool, &error) => {}
+            Err(ProjectionError::Db(error)) if retries.should_retry(pool, &error) => {}
             result => return result,
         }
     }

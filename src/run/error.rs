@@ -6,7 +6,7 @@ use std::{error, io};
 
 use crate::config::ConfigError;
 use crate::db::DbError;
-use crate::db::login::BadUrl;
+use crate::db::login::UrlError;
 use crate::engine::BuildError;
 
 /// The error of a layer that this module does not import.
@@ -35,7 +35,7 @@ pub enum HostError {
     NoAwsFeature,
     /// `DATABASE_URL` or the certificates are invalid.
     #[error(transparent)]
-    DatabaseUrl(#[from] BadUrl),
+    DatabaseUrl(#[from] UrlError),
     /// A domain or projection cannot be served.
     #[error(transparent)]
     Build(#[from] BuildError),

@@ -242,7 +242,7 @@ impl From<DbError> for Problem {
             DbError::Waking(_)
             | DbError::Refused(_)
             | DbError::Untrusted(_)
-            | DbError::NoLogin(_) => Self::new(Kind::Unavailable, away)
+            | DbError::Login(_) => Self::new(Kind::Unavailable, away)
                 .retry_after(15)
                 .because(error),
             DbError::Contended(_) | DbError::TimedOut(_) => Self::new(
