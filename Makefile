@@ -11,7 +11,7 @@ build-CatchUpFunction: bin = catch_up
 build-MigrateFunction: bin = migrate
 
 build-CommandFunction build-QueryFunction build-CatchUpFunction build-MigrateFunction: $(RDS_BUNDLE)
-	cargo lambda build --release --no-default-features --features lambda --arm64 --lambda-dir $(LAMBDA_DIR) --bin $(bin)
+	cargo lambda build --release --no-default-features --features lambda,users --arm64 --lambda-dir $(LAMBDA_DIR) --bin $(bin)
 	cp $(LAMBDA_DIR)/$(bin)/bootstrap $(RDS_BUNDLE) "$(ARTIFACTS_DIR)/"
 
 $(LAMBDA_DIR)/global-bundle.pem:

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 limit_mib=15
 target=${CARGO_TARGET_DIR:-target}
 # The same features as in the Makefile that `sam build` calls.
-cargo build --release --no-default-features --features lambda --bins
+cargo build --release --no-default-features --features lambda,users --bins
 
 # Whether a binary contains a text. Even a stripped binary contains the names of its crates, because panics name source files.
 contains() {

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// Returns the value of a variable.
+type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 /// Environment variables, and the problems found in them so far.
 pub struct Environment<'a> {
-    lookup: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    lookup: Box<Lookup<'a>>,
     problems: Vec<String>,
 }
 

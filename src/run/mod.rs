@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "lambda")]
 pub(crate) use self::error::error_chain;
 pub use self::error::{HostError, exit};
 pub use self::migrate::{Migration, migrate, migrate_database};
@@ -60,9 +61,9 @@ pub fn read_config(domains: Domains, host_problem: Option<String>) -> Result<Con
     {
         env.reject(error.to_string());
     }
-    host_problem
-        .into_iter()
-        .for_each(|problem| env.reject(problem));
+    if let Some(problem) = host_problem {
+        env.reject(problem);
+    }
     Ok(env.finish(config)?)
 }
 
