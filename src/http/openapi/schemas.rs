@@ -107,9 +107,12 @@ impl DomainSchemas {
     }
 }
 
-/// An event as a client sends it.
+/// An event as a client sends it. The doc comment of the event type describes the event, not its payload.
 fn event(event_type: &EventType, payload: &Value) -> Value {
-    json!({
+    let mut payload = payload.clone();
+    let members = payload.as_object_mut();
+    let description = members.and_then(|members| members.remove("description"));
+    let mut event = json!({
         "title": event_type.name,
         "type": "object",
         "properties": {
@@ -121,7 +124,11 @@ fn event(event_type: &EventType, payload: &Value) -> Value {
         },
         "required": ["id", "aggregate_id", "type_id", "payload"],
         "additionalProperties": false,
-    })
+    });
+    if let Some(description) = description {
+        event["description"] = description;
+    }
+    event
 }
 
 /// The schema of a filter: the text of a column's value.

@@ -1,8 +1,9 @@
 //! The OpenAPI document: it is complete, it matches what the server does, and the repository has a snapshot of it. Besides,
 //! `support/conforms.rs` compares every response that any test receives with it.
 
+mod types;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use foldlog::domains;
 use foldlog::http::document;
@@ -14,20 +15,26 @@ use crate::support::app::{App, send};
 use crate::support::conforms::{self, operations, resolve};
 use crate::support::db::DOMAINS;
 
-const SNAPSHOT: &str = "tests/snapshots/openapi.json";
 const API: &str = include_str!("../../../docs/API.md");
 
-// Fails when the document changes without a new snapshot, which a reviewer sees: `INSTA_UPDATE=always` writes it.
+/// Compares a document with its snapshot; `INSTA_UPDATE=always` writes the snapshot.
+fn assert_snapshot(path: &str, document: &Value) {
+    let text = format!("{}\n", serde_json::to_string_pretty(document).unwrap());
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        std::fs::write(path, &text).unwrap();
+    }
+    let snapshot = std::fs::read_to_string(path).unwrap_or_default();
+    let differs = text.lines().zip(snapshot.lines()).find(|(a, b)| a != b);
+    assert!(text == snapshot, "{path} differs: {differs:?}");
+}
+
+// Fails when the document changes without a new snapshot, which a reviewer sees.
 #[test]
 fn the_openapi_document_equals_its_snapshot() {
-    let document = document(&domains::ALL, true);
-    let text = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
-    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
-        std::fs::write(SNAPSHOT, &text).unwrap();
-    }
-    let known = std::fs::read_to_string(Path::new(SNAPSHOT)).unwrap_or_default();
-    let differs = text.lines().zip(known.lines()).find(|(a, b)| a != b);
-    assert!(text == known, "{SNAPSHOT} differs: {differs:?}");
+    assert_snapshot(
+        "tests/snapshots/openapi.json",
+        &document(&domains::ALL, true),
+    );
 }
 
 // Fails when `GET /openapi.json` is missing, or serves something else than `document` returns.
