@@ -1,7 +1,6 @@
 //! The only dynamic SQL: table and column names are identifiers that come from the program text (checked by
 //! [`is_identifier`]), everything else is a bind.
 
-use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
@@ -17,8 +16,8 @@ pub struct Statements {
     get: SqlStr,
     upsert: SqlStr,
     delete: SqlStr,
-    /// The statements of other modules, by their template.
-    filled: RwLock<HashMap<&'static str, SqlStr>>,
+    /// The statements of other modules, each with its template.
+    filled: RwLock<Vec<(&'static str, SqlStr)>>,
 }
 
 impl Statements {
@@ -56,14 +55,19 @@ impl Statements {
     /// A statement of another module over this table: `template`, the text of a file beside its caller, with the table's
     /// name in place of `{table}`. Composed once per process.
     pub fn fill(&self, template: &'static str) -> SqlStr {
+        // Compared by address, because every request gets here and a template is a constant of its caller.
+        let is_same = |known: &str| std::ptr::eq(known, template);
         let filled = self.filled.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sql) = filled.get(template) {
+        if let Some((_, sql)) = filled.iter().find(|(known, _)| is_same(known)) {
             return sql.clone();
         }
         drop(filled);
         let sql = text(template.replace("{table}", self.table));
         let mut filled = self.filled.write().unwrap_or_else(PoisonError::into_inner);
-        filled.entry(template).or_insert(sql).clone()
+        if !filled.iter().any(|(known, _)| is_same(known)) {
+            filled.push((template, sql.clone()));
+        }
+        sql
     }
 
     /// One row by its id.
