@@ -19,7 +19,7 @@ use foldlog::domains;
 use foldlog::domains::users::UserEvent;
 use foldlog::engine::Engine;
 use foldlog::event::{AggregateId, NewEvent};
-use foldlog::local::postgres::{self, Settings};
+use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::migrations;
 use foldlog::view::Inline;
 use serde_json::Value;
@@ -71,16 +71,12 @@ impl Bench {
         let admin = if let Ok(url) = std::env::var("BENCH_DATABASE_URL") {
             PgConnectOptions::from_str(&url).unwrap()
         } else {
-            let mut settings = Settings::from_env().unwrap();
-            settings.database_url = None;
-            settings.data_dir = Some("/var/tmp/foldlog-bench".into());
-            let extra = [("shared_buffers", "1GB"), ("max_wal_size", "4GB")];
-            settings.extra = extra
-                .iter()
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect();
-            let server = postgres::find_or_start(&settings).await.unwrap();
-            let options = server.options();
+            let settings = Settings::managed("/var/tmp/foldlog-bench")
+                .unwrap()
+                .parameter("shared_buffers", "1GB")
+                .parameter("max_wal_size", "4GB");
+            let server = ManagedPostgres::start(settings).await.unwrap();
+            let options = server.connect_options();
             std::mem::forget(server);
             options
         };

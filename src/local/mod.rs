@@ -1,4 +1,4 @@
-//! The all-in-one host: HTTP, the listener, and a Postgres that it finds or brings.
+//! The all-in-one host: HTTP, the listener, and a Postgres that is found or downloaded.
 
 pub mod postgres;
 
@@ -11,7 +11,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::postgres::{Server, Settings};
+use self::postgres::{Server, ServerError, Settings};
 use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
@@ -19,15 +19,15 @@ use crate::http::{AppState, Auth};
 use crate::run::{self, HostError};
 use crate::{db, migrations, telemetry};
 
-/// How long requests under way may take to end once the server is asked to.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long running requests may take to complete after a stop signal.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs everything until SIGTERM or SIGINT: then requests under way end, the listener finishes its batch, and the
-/// Postgres that was started here stops with the last process that uses it.
+/// Serves HTTP and projects until SIGTERM or SIGINT. Then running requests complete, the listener finishes its batch, and a
+/// managed Postgres stops unless another process uses it.
 ///
 /// # Errors
 ///
-/// When the environment is not right, no Postgres can be had, or the address is taken.
+/// If a setting is invalid, if no Postgres is available, or if the address is taken.
 pub async fn serve(
     domains: Domains,
     router: impl FnOnce(AppState, AppState) -> Router,
@@ -48,20 +48,20 @@ pub async fn serve(
         .await
         .map_err(|source| HostError::Listen { address, source })?;
     let starting = async {
-        let server = postgres::find_or_start(&settings).await;
+        let server = Server::start(settings).await;
         let server = Arc::new(server.map_err(local_postgres)?);
         start(&config, domains, &server).await?;
         Ok::<_, HostError>(server)
     };
-    // Whoever asks it to end while a Postgres is being brought does not wait for that.
+    // A stop signal also interrupts a download or a start of Postgres.
     let Some(started) = stop.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let server = started?;
     run::print(&greeting(socket.local_addr()?, domains, &server));
-    // Each works as a role of its own, here as in the cloud, so that what one may not do fails here first.
+    // Each host uses its own role, as in production, so that a missing privilege is noticed in development.
     let engine = |role, size| {
-        let login = Arc::new(server.options());
+        let login = Arc::new(server.connect_options());
         run::engine(&config, domains, login, role, size)
     };
     let command = engine(Role::Command, run::MAX_CONNECTIONS)?;
@@ -71,11 +71,14 @@ pub async fn serve(
     let listener = run::listener(
         &config,
         &projection,
-        Arc::new(server.options()),
+        Arc::new(server.connect_options()),
         stop.clone(),
     );
     let listener = tokio::spawn(listener.run());
-    let supervisor = tokio::spawn(Arc::clone(&server).supervise(stop.clone()));
+    let supervisor = tokio::spawn({
+        let (server, stop) = (Arc::clone(&server), stop.clone());
+        async move { server.supervise(stop.cancelled()).await }
+    });
     let origins: Arc<[String]> = config.http.cors_origins.into();
     let [command, query] = [command, query].map(|engine| AppState {
         engine,
@@ -85,19 +88,19 @@ pub async fn serve(
     serve_http(socket, router(command, query), stop).await?;
     listener.await.map_err(std::io::Error::from)?;
     supervisor.await.map_err(std::io::Error::from)?;
-    // A server that is stopped below waits for nobody's connection then. One that is away cannot be waited for.
+    // Closes the connections before the server stops, without waiting for a server that is unreachable.
     pools.iter().for_each(Pool::close);
-    server.stop_if_last().await.map_err(local_postgres)?;
+    server.stop_if_unused().await.map_err(local_postgres)?;
     Ok(())
 }
 
-fn local_postgres(error: anyhow::Error) -> HostError {
+fn local_postgres(error: ServerError) -> HostError {
     HostError::LocalPostgres(error.into())
 }
 
 /// Migrates the database and creates the views.
 async fn start(config: &Config, domains: Domains, server: &Server) -> Result<(), HostError> {
-    let login = Arc::new(server.options());
+    let login = Arc::new(server.connect_options());
     let mut connection = db::connect(&*login)
         .await
         .map_err(HostError::from_connect)?;
@@ -112,28 +115,30 @@ async fn start(config: &Config, domains: Domains, server: &Server) -> Result<(),
     migrated.map_err(|error| HostError::Migration(error.into()))
 }
 
-/// Serves until `stop`, and then until the requests under way have ended, but not for ever.
+/// Serves until `stop`, and then until the running requests have completed, for at most [`DRAIN_TIMEOUT`].
 async fn serve_http(
     socket: TcpListener,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), HostError> {
-    let late = {
+    let drain_timeout = {
         let stop = stop.clone();
         async move {
             stop.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
+            tokio::time::sleep(DRAIN_TIMEOUT).await;
         }
     };
     let server = axum::serve(socket, router).with_graceful_shutdown(stop.cancelled_owned());
     tokio::select! {
         ended = server.into_future() => ended?,
-        () = late => tracing::warn!("requests were still under way after {DRAIN:?}"),
+        () = drain_timeout => {
+            tracing::warn!("requests were still running {DRAIN_TIMEOUT:?} after the stop signal");
+        }
     }
     Ok(())
 }
 
-/// The first lines: where it listens, which Postgres it uses, and something to try.
+/// The first lines of output: the address, the Postgres, and a request to try.
 fn greeting(address: SocketAddr, domains: Domains, server: &Server) -> String {
     let domain = domains
         .iter()

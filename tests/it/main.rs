@@ -25,7 +25,6 @@ mod inline;
 #[cfg(feature = "lambda")]
 mod lambda;
 mod local;
-mod local_postgres;
 #[cfg(feature = "aws")]
 mod logins;
 mod migrations;

@@ -1,9 +1,7 @@
 //! A log that moved to another cluster, whose transaction counter is behind the ids it brings.
 
-use std::sync::Arc;
-
 use foldlog::engine::Engine;
-use foldlog::local::postgres::{self, Settings};
+use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::view::Inline;
 use foldlog::{migrations, projection};
 use futures_util::StreamExt;
@@ -204,15 +202,13 @@ async fn a_dump_restored_into_a_new_cluster_goes_on() {
     age(&db, 1_000_000).await;
 
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
-    let settings = Settings {
-        database_url: None,
-        data_dir: Some(place.path().join("cluster")),
-        extra: vec![("fsync".to_owned(), "off".to_owned())],
-        ..Settings::from_env().unwrap()
-    };
-    let server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
-    let engine = host(&server.options());
-    let mut there = PgConnection::connect_with(&server.options()).await.unwrap();
+    let settings = Settings::managed(place.path().join("cluster"))
+        .unwrap()
+        .parameter("fsync", "off");
+    let server = ManagedPostgres::start(settings).await.unwrap();
+    let options = server.connect_options();
+    let engine = host(&options);
+    let mut there = PgConnection::connect_with(&options).await.unwrap();
     migrations::up(
         &mut there,
         engine.pool.schema(),
@@ -246,5 +242,5 @@ async fn a_dump_restored_into_a_new_cluster_goes_on() {
     assert_equals_fold(&mut there, engine.view("ledger").unwrap()).await;
     engine.pool.close();
     there.close().await.unwrap();
-    assert!(server.stop_if_last().await.unwrap());
+    assert!(server.stop_if_unused().await.unwrap());
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use foldlog::db::Pool;
 use foldlog::domains::ALL;
 use foldlog::engine::Engine;
-use foldlog::local::postgres::{self, Settings};
+use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::migrations;
 use foldlog::view::Inline;
 use nix::sys::signal::Signal;
@@ -72,13 +71,9 @@ fn assert_well(name: &str, answer: &Value) {
 #[tokio::test]
 async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_in_between() {
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
-    let settings = Settings {
-        database_url: None,
-        data_dir: Some(place.path().join("cluster")),
-        ..Settings::from_env().unwrap()
-    };
-    let mut server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
-    let options = server.options();
+    let settings = Settings::managed(place.path().join("cluster")).unwrap();
+    let mut server = ManagedPostgres::start(settings.clone()).await.unwrap();
+    let options = server.connect_options();
     let engine = Engine::new(Pool::new(options.clone(), 1), ALL, Inline::new()).unwrap();
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
     migrations::up(
@@ -98,8 +93,8 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
     assert!(names.len() >= 15, "{names:?}");
     for turn in 0..2 {
         if turn == 1 {
-            assert!(server.stop_if_last().await.unwrap());
-            server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
+            assert!(server.stop_if_unused().await.unwrap());
+            server = ManagedPostgres::start(settings.clone()).await.unwrap();
         }
         for name in &names {
             let wanted = function(name);
@@ -127,7 +122,7 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
     for (_, function) in functions {
         function.end().await;
     }
-    assert!(server.stop_if_last().await.unwrap());
+    assert!(server.stop_if_unused().await.unwrap());
 }
 
 /// Fails when SIGTERM cuts off an invocation that is under way.

@@ -5,12 +5,11 @@
 //! kept and its name printed. With `TEST_POOLER=transaction` the engine of each test connects through its own PgBouncer.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
 use foldlog::db::Pool;
 use foldlog::domain::Domains;
 use foldlog::engine::Engine;
-use foldlog::local::postgres::{self, Settings};
+use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::migrations;
 use foldlog::projection::{self, Budget, CatchUp};
 use foldlog::view::Inline;
@@ -217,21 +216,16 @@ fn template() -> String {
 }
 
 async fn find_or_start() -> PgConnectOptions {
-    let mut settings = Settings::from_env().unwrap();
-    settings.database_url = None;
-    let which = settings.bin_dir.as_ref().map_or(String::new(), |dir| {
-        dir.display().to_string().replace('/', "-")
-    });
+    let bin_dir = std::env::var("FOLDLOG_PG_BIN").unwrap_or_default();
+    let suffix = bin_dir.replace('/', "-");
     let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-    settings.data_dir = Some(format!("/var/tmp/foldlog-tests-{user}{which}").into());
-    let fast = [("fsync", "off"), ("max_connections", "400"), ("jit", "off")];
-    settings.extra = fast
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    let server = Arc::new(postgres::find_or_start(&settings).await.unwrap());
-    let options = server.options();
-    // Dropping the server would stop it, but the tests use it until the process ends.
+    let settings = Settings::managed(format!("/var/tmp/foldlog-tests-{user}{suffix}"))
+        .unwrap()
+        .parameter("fsync", "off")
+        .parameter("max_connections", "400");
+    let server = ManagedPostgres::start(settings).await.unwrap();
+    let options = server.connect_options();
+    // The server is in use until the process ends.
     std::mem::forget(server);
     options
 }

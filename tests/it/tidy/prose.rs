@@ -90,7 +90,9 @@ fn names_and_messages_are_in_plain_english() {
         .iter()
         .flat_map(|folder| files(folder, "rs"))
     {
-        let code = code_lines(&read(&path));
+        // Quoted, `nobody` is the Unix user of that name.
+        let code = code_lines(&read(&path)).replace("\"nobody\"", "");
+        let code = code.replace("`nobody`", "");
         if !PENDING.iter().any(|pending| path.starts_with(pending)) {
             let listed = find_listed(&code).filter(|hit| !hit.is_there);
             hits.extend(listed.map(|hit| format!("{}:{hit}", path.display())));
