@@ -24,13 +24,13 @@
 //!    belongs to a parked aggregate, in whatever order transactions committed. (tests:
 //!    `an_event_of_a_transaction_that_commits_late_is_not_skipped`, `a_pass_reads_exactly_what_its_frozen_snapshot_sees`)
 //!    A pass that runs out of time settles the part of C below the transaction in which it stopped. A walk over that
-//!    smaller snapshot would have settled the same. (tests: `a_pass_that_is_out_of_time_settles_what_it_has_done`,
+//!    smaller snapshot would have settled the same. (tests: `a_pass_at_its_deadline_settles_what_it_applied`,
 //!    `a_partial_walk_settles_exactly_the_transactions_it_has_finished`)
 //! 4. A pass that released a claim settles nothing, so the next pass reads the released event again. (tests:
 //!    `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
-//!    `a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back`)
+//!    `a_pass_that_released_a_claim_at_the_deadline_does_not_settle`)
 //! 5. After a restore into another cluster, that cluster's transaction counter may be behind the ids in the log. foldlog
-//!    detects this when it first connects and corrects it with an offset. (test: `a_restored_log_goes_on_where_it_was`)
+//!    detects this when it first connects and corrects it with an offset. (test: `appends_and_catch_up_continue_on_a_restored_log`)
 //!
 //! **In order.**
 //!

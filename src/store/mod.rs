@@ -11,7 +11,7 @@
 //!    append at another version than expected. (test: `an_expected_version_holds_at_the_moment_of_the_append`)
 //! 3. If an event id is already stored, the statement inserts nothing. The caller, which can compare the contents, then
 //!    finds out whether the append is a duplicate or reuses the id for another event. (tests:
-//!    `twenty_senders_of_one_event_store_it_once`, `a_reused_id_is_a_conflict`)
+//!    `twenty_senders_of_one_event_store_it_once`, `a_reused_event_id_with_other_content_returns_409`)
 //! 4. A trigger sends NOTIFY in the same transaction: see [`projection::listener`](crate::projection).
 //! 5. The statement computes `txid` explicitly, with the log's offset, so that the log order survives a restore into
 //!    another cluster: see [`db`](crate::db).

@@ -54,9 +54,9 @@ const LOST: &str = "select count(*) from events e, settled s where s.lock_domain
          select from locker l where l.event_id = e.id and l.lock_domain = 'users')";
 
 /// Each row of this view takes 10 ms to write, so the backlog takes some 4 s and the batch that is asked for all of it.
-/// Fails when a batch is as large as it is asked for, whatever time is left: all 400 are applied then by the first call.
+/// Fails when a batch has the requested size although less time is left: the first call would then apply all 400 events.
 #[tokio::test]
-async fn a_batch_is_made_as_small_as_the_time_that_is_left() {
+async fn batch_size_is_limited_by_the_remaining_time() {
     let db = TestDb::new().await;
     users(&db, 400).await;
     slow_rows(&db, 0.01).await;
@@ -75,10 +75,10 @@ async fn a_batch_is_made_as_small_as_the_time_that_is_left() {
 /// Fails when a pass that is out of time settles nothing (the next one walks all of it again), or settles an event that
 /// it has not come to.
 #[tokio::test]
-async fn a_pass_that_is_out_of_time_settles_what_it_has_done() {
+async fn a_pass_at_its_deadline_settles_what_it_applied() {
     let db = TestDb::new().await;
     users(&db, 300).await;
-    // It stops where somebody else is at a claim, with an earlier transaction still open beside it.
+    // The pass stops at a claim that another transaction holds, while an earlier transaction is still open.
     let late = created(Uuid::now_v7(), "late");
     let mut open = Held::open(&db, "select log_txid()").await;
     users(&db, 300).await;
@@ -110,7 +110,7 @@ async fn a_pass_that_is_out_of_time_settles_what_it_has_done() {
 /// Version 2 has an older transaction than version 1, so its claim is given back; then the time is up. Fails when what the
 /// pass has walked is settled all the same: version 2 would never be looked at again.
 #[tokio::test]
-async fn a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back() {
+async fn a_pass_that_released_a_claim_at_the_deadline_does_not_settle() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
     let mut older = Held::open(&db, "select log_txid()").await;
@@ -129,7 +129,7 @@ async fn a_pass_that_is_out_of_time_settles_nothing_when_it_gave_a_claim_back() 
 /// Fails when a wait for a claim in other hands outlasts the deadline (its own bound is 5 s), or when what was waited for
 /// is taken for applied.
 #[tokio::test]
-async fn a_wait_that_outlasts_the_deadline_is_given_up_and_loses_nothing() {
+async fn waiting_for_a_claim_ends_at_the_deadline_and_loses_no_event() {
     let db = TestDb::new().await;
     users(&db, 100).await;
     let held = Held::open(
@@ -155,10 +155,10 @@ async fn a_wait_that_outlasts_the_deadline_is_given_up_and_loses_nothing() {
     assert_all_applied(&db, "users").await;
 }
 
-/// Of two parked aggregates somebody is at the second. Fails when the wait for it outlasts the moment to give up, or takes
-/// along what was done for the first.
+/// Another transaction holds the second of two parked aggregates. Fails when the wait for it outlasts the deadline, or when the
+/// work on the first is rolled back with it.
 #[tokio::test]
-async fn a_retry_that_is_given_up_says_what_it_has_done() {
+async fn a_retry_stopped_by_its_deadline_reports_what_it_applied() {
     let db = TestDb::new().await;
     db.run("alter table users add constraint no_eve check (username <> 'eve')")
         .await;

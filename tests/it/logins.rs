@@ -20,7 +20,7 @@ use crate::bins::program::{LISTENER, LOCAL, Program, url};
 use crate::support::TestDb;
 use crate::support::locks::wait_until_true;
 
-/// Secrets Manager, as far as it is asked: one secret, and how often it was read.
+/// A server for the part of Secrets Manager's API that is called: one secret, and a count of its reads.
 #[derive(Clone, Default)]
 struct SecretsManager {
     secret: Arc<Mutex<Value>>,
@@ -117,7 +117,7 @@ fn borrowed<'a>(env: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
 /// Fails when a refused login does not make it read the secret again, when it is read for each connection, when a request
 /// is not signed, or when a password or a key is in the log.
 #[tokio::test]
-async fn a_rotated_secret_is_read_again_when_a_login_is_refused() {
+async fn a_rotated_secret_is_read_again_after_a_failed_login() {
     let db = TestDb::new().await;
     let (first, second) = (
         login(&db, "foldlog_projection").await,
@@ -180,7 +180,7 @@ async fn a_rotated_secret_is_read_again_when_a_login_is_refused() {
 
 /// Fails when a secret that cannot be used is a riddle, or is quoted.
 #[tokio::test]
-async fn a_secret_that_cannot_be_used_says_what_is_wrong() {
+async fn an_unusable_secret_is_reported_with_the_reason() {
     let db = TestDb::new().await;
     let manager = SecretsManager::default();
     let endpoint = manager.start().await;
@@ -215,12 +215,15 @@ async fn a_secret_that_cannot_be_used_says_what_is_wrong() {
 /// Fails when a token is not what RDS takes: a presigned URL for `connect` of this user, good for a quarter of an hour, in
 /// the place of the password.
 #[tokio::test]
-async fn an_iam_token_is_a_presigned_connect() {
-    // Signing asks nobody, so all it needs is a region and credentials in the environment of a process.
+async fn an_iam_token_is_a_presigned_rds_db_connect_request() {
+    // Signing works offline: it needs only a region and credentials in the environment of a process.
     if std::env::var_os("FOLDLOG_TEST_IAM").is_none() {
         let test = std::env::current_exe().unwrap();
         let ran = tokio::process::Command::new(test)
-            .args(["--exact", "logins::an_iam_token_is_a_presigned_connect"])
+            .args([
+                "--exact",
+                "logins::an_iam_token_is_a_presigned_rds_db_connect_request",
+            ])
             .envs([
                 ("FOLDLOG_TEST_IAM", "1"),
                 ("AWS_REGION", "eu-central-1"),
@@ -283,10 +286,10 @@ fn percent_encoding_decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// What each role may not do, tried through the pools that the hosts use. Fails when a host works as whoever logged in (all
-/// of it is allowed then), or a role is granted more than it needs.
+/// Tries what each role must not do through the pools that the hosts use. Fails when a host keeps the privileges of its login (which
+/// allows everything), or when a role has more privileges than it needs.
 #[tokio::test]
-async fn each_host_may_do_its_own_work_and_nothing_else() {
+async fn each_hosts_role_has_only_the_privileges_it_needs() {
     let db = TestDb::new().await;
     crate::support::events::append(
         &db.engine,
@@ -331,10 +334,10 @@ async fn each_host_may_do_its_own_work_and_nothing_else() {
     }
 }
 
-/// Fails when a login that nobody has granted a role to works all the same, or is told no way out; be it that the role is
-/// taken on with the session, or, as behind a pooler, with each transaction.
+/// Fails when a login without the grant of its role works all the same, or when the error does not say what to grant; both when the
+/// role is set with the session and, as behind a pooler, with each transaction.
 #[tokio::test]
-async fn a_login_without_its_role_is_told_what_to_grant() {
+async fn a_login_without_its_role_gets_the_grant_statement() {
     let db = TestDb::new().await;
     let name = login(&db, "foldlog_query").await;
     for pooler in [Pooler::None, Pooler::Transaction] {

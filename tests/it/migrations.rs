@@ -96,7 +96,7 @@ async fn up_down_up_leaves_the_same_schema() {
 
 /// Fails without the locks: both create the first table, or the first view.
 #[tokio::test]
-async fn processes_that_migrate_at_once_take_turns() {
+async fn concurrent_migrations_are_serialized() {
     // Not as the tests' databases are made: a clone has not its template's settings.
     let db = empty().await;
     up(&db, &["users"]).await.unwrap();
@@ -123,7 +123,7 @@ async fn processes_that_migrate_at_once_take_turns() {
 
 /// Fails when a database of a newer version is taken for one of this version.
 #[tokio::test]
-async fn a_migration_of_a_newer_version_is_named_and_not_passed_over() {
+async fn an_applied_migration_of_a_newer_version_is_reported() {
     let db = TestDb::new().await;
     db.run("insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (30000101000000, 'x', true, '', 0)")
         .await;
@@ -139,10 +139,10 @@ async fn a_migration_of_a_newer_version_is_named_and_not_passed_over() {
     assert!(error.contains("30000101000000"), "{error}");
 }
 
-/// Fails when a changed view is taken as it is, when the text does not say what to do, or when what it says, done to the
-/// letter, does not build the view again.
+/// Fails when a changed view definition is accepted, when the error does not say what to do, or when following its instructions to
+/// the letter does not rebuild the view.
 #[tokio::test]
-async fn a_changed_view_is_refused_with_what_to_do() {
+async fn a_changed_view_definition_is_rejected_with_instructions() {
     let db = TestDb::new().await;
     for _ in 0..3 {
         append(
@@ -175,7 +175,7 @@ async fn a_changed_view_is_refused_with_what_to_do() {
 
 /// Fails when the index is not made, or is taken away by a process that does not fold inline while another promises it.
 #[tokio::test]
-async fn set_rules_come_with_inline_and_stay() {
+async fn set_rules_are_created_with_inline_and_kept() {
     let db = TestDb::new().await;
     let there = "select count(*) from pg_class where relname = 'users_email_key'";
     up(&db, &[]).await.unwrap();
@@ -191,7 +191,7 @@ async fn set_rules_come_with_inline_and_stay() {
 /// Fails when rows that break a set rule already are answered by the database's own text, which quotes them, or when a
 /// part of the migration stays.
 #[tokio::test]
-async fn rows_that_break_a_set_rule_already_are_said_clearly() {
+async fn existing_duplicates_of_a_set_rule_are_reported() {
     let db = TestDb::new().await;
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     let mut twin = created(two, "bob");
@@ -214,7 +214,7 @@ async fn views_are_created_all_or_none() {
     let db = TestDb::new().await;
     db.run("drop table users, ledger; delete from views where name in ('users', 'ledger')")
         .await;
-    // Somebody else's table is in the way of the second.
+    // A table of another application has the name of the second view.
     db.run("create table ledger (id uuid)").await;
     assert!(up(&db, &[]).await.is_err());
     assert_eq!(

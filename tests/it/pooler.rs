@@ -27,7 +27,7 @@ fn host(bouncer: &Bouncer, role: Role) -> Engine {
 /// Thirty clients on four server connections. Fails when a statement has a name (another client's plan is run), stands
 /// outside of a transaction, or acts as the role that another client left behind.
 #[tokio::test]
-async fn appends_reads_and_folds_of_many_clients_share_a_few_server_connections() {
+async fn many_clients_share_a_few_server_connections_of_a_pooler() {
     let db = TestDb::new().await;
     let bouncer = Bouncer::start(&db.options).await;
     let (commands, queries) = (host(&bouncer, Role::Command), host(&bouncer, Role::Query));
@@ -61,9 +61,9 @@ async fn appends_reads_and_folds_of_many_clients_share_a_few_server_connections(
     db.assert_views_equal_a_fold_from_scratch().await;
 }
 
-/// Fails when a host behind a pooler works as whoever logged in, or its role outlives its transaction.
+/// Fails when a host behind a pooler keeps the privileges of its login, or when its role outlives the transaction.
 #[tokio::test]
-async fn each_transaction_has_its_own_role() {
+async fn behind_a_pooler_the_role_is_set_per_transaction() {
     let db = TestDb::new().await;
     let bouncer = Bouncer::start_with(&db.options, "default_pool_size = 1").await;
     for role in [
@@ -91,7 +91,7 @@ async fn each_transaction_has_its_own_role() {
 
 /// Fails when a request that is given up in between leaves its transaction to the next user of the connection.
 #[tokio::test]
-async fn a_statement_that_is_given_up_leaves_nothing_open() {
+async fn a_cancelled_statement_leaves_no_open_transaction() {
     let db = TestDb::new().await;
     let bouncer = Bouncer::start(&db.options).await;
     let pool = bouncer.pool(None);
@@ -110,7 +110,7 @@ async fn a_statement_that_is_given_up_leaves_nothing_open() {
 
 /// Fails when a statement that the database refuses leaves its transaction open, or loses the reason.
 #[tokio::test]
-async fn an_error_is_the_same_as_without_a_pooler() {
+async fn errors_are_equal_with_and_without_a_pooler() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
     let bouncer = Bouncer::start(&db.options).await;
@@ -132,9 +132,9 @@ async fn an_error_is_the_same_as_without_a_pooler() {
     }
 }
 
-/// Fails when somebody who forgot to say that there is a pooler gets a puzzle for an error.
+/// Fails when the error does not say that DB_POOLER has to be set.
 #[tokio::test]
-async fn a_pooler_that_nobody_spoke_of_is_named() {
+async fn an_undeclared_pooler_is_detected_and_reported() {
     let db = TestDb::new().await;
     let bouncer = Bouncer::start(&db.options).await;
     let mut seen = Vec::new();
@@ -150,10 +150,10 @@ async fn a_pooler_that_nobody_spoke_of_is_named() {
     assert!(!seen.is_empty(), "no client met another one's statement");
 }
 
-/// Fails when a host that was not told of a pooler takes on its role there: it would stay on in a session that is somebody
-/// else's next.
+/// Fails when a host with `DB_POOLER=none` sets its role behind a pooler: the role would stay set in a session that another client
+/// uses next.
 #[tokio::test]
-async fn a_role_is_not_taken_on_in_a_session_that_is_shared() {
+async fn an_undeclared_pooler_is_refused_before_a_role_is_set() {
     let db = TestDb::new().await;
     let bouncer = Bouncer::start(&db.options).await;
     let pool = Pool::open(PoolSettings {
@@ -170,7 +170,7 @@ async fn a_role_is_not_taken_on_in_a_session_that_is_shared() {
 
 /// Fails when `listener` or `migrate` starts on what cannot serve it, or does not say what to do instead.
 #[tokio::test]
-async fn listener_and_migrate_refuse_a_pooler_in_one_sentence() {
+async fn listener_and_migrate_reject_a_pooler() {
     let db = TestDb::new().await;
     let bouncer = Bouncer::start_with(
         &db.options,

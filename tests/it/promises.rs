@@ -23,7 +23,7 @@ const PROMISES: &[(&str, &[&str])] = &[
         "P3",
         &[
             "the_log_cannot_be_rewritten",
-            "every_role_may_do_what_it_must_and_no_more",
+            "every_role_has_exactly_the_privileges_it_needs",
         ],
     ),
     (
@@ -51,8 +51,8 @@ const PROMISES: &[(&str, &[&str])] = &[
         "P7",
         &["a_listener_loses_no_event_when_every_connection_is_cut"],
     ),
-    ("P8", &["a_restored_log_goes_on_where_it_was"]),
-    ("P9", &["finding_what_is_new_reads_no_more_than_that"]),
+    ("P8", &["appends_and_catch_up_continue_on_a_restored_log"]),
+    ("P9", &["the_claim_reads_only_new_events"]),
     (
         "P10",
         &[
@@ -63,25 +63,25 @@ const PROMISES: &[(&str, &[&str])] = &[
     (
         "P11",
         &[
-            "a_request_is_answered_alike_on_a_socket_and_through_every_gateway",
-            "two_invocations_share_a_backlog_and_neither_overruns_its_deadline",
-            "a_pass_that_is_out_of_time_settles_what_it_has_done",
+            "responses_are_equal_on_a_socket_and_through_every_gateway",
+            "two_invocations_share_a_backlog_and_meet_their_deadlines",
+            "a_pass_at_its_deadline_settles_what_it_applied",
         ],
     ),
     (
         "P12",
         &[
-            "appends_reads_and_folds_of_many_clients_share_a_few_server_connections",
-            "each_transaction_has_its_own_role",
+            "many_clients_share_a_few_server_connections_of_a_pooler",
+            "behind_a_pooler_the_role_is_set_per_transaction",
         ],
     ),
     (
         "P13",
         &[
             "what_is_planted_in_requests_is_in_no_log_and_in_no_error",
-            "an_event_is_in_no_log_whatever_is_switched_on",
-            "a_token_is_in_no_log_and_in_no_answer",
-            "a_rotated_secret_is_read_again_when_a_login_is_refused",
+            "a_lambda_event_appears_in_no_log_at_any_level",
+            "a_token_appears_in_no_log_and_no_response",
+            "a_rotated_secret_is_read_again_after_a_failed_login",
         ],
     ),
 ];

@@ -178,7 +178,7 @@ proptest! {
     }
 }
 
-/// Fails when metadata that nobody gave is not an empty object.
+/// Fails when missing metadata is not an empty object.
 #[test]
 fn an_event_without_metadata_has_an_empty_object() {
     let event = NewEvent::new(AggregateId(Uuid::nil()), AccountEvent::Closed {});

@@ -51,14 +51,14 @@ async fn catch_up(engine: &Engine, projection: &str) -> projection::CatchUp {
 }
 
 const OFFSET: &str = "select txid_offset from log";
-/// Whether log order agrees with positions: nobody's transaction was slow here.
+/// Counts pairs in which log order disagrees with positions; without slow transactions there are none.
 const IN_ORDER: &str =
     "select count(*) from events a join events b on a.position < b.position and a.txid > b.txid";
 
 /// Fails when the offset is not raised before the first append, or when stored and new ids are not compared in the same
 /// terms.
 #[tokio::test]
-async fn a_restored_log_goes_on_where_it_was() {
+async fn appends_and_catch_up_continue_on_a_restored_log() {
     let db = TestDb::new().await;
     let (folded, _) = account(&db, 2).await;
     assert_eq!(db.catch_up("ledger").await.applied, 3);
@@ -89,7 +89,7 @@ async fn a_restored_log_goes_on_where_it_was() {
 
 /// Fails when only events are looked at: then what is appended lies below the settled snapshot's end, and is hidden.
 #[tokio::test]
-async fn a_settled_snapshot_ahead_of_the_counter_hides_nothing() {
+async fn a_settled_snapshot_ahead_of_the_transaction_counter_skips_no_event() {
     let db = TestDb::new().await;
     let (account, _) = account(&db, 1).await;
     db.catch_up("ledger").await;
@@ -108,7 +108,7 @@ async fn a_settled_snapshot_ahead_of_the_counter_hides_nothing() {
 /// Fails when only new connections look: a pass of a worker that was connected before would settle over what it cannot
 /// see.
 #[tokio::test]
-async fn a_pass_notices_a_log_that_was_restored_under_it() {
+async fn a_pass_detects_that_the_log_was_restored_during_the_pass() {
     let db = TestDb::new().await;
     account(&db, 1).await;
     age(&db, 1_000_000).await;
@@ -120,7 +120,7 @@ async fn a_pass_notices_a_log_that_was_restored_under_it() {
 
 /// Fails when two that heal at once add up, or when a second move is not healed again.
 #[tokio::test]
-async fn a_log_is_healed_once_a_move() {
+async fn a_restored_log_is_re_offset_once_per_move() {
     let db = TestDb::new().await;
     let (user, _) = account(&db, 1).await;
     let mut before = 0;
@@ -139,7 +139,7 @@ async fn a_log_is_healed_once_a_move() {
         );
         before = offset;
 
-        // Somebody older than the newest event still runs; an offset that is worked out again would rise.
+        // A transaction older than the newest event is still open; an offset computed again would rise.
         let older = Held::open(&db, "select pg_current_xact_id()").await;
         append(&hosts[moves], &[deposited(user, 1)]).await;
         db.run("select heal_log()").await;
@@ -154,7 +154,7 @@ async fn a_log_is_healed_once_a_move() {
 /// Fails when the offset is raised without a lock that holds appends back: one would store an id of the old terms, below
 /// what is settled.
 #[tokio::test]
-async fn an_append_waits_for_the_healing() {
+async fn an_append_waits_while_the_log_is_re_offset() {
     let db = TestDb::new().await;
     let (user, _) = account(&db, 1).await;
     db.catch_up("ledger").await;
@@ -194,7 +194,7 @@ async fn copy(from: &mut PgConnection, to: &mut PgConnection, table: &str) {
 /// The same in a cluster that really is another one, new and with a low counter. Fails as the tests above do, and when
 /// the arrangement of those is not what a restored dump looks like.
 #[tokio::test]
-async fn a_dump_restored_into_a_new_cluster_goes_on() {
+async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
     let db = TestDb::new().await;
     let (folded, _) = account(&db, 2).await;
     db.catch_up("ledger").await;

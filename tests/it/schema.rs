@@ -14,9 +14,9 @@ use uuid::Uuid;
 /// The tables that migrations make. Views are in the snapshot, too: users stands for all of them.
 const TABLES: &str = "('log', 'events', 'locker', 'settled', 'parked', 'views', 'users')";
 
-/// Fails on any change of the schema. If it was meant, accept the new snapshot, and somebody else looks at it.
+/// Fails on any change of the schema. If the change is intended, accept the new snapshot, so that a reviewer sees it.
 #[tokio::test]
-async fn the_schema_is_what_was_reviewed() {
+async fn the_database_schema_equals_its_snapshot() {
     let db = TestDb::new().await;
     let mut connection = db.connect().await;
     let mut text = String::new();
@@ -182,7 +182,7 @@ const MAY: &[(&str, &[(&str, &str)])] = &[
 /// Fails when a role can do more than its part, or less: a command that writes views, a query that writes at all, a projection
 /// that writes events. Each statement is really tried.
 #[tokio::test]
-async fn every_role_may_do_what_it_must_and_no_more() {
+async fn every_role_has_exactly_the_privileges_it_needs() {
     let db = TestDb::new().await;
     let mut connection = db.connect().await;
     for (role, tables) in MAY {
@@ -225,7 +225,7 @@ async fn every_role_may_do_what_it_must_and_no_more() {
     }
 }
 
-/// Fails when the database itself lets somebody rewrite the log, be it the owner of the table.
+/// Fails when the database lets a role rewrite the log, even if the role owns the table.
 #[tokio::test]
 async fn the_log_cannot_be_rewritten() {
     let db = TestDb::new().await;
@@ -261,7 +261,7 @@ async fn the_log_cannot_be_rewritten() {
 /// Fails when a temporary table, which any role may create and which Postgres finds first, stands in for the log's own in
 /// the one function that runs as its owner: a trigger on such a table would run as the owner, too.
 #[tokio::test]
-async fn healing_the_log_sees_the_logs_own_tables_only() {
+async fn heal_log_ignores_temporary_tables_of_the_caller() {
     let db = TestDb::new().await;
     let mut connection = db.connect().await;
     run(

@@ -100,10 +100,10 @@ async fn connects(url: &str) -> Result<(), DbError> {
     pool.acquire().await.map(|_| ())
 }
 
-/// Fails when a certificate of anybody is taken, or one of another host, or when a good one is not. `localhost` does not ask
-/// for TLS by itself, so the URL does.
+/// Fails when a certificate of an unknown authority or of another host is accepted, or when a valid one is rejected. TLS is not the
+/// default for `localhost`, so the URL asks for it.
 #[tokio::test]
-async fn a_certificate_is_verified_up_to_the_name() {
+async fn tls_verifies_the_certificate_and_the_host_name() {
     let db = TestDb::new().await;
     let encrypted = Encrypted::start(&db, &["localhost"]).await;
     let authority = encrypted.authority();
@@ -126,7 +126,7 @@ async fn a_certificate_is_verified_up_to_the_name() {
 /// Fails when TLS is left to the server's pleasure outside of this machine: a host by another name has to show its
 /// certificate although the URL says nothing of TLS. Fails, too, when the reason is a riddle.
 #[tokio::test]
-async fn outside_of_this_machine_tls_is_verified_unasked() {
+async fn tls_is_verified_by_default_for_remote_hosts() {
     let db = TestDb::new().await;
     // A name for this machine that is not `localhost`, if the system resolves it.
     let host = "ip6-localhost.localdomain";

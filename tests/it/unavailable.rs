@@ -23,10 +23,10 @@ async fn behind_a_proxy() -> (Chaos, App, Pool) {
     (chaos, App::with_engine(db, engine).await, pool)
 }
 
-// Fails when an error of the connection is taken for a mistake of ours (500), when Retry-After is missing, when the
-// answer quotes the driver, or when the pool does not come back.
+// Fails when a connection error returns 500 instead of 503, when Retry-After is missing, when the response quotes the driver, or
+// when the pool does not recover.
 #[tokio::test]
-async fn away_is_a_503_with_a_time_to_come_back_and_back_is_back() {
+async fn an_unavailable_database_returns_503_with_retry_after_until_it_is_back() {
     let (mut chaos, app, _) = behind_a_proxy().await;
     let user = Uuid::now_v7();
     assert_eq!(
@@ -62,7 +62,7 @@ async fn away_is_a_503_with_a_time_to_come_back_and_back_is_back() {
 
 // Fails when a process needs Postgres to start, or gives up because it was away.
 #[tokio::test]
-async fn a_server_starts_while_postgres_is_away() {
+async fn a_server_starts_while_postgres_is_unavailable() {
     let db = TestDb::new().await;
     let mut chaos = Chaos::start(&db.options).await;
     chaos.refuse().await;
@@ -88,7 +88,7 @@ async fn fill(pool: &Pool, count: u32) {
 // Fails when a request that meets a dead connection is tried on the next one of the pool only, which is dead as well.
 // None of them was idle long enough to be asked whether it lives.
 #[tokio::test]
-async fn connections_that_died_in_the_pool_cost_no_client_an_error() {
+async fn dead_pooled_connections_are_replaced_without_an_error() {
     let (mut chaos, app, pool) = behind_a_proxy().await;
     let user = Uuid::now_v7();
     app.append("/users", &created(user, "ada")).await;
@@ -120,7 +120,7 @@ async fn connections_that_died_in_the_pool_cost_no_client_an_error() {
 
 // Fails when an append whose connection broke is not looked up by its id when it is tried again: it was stored.
 #[tokio::test]
-async fn an_append_whose_answer_was_lost_is_not_stored_twice() {
+async fn an_append_retried_after_a_lost_response_is_stored_once() {
     let (mut chaos, app, _) = behind_a_proxy().await;
     let user = Uuid::now_v7();
     app.append("/users", &created(user, "ada")).await;
@@ -141,7 +141,7 @@ async fn an_append_whose_answer_was_lost_is_not_stored_twice() {
 
 // Fails when an error of the database reaches a client: its words, a table's name, a value it quotes.
 #[tokio::test]
-async fn a_mistake_of_ours_says_nothing_of_the_database() {
+async fn a_500_response_does_not_mention_the_database() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.db

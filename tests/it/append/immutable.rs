@@ -38,7 +38,7 @@ async fn events_are_immutable() {
     assert_eq!(db.count(untouched).await, 1);
 }
 
-// Fails when an append takes the server's clock as it is: it may have been set back, or the log moved to another host.
+// Fails when an append stores the server's clock unchecked: the clock may have been set back, or the log moved to another host.
 #[tokio::test]
 async fn created_at_never_runs_backwards_within_an_aggregate() {
     let db = TestDb::new().await;

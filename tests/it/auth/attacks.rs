@@ -28,7 +28,7 @@ fn header(algorithm: &str, key: &str) -> Value {
 /// Fails when the token may say by which algorithm it is verified, or with which key.
 #[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test]
-async fn a_token_cannot_choose_how_it_is_verified() {
+async fn a_jwt_header_cannot_choose_its_algorithm_or_key() {
     let app = app().await;
     let (good, rsa, ed) = (claims("users:read"), pair("rsa"), pair("ed"));
     let foreign = Pair::ed25519();
@@ -158,7 +158,7 @@ async fn a_token_cannot_choose_how_it_is_verified() {
     ];
     none_holds(&app, &tokens).await;
     assert_eq!(read(&app, "/users", &signed).await.status, 200);
-    // What the header says besides is not looked at, whoever signs it.
+    // Other members of the JWT header are ignored, even if the signature is valid.
     assert_eq!(
         read(&app, "/users", &ed.token(&with_url, &good))
             .await
@@ -170,7 +170,7 @@ async fn a_token_cannot_choose_how_it_is_verified() {
 /// Fails when a claim that bounds a token is not looked at, or may be left out.
 #[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test]
-async fn a_token_holds_for_this_issuer_this_audience_and_this_time_only() {
+async fn a_jwt_is_verified_for_issuer_audience_and_time() {
     let app = app().await;
     let with = |name: &str, value: Value| {
         let mut claims = claims("users:read");
@@ -253,9 +253,9 @@ async fn a_token_holds_for_this_issuer_this_audience_and_this_time_only() {
     }
 }
 
-/// Fails when a header that is no bearer token counts as one, or a large one costs more than its length.
+/// Fails when another authorization scheme is accepted, or when a large header takes more time than its length justifies.
 #[tokio::test]
-async fn an_authorization_that_is_no_token_is_refused() {
+async fn an_authorization_header_without_a_bearer_token_returns_401() {
     let app = app().await;
     let good = token("users:read");
     let huge = {
@@ -303,7 +303,7 @@ async fn an_authorization_that_is_no_token_is_refused() {
 
 /// Fails when a token that names no key is tried with several, or refused where only one can be meant.
 #[tokio::test]
-async fn a_token_that_names_no_key_is_verified_by_the_only_one() {
+async fn a_jwt_without_a_kid_is_verified_by_the_only_key() {
     let (one, other) = (Pair::ed25519(), Pair::ed25519());
     let token = one.token(&json!({"alg": "EdDSA"}), &claims("users:read"));
     let jwks = |keys: Vec<Value>| trusting(&json!({"keys": keys}));
@@ -321,7 +321,7 @@ async fn a_token_that_names_no_key_is_verified_by_the_only_one() {
 
 /// Fails when a key verifies what its owner says it is not for.
 #[tokio::test]
-async fn a_key_is_used_for_what_it_is_meant_only() {
+async fn a_jwk_is_used_only_for_its_own_algorithm_and_use() {
     let (rsa, ed) = (pair("rsa"), pair("ed"));
     let changed = |mut jwk: Value, name: &str, value: Value| {
         jwk[name] = value;

@@ -1,4 +1,4 @@
-//! Behind a gateway: the claims that its authorizer has verified, and nobody else's word.
+//! Claims that an API gateway's authorizer has verified; claims from any other source are ignored.
 
 use axum::Extension;
 use foldlog::config;
@@ -36,7 +36,7 @@ fn flat() -> Value {
 /// Fails when a gateway's word does not count, in one of the shapes it comes in: without a look at the token, which the
 /// gateway has verified, and at the time, which was its business, too.
 #[tokio::test]
-async fn the_claims_of_the_gateway_count_as_they_are() {
+async fn claims_verified_by_the_gateway_are_accepted() {
     let http = |claims: Value| json!({"authorizer": {"jwt": {"claims": claims, "scopes": null}}});
     let rest = |claims: Value| json!({"authorizer": {"claims": claims}});
     let changed = |name: &str, value: Value| {
@@ -93,7 +93,7 @@ async fn the_claims_of_the_gateway_count_as_they_are() {
 
 /// Fails when a caller can speak for a gateway: in a header, or with a token where none can be verified.
 #[tokio::test]
-async fn without_a_gateway_a_request_cannot_speak_for_one() {
+async fn a_request_without_a_gateway_cannot_forge_gateway_claims() {
     let log = Log::default();
     let guard = log.capture("foldlog=info");
     let app = app_with_claims(gateway(), &json!({"elb": {"targetGroupArn": "arn"}})).await;

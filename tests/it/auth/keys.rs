@@ -23,7 +23,7 @@ use crate::support::poll::{poll, wait_until};
 struct Keys {
     answer: Arc<Mutex<Option<String>>>,
     asked: Arc<AtomicUsize>,
-    /// Held, nobody is answered.
+    /// While a test holds this, the issuer does not respond.
     gate: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -70,7 +70,7 @@ fn token(pair: &Pair, id: &str) -> String {
 /// Fails when keys are asked for before they are needed or each time, when a key that is new is not found, and when made-up
 /// tokens can send us to the issuer as often as they like.
 #[tokio::test]
-async fn keys_at_an_address_are_kept_and_asked_for_again_when_one_is_new() {
+async fn a_jwks_url_is_cached_and_fetched_again_for_an_unknown_kid() {
     let (keys, old, new, newer) = (
         Keys::default(),
         Pair::ed25519(),
@@ -111,10 +111,10 @@ async fn keys_at_an_address_are_kept_and_asked_for_again_when_one_is_new() {
     );
 }
 
-/// The first who asks hangs up before the issuer has answered. Fails when the answer is lost with them: everybody else would
-/// be without keys until they may be asked for again, and whoever goes on like that keeps them out for ever.
+/// The first client disconnects before the issuer has responded. Fails when that cancels the JWKS fetch: all other clients would be
+/// without keys until the next fetch is allowed, and a client that repeats this could lock them out for ever.
 #[tokio::test]
-async fn who_hangs_up_takes_no_keys_along() {
+async fn a_cancelled_request_does_not_cancel_the_jwks_fetch() {
     let (keys, pair) = (Keys::default(), Pair::ed25519());
     keys.are(&[("one", &pair)]);
     let app = App::with_auth(Auth::new(&config(Some(&keys.serve().await))).unwrap()).await;
@@ -138,10 +138,10 @@ async fn who_hangs_up_takes_no_keys_along() {
     assert_eq!(keys.asked(), 1);
 }
 
-/// Fails when an issuer that is away, or answers nonsense, takes the keys along, or is asked without a bound; and when a
-/// client is told that its token is wrong while nobody can know.
+/// Fails when an issuer that is unreachable or responds with garbage makes the cached keys unusable, when it is asked without a
+/// limit, or when a client gets 401 although its token could not be verified.
 #[tokio::test]
-async fn an_issuer_that_is_away_costs_nothing_but_new_keys() {
+async fn an_unreachable_issuer_keeps_the_cached_jwks_and_returns_503_without_one() {
     let (keys, old) = (Keys::default(), Pair::ed25519());
     let url = keys.serve().await;
     let app = App::with_auth(Auth::new(&config(Some(&url))).unwrap()).await;
@@ -180,7 +180,7 @@ async fn an_issuer_that_is_away_costs_nothing_but_new_keys() {
 
 /// Fails when a key that was put into the file is not found without a restart.
 #[tokio::test]
-async fn a_file_of_keys_is_read_again_when_one_is_new() {
+async fn a_jwks_file_is_read_again_for_an_unknown_kid() {
     let (old, new) = (Pair::ed25519(), Pair::ed25519());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
@@ -195,7 +195,7 @@ async fn a_file_of_keys_is_read_again_when_one_is_new() {
 /// Fails when a place that cannot be right is found out by the first caller instead of at start, or when the words for it
 /// show what is in a file.
 #[test]
-fn keys_that_cannot_be_had_are_named_at_start() {
+fn an_unusable_jwks_file_is_reported_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = |text: &str| {
         let file = folder.path().join("jwks.json");

@@ -33,7 +33,7 @@ async fn append(app: &App, path: &str, token: &str, body: &Value) -> Answer {
 /// Fails when a signature of one of the issuer's keys does not count: in a list of algorithms that is too short, or in a
 /// key that is read wrongly.
 #[tokio::test]
-async fn a_token_of_each_kind_of_key_opens_the_door() {
+async fn a_jwt_is_accepted_for_each_supported_algorithm() {
     let app = app().await;
     for (key, algorithms) in [
         (
@@ -55,7 +55,7 @@ async fn a_token_of_each_kind_of_key_opens_the_door() {
 
 /// Fails when a request without a token gets further than the question who sends it, or is not told what to send.
 #[tokio::test]
-async fn without_a_token_only_health_is_open() {
+async fn without_a_token_every_route_but_health_returns_401() {
     let app = app().await;
     assert_eq!(app.read("/health").await.status, 200);
     let user = Uuid::now_v7();
@@ -76,7 +76,7 @@ async fn without_a_token_only_health_is_open() {
         );
     }
     assert_eq!(app.stored().await, 0);
-    // What is no route tells nobody anything; a method that a route does not take is no way in either.
+    // Unknown routes and unsupported methods are answered without a token, and reveal nothing.
     app.read("/a/b/c").await.problem(404, "no-such-route");
     let delete = send(app.request(Method::DELETE, "/users")).await;
     delete.problem(405, "method-not-allowed");
@@ -84,7 +84,7 @@ async fn without_a_token_only_health_is_open() {
 
 /// Fails when one scope opens what another one is for, or an append to several domains asks for one of them only.
 #[tokio::test]
-async fn a_scope_opens_its_domain_and_its_direction_only() {
+async fn a_scope_allows_only_its_domain_and_operation_else_403() {
     let app = app().await;
     let (user, account) = (Uuid::now_v7(), Uuid::now_v7());
     let both = json!([opened(account, "ada"), created(user, "ada")]);
@@ -136,7 +136,7 @@ async fn a_scope_opens_its_domain_and_its_direction_only() {
 
 /// Fails when an event is stored without its sender's name, or under a name that the sender chose.
 #[tokio::test]
-async fn the_subject_signs_every_event_and_nobody_signs_for_another() {
+async fn the_jwt_subject_is_the_actor_in_the_metadata_of_every_event() {
     let app = app().await;
     let token = token("users:write accounts:write");
     let with = |mut event: Value, metadata: Value| {
@@ -189,7 +189,7 @@ async fn the_subject_signs_every_event_and_nobody_signs_for_another() {
 
 /// Fails when the metadata of a system without authentication is touched.
 #[tokio::test]
-async fn without_auth_the_actor_is_the_clients_business() {
+async fn without_auth_the_client_sets_the_actor() {
     let app = App::new().await;
     let mut event = created(Uuid::now_v7(), "ada");
     event["metadata"] = json!({"actor": "whoever"});
@@ -211,7 +211,7 @@ async fn without_auth_the_actor_is_the_clients_business() {
 
 /// Fails when a token, or a part of one, gets into a line of the log or into an answer.
 #[tokio::test]
-async fn a_token_is_in_no_log_and_in_no_answer() {
+async fn a_token_appears_in_no_log_and_no_response() {
     let log = Log::default();
     let guard = log.capture("foldlog=trace,axum=trace");
     let app = app().await;
@@ -253,9 +253,9 @@ async fn a_token_is_in_no_log_and_in_no_answer() {
     }
 }
 
-/// Fails when a system that everybody can reach is started without a word, or one that asks for tokens is warned of.
+/// Fails when a server without authentication starts without a warning, or one with authentication logs it.
 #[tokio::test]
-async fn an_open_system_says_so_at_start() {
+async fn a_server_without_auth_logs_a_warning_at_start() {
     let log = Log::default();
     let guard = log.capture("foldlog=warn");
     Auth::None.warn_if_open("0.0.0.0:7755");
@@ -286,7 +286,7 @@ async fn an_open_system_says_so_at_start() {
 
 /// Fails when `local` serves requests without looking at `AUTH`, or starts with keys that it cannot read.
 #[tokio::test]
-async fn the_local_host_asks_who_calls() {
+async fn the_local_host_requires_a_token() {
     let db = crate::bins::empty().await;
     let database = url(&db.options);
     let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use super::program::{MIGRATE, Program, url};
 
 /// Fails when a verb does not do what it says, or when asking for the status writes.
 #[tokio::test]
-async fn each_verb_of_migrate_does_what_it_says() {
+async fn each_migrate_verb_works() {
     let db = empty().await;
     let env = [("DATABASE_URL", &*url(&db.options))];
     let tables = "select count(*) from pg_tables where schemaname = 'public'";
@@ -42,7 +42,7 @@ async fn each_verb_of_migrate_does_what_it_says() {
 
 /// Fails when a pair is not written where it belongs, is not a pair, or a bad name or verb is taken.
 #[tokio::test]
-async fn create_writes_a_pair_and_refuses_what_is_no_name() {
+async fn migrate_create_writes_up_and_down_files_and_rejects_bad_names() {
     let folder = tempfile::tempdir().unwrap();
     let migrations = folder.path().join("migrations");
     std::fs::create_dir(&migrations).unwrap();

@@ -62,7 +62,7 @@ pub async fn empty() -> TestDb {
 /// The whole of what a stranger tries. Fails when `local` does not migrate by itself, does not name the port it got, or
 /// loses what it answered 201 to when it is killed.
 #[tokio::test]
-async fn local_does_what_the_readme_says_and_loses_nothing_when_it_is_killed() {
+async fn local_serves_the_readme_requests_and_loses_no_event_when_killed() {
     let (db, client) = (empty().await, Client::new());
     let database = url(&db.options);
     let env = [
@@ -114,7 +114,7 @@ async fn the_requests_again_change_nothing(client: &Client, address: &str, expec
 
 /// Fails when a fold is not exactly-once across processes, or when the second copy cannot start beside the first.
 #[tokio::test]
-async fn two_copies_on_one_database_fold_nothing_twice() {
+async fn two_local_servers_on_one_database_fold_each_event_once() {
     let (db, client) = (empty().await, Client::new());
     let database = url(&db.options);
     let env = [
@@ -149,7 +149,7 @@ async fn two_copies_on_one_database_fold_nothing_twice() {
 
 /// Fails when SIGTERM cuts a request off, keeps the process from ending, or counts as a failure.
 #[tokio::test]
-async fn sigterm_lets_a_request_under_way_end_and_exits_0() {
+async fn sigterm_finishes_requests_in_flight_and_exits_0() {
     let (db, client) = (TestDb::new().await, Client::new());
     let database = url(&db.options);
     let env = [
@@ -179,7 +179,7 @@ async fn sigterm_lets_a_request_under_way_end_and_exits_0() {
 
 /// Fails when a taken port is found out late, or answered by a number.
 #[tokio::test]
-async fn a_port_that_is_taken_is_said_in_one_sentence() {
+async fn a_port_in_use_is_reported_in_one_sentence() {
     let db = TestDb::new().await;
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = socket.local_addr().unwrap().to_string();
@@ -196,9 +196,9 @@ async fn a_port_that_is_taken_is_said_in_one_sentence() {
     assert_eq!(ended.out, "");
 }
 
-/// Fails when the second bad variable shows only after the first is mended, or when a URL is quoted.
+/// Fails when only the first of two bad variables is reported, or when the message contains a URL.
 #[tokio::test]
-async fn every_bad_variable_is_named_in_one_sentence() {
+async fn all_bad_environment_variables_are_reported_at_once() {
     let database = format!("postgres://ada:{PASSWORD}@db:notaport/x");
     let bad = [
         ("APP_SERVER_PORT", "seven"),
@@ -228,7 +228,7 @@ async fn every_bad_variable_is_named_in_one_sentence() {
 
 /// Fails when a line of `.env` is repeated in the error, or when `.env` is not read at all.
 #[tokio::test]
-async fn a_broken_env_file_is_not_repeated() {
+async fn a_broken_dotenv_file_is_reported_without_its_contents() {
     for binary in [LOCAL, LISTENER, MIGRATE] {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(
@@ -245,7 +245,7 @@ async fn a_broken_env_file_is_not_repeated() {
 
 /// Fails when a database that is away is answered by more than a sentence, or with a backtrace.
 #[tokio::test]
-async fn a_database_that_is_away_is_said_in_one_sentence() {
+async fn an_unreachable_database_is_reported_in_one_sentence() {
     let database = format!("postgres://ada:{PASSWORD}@127.0.0.1:1/none");
     for (binary, verb) in [
         (LOCAL, None),
@@ -264,7 +264,7 @@ async fn a_database_that_is_away_is_said_in_one_sentence() {
 
 /// Fails when the listener needs Postgres to start, gives up, does not project, or ends badly.
 #[tokio::test]
-async fn the_listener_waits_for_postgres_projects_and_ends_on_sigterm() {
+async fn the_listener_waits_for_postgres_and_ends_on_sigterm() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
     let mut network = Chaos::start(&db.options).await;

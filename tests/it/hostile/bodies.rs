@@ -1,4 +1,4 @@
-//! Bodies that are no events, or too many.
+//! Malformed bodies, and bodies with too many events.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::support::json::created;
 
 // Fails when a body that cannot be read is a 5xx, ends the process (nesting), or is half taken.
 #[tokio::test]
-async fn a_body_that_is_no_event_is_a_400_that_says_where() {
+async fn a_malformed_body_returns_400_with_the_position() {
     let app = App::new().await;
     let deep =
         |open: &str, close: &str| format!("{}1{}", open.repeat(10_000), close.repeat(10_000));
@@ -69,7 +69,7 @@ async fn a_body_that_is_no_event_is_a_400_that_says_where() {
 
 // Fails when what does not say that it is JSON is read as JSON: a browser sends such a form without asking first.
 #[tokio::test]
-async fn another_content_type_is_a_415() {
+async fn another_content_type_returns_415() {
     let app = App::new().await;
     let request = || {
         app.request(Method::POST, "/users")
@@ -108,7 +108,7 @@ async fn another_content_type_is_a_415() {
 
 // Fails when the connection is closed while the client still sends: it sees a broken pipe instead of the answer.
 #[tokio::test]
-async fn a_body_that_is_too_large_is_a_413_that_its_client_hears() {
+async fn an_oversized_body_returns_413_before_the_connection_closes() {
     let app = App::new().await;
     let large = event_with(
         "metadata",
@@ -143,7 +143,7 @@ async fn a_body_that_is_too_large_is_a_413_that_its_client_hears() {
 
 // Fails when the number of events is not limited, or when the limit is another one.
 #[tokio::test]
-async fn too_many_events_are_a_413_and_none_a_400() {
+async fn too_many_events_return_413_and_an_empty_array_400() {
     let app = App::new().await;
     let events =
         |count: usize| -> Value { (0..count).map(|_| created(Uuid::now_v7(), "ada")).collect() };
@@ -161,7 +161,7 @@ async fn too_many_events_are_a_413_and_none_a_400() {
 
 // Fails when a parameter is passed over that asks for something else than an append.
 #[tokio::test]
-async fn a_parameter_that_an_append_does_not_know_stores_nothing() {
+async fn an_unknown_query_parameter_of_an_append_returns_400() {
     let app = App::new().await;
     for path in [
         "/users?dry_run=true",
@@ -196,7 +196,7 @@ async fn over_a_socket(app: &App, rest: &str, goes: bool) -> String {
 
 // Fails when a client that goes away in the middle of its body leaves something behind.
 #[tokio::test]
-async fn half_a_body_stores_nothing() {
+async fn a_truncated_body_stores_no_event() {
     let app = App::new().await;
     let event = event_with("metadata", "{}");
     let rest = format!("content-length: {}\r\n\r\n{event}", event.len() + 1);

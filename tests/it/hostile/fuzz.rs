@@ -83,7 +83,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 // Fails when any input reaches an unwrap, a column that does not take it, or a state that cannot be folded; and when an
 // answer and the log disagree on what was stored.
 #[test]
-fn no_body_is_answered_with_a_5xx_and_none_is_stored_unless_it_is_said() {
+fn fuzzed_bodies_return_no_5xx_and_store_only_what_201_reports() {
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(App::new());
     let mut runner = TestRunner::new(Config {

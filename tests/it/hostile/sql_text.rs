@@ -26,7 +26,7 @@ fn percent_encoded(text: &str) -> String {
 
 // Fails when any text gets into a statement's text instead of a bind.
 #[tokio::test]
-async fn sql_in_a_text_is_text() {
+async fn sql_injection_in_every_text_field_is_stored_as_text() {
     let app = App::new().await;
     for text in TEXTS {
         let mut user = created(Uuid::now_v7(), text);

@@ -9,7 +9,7 @@ use crate::support::json::{created, event};
 
 // Fails when a text that Postgres cannot store is a 500, wherever in the event it stands.
 #[tokio::test]
-async fn a_nul_is_a_422_that_says_so() {
+async fn a_nul_character_returns_422() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let nul = |at: &str| {
@@ -37,9 +37,9 @@ async fn a_nul_is_a_422_that_says_so() {
     assert_eq!(app.stored().await, 0);
 }
 
-// Fails when a field of the event is not judged by its type, or when one that nobody knows is passed over.
+// Fails when a field of an event with a wrong type is accepted, or when an unknown field is ignored.
 #[tokio::test]
-async fn an_event_is_its_five_fields_and_no_others() {
+async fn unknown_and_mistyped_event_fields_return_400() {
     let app = App::new().await;
     for (field, value, hint) in [
         (
@@ -110,7 +110,7 @@ async fn an_event_is_its_five_fields_and_no_others() {
 
 // Fails when a type is taken by a domain that does not know it.
 #[tokio::test]
-async fn a_type_of_no_domain_or_of_another_is_a_422() {
+async fn an_unknown_type_id_returns_422() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     for (path, type_id, hint) in [
@@ -164,7 +164,7 @@ async fn refuses(app: &App, type_id: i32, user: Uuid, payloads: &[(Value, &str)]
 
 // Fails when a payload is read that is not what its type says, or when a field of it gets lost.
 #[tokio::test]
-async fn a_payload_is_what_its_type_says() {
+async fn a_payload_of_another_type_returns_422() {
     let (app, user) = (App::new().await, Uuid::now_v7());
     let mut nameless = payload(user);
     nameless.as_object_mut().unwrap().remove("username");
@@ -211,7 +211,7 @@ async fn a_payload_is_what_its_type_says() {
 
 // Fails when what a domain says of an event by itself is not asked before it is stored.
 #[tokio::test]
-async fn a_payload_is_what_its_domain_says() {
+async fn a_payload_that_its_domain_rejects_returns_422() {
     let (app, user) = (App::new().await, Uuid::now_v7());
     let username = "username must be 1 to 100 characters";
     let password = "password must be 1 to 1000 characters";
@@ -240,7 +240,7 @@ async fn a_payload_is_what_its_domain_says() {
 
 // Fails when one id twice in a request stores one of the two, or is a lost race.
 #[tokio::test]
-async fn one_id_twice_in_an_array_is_a_400() {
+async fn a_repeated_event_id_in_an_array_returns_400() {
     let app = App::new().await;
     let (first, mut second) = (
         created(Uuid::now_v7(), "ada"),
@@ -260,7 +260,7 @@ async fn one_id_twice_in_an_array_is_a_400() {
 
 // Fails when a number or a text of metadata that JSON can say comes back as another one.
 #[tokio::test]
-async fn what_is_legal_is_stored_as_it_is() {
+async fn unusual_but_valid_values_are_stored_unchanged() {
     let app = App::new().await;
     let metadata = json!({
         "": "", "big": i64::MAX, "small": i64::MIN, "huge": u64::MAX, "float": 1.5e300, "tiny": 5e-324, "zero": 0,

@@ -9,7 +9,7 @@ use crate::support::json::{created, opened, password_changed, renamed};
 
 // Fails when an expected version is not compared, or when the answer does not say which version there is.
 #[tokio::test]
-async fn another_version_than_expected_is_a_412_with_the_current_one() {
+async fn an_if_match_mismatch_returns_412_with_the_current_version() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.append("/users", &created(user, "ada")).await;
@@ -43,7 +43,7 @@ async fn another_version_than_expected_is_a_412_with_the_current_one() {
 
 // Fails when `If-None-Match: *` is looked at for one aggregate of an array only.
 #[tokio::test]
-async fn must_not_exist_holds_for_every_aggregate() {
+async fn if_none_match_star_applies_to_every_aggregate_of_the_request() {
     let app = App::new().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     app.append("/users", &created(ada, "ada")).await;
@@ -63,7 +63,7 @@ async fn must_not_exist_holds_for_every_aggregate() {
 
 // Fails when an expected version of several aggregates is guessed at.
 #[tokio::test]
-async fn one_expected_version_is_of_one_aggregate() {
+async fn if_match_with_several_aggregates_returns_400() {
     let app = App::new().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     app.append("/users", &json!([created(ada, "ada"), created(bob, "bob")]))
@@ -78,9 +78,9 @@ async fn one_expected_version_is_of_one_aggregate() {
     assert_eq!(app.stored().await, 4);
 }
 
-// Fails when a header that is no version is passed over: the client would believe that it was compared.
+// Fails when a malformed version in a header is ignored: the client would believe that it was compared.
 #[tokio::test]
-async fn a_header_that_is_no_version_is_a_400() {
+async fn a_malformed_if_match_or_if_none_match_header_returns_400() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.append("/users", &created(user, "ada")).await;

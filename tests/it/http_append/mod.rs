@@ -11,7 +11,7 @@ use crate::support::json::{created, deposited, event, opened, renamed};
 
 // Fails when a route, a name or a number of the requests in the README changes.
 #[tokio::test]
-async fn the_first_requests_work_to_the_letter() {
+async fn the_readme_requests_get_the_documented_responses() {
     let app = App::new().await;
     let user = "100000bb-1111-2222-3333-000000000001";
     let first = json!({
@@ -39,7 +39,7 @@ async fn the_first_requests_work_to_the_letter() {
 
 // Fails when an array is not answered in its order, or when versions are not counted an aggregate.
 #[tokio::test]
-async fn an_array_of_several_aggregates_is_answered_in_its_order() {
+async fn the_response_to_an_array_keeps_its_order() {
     let app = App::new().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     let events = [
@@ -67,7 +67,7 @@ async fn an_array_of_several_aggregates_is_answered_in_its_order() {
 
 // Fails when `many` is told by the number of events instead of by the brackets.
 #[tokio::test]
-async fn an_array_of_one_is_answered_as_an_array() {
+async fn an_array_of_one_event_gets_an_array_in_the_response() {
     let app = App::new().await;
     let answer = app
         .append("/users", &json!([created(Uuid::now_v7(), "ada")]))
@@ -78,7 +78,7 @@ async fn an_array_of_one_is_answered_as_an_array() {
 
 // Fails when a domain's route takes what is not the domain's, or /events looks in one domain only.
 #[tokio::test]
-async fn events_of_several_domains_go_to_one_route_only() {
+async fn only_the_route_events_accepts_several_domains() {
     let app = App::new().await;
     let (user, account) = (Uuid::now_v7(), Uuid::now_v7());
     let events = json!([
@@ -115,7 +115,7 @@ async fn events_of_several_domains_go_to_one_route_only() {
 // Fails when one event of an array is stored though another is refused: by its shape, by a rule, by another aggregate's
 // rule, by a taken id.
 #[tokio::test]
-async fn all_events_of_a_request_are_stored_or_none() {
+async fn an_array_of_events_is_stored_atomically() {
     let app = App::new().await;
     let (ada, bob, account) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     let first = created(ada, "ada");
@@ -157,7 +157,7 @@ async fn metadata_is_stored_beside_the_payload() {
 
 // Fails when a rule about the state is told as a mistake in the event, or the other way round.
 #[tokio::test]
-async fn rules_are_conflicts_and_malformed_payloads_are_not() {
+async fn a_broken_rule_returns_409_and_a_malformed_payload_422() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let unborn = app.append("/users", &renamed(user, "ada")).await;

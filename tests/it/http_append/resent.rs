@@ -6,9 +6,9 @@ use uuid::Uuid;
 use crate::support::app::App;
 use crate::support::json::{created, deleted, password_changed, renamed};
 
-// Fails when a second send is answered with anything else than the first one's body and tag, or is stored.
+// Fails when a duplicate gets another body or ETag than the first request, or is stored again.
 #[tokio::test]
-async fn a_resent_id_answers_as_the_first_time() {
+async fn an_idempotent_replay_gets_the_first_response() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let (one, more) = (
@@ -31,7 +31,7 @@ async fn a_resent_id_answers_as_the_first_time() {
 
 // Fails when a resend is compared by its metadata, which is about the sending.
 #[tokio::test]
-async fn a_resend_may_differ_in_its_metadata() {
+async fn an_idempotent_replay_may_differ_in_metadata() {
     let app = App::new().await;
     let mut event = created(Uuid::now_v7(), "ada");
     event["metadata"] = json!({"attempt": 1});
@@ -42,7 +42,7 @@ async fn a_resend_may_differ_in_its_metadata() {
 
 // Fails when a taken id is answered as a resend without a look at the type, the content and the aggregate.
 #[tokio::test]
-async fn a_reused_id_is_a_conflict() {
+async fn a_reused_event_id_with_other_content_returns_409() {
     let app = App::new().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     let stored = renamed(ada, "countess");
@@ -77,7 +77,7 @@ async fn a_reused_id_is_a_conflict() {
 
 // Fails when the new half of a partly resent array is stored, or the old half is answered as if it were all.
 #[tokio::test]
-async fn a_partly_resent_array_is_a_conflict() {
+async fn a_partly_duplicate_array_returns_409() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let (old, new) = (renamed(user, "b"), renamed(user, "c"));
@@ -94,7 +94,7 @@ async fn a_partly_resent_array_is_a_conflict() {
 
 // Fails when the expected version is compared first: the event itself has moved it on.
 #[tokio::test]
-async fn a_resent_event_is_answered_before_its_expected_version_is_compared() {
+async fn an_idempotent_replay_ignores_if_match() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let (create, rename) = (created(user, "ada"), renamed(user, "b"));
@@ -113,7 +113,7 @@ async fn a_resent_event_is_answered_before_its_expected_version_is_compared() {
 
 // Fails when a password's hash is compared, for two hashes of one password differ; or when it is not compared at all.
 #[tokio::test]
-async fn a_resent_password_is_verified() {
+async fn an_idempotent_replay_verifies_the_password() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let mut create = created(user, "ada");
@@ -138,7 +138,7 @@ async fn a_resent_password_is_verified() {
 
 // Fails when the stored hash itself is taken for the password: who reads the log could then confirm it.
 #[tokio::test]
-async fn a_stored_hash_is_no_password() {
+async fn a_stored_hash_is_not_accepted_as_the_password() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let mut change = password_changed(user, "battery staple");

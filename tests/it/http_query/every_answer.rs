@@ -11,7 +11,7 @@ use crate::support::poll::wait_until;
 
 // Fails when a path or a method falls through to a plain answer of the framework's.
 #[tokio::test]
-async fn what_is_no_route_is_a_problem_that_says_what_is() {
+async fn an_unknown_route_returns_404_and_lists_the_routes() {
     let app = App::new().await;
     let user = format!("/users/{}", Uuid::now_v7());
     for path in [
@@ -72,7 +72,7 @@ async fn what_is_no_route_is_a_problem_that_says_what_is() {
 
 // Fails when HEAD is refused, or answers other headers than GET.
 #[tokio::test]
-async fn head_answers_as_get_does_without_a_body() {
+async fn head_returns_the_headers_of_get() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     app.append("/users", &created(user, "ada")).await;
@@ -96,7 +96,7 @@ async fn head_answers_as_get_does_without_a_body() {
 
 // Fails when a request has no id, when a client's own is replaced, or when one that could forge a log line is kept.
 #[tokio::test]
-async fn a_request_has_an_id_that_can_stand_in_a_log_line() {
+async fn x_request_id_is_echoed_only_if_safe_for_a_log_line() {
     let app = App::new().await;
     let (one, other) = (app.read("/users").await, app.read("/nothing").await);
     let ids = [one.header("x-request-id"), other.header("x-request-id")];
@@ -140,7 +140,7 @@ async fn a_request_has_an_id_that_can_stand_in_a_log_line() {
 // Fails when another origin than the configured one is let in, or when the browser may not send or read what the API
 // needs.
 #[tokio::test]
-async fn only_the_configured_origin_may_call() {
+async fn cors_allows_only_the_configured_origin() {
     let app = App::new().await;
     let ask = async |origin: &str| {
         let preflight = app
@@ -205,7 +205,7 @@ async fn only_the_configured_origin_may_call() {
 
 // Fails when a projection is missing, when lag or parked aggregates are not counted, or counted wrongly.
 #[tokio::test]
-async fn health_says_how_far_each_projection_is() {
+async fn health_reports_lag_and_parked_per_projection() {
     let app = App::new().await;
     let projection = |health: &Value, name: &str| health["projections"][name].clone();
     let fresh = app.read("/health").await;

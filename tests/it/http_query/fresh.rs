@@ -19,7 +19,7 @@ async fn app_one_version_behind() -> (App, Uuid, String) {
 
 // Fails when a row has a field too many or too few, or no tag.
 #[tokio::test]
-async fn a_row_is_its_public_columns_and_its_version_is_its_tag() {
+async fn a_row_has_its_public_columns_and_its_version_as_etag() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     let events = json!([
@@ -42,7 +42,7 @@ async fn a_row_is_its_public_columns_and_its_version_is_its_tag() {
 
 // Fails when a tag is compared as text, when a list or a weak tag is not read, or when a 304 has no tag.
 #[tokio::test]
-async fn a_client_that_has_the_version_is_told_so() {
+async fn if_none_match_with_the_current_version_returns_304() {
     let (app, _, path) = app_one_version_behind().await;
     for (tag, status) in [
         ("\"1\"", 304),
@@ -73,7 +73,7 @@ async fn a_client_that_has_the_version_is_told_so() {
 
 // Fails when a strong read answers what is projected, or when an eventual one folds.
 #[tokio::test]
-async fn strong_folds_what_is_not_projected_on_top() {
+async fn consistency_strong_folds_events_that_are_not_projected_yet() {
     let (app, _, path) = app_one_version_behind().await;
     for (query, name, version) in [
         ("", "ada", 1),
@@ -99,7 +99,7 @@ async fn strong_folds_what_is_not_projected_on_top() {
 
 // Fails when a row below min_version is answered as if it were enough.
 #[tokio::test]
-async fn above_the_newest_version_is_a_412() {
+async fn a_min_version_above_the_newest_returns_412() {
     let (app, _, path) = app_one_version_behind().await;
     for query in [
         "min_version=3",
@@ -115,7 +115,7 @@ async fn above_the_newest_version_is_a_412() {
 
 // Fails when what never was, what is not projected yet and what has ended are told alike.
 #[tokio::test]
-async fn unknown_not_projected_yet_and_deleted_are_three_answers() {
+async fn missing_not_projected_and_deleted_rows_have_distinct_problems() {
     let (app, user, path) = app_one_version_behind().await;
     let unknown = format!("/users/{}", Uuid::now_v7());
     let late = Uuid::now_v7();
@@ -149,15 +149,15 @@ async fn unknown_not_projected_yet_and_deleted_are_three_answers() {
             .await
             .problem(410, "deleted");
     }
-    // An aggregate of another domain is none of this one's.
+    // An aggregate of another domain is not found.
     app.read(&path.replace("users", "accounts"))
         .await
         .problem(404, "not-found");
 }
 
-// Fails when a parameter that nobody reads is passed over.
+// Fails when an unknown parameter is ignored.
 #[tokio::test]
-async fn parameters_that_say_nothing_are_a_400() {
+async fn unknown_query_parameters_return_400() {
     let (app, _, path) = app_one_version_behind().await;
     for (query, hint) in [
         ("consistency=weak", "`eventual` or `strong`"),

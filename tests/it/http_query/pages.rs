@@ -26,7 +26,7 @@ fn ids(body: &Value) -> Vec<String> {
 
 // Fails when a page leaves out, repeats or reorders a row, when `next` is there at the end, or the default is not 100.
 #[tokio::test]
-async fn pages_show_every_row_once_in_order() {
+async fn pages_contain_every_row_once_in_order() {
     let (app, all) = with_users(250).await;
     for (limit, sizes) in [
         ("", vec![100, 100, 50]),
@@ -53,7 +53,7 @@ async fn pages_show_every_row_once_in_order() {
 
 // Fails when a page begins above the smallest id there can be.
 #[tokio::test]
-async fn the_nil_id_is_an_id_like_any_other() {
+async fn the_nil_uuid_is_a_valid_id() {
     let app = App::new().await;
     let users = json!([
         created(Uuid::nil(), "nobody"),
@@ -71,7 +71,7 @@ async fn the_nil_id_is_an_id_like_any_other() {
 
 // Fails when a deleted row moves the pages, or ends them.
 #[tokio::test]
-async fn rows_that_vanish_between_two_pages_move_no_other() {
+async fn rows_deleted_between_two_pages_do_not_shift_the_others() {
     let (app, all) = with_users(6).await;
     let all: Vec<String> = all.into_iter().collect();
     let first = app.read("/users?limit=2").await;
@@ -86,7 +86,7 @@ async fn rows_that_vanish_between_two_pages_move_no_other() {
 
 // Fails when a filter is passed over, compared as text where the column is a number, or matches more than equality.
 #[tokio::test]
-async fn filters_are_equalities_on_public_columns() {
+async fn filters_compare_public_columns_for_equality() {
     let app = App::new().await;
     let accounts: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
     let owners = ["ada", "bob", "ada", "Ada' or '1'='1"];
@@ -124,9 +124,9 @@ async fn filters_are_equalities_on_public_columns() {
     }
 }
 
-// Fails when a parameter that nobody reads is passed over, or when one that does not fit is a 500.
+// Fails when an unknown parameter is ignored, or when a value of the wrong type returns 500.
 #[tokio::test]
-async fn parameters_that_say_nothing_are_a_400_that_says_what_would() {
+async fn unknown_list_parameters_return_400_and_list_the_known_ones() {
     let app = App::new().await;
     app.append("/accounts", &opened(Uuid::now_v7(), "ada"))
         .await;
@@ -172,9 +172,9 @@ async fn parameters_that_say_nothing_are_a_400_that_says_what_would() {
     );
 }
 
-// Fails when a bad value of a filter is noticed only where a row is there to compare it with.
+// Fails when an invalid filter value is detected only if the view has rows to compare it with.
 #[tokio::test]
-async fn a_bad_filter_is_bad_in_an_empty_view_too() {
+async fn an_invalid_filter_value_returns_400_even_if_the_view_is_empty() {
     let app = App::new().await;
     let answer = app.read("/accounts?balance_cents=abc").await;
     answer.problem(400, "malformed");

@@ -28,7 +28,7 @@ fn append() -> Value {
     request.sending(event.to_string()).event(Gateway::HttpApi)
 }
 
-/// Lambda's own API, as far as it is used.
+/// A server for the part of Lambda's API that the function calls.
 struct Lambda {
     url: String,
     seen: Arc<Seen>,
@@ -133,7 +133,7 @@ async fn after_append_catch_up_makes_the_view_current_before_the_response() {
 
 /// Fails when `none` does anything.
 #[tokio::test]
-async fn nothing_is_done_after_an_append_unless_it_is_asked_for() {
+async fn without_after_append_no_catch_up_follows_an_append() {
     let db = TestDb::new().await;
     let function = Function::start(&db.options, COMMAND, &[]).await;
     assert_eq!(function.invoke(&append()).await["statusCode"], 201);
@@ -144,7 +144,7 @@ async fn nothing_is_done_after_an_append_unless_it_is_asked_for() {
 /// Fails when each of many appends invokes catch-up, when two invocations are under way at once, or when an append that
 /// came during one is not followed by another.
 #[tokio::test]
-async fn appends_share_an_invocation_and_none_goes_without() {
+async fn concurrent_appends_share_one_catch_up_invocation() {
     let db = TestDb::new().await;
     let lambda = Lambda::start(&db, StatusCode::ACCEPTED).await;
     let function = Function::start(&db.options, COMMAND, &lambda.env()).await;
@@ -174,10 +174,10 @@ async fn appends_share_an_invocation_and_none_goes_without() {
     function.end().await;
 }
 
-/// Fails when an append is answered with an error because catch-up could not be invoked, when nobody is told, or when an
-/// event that is only sent again invokes it, too.
+/// Fails when an append returns an error because catch-up could not be invoked, when that is not logged, or when a duplicate event
+/// invokes catch-up, too.
 #[tokio::test]
-async fn an_invocation_that_fails_costs_the_append_nothing() {
+async fn a_failed_catch_up_invocation_does_not_fail_the_append() {
     let db = TestDb::new().await;
     let lambda = Lambda::start(&db, StatusCode::FORBIDDEN).await;
     lambda.seen.may_answer.add_permits(100);

@@ -35,7 +35,7 @@ fn users(answer: &Value, field: &str) -> u64 {
 /// Fails when an invocation works until its deadline, when what it has committed is not counted, or when both fold the same
 /// event.
 #[tokio::test]
-async fn two_invocations_share_a_backlog_and_neither_overruns_its_deadline() {
+async fn two_invocations_share_a_backlog_and_meet_their_deadlines() {
     let (db, backlog_size) = (TestDb::new().await, 100_000);
     let one = Function::start(&db.options, CATCH_UP, &[]).await;
     let two = Function::start(&db.options, CATCH_UP, &[]).await;
@@ -73,7 +73,7 @@ async fn two_invocations_share_a_backlog_and_neither_overruns_its_deadline() {
     two.end().await;
 }
 
-/// Works on a backlog while somebody else holds what this locks, until its time is up.
+/// Catches up a backlog until the deadline, while another transaction holds the locks of the statement `held`.
 async fn give_up(held: &str, batch_size: &str) {
     let db = TestDb::new().await;
     backlog(&db, 1000).await;
@@ -97,7 +97,7 @@ async fn give_up(held: &str, batch_size: &str) {
 
 /// Fails when a batch that was committed while the claims ahead of it were waited for is left out.
 #[tokio::test]
-async fn an_invocation_that_gives_up_a_claim_says_all_that_it_has_applied() {
+async fn an_invocation_that_stops_waiting_for_a_claim_reports_what_it_applied() {
     give_up(
         "insert into locker select id, aggregate_id, 'users' from events order by position offset 990",
         "2000",
@@ -105,10 +105,10 @@ async fn an_invocation_that_gives_up_a_claim_says_all_that_it_has_applied() {
     .await;
 }
 
-/// Somebody else is at a row, and at the claims of the next batch. Fails when an invocation cannot say what it has applied,
-/// because both of its connections wait on.
+/// Another transaction holds a row and the claims of the next batch. Fails when an invocation cannot report what it has applied,
+/// because both of its connections are blocked.
 #[tokio::test]
-async fn an_invocation_whose_connections_all_wait_says_what_it_has_applied() {
+async fn an_invocation_with_all_connections_blocked_reports_what_it_applied() {
     // With batches of 1, 16, 16, … the row is the last one of its batch.
     give_up(
         "insert into users (id, version, username, email) \
@@ -122,7 +122,7 @@ async fn an_invocation_whose_connections_all_wait_says_what_it_has_applied() {
 /// `cargo lambda watch` sends the same number for a deadline each time, long past.
 /// Fails when a function takes it at its word, and applies nothing.
 #[tokio::test]
-async fn a_deadline_that_has_passed_long_ago_is_none() {
+async fn a_deadline_in_the_past_is_ignored() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
     let function = Function::start(&db.options, CATCH_UP, &[]).await;

@@ -39,7 +39,7 @@ fn names() -> BTreeSet<String> {
     paths.iter().map(stem).collect()
 }
 
-/// Whether the client, or whoever invoked, has got what it asked for.
+/// Asserts that the invocation succeeded.
 #[track_caller]
 fn assert_well(name: &str, answer: &Value) {
     match name {
@@ -69,7 +69,7 @@ fn assert_well(name: &str, answer: &Value) {
 /// Fails when a binary cannot take an event, takes it once only, does not get over a restart of the database, or does not
 /// end on SIGTERM.
 #[tokio::test]
-async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_in_between() {
+async fn every_function_handles_its_events_across_a_database_restart() {
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
     let settings = Settings::managed(place.path().join("cluster")).unwrap();
     let mut server = ManagedPostgres::start(settings.clone()).await.unwrap();
@@ -127,7 +127,7 @@ async fn every_function_takes_every_event_twice_with_a_restart_of_the_database_i
 
 /// Fails when SIGTERM cuts off an invocation that is under way.
 #[tokio::test]
-async fn an_invocation_under_way_is_answered_before_the_end() {
+async fn sigterm_lets_an_invocation_finish() {
     let db = TestDb::new().await;
     let function = Function::start(&db.options, COMMAND, &[]).await;
     let append = event("apigw-v2-append");
@@ -147,7 +147,7 @@ async fn an_invocation_under_way_is_answered_before_the_end() {
 
 /// Fails when a Lambda binary panics outside of Lambda, hangs there, or does not say how to run it.
 #[tokio::test]
-async fn outside_of_lambda_a_function_says_in_one_sentence_how_to_run_it() {
+async fn a_function_started_outside_lambda_says_how_to_run_it() {
     for binary in [COMMAND, QUERY, CATCH_UP] {
         let ended = crate::bins::program::Program::run(binary, &[], &[]).await;
         let line = ended.one_line_of_error();
@@ -159,7 +159,7 @@ async fn outside_of_lambda_a_function_says_in_one_sentence_how_to_run_it() {
 
 /// Fails when what is switched on, be it by name, makes a library log an event: with it a payload, and a token.
 #[tokio::test]
-async fn an_event_is_in_no_log_whatever_is_switched_on() {
+async fn a_lambda_event_appears_in_no_log_at_any_level() {
     let db = TestDb::new().await;
     let all =
         "trace,lambda_runtime=trace,lambda_http=trace,lambda_runtime_api_client=trace,hyper=trace";

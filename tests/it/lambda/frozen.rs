@@ -21,7 +21,7 @@ fn append() -> Request {
 
 /// Fails when the first request after a thaw is answered with an error, or an append is stored twice.
 #[tokio::test]
-async fn a_frozen_and_thawed_function_answers_on_a_new_connection() {
+async fn a_function_that_thaws_reconnects() {
     let db = TestDb::new().await;
     let mut network = Chaos::start(&db.options).await;
     let command = Function::start(&network.options(), COMMAND, &[]).await;
@@ -53,7 +53,7 @@ async fn a_frozen_and_thawed_function_answers_on_a_new_connection() {
 /// An idle connection that a gateway in between has forgotten: what is sent on it is never answered, not even refused.
 /// Fails when a request waits on it for as long as it would wait for a connection.
 #[tokio::test]
-async fn a_connection_that_is_forgotten_on_the_way_is_given_up_in_time() {
+async fn a_connection_dropped_by_a_nat_gateway_is_replaced_in_time() {
     let db = TestDb::new().await;
     let network = Chaos::start(&db.options).await;
     let command = Function::start(&network.options(), COMMAND, &[]).await;
@@ -80,9 +80,9 @@ async fn a_connection_that_is_forgotten_on_the_way_is_given_up_in_time() {
     query.end().await;
 }
 
-/// A database pauses when nobody is connected to it. Fails when catch-up keeps a connection until it is invoked again.
+/// A serverless database pauses only while it has no connections. Fails when catch-up keeps one open until the next invocation.
 #[tokio::test]
-async fn catch_up_leaves_no_connection_behind() {
+async fn catch_up_closes_its_connections() {
     let db = TestDb::new().await;
     let function = Function::start(&db.options, CATCH_UP, &[]).await;
     function.invoke(&json!({})).await;
@@ -95,7 +95,7 @@ async fn catch_up_leaves_no_connection_behind() {
 
 /// Fails when a scheduled catch-up gives up at once because the database is away, or never looks again.
 #[tokio::test]
-async fn catch_up_waits_for_a_database_that_wakes_up() {
+async fn catch_up_waits_for_a_paused_database_to_resume() {
     let db = TestDb::new().await;
     let mut network = Chaos::start(&db.options).await;
     network.refuse().await;

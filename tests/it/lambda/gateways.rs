@@ -143,7 +143,7 @@ fn appends(stored: &Value) -> Vec<(u64, Request)> {
 /// Fails when a stage, a base64 body, a value that came twice, an escaped character or a type of answer is read or written
 /// another way by one of the gateways.
 #[tokio::test]
-async fn a_request_is_answered_alike_on_a_socket_and_through_every_gateway() {
+async fn responses_are_equal_on_a_socket_and_through_every_gateway() {
     let db = TestDb::new().await;
     let (user, origins) = (Uuid::now_v7(), [("CORS_ORIGINS", ORIGIN)]);
     let name = "a&b= +%ä";
@@ -208,7 +208,7 @@ async fn a_request_is_answered_alike_on_a_socket_and_through_every_gateway() {
 /// Fails when a function does not find what its gateway's authorizer has verified, takes a header for it, or serves who has
 /// no token.
 #[tokio::test]
-async fn a_function_takes_its_gateways_word_for_who_calls() {
+async fn a_function_accepts_claims_verified_by_its_gateway() {
     let db = TestDb::new().await;
     let env = [
         ("AUTH", "jwt"),
@@ -257,7 +257,7 @@ async fn a_function_takes_its_gateways_word_for_who_calls() {
 
 /// Fails when a page of large rows is larger than what Lambda answers with, leaves a row out, or does not end.
 #[tokio::test]
-async fn a_page_of_large_rows_fits_into_an_answer() {
+async fn a_page_of_large_rows_stays_below_lambdas_response_limit() {
     let db = TestDb::new().await;
     // Each quote is two bytes in JSON, and four in a string of JSON within JSON.
     db.run(

@@ -26,10 +26,10 @@ fn metrics(out: &str) -> Vec<Value> {
     lines.collect()
 }
 
-/// Fails when a verb does another one's work, when `retry` waits for an aggregate's time to come, or when standard output
-/// holds anything but a metric for each invocation.
+/// Fails when a verb does the work of another verb, when `retry` waits until an aggregate is due, or when standard output contains
+/// anything but the metrics of each invocation.
 #[tokio::test]
-async fn each_verb_does_what_it_says_and_measures() {
+async fn each_catch_up_verb_works_and_writes_metrics() {
     let db = TestDb::new().await;
     parked(&db).await;
     let function = Function::start(&db.options, CATCH_UP, &[]).await;
@@ -78,7 +78,7 @@ async fn each_verb_does_what_it_says_and_measures() {
 
 /// Fails when an unknown verb is taken for `{}`, or is refused without a word of what is known.
 #[tokio::test]
-async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
+async fn an_unknown_verb_is_rejected_with_the_list_of_verbs() {
     let db = TestDb::new().await;
     let function = Function::start(&db.options, CATCH_UP, &[]).await;
     for payload in [
@@ -133,7 +133,7 @@ async fn what_is_no_verb_is_refused_with_a_list_of_those_there_are() {
 /// Another worker is on its way through a backlog: it has claimed more events than a look takes in, and settled none.
 /// Fails when such a look, which finds nothing to do, is taken for the whole.
 #[tokio::test]
-async fn what_lies_behind_a_look_is_not_said_to_be_done() {
+async fn status_is_not_done_while_unclaimed_events_lie_beyond_its_limit() {
     let db = TestDb::new().await;
     db.run(
         "insert into events (id, aggregate_id, version, type_id, payload) \
@@ -156,7 +156,7 @@ async fn what_lies_behind_a_look_is_not_said_to_be_done() {
 /// Fails when one projection's failure ends the invocation before the others have done their work, hides what they did, or
 /// lets the invocation pass for a good one.
 #[tokio::test]
-async fn a_projection_that_fails_does_not_keep_the_others_from_their_work() {
+async fn a_failing_projection_does_not_stop_the_others() {
     let db = TestDb::new().await;
     append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
     append(&db.engine, &[opened(Uuid::now_v7())]).await;

@@ -61,7 +61,7 @@ fn is_about(row: &str, path: &str) -> bool {
 
 /// Fails when a route is added that `cargo lambda watch` does not serve, or serves by another function.
 #[test]
-fn the_watched_router_knows_every_route() {
+fn the_cargo_lambda_watch_router_has_every_route() {
     let (routes, rows) = (routes(), rows());
     assert!(routes.len() >= 5 && rows.len() >= 4, "{routes:?} {rows:?}");
     for route in routes {

@@ -178,7 +178,7 @@ impl Request {
         })
     }
 
-    /// Sends it as it is.
+    /// Sends the request without a gateway.
     pub async fn over_a_socket(&self, address: &str) -> Heard {
         let mut socket = TcpStream::connect(address).await.unwrap();
         let query = if self.query.is_empty() { "" } else { "?" };

@@ -13,9 +13,9 @@ use self::file::SqlFile;
 use crate::support::TestDb;
 use crate::support::db::run;
 
-/// Fails when a statement's binds are of other types than its header says, or when its role lacks a privilege: of a
-/// table, or of what a function that it calls touches. (Each is really run, with nulls, in a transaction that is rolled
-/// back; whatever the nulls break is no matter.)
+/// Fails when a statement's binds have other types than its header says, or when its role lacks a privilege on a table or inside a
+/// function that the statement calls. (Each statement is executed, with nulls, in a transaction that is rolled back; errors
+/// caused by the nulls are ignored.)
 #[tokio::test]
 async fn every_statement_runs_as_the_role_in_its_header() {
     let db = TestDb::new().await;
@@ -75,8 +75,8 @@ async fn every_bind_has_the_type_in_its_header() {
     }
 }
 
-/// Fails when a statement stops using an index that its header names: somebody dropped it, or wrote the condition so
-/// that it cannot serve. Sequential scans are made expensive, because on tables this small they are the better plan.
+/// Fails when a statement stops using an index that its header names: the index was dropped, or the condition no longer matches
+/// it. Sequential scans are made expensive, because on tables this small they are the better plan.
 #[tokio::test]
 async fn every_statement_uses_the_indexes_in_its_header() {
     let db = TestDb::new().await;
@@ -103,7 +103,7 @@ async fn every_statement_uses_the_indexes_in_its_header() {
 /// locker that takes seconds at some millions of claims, and a batch that sorts the backlog makes N events cost N² / batch.
 /// The claim is planned in a transaction like those it runs in; its plan is kept in full, so that a change shows in review.
 #[tokio::test]
-async fn finding_what_is_new_reads_no_more_than_that() {
+async fn the_claim_reads_only_new_events() {
     let db = TestDb::new().await;
     let mut connection = Session::from(db.connect().await);
     // More than a batch, and few enough for a planner who knows that to prefer a sort of them all.
@@ -149,7 +149,7 @@ async fn finding_what_is_new_reads_no_more_than_that() {
 /// Fails when asking for the end of the log reads more than the end of an index: each new connection and each pass asks.
 /// (`order by txid` beside a column of the select list that is named so sorts the whole log.)
 #[tokio::test]
-async fn the_end_of_the_log_is_found_without_reading_it() {
+async fn log_is_behind_reads_only_the_end_of_the_log() {
     let db = TestDb::new().await;
     let mut connection = Session::from(db.connect().await);
     run(
