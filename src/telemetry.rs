@@ -57,3 +57,51 @@ pub fn init(format: Format) {
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// The fields of log lines and spans, with their meaning. `CONTRIBUTING.md` has the same table.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("event.id", "the id of the appended event"),
+    ("event.type_id", "the type of the appended event"),
+    (
+        "event.position",
+        "the position of the appended event in the log",
+    ),
+    ("aggregate.id", "the aggregate of the appended event"),
+    ("aggregate.version", "the version of the appended event"),
+    ("domain", "the name of a domain"),
+    ("projection", "the name of a projection"),
+    (
+        "batch.events",
+        "the number of events in a batch, or in an append of several events",
+    ),
+    (
+        "lag.events",
+        "the number of events that a projection has not folded yet",
+    ),
+    (
+        "lag.ms",
+        "the age of the oldest event that a projection has not folded yet",
+    ),
+    ("parked.count", "the number of parked aggregates"),
+    ("attempt", "the number of the attempt, from 1"),
+    (
+        "duration_ms",
+        "how long something took; in a line about a retry, the pause before it",
+    ),
+    ("request.id", "the id of the request: `X-Request-Id`"),
+    ("http.route", "the pattern of the route, never the path"),
+    ("http.status", "the status code of the response"),
+    ("problem.type", "the last part of the problem's `type`"),
+    (
+        "db.constraint",
+        "the name of the constraint that rejected a row",
+    ),
+    (
+        "db.summary",
+        "what a statement does: the first line of its file",
+    ),
+    (
+        "log.offset",
+        "what was added to the transaction ids of a restored log",
+    ),
+];

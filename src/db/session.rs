@@ -12,6 +12,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
+use tracing::{Instrument as _, Span};
 
 use super::statement::Statement;
 use super::{DbError, Role, Schema};
@@ -273,14 +274,17 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
         E: 'q + Execute<'q, Postgres>,
     {
         let statement = self.statement(query);
-        if self.pooler == Pooler::None || self.open {
-            return self.connection().fetch_many(statement);
-        }
-        // The rows of foldlog's statements are bounded, so they are kept until the transaction has ended.
-        self.run_single(statement)
-            .map_ok(|answer| stream::iter(answer).map(Ok))
-            .try_flatten_stream()
-            .boxed()
+        let span = statement.span();
+        let rows = if self.pooler == Pooler::None || self.open {
+            self.connection().fetch_many(statement)
+        } else {
+            // The rows of foldlog's statements are bounded, so they are kept until the transaction has ended.
+            self.run_single(statement)
+                .map_ok(|answer| stream::iter(answer).map(Ok))
+                .try_flatten_stream()
+                .boxed()
+        };
+        poll_in_span(rows, span)
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -290,7 +294,14 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
     {
         if self.pooler == Pooler::None {
             let statement = self.statement(query);
-            return self.connection().fetch_optional(statement);
+            let span = statement.span();
+            let row = self.connection().fetch_optional(statement);
+            // A disabled span, as at info level, needs no second box.
+            return if span.is_disabled() {
+                row
+            } else {
+                row.instrument(span).boxed()
+            };
         }
         let mut answer = self.fetch_many(query);
         async move {
@@ -322,4 +333,16 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
         let sql = self.schema.qualify(sql);
         self.connection().describe(sql)
     }
+}
+
+/// Rows that are polled within a span, or directly if the span is disabled.
+fn poll_in_span<'e, T: 'e>(mut rows: BoxStream<'e, T>, span: Span) -> BoxStream<'e, T> {
+    if span.is_disabled() {
+        return rows;
+    }
+    stream::poll_fn(move |context| {
+        let _entered = span.enter();
+        rows.poll_next_unpin(context)
+    })
+    .boxed()
 }

@@ -3,6 +3,7 @@
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgStatement};
 use sqlx::{Execute, Postgres, SqlStr};
+use tracing::Span;
 
 /// A query as a session sends it.
 pub(super) struct Statement {
@@ -24,6 +25,17 @@ impl Statement {
             named,
         }
     }
+
+    /// A span for the statement. It is at debug level, so at info level it costs one comparison. Its field is the first line of the
+    /// statement's file, which says what the statement does; bound values are never part of it.
+    pub(super) fn span(&self) -> Span {
+        tracing::debug_span!("statement", db.summary = summary(self.sql.as_str()))
+    }
+}
+
+fn summary(sql: &str) -> &str {
+    let first = sql.lines().next().unwrap_or_default();
+    first.trim_start_matches("--").trim()
 }
 
 impl Execute<'_, Postgres> for Statement {

@@ -9,9 +9,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::problem::{Cause, Problem, ProblemType};
+use crate::telemetry::millis;
 
 /// How long a request may take. API Gateway waits 29 s; a shorter limit lets the client receive the reason.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
@@ -87,17 +89,19 @@ async fn log(request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or("-", MatchedPath::as_str)
         .to_owned();
-    let mut response = next.run(request).await;
+    let request_id = id.to_str().unwrap_or_default();
+    let span = tracing::info_span!("request", request.id = request_id, http.route = route);
+    let mut response = next.run(request).instrument(span).await;
     let problem_type = response.extensions().get::<ProblemType>();
     /// Logs at a level, with the fields of every request line.
     macro_rules! log_line {
         ($level:ident, $($message:tt)+) => {
             tracing::$level!(
-                request.id = id.to_str().unwrap_or_default(),
+                request.id = request_id,
                 http.route = route,
                 http.status = response.status().as_u16(),
                 problem.r#type = problem_type.map_or("", |problem| problem.0),
-                duration_ms = started_at.elapsed().as_millis(),
+                duration_ms = millis(started_at.elapsed()),
                 $($message)+
             )
         };

@@ -7,11 +7,10 @@ use tokio::time::timeout;
 
 use super::budget::{BatchSizer, Budget};
 use super::claim::{self, Batch};
-use super::fold::{self, Applied, OnRejectedWrite};
+use super::fold::OnRejectedWrite;
 use super::settled::{LogCursor, Snapshot};
-use super::{ProjectionError, parked, status};
+use super::{ProjectionError, batch, parked, status};
 use crate::db::{self, DbError, Pool, Retryable as _, Transaction};
-use crate::event::RecordedEvent;
 use crate::view::View;
 
 /// After this many consecutive batches have been aborted (by a deadlock, or because another transaction held a claim for
@@ -194,7 +193,7 @@ async fn run_pass(
         let is_last = batch.scanned < u64::from(size);
         let next_cursor = batch.last.unwrap_or(cursor);
         let applied = Box::pin(async {
-            let applied = apply(transaction, view, batch.claimed, on_rejected).await?;
+            let applied = batch::apply(transaction, view, batch.claimed, on_rejected).await?;
             // Counted immediately after the commit: the budget may abort this pass while it waits for the next batch's claims.
             *total += applied.folded as u64;
             Ok::<_, ProjectionError>(applied)
@@ -304,19 +303,6 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-/// Folds and writes a claimed batch, and commits it.
-async fn apply(
-    mut transaction: Transaction,
-    view: &View,
-    claimed: Vec<RecordedEvent>,
-    on_rejected: OnRejectedWrite,
-) -> Result<Applied, ProjectionError> {
-    let applied = fold::apply(&mut transaction, view, claimed, on_rejected).await?;
-    parked::park(&mut transaction, view, &applied.failures).await?;
-    transaction.commit().await?;
-    Ok(applied)
 }
 
 /// Reads C and the settled snapshot. C is frozen before the transaction writes anything: otherwise the transaction's own

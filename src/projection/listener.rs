@@ -41,6 +41,7 @@ use super::budget::Budget;
 use super::catch_up::CatchUp;
 use super::{ProjectionError, catch_up};
 use crate::db::{self, DbError, Login, Pool};
+use crate::telemetry::millis;
 use crate::view::View;
 
 /// The channel on which appends send NOTIFY.
@@ -96,7 +97,7 @@ impl Listener {
             catch_ups.tasks.shutdown().await;
             catch_ups.running.clear();
             tracing::warn!(
-                lag.ms = delay.as_millis(),
+                duration_ms = millis(delay),
                 "the listener lost its session and reconnects in {delay:?}: {}",
                 error_with_source(&error)
             );

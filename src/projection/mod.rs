@@ -61,6 +61,7 @@
 //! [`fold`]: self
 //! [`pg_visible_in_snapshot`]: https://www.postgresql.org/docs/current/functions-info.html
 
+mod batch;
 mod budget;
 mod catch_up;
 mod claim;

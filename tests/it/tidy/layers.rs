@@ -53,7 +53,15 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "projection",
-        &["event", "domain", "db", "store", "view", "state"],
+        &[
+            "event",
+            "domain",
+            "db",
+            "store",
+            "view",
+            "state",
+            "telemetry",
+        ],
         "folds; independent of appending and serving",
     ),
     (
