@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Sends requests that are made up from the API's own document to a `local` that is built already, and compares every answer
-# with the document:
+# Sends requests that Schemathesis generates from the OpenAPI document to a `local` that is already built, and compares every
+# response with the document:
 #
-#     scripts/schemathesis.sh          (with DATABASE_URL, against that database; else with a Postgres of its own)
+#     scripts/schemathesis.sh          (with DATABASE_URL: against that database; otherwise with a new Postgres)
 #
-# The document itself is validated first. What is checked, and what is not and why, is in scripts/schemathesis.toml.
-# A run is repeated with the seed that it prints: SCHEMATHESIS_SEED=7 scripts/schemathesis.sh
+# The document is validated first. scripts/schemathesis.toml lists what is checked, and the exceptions with their reasons.
+# To repeat a run, use the seed that it prints: SCHEMATHESIS_SEED=7 scripts/schemathesis.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ if [ ! -x "$tools/bin/schemathesis" ]; then
 fi
 
 folder=$(mktemp -d)
-# The account that Postgres runs as has to get in.
+# The account that Postgres runs as needs access.
 chmod 755 "$folder"
 server=
 end() {
@@ -57,7 +57,7 @@ cd "$folder"
 PYTHONPATH=$OLDPWD/scripts "$tools/bin/schemathesis" --config-file "$OLDPWD/scripts/schemathesis.toml" run "$url/openapi.json" \
     --seed "${SCHEMATHESIS_SEED:-1}" --max-examples "${SCHEMATHESIS_EXAMPLES:-60}" --no-color
 if [ -s "$folder/err" ]; then
-    echo "the server complained:" >&2
+    echo "the server wrote to stderr:" >&2
     cat "$folder/err" >&2
     exit 1
 fi

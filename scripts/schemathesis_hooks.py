@@ -1,11 +1,11 @@
-"""What scripts/schemathesis.sh does to good requests before they are sent: a schema cannot say that a payload's id is the
-aggregate's, that an e-mail address has an @, or which few aggregates to write to. Without it nearly every append would
-be refused by a rule, and nothing of what comes after an append would ever be seen."""
+"""Adjusts the valid requests of scripts/schemathesis.sh before they are sent: a schema cannot express that a payload's id
+equals the aggregate's, that an e-mail address contains an @, or that few aggregates get all events. Without these hooks a
+rule would reject nearly every append, and nothing that follows an append would be tested."""
 
 import schemathesis
 from schemathesis import GenerationMode
 
-# Also in schemathesis.toml, for reading.
+# schemathesis.toml lists the same ids for the reading operations.
 USERS = [f"0195d6f0-0000-7000-8000-00000000000{n}" for n in range(1, 9)]
 
 
@@ -16,13 +16,13 @@ def before_call(context, case, kwargs):
         events = case.body if isinstance(case.body, list) else [case.body]
         for event in events:
             if isinstance(event, dict) and isinstance(event.get("id"), str):
-                mend(event)
+                satisfy_rules(event)
 
 
-def mend(event):
-    # The id decides, so that a request that is sent again is the same.
+def satisfy_rules(event):
+    # The values depend on the id, so that a repeated request is identical.
     chance = sum(event["id"].encode())
-    # Some stay as they were made up.
+    # One in eight stays as generated.
     if chance % 8 == 0:
         return
     event["aggregate_id"] = user = USERS[chance % len(USERS)]

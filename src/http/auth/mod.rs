@@ -85,7 +85,7 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// The scope that this route of `domain` requires; `None` where there is no single one.
+    /// The scope that this route of `domain` requires; `None` for routes without a single scope.
     pub(super) fn scope(self, domain: &str) -> Option<String> {
         match self {
             Self::Public | Self::WriteEach => None,

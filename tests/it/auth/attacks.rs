@@ -1,4 +1,4 @@
-//! Tokens that must not hold.
+//! Tokens that must be rejected.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,8 +9,8 @@ use super::issuer::{
 use super::{app, read};
 use crate::support::app::{App, send};
 
-/// Checks that none of these opens the door, each for this reason.
-async fn none_holds(app: &App, tokens: &[(&str, String, &str)]) {
+/// Checks that each of these tokens is rejected, for its reason.
+async fn assert_rejected(app: &App, tokens: &[(&str, String, &str)]) {
     for (what, token, reason) in tokens {
         let answer = read(app, "/users", token).await;
         assert_eq!(answer.status, 401, "{what}: {answer:?}");
@@ -25,7 +25,7 @@ fn header(algorithm: &str, key: &str) -> Value {
     json!({"alg": algorithm, "kid": key})
 }
 
-/// Fails when the token may say by which algorithm it is verified, or with which key.
+/// Fails when a token's header decides with which algorithm or key the token is verified.
 #[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test]
 async fn a_jwt_header_cannot_choose_its_algorithm_or_key() {
@@ -108,7 +108,7 @@ async fn a_jwt_header_cannot_choose_its_algorithm_or_key() {
             "signature",
         ),
         (
-            "a key that nobody named",
+            "an unknown kid",
             foreign.token(&header("EdDSA", "new"), &good),
             "`kid`",
         ),
@@ -156,7 +156,7 @@ async fn a_jwt_header_cannot_choose_its_algorithm_or_key() {
             "not a signed JWT",
         ),
     ];
-    none_holds(&app, &tokens).await;
+    assert_rejected(&app, &tokens).await;
     assert_eq!(read(&app, "/users", &signed).await.status, 200);
     // Other members of the JWT header are ignored, even if the signature is valid.
     assert_eq!(
@@ -167,7 +167,7 @@ async fn a_jwt_header_cannot_choose_its_algorithm_or_key() {
     );
 }
 
-/// Fails when a claim that bounds a token is not looked at, or may be left out.
+/// Fails when a claim that limits a token is not checked, or is optional.
 #[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test]
 async fn a_jwt_is_verified_for_issuer_audience_and_time() {
@@ -227,7 +227,7 @@ async fn a_jwt_is_verified_for_issuer_audience_and_time() {
         ),
         ("a NUL in the subject", with("sub", json!("ada\0")), "`sub`"),
     ];
-    none_holds(&app, &tokens).await;
+    assert_rejected(&app, &tokens).await;
     for (what, token) in [
         ("a second ago", with("exp", json!(now() - 1))),
         ("in a second", with("nbf", json!(now() + 1))),
@@ -301,7 +301,7 @@ async fn an_authorization_header_without_a_bearer_token_returns_401() {
     assert_eq!(send(request).await.status, 200, "a scheme has no case");
 }
 
-/// Fails when a token that names no key is tried with several, or refused where only one can be meant.
+/// Fails when a token without a `kid` is tried with several keys, or rejected although one key has its algorithm.
 #[tokio::test]
 async fn a_jwt_without_a_kid_is_verified_by_the_only_key() {
     let (one, other) = (Pair::ed25519(), Pair::ed25519());
@@ -319,7 +319,7 @@ async fn a_jwt_without_a_kid_is_verified_by_the_only_key() {
     }
 }
 
-/// Fails when a key verifies what its owner says it is not for.
+/// Fails when a key verifies signatures that its `use`, `key_ops` or `alg` excludes.
 #[tokio::test]
 async fn a_jwk_is_used_only_for_its_own_algorithm_and_use() {
     let (rsa, ed) = (pair("rsa"), pair("ed"));
@@ -327,7 +327,7 @@ async fn a_jwk_is_used_only_for_its_own_algorithm_and_use() {
         jwk[name] = value;
         jwk
     };
-    // Beside a key that serves, or the set would be refused as a whole.
+    // One usable key is in the set, because a set without one is rejected.
     let set = json!({"keys": [
         ed.jwk("ed"),
         changed(rsa.jwk("enc"), "use", json!("enc")),
@@ -358,7 +358,7 @@ async fn a_jwk_is_used_only_for_its_own_algorithm_and_use() {
             "`kid`",
         ),
     ];
-    none_holds(&app, &tokens).await;
+    assert_rejected(&app, &tokens).await;
     assert_eq!(
         read(&app, "/users", &token("PS256", "pinned")).await.status,
         200

@@ -13,7 +13,7 @@ use crate::support::app::{App, send};
 use crate::support::json::created;
 use crate::support::log::Log;
 
-/// The API of a host that puts the claims of this request context into its requests.
+/// The API behind a host that adds the claims of this request context to its requests.
 async fn app_with_claims(auth: Auth, context: &Value) -> App {
     let claims = GatewayClaims::from_context(context);
     App::with_layers(auth, |routes| match claims {
@@ -27,14 +27,14 @@ fn gateway() -> Auth {
     Auth::new(&config(None)).unwrap()
 }
 
-/// As an HTTP API passes them on: all of it text.
+/// Claims as an HTTP API passes them on: all of them are strings.
 fn flat() -> Value {
     json!({"iss": ISSUER, "aud": format!("[other {AUDIENCE}]"), "exp": "1700000000", "sub": "ada",
            "scope": "users:read users:write"})
 }
 
-/// Fails when a gateway's word does not count, in one of the shapes it comes in: without a look at the token, which the
-/// gateway has verified, and at the time, which was its business, too.
+/// Fails when verified claims are rejected in one of the shapes in which gateways pass them on. Neither the token nor its
+/// expiry is checked again: the gateway did both.
 #[tokio::test]
 async fn claims_verified_by_the_gateway_are_accepted() {
     let http = |claims: Value| json!({"authorizer": {"jwt": {"claims": claims, "scopes": null}}});
@@ -77,7 +77,7 @@ async fn claims_verified_by_the_gateway_are_accepted() {
         let app = app_with_claims(gateway(), &http(changed(name, value))).await;
         app.read("/users").await.problem(401, "unauthorized");
     }
-    // Without an issuer and an audience of its own it is the gateway's alone to judge them.
+    // Without JWT_ISSUER and JWT_AUDIENCE the gateway alone checks them.
     let trusting = config::AuthConfig::Jwt {
         jwks: None,
         issuer: None,
@@ -91,7 +91,7 @@ async fn claims_verified_by_the_gateway_are_accepted() {
     assert_eq!(app.read("/users").await.status, 200);
 }
 
-/// Fails when a caller can speak for a gateway: in a header, or with a token where none can be verified.
+/// Fails when a client can forge a gateway's claims in a header, or when a token is accepted that cannot be verified.
 #[tokio::test]
 async fn a_request_without_a_gateway_cannot_forge_gateway_claims() {
     let log = Log::default();
@@ -122,7 +122,7 @@ async fn a_request_without_a_gateway_cannot_forge_gateway_claims() {
         text.contains("401: this server cannot verify tokens") && text.contains("JWT_JWKS"),
         "{text}"
     );
-    // With the keys the same request is what it seems.
+    // With JWT_JWKS the same token is verified and accepted.
     let app = app_with_claims(trusting(&set()), &json!({})).await;
     let request = app
         .request(Method::GET, "/users")

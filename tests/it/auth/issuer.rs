@@ -1,4 +1,4 @@
-//! An issuer of tokens with real keys. It writes its tokens by hand, so that it can write wrong ones as well.
+//! An issuer of tokens with real keys. It assembles tokens by hand, so that it can make invalid ones, too.
 
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 pub const ISSUER: &str = "https://issuer.example.org/";
 pub const AUDIENCE: &str = "foldlog-tests";
 
-/// A pair of keys.
+/// A key pair.
 pub enum Pair {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
@@ -46,7 +46,7 @@ impl Pair {
         Self::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
 
-    /// Its public half as a JWK with this name, and nothing else that it need not say.
+    /// The public key as a JWK with this `kid` and the required members only.
     pub fn jwk(&self, id: &str) -> Value {
         let point = |curve: &str, point: &[u8]| {
             let (x, y) = point[1..].split_at(point.len() / 2);
@@ -93,7 +93,7 @@ impl Pair {
         }
     }
 
-    /// A token whose header and claims are these, signed as the header's `alg` says as far as this key can.
+    /// A token with this header and these claims, signed with the header's `alg` if the key supports it.
     pub fn token(&self, header: &Value, claims: &Value) -> String {
         let message = message(header, claims);
         let algorithm = header["alg"].as_str().unwrap_or_default();
@@ -102,7 +102,7 @@ impl Pair {
     }
 }
 
-/// A token that is signed with a shared secret.
+/// A token signed with a shared secret (HS256).
 pub fn shared(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let message = message(header, claims);
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -128,12 +128,12 @@ pub fn now() -> u64 {
         .as_secs()
 }
 
-/// The claims of a token that holds, for these scopes.
+/// The claims of a valid token with these scopes.
 pub fn claims(scope: &str) -> Value {
     json!({"iss": ISSUER, "aud": AUDIENCE, "exp": now() + 600, "sub": "ada", "scope": scope})
 }
 
-/// The issuer's own keys: generated once, an RSA key takes a while.
+/// The issuer's keys. They are generated once, because RSA keys take a while.
 pub fn pairs() -> &'static [(&'static str, Pair)] {
     static PAIRS: OnceLock<Vec<(&'static str, Pair)>> = OnceLock::new();
     PAIRS.get_or_init(|| {
@@ -146,23 +146,23 @@ pub fn pairs() -> &'static [(&'static str, Pair)] {
     })
 }
 
-/// The one of this name.
+/// The key pair with this `kid`.
 pub fn pair(id: &str) -> &'static Pair {
     &pairs().iter().find(|(name, _)| *name == id).unwrap().1
 }
 
-/// A token that holds, for these scopes.
+/// A valid token with these scopes.
 pub fn token(scope: &str) -> String {
     pair("ed").token(&json!({"alg": "EdDSA", "kid": "ed"}), &claims(scope))
 }
 
-/// A JWK set of all of them.
+/// The JWK set of all keys.
 pub fn set() -> Value {
     let keys: Vec<Value> = pairs().iter().map(|(id, pair)| pair.jwk(id)).collect();
     json!({"keys": keys})
 }
 
-/// What the environment would say.
+/// `AUTH=jwt` with this `JWT_JWKS`.
 pub fn config(jwks: Option<&str>) -> config::AuthConfig {
     config::AuthConfig::Jwt {
         jwks: jwks.map(ToOwned::to_owned),
@@ -171,7 +171,7 @@ pub fn config(jwks: Option<&str>) -> config::AuthConfig {
     }
 }
 
-/// Callers with tokens of the keys in this set, which is a file.
+/// Authentication with the keys of this set, from a file.
 pub fn trusting(set: &Value) -> Auth {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("jwks.json");

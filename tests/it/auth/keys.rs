@@ -1,4 +1,4 @@
-//! The issuer's keys: from a file, from an address, changed, lost and wrong.
+//! The issuer's JWK set: from a file and a URL, rotated, unavailable and invalid.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use super::read;
 use crate::support::app::App;
 use crate::support::poll::{poll, wait_until};
 
-/// A server with an issuer's keys.
+/// A server with an issuer's JWK set.
 #[derive(Clone, Default)]
 struct Keys {
     answer: Arc<Mutex<Option<String>>>,
@@ -28,7 +28,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// Serves them at this URL.
+    /// Starts the server and returns the set's URL.
     async fn serve(&self) -> String {
         let keys = self.clone();
         let respond = async move || -> Response {
@@ -67,8 +67,8 @@ fn token(pair: &Pair, id: &str) -> String {
     pair.token(&json!({"alg": "EdDSA", "kid": id}), &claims("users:read"))
 }
 
-/// Fails when keys are asked for before they are needed or each time, when a key that is new is not found, and when made-up
-/// tokens can send us to the issuer as often as they like.
+/// Fails when keys are fetched before the first token or for each one, when a new key is not found, or when forged tokens
+/// cause any number of fetches.
 #[tokio::test]
 async fn a_jwks_url_is_cached_and_fetched_again_for_an_unknown_kid() {
     let (keys, old, new, newer) = (
@@ -159,7 +159,7 @@ async fn an_unreachable_issuer_keeps_the_cached_jwks_and_returns_503_without_one
         Some("{".to_owned()),
         Some("{\"keys\": []}".to_owned()),
         Some(too_large.to_string()),
-        // Where it leads to there is a set with the key.
+        // A redirect to a set that contains the key.
         Some({
             let other = Keys::default();
             other.are(&[("new", &old)]);
@@ -178,7 +178,7 @@ async fn an_unreachable_issuer_keeps_the_cached_jwks_and_returns_503_without_one
     }
 }
 
-/// Fails when a key that was put into the file is not found without a restart.
+/// Fails when a key that was added to the file is not found without a restart.
 #[tokio::test]
 async fn a_jwks_file_is_read_again_for_an_unknown_kid() {
     let (old, new) = (Pair::ed25519(), Pair::ed25519());
@@ -192,8 +192,7 @@ async fn a_jwks_file_is_read_again_for_an_unknown_kid() {
     assert_eq!(read(&app, "/users", &token(&new, "new")).await.status, 200);
 }
 
-/// Fails when a place that cannot be right is found out by the first caller instead of at start, or when the words for it
-/// show what is in a file.
+/// Fails when an invalid JWT_JWKS is not reported at start, or when the error quotes the content of the file.
 #[test]
 fn an_unusable_jwks_file_is_reported_at_start() {
     let folder = tempfile::tempdir().unwrap();

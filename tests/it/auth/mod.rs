@@ -1,4 +1,4 @@
-//! `AUTH=jwt`, over HTTP and with real keys: who gets in, what they may do, and under whose name.
+//! `AUTH=jwt` over HTTP with real keys: authentication, scopes, and the actor of stored events.
 
 mod attacks;
 mod gateway;
@@ -16,7 +16,7 @@ use crate::support::app::{Answer, App, send};
 use crate::support::json::{created, opened};
 use crate::support::log::Log;
 
-/// The API, for whom the issuer of the tests vouches.
+/// The API with the keys of the test issuer.
 async fn app() -> App {
     App::with_auth(trusting(&set())).await
 }
@@ -30,8 +30,7 @@ async fn append(app: &App, path: &str, token: &str, body: &Value) -> Answer {
     send(request.bearer_auth(token)).await
 }
 
-/// Fails when a signature of one of the issuer's keys does not count: in a list of algorithms that is too short, or in a
-/// key that is read wrongly.
+/// Fails when a valid signature is rejected, because an algorithm is missing or a key is parsed wrongly.
 #[tokio::test]
 async fn a_jwt_is_accepted_for_each_supported_algorithm() {
     let app = app().await;
@@ -53,7 +52,7 @@ async fn a_jwt_is_accepted_for_each_supported_algorithm() {
     }
 }
 
-/// Fails when a request without a token gets further than the question who sends it, or is not told what to send.
+/// Fails when a request without a token reaches a handler, or its problem does not say what to send.
 #[tokio::test]
 async fn without_a_token_every_route_but_health_returns_401() {
     let app = app().await;
@@ -82,7 +81,7 @@ async fn without_a_token_every_route_but_health_returns_401() {
     delete.problem(405, "method-not-allowed");
 }
 
-/// Fails when one scope opens what another one is for, or an append to several domains asks for one of them only.
+/// Fails when a scope grants what another one is for, or when an append to several domains requires only one of their scopes.
 #[tokio::test]
 async fn a_scope_allows_only_its_domain_and_operation_else_403() {
     let app = app().await;
@@ -123,7 +122,7 @@ async fn a_scope_allows_only_its_domain_and_operation_else_403() {
     for (needed, method, path, body) in &ones {
         let request = app.request(method.clone(), path).bearer_auth(token(needed));
         let answer = send(request.json(body)).await;
-        // A row may not be projected yet, and a user exists only once: what counts is that it got so far.
+        // The row may not be projected yet (404), and a user exists only once (409); both mean that access was granted.
         assert!(
             matches!(answer.status, 200 | 201 | 404 | 409),
             "{path}: {answer:?}"
@@ -134,7 +133,7 @@ async fn a_scope_allows_only_its_domain_and_operation_else_403() {
     known.problem(404, "no-such-route");
 }
 
-/// Fails when an event is stored without its sender's name, or under a name that the sender chose.
+/// Fails when an event is stored without its caller's subject, or with an actor that the caller chose.
 #[tokio::test]
 async fn the_jwt_subject_is_the_actor_in_the_metadata_of_every_event() {
     let app = app().await;
@@ -187,7 +186,7 @@ async fn the_jwt_subject_is_the_actor_in_the_metadata_of_every_event() {
     assert_eq!(traced.await, 2, "what else the metadata said is lost");
 }
 
-/// Fails when the metadata of a system without authentication is touched.
+/// Fails when metadata is changed although AUTH=none.
 #[tokio::test]
 async fn without_auth_the_client_sets_the_actor() {
     let app = App::new().await;
@@ -209,7 +208,7 @@ async fn without_auth_the_client_sets_the_actor() {
     assert_eq!((signed.await, unsigned.await), (1, 1));
 }
 
-/// Fails when a token, or a part of one, gets into a line of the log or into an answer.
+/// Fails when a token, or a part of one, appears in a log line or in a response.
 #[tokio::test]
 async fn a_token_appears_in_no_log_and_no_response() {
     let log = Log::default();
@@ -284,7 +283,7 @@ async fn a_server_without_auth_logs_a_warning_at_start() {
     }
 }
 
-/// Fails when `local` serves requests without looking at `AUTH`, or starts with keys that it cannot read.
+/// Fails when `local` ignores `AUTH`, or starts with keys that it cannot read.
 #[tokio::test]
 async fn the_local_host_requires_a_token() {
     let db = crate::bins::empty().await;

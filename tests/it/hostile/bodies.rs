@@ -10,7 +10,7 @@ use super::event_with;
 use crate::support::app::{App, send};
 use crate::support::json::created;
 
-// Fails when a body that cannot be read is a 5xx, ends the process (nesting), or is half taken.
+// Fails when a body that cannot be parsed is a 5xx, overflows the stack (nesting), or is stored in part.
 #[tokio::test]
 async fn a_malformed_body_returns_400_with_the_position() {
     let app = App::new().await;
@@ -67,7 +67,7 @@ async fn a_malformed_body_returns_400_with_the_position() {
     assert_eq!(app.stored().await, 0);
 }
 
-// Fails when what does not say that it is JSON is read as JSON: a browser sends such a form without asking first.
+// Fails when a body with another content type is read as JSON: browsers send forms across origins without a preflight.
 #[tokio::test]
 async fn another_content_type_returns_415() {
     let app = App::new().await;
@@ -106,7 +106,8 @@ async fn another_content_type_returns_415() {
     }
 }
 
-// Fails when the connection is closed while the client still sends: it sees a broken pipe instead of the answer.
+// Fails when the server closes the connection while the client is still sending: the client sees a broken pipe instead of
+// the response.
 #[tokio::test]
 async fn an_oversized_body_returns_413_before_the_connection_closes() {
     let app = App::new().await;
@@ -119,7 +120,7 @@ async fn an_oversized_body_returns_413_before_the_connection_closes() {
         let detail = answer.problem(413, "too-large");
         assert!(detail.contains("1048576 bytes"), "{detail}");
     }
-    // A client that writes all of it before it reads, with and without a length; more than sockets buffer.
+    // The client writes everything before it reads, with and without a length; the body exceeds the socket buffers.
     let large = event_with(
         "metadata",
         &json!({"a": "x".repeat(7 * 1024 * 1024)}).to_string(),
@@ -141,7 +142,7 @@ async fn an_oversized_body_returns_413_before_the_connection_closes() {
     assert_eq!(app.append_raw("/users", fits).await.status, 201);
 }
 
-// Fails when the number of events is not limited, or when the limit is another one.
+// Fails when the number of events per request is not limited to 1000, or may be 0.
 #[tokio::test]
 async fn too_many_events_return_413_and_an_empty_array_400() {
     let app = App::new().await;
@@ -159,7 +160,7 @@ async fn too_many_events_return_413_and_an_empty_array_400() {
     assert_eq!(app.append("/users", &events(1000)).await.status, 201);
 }
 
-// Fails when a parameter is passed over that asks for something else than an append.
+// Fails when an unknown parameter, such as `dry_run`, is ignored.
 #[tokio::test]
 async fn an_unknown_query_parameter_of_an_append_returns_400() {
     let app = App::new().await;
@@ -177,8 +178,8 @@ async fn an_unknown_query_parameter_of_an_append_returns_400() {
     assert_eq!(app.stored().await, 0);
 }
 
-/// Posts to /users over a plain socket, writing everything before anything is read; the whole answer. A client that
-/// `goes` has nothing more to send, and is not necessarily answered.
+/// Posts to /users over a plain socket, writes everything before it reads, and returns the whole response. With `goes` the
+/// client closes its side of the connection, and may get no response.
 async fn over_a_socket(app: &App, rest: &str, goes: bool) -> String {
     let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
         .await
@@ -194,7 +195,7 @@ async fn over_a_socket(app: &App, rest: &str, goes: bool) -> String {
     answer
 }
 
-// Fails when a client that goes away in the middle of its body leaves something behind.
+// Fails when a client that disconnects in the middle of its body leaves an event behind.
 #[tokio::test]
 async fn a_truncated_body_stores_no_event() {
     let app = App::new().await;

@@ -1,4 +1,4 @@
-//! Arbitrary bodies: never a 5xx, and nothing is stored unless it is answered so.
+//! Arbitrary bodies: never a 5xx, and nothing is stored unless the response says so.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::payload;
 use crate::support::app::App;
 
-/// Any JSON, with the keys that mean something here among its keys.
+/// Arbitrary JSON, whose keys include those of events.
 fn any_json() -> impl Strategy<Value = Value> {
     let scalar = prop_oneof![
         Just(Value::Null),
@@ -38,7 +38,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A good event with some of it replaced.
+/// A valid event with one part replaced.
 fn nearly_an_event() -> impl Strategy<Value = Value> {
     let place = prop_oneof![
         Just(""),
@@ -80,8 +80,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-// Fails when any input reaches an unwrap, a column that does not take it, or a state that cannot be folded; and when an
-// answer and the log disagree on what was stored.
+// Fails when any input causes a panic, a database error or a state that cannot be folded, or when the response and the log
+// disagree on what was stored.
 #[test]
 fn fuzzed_bodies_return_no_5xx_and_store_only_what_201_reports() {
     let runtime = Runtime::new().unwrap();
@@ -119,7 +119,7 @@ fn fuzzed_bodies_return_no_5xx_and_store_only_what_201_reports() {
     });
     result.unwrap();
     runtime.block_on(async {
-        // What was stored can be folded and read.
+        // The stored events can be folded and read.
         for projection in ["users", "accounts", "ledger"] {
             let caught_up = app.db.catch_up(projection).await;
             assert!(caught_up.done && caught_up.parked == 0, "{caught_up:?}");

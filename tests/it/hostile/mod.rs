@@ -1,4 +1,4 @@
-//! Hostile requests: each is answered with a problem that says what to do, and nothing is stored.
+//! Hostile requests: each gets a problem that says what to send instead, and nothing is stored.
 
 mod bodies;
 mod fuzz;

@@ -1,4 +1,4 @@
-//! SQL in every string: it is stored, compared and shown as the text it is.
+//! SQL in every string: it is stored, compared and returned as text.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ fn percent_encoded(text: &str) -> String {
     bytes.collect::<Vec<_>>().concat()
 }
 
-// Fails when any text gets into a statement's text instead of a bind.
+// Fails when a client's text becomes part of a statement instead of a bind parameter.
 #[tokio::test]
 async fn sql_injection_in_every_text_field_is_stored_as_text() {
     let app = App::new().await;

@@ -1,4 +1,4 @@
-//! Events whose values are not what they should be.
+//! Events with invalid values.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use super::{event_with, payload};
 use crate::support::app::App;
 use crate::support::json::{created, event};
 
-// Fails when a text that Postgres cannot store is a 500, wherever in the event it stands.
+// Fails when U+0000, which Postgres cannot store in jsonb, is a 500 in any part of the event.
 #[tokio::test]
 async fn a_nul_character_returns_422() {
     let app = App::new().await;
@@ -100,7 +100,7 @@ async fn unknown_and_mistyped_event_fields_return_400() {
             "{detail}"
         );
     }
-    // A field twice: which of them counts?
+    // A duplicate field is ambiguous.
     let twice = event_with("metadata", "{},\"type_id\":1000");
     let answer = app.append_raw("/users", twice).await;
     let detail = answer.problem(400, "malformed");
@@ -108,7 +108,7 @@ async fn unknown_and_mistyped_event_fields_return_400() {
     assert_eq!(app.stored().await, 0);
 }
 
-// Fails when a type is taken by a domain that does not know it.
+// Fails when a domain accepts a type id that it does not have.
 #[tokio::test]
 async fn an_unknown_type_id_returns_422() {
     let app = App::new().await;
@@ -140,14 +140,14 @@ async fn an_unknown_type_id_returns_422() {
     assert_eq!(app.stored().await, 0);
 }
 
-/// A good payload of a `created`, with one field replaced.
+/// A valid payload of `Created` with one field replaced.
 fn changed(user: Uuid, field: &str, value: Value) -> Value {
     let mut payload = payload(user);
     payload[field] = value;
     payload
 }
 
-/// Expects each payload to be refused with a detail that holds its hint.
+/// Checks that each payload is rejected with a detail that contains its hint.
 async fn refuses(app: &App, type_id: i32, user: Uuid, payloads: &[(Value, &str)]) {
     for (payload, hint) in payloads {
         let answer = app
@@ -162,7 +162,7 @@ async fn refuses(app: &App, type_id: i32, user: Uuid, payloads: &[(Value, &str)]
     assert_eq!(app.stored().await, 0);
 }
 
-// Fails when a payload is read that is not what its type says, or when a field of it gets lost.
+// Fails when a payload is accepted that does not match its type, or when one of its fields is ignored.
 #[tokio::test]
 async fn a_payload_of_another_type_returns_422() {
     let (app, user) = (App::new().await, Uuid::now_v7());
@@ -209,7 +209,7 @@ async fn a_payload_of_another_type_returns_422() {
     refuses(&app, 2001, user, &deposits).await;
 }
 
-// Fails when what a domain says of an event by itself is not asked before it is stored.
+// Fails when an event is stored that `Domain::validate` rejects.
 #[tokio::test]
 async fn a_payload_that_its_domain_rejects_returns_422() {
     let (app, user) = (App::new().await, Uuid::now_v7());
@@ -238,7 +238,7 @@ async fn a_payload_that_its_domain_rejects_returns_422() {
     refuses(&app, 1000, user, &payloads).await;
 }
 
-// Fails when one id twice in a request stores one of the two, or is a lost race.
+// Fails when one of two events with the same id is stored, or the append is retried as a lost race.
 #[tokio::test]
 async fn a_repeated_event_id_in_an_array_returns_400() {
     let app = App::new().await;
@@ -258,7 +258,7 @@ async fn a_repeated_event_id_in_an_array_returns_400() {
     assert_eq!(app.stored().await, 0);
 }
 
-// Fails when a number or a text of metadata that JSON can say comes back as another one.
+// Fails when a number or a text of metadata is stored with another value.
 #[tokio::test]
 async fn unusual_but_valid_values_are_stored_unchanged() {
     let app = App::new().await;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::support::app::{App, send};
 use crate::support::json::{created, opened, password_changed, renamed};
 
-// Fails when an expected version is not compared, or when the answer does not say which version there is.
+// Fails when `If-Match` is not compared, or when the problem lacks the current version.
 #[tokio::test]
 async fn an_if_match_mismatch_returns_412_with_the_current_version() {
     let app = App::new().await;
@@ -41,7 +41,7 @@ async fn an_if_match_mismatch_returns_412_with_the_current_version() {
     assert_eq!(app.stored().await, 2);
 }
 
-// Fails when `If-None-Match: *` is looked at for one aggregate of an array only.
+// Fails when `If-None-Match: *` is checked for one aggregate of an array only.
 #[tokio::test]
 async fn if_none_match_star_applies_to_every_aggregate_of_the_request() {
     let app = App::new().await;
@@ -61,7 +61,7 @@ async fn if_none_match_star_applies_to_every_aggregate_of_the_request() {
     assert_eq!(app.stored().await, 4);
 }
 
-// Fails when an expected version of several aggregates is guessed at.
+// Fails when one expected version is accepted for several aggregates.
 #[tokio::test]
 async fn if_match_with_several_aggregates_returns_400() {
     let app = App::new().await;

@@ -1,4 +1,4 @@
-//! Appending over HTTP: what is answered, and what an expected version and a second send mean.
+//! Appending over HTTP: responses, expected versions and idempotent replays.
 
 mod expected;
 mod resent;
@@ -37,7 +37,7 @@ async fn the_readme_requests_get_the_documented_responses() {
     assert_eq!(listed.body, json!({"result": [row], "next": null}));
 }
 
-// Fails when an array is not answered in its order, or when versions are not counted an aggregate.
+// Fails when the response to an array has another order, or when versions are not counted per aggregate.
 #[tokio::test]
 async fn the_response_to_an_array_keeps_its_order() {
     let app = App::new().await;
@@ -65,7 +65,7 @@ async fn the_response_to_an_array_keeps_its_order() {
     assert!(positions.is_sorted(), "{positions:?}");
 }
 
-// Fails when `many` is told by the number of events instead of by the brackets.
+// Fails when the shape of the response depends on the number of events instead of the shape of the body.
 #[tokio::test]
 async fn an_array_of_one_event_gets_an_array_in_the_response() {
     let app = App::new().await;
@@ -76,7 +76,7 @@ async fn an_array_of_one_event_gets_an_array_in_the_response() {
     assert_eq!(answer.body["events"][0]["version"], 1);
 }
 
-// Fails when a domain's route takes what is not the domain's, or /events looks in one domain only.
+// Fails when a domain's route accepts another domain's events, or /events accepts one domain only.
 #[tokio::test]
 async fn only_the_route_events_accepts_several_domains() {
     let app = App::new().await;
@@ -112,8 +112,8 @@ async fn only_the_route_events_accepts_several_domains() {
     );
 }
 
-// Fails when one event of an array is stored though another is refused: by its shape, by a rule, by another aggregate's
-// rule, by a taken id.
+// Fails when an event of an array is stored although another one is rejected: for its shape, by a rule, by a rule of another
+// aggregate, or for a reused id.
 #[tokio::test]
 async fn an_array_of_events_is_stored_atomically() {
     let app = App::new().await;
@@ -137,7 +137,7 @@ async fn an_array_of_events_is_stored_atomically() {
     }
 }
 
-// Fails when metadata is dropped, or when what a client leaves out is stored as null.
+// Fails when metadata is not stored, or when absent metadata is stored as null.
 #[tokio::test]
 async fn metadata_is_stored_beside_the_payload() {
     let app = App::new().await;
@@ -155,7 +155,7 @@ async fn metadata_is_stored_beside_the_payload() {
     assert_eq!(metadata, [first["metadata"].clone(), json!({}), json!({})]);
 }
 
-// Fails when a rule about the state is told as a mistake in the event, or the other way round.
+// Fails when a broken rule is reported as an invalid event, or the reverse.
 #[tokio::test]
 async fn a_broken_rule_returns_409_and_a_malformed_payload_422() {
     let app = App::new().await;

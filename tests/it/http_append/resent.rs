@@ -1,4 +1,4 @@
-//! A client that did not hear the answer sends again.
+//! Idempotent replays: a client that did not receive the response sends its events again.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -17,7 +17,7 @@ async fn an_idempotent_replay_gets_the_first_response() {
     );
     for events in [&one, &more] {
         let first = app.append("/users", events).await;
-        // Others go on meanwhile.
+        // Another client appends between the two requests.
         app.append("/users", &renamed(user, "between")).await;
         let second = app.append("/users", events).await;
         assert_eq!((first.status, second.status), (201, 200));
@@ -29,7 +29,7 @@ async fn an_idempotent_replay_gets_the_first_response() {
     assert_eq!(app.stored().await, 5);
 }
 
-// Fails when a resend is compared by its metadata, which is about the sending.
+// Fails when a replay with other metadata is rejected: metadata describes the request, not the event.
 #[tokio::test]
 async fn an_idempotent_replay_may_differ_in_metadata() {
     let app = App::new().await;
@@ -40,7 +40,7 @@ async fn an_idempotent_replay_may_differ_in_metadata() {
     assert_eq!(app.append("/users", &event).await.status, 200);
 }
 
-// Fails when a taken id is answered as a resend without a look at the type, the content and the aggregate.
+// Fails when a replay is recognised by its id alone, without comparing type, payload and aggregate.
 #[tokio::test]
 async fn a_reused_event_id_with_other_content_returns_409() {
     let app = App::new().await;
@@ -75,7 +75,7 @@ async fn a_reused_event_id_with_other_content_returns_409() {
     assert_eq!(app.stored().await, 3);
 }
 
-// Fails when the new half of a partly resent array is stored, or the old half is answered as if it were all.
+// Fails when the new events of a partial replay are stored, or when it is answered like a complete one.
 #[tokio::test]
 async fn a_partly_duplicate_array_returns_409() {
     let app = App::new().await;
@@ -92,7 +92,7 @@ async fn a_partly_duplicate_array_returns_409() {
     assert_eq!(app.stored().await, 2);
 }
 
-// Fails when the expected version is compared first: the event itself has moved it on.
+// Fails when `If-Match` is compared before the replay is recognised: the event itself has increased the version.
 #[tokio::test]
 async fn an_idempotent_replay_ignores_if_match() {
     let app = App::new().await;
@@ -111,7 +111,7 @@ async fn an_idempotent_replay_ignores_if_match() {
     assert_eq!(app.append_with("/users", one, &rename).await.status, 200);
 }
 
-// Fails when a password's hash is compared, for two hashes of one password differ; or when it is not compared at all.
+// Fails when hashes are compared, because two hashes of one password differ; or when passwords are not compared at all.
 #[tokio::test]
 async fn an_idempotent_replay_verifies_the_password() {
     let app = App::new().await;
@@ -136,7 +136,7 @@ async fn an_idempotent_replay_verifies_the_password() {
     assert_eq!(app.stored().await, 2);
 }
 
-// Fails when the stored hash itself is taken for the password: who reads the log could then confirm it.
+// Fails when the stored hash is accepted as the password: a reader of the log could replay the event with it.
 #[tokio::test]
 async fn a_stored_hash_is_not_accepted_as_the_password() {
     let app = App::new().await;

@@ -1,4 +1,4 @@
-//! What every answer has in common: routes and methods, request ids, CORS, health.
+//! What all responses have in common: unknown routes and methods, request ids, CORS; and health.
 
 use reqwest::Method;
 use reqwest::header::HeaderValue;
@@ -9,7 +9,7 @@ use crate::support::app::{App, ORIGIN, send};
 use crate::support::json::{created, deposited, opened};
 use crate::support::poll::wait_until;
 
-// Fails when a path or a method falls through to a plain answer of the framework's.
+// Fails when an unknown path or method gets the framework's plain-text response.
 #[tokio::test]
 async fn an_unknown_route_returns_404_and_lists_the_routes() {
     let app = App::new().await;
@@ -70,7 +70,7 @@ async fn an_unknown_route_returns_404_and_lists_the_routes() {
     }
 }
 
-// Fails when HEAD is refused, or answers other headers than GET.
+// Fails when HEAD is rejected, or returns other headers than GET.
 #[tokio::test]
 async fn head_returns_the_headers_of_get() {
     let app = App::new().await;
@@ -94,7 +94,7 @@ async fn head_returns_the_headers_of_get() {
     }
 }
 
-// Fails when a request has no id, when a client's own is replaced, or when one that could forge a log line is kept.
+// Fails when a response has no id, when a client's id is replaced, or when one that could forge a log line is kept.
 #[tokio::test]
 async fn x_request_id_is_echoed_only_if_safe_for_a_log_line() {
     let app = App::new().await;
@@ -137,8 +137,7 @@ async fn x_request_id_is_echoed_only_if_safe_for_a_log_line() {
     }
 }
 
-// Fails when another origin than the configured one is let in, or when the browser may not send or read what the API
-// needs.
+// Fails when CORS allows another origin, or does not allow the headers that the API uses.
 #[tokio::test]
 async fn cors_allows_only_the_configured_origin() {
     let app = App::new().await;
@@ -187,7 +186,7 @@ async fn cors_allows_only_the_configured_origin() {
             "{origin}"
         );
     }
-    // An error can be read by the page, too.
+    // A page can read errors, too.
     let read = app
         .request(Method::GET, "/users?limit=0")
         .header("origin", ORIGIN);
@@ -203,7 +202,7 @@ async fn cors_allows_only_the_configured_origin() {
     }
 }
 
-// Fails when a projection is missing, when lag or parked aggregates are not counted, or counted wrongly.
+// Fails when a projection is missing, or when its lag or its parked aggregates are wrong.
 #[tokio::test]
 async fn health_reports_lag_and_parked_per_projection() {
     let app = App::new().await;
@@ -219,7 +218,7 @@ async fn health_reports_lag_and_parked_per_projection() {
         assert_eq!(projection(&fresh.body, name), nothing);
     }
     let (rich, poor) = (Uuid::now_v7(), Uuid::now_v7());
-    // A balance that the view's table refuses.
+    // A constraint of the view's table rejects this balance.
     let events = json!([
         opened(rich, "ada"),
         deposited(rich, 1_000_000),

@@ -1,4 +1,4 @@
-//! `GET /{domain}/{id}`: one row, and how fresh it is.
+//! `GET /{domain}/{id}`: one row, conditional requests and consistency.
 
 use reqwest::Method;
 use serde_json::json;
@@ -17,7 +17,7 @@ async fn app_one_version_behind() -> (App, Uuid, String) {
     (app, user, format!("/users/{user}"))
 }
 
-// Fails when a row has a field too many or too few, or no tag.
+// Fails when a row has too many or too few fields, or no ETag.
 #[tokio::test]
 async fn a_row_has_its_public_columns_and_its_version_as_etag() {
     let app = App::new().await;
@@ -40,7 +40,7 @@ async fn a_row_has_its_public_columns_and_its_version_as_etag() {
     }
 }
 
-// Fails when a tag is compared as text, when a list or a weak tag is not read, or when a 304 has no tag.
+// Fails when an ETag is compared as text, when a list or a weak ETag is not understood, or when a 304 has no ETag.
 #[tokio::test]
 async fn if_none_match_with_the_current_version_returns_304() {
     let (app, _, path) = app_one_version_behind().await;
@@ -71,7 +71,7 @@ async fn if_none_match_with_the_current_version_returns_304() {
     assert_eq!((answer.status, answer.header("etag")), (200, "\"2\""));
 }
 
-// Fails when a strong read answers what is projected, or when an eventual one folds.
+// Fails when a strong read returns an outdated row, or when an eventual read folds events.
 #[tokio::test]
 async fn consistency_strong_folds_events_that_are_not_projected_yet() {
     let (app, _, path) = app_one_version_behind().await;
@@ -97,7 +97,7 @@ async fn consistency_strong_folds_events_that_are_not_projected_yet() {
     assert_eq!(app.read(&path).await.body["username"], "countess");
 }
 
-// Fails when a row below min_version is answered as if it were enough.
+// Fails when a row below min_version is returned.
 #[tokio::test]
 async fn a_min_version_above_the_newest_returns_412() {
     let (app, _, path) = app_one_version_behind().await;
@@ -113,7 +113,7 @@ async fn a_min_version_above_the_newest_returns_412() {
     }
 }
 
-// Fails when what never was, what is not projected yet and what has ended are told alike.
+// Fails when unknown, unprojected and deleted aggregates cannot be told apart.
 #[tokio::test]
 async fn missing_not_projected_and_deleted_rows_have_distinct_problems() {
     let (app, user, path) = app_one_version_behind().await;

@@ -1,4 +1,4 @@
-//! Reading over HTTP: pages, rows, how fresh they are; and what every answer has in common.
+//! Reading over HTTP: pages, rows, consistency; and what all responses have in common.
 
 mod every_answer;
 mod fresh;

@@ -1,4 +1,4 @@
-//! `GET /{domain}`.
+//! `GET /{domain}`: pages and filters.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::support::app::App;
 use crate::support::json::{created, deleted, deposited, opened};
 
-/// An app with so many users, projected.
+/// An app with `count` projected users, and their ids.
 async fn with_users(count: usize) -> (App, BTreeSet<String>) {
     let app = App::new().await;
     let ids: Vec<Uuid> = (0..count).map(|_| Uuid::new_v4()).collect();
@@ -24,7 +24,7 @@ fn ids(body: &Value) -> Vec<String> {
         .collect()
 }
 
-// Fails when a page leaves out, repeats or reorders a row, when `next` is there at the end, or the default is not 100.
+// Fails when a page omits, repeats or reorders a row, when the last page has a `next`, or when the default limit is not 100.
 #[tokio::test]
 async fn pages_contain_every_row_once_in_order() {
     let (app, all) = with_users(250).await;
@@ -51,7 +51,7 @@ async fn pages_contain_every_row_once_in_order() {
     }
 }
 
-// Fails when a page begins above the smallest id there can be.
+// Fails when the first page begins above the smallest possible id.
 #[tokio::test]
 async fn the_nil_uuid_is_a_valid_id() {
     let app = App::new().await;
@@ -69,7 +69,7 @@ async fn the_nil_uuid_is_a_valid_id() {
     assert_eq!(second.body["next"], Value::Null);
 }
 
-// Fails when a deleted row moves the pages, or ends them.
+// Fails when a deleted row shifts the following pages, or ends them.
 #[tokio::test]
 async fn rows_deleted_between_two_pages_do_not_shift_the_others() {
     let (app, all) = with_users(6).await;
@@ -84,7 +84,7 @@ async fn rows_deleted_between_two_pages_do_not_shift_the_others() {
     assert_eq!(ids(&second.body), all[3..]);
 }
 
-// Fails when a filter is passed over, compared as text where the column is a number, or matches more than equality.
+// Fails when a filter is ignored, compares numbers as text, or matches other values.
 #[tokio::test]
 async fn filters_compare_public_columns_for_equality() {
     let app = App::new().await;
