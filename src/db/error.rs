@@ -38,12 +38,12 @@ pub enum DbError {
         source: sqlx::Error,
     },
     /// The statements of one client reached the session of another one.
-    #[error("a pooler in transaction mode stands before the database; set DB_POOLER=transaction")]
+    #[error("a pooler in transaction mode is in front of the database; set DB_POOLER=transaction")]
     Pooler(#[source] sqlx::Error),
-    /// Somebody else was at the same rows (deadlock, serialization). Nothing was stored; try again now.
+    /// Another transaction used the same rows (deadlock, serialization failure). Nothing was stored; retry immediately.
     #[error("the transaction lost against another one")]
     Contended(#[source] sqlx::Error),
-    /// A lock or a statement took longer than its limit. Nothing was stored; try again later.
+    /// A lock or a statement took longer than its limit. Nothing was stored; retry later.
     #[error("a lock or a statement took too long")]
     TimedOut(#[source] sqlx::Error),
     /// A unique, foreign key, check or not-null constraint refused a row.
@@ -64,7 +64,7 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
-    /// Anything else is a mistake of ours or of the installation: a missing table, a missing grant.
+    /// Any other error is a bug or a faulty installation, as a missing table or grant.
     #[error("the database refused a statement{}", .0.as_database_error().and_then(sqlx::error::DatabaseError::code).map(|c| format!(" (SQLSTATE {c})")).unwrap_or_default())]
     Other(#[source] sqlx::Error),
 }
@@ -100,7 +100,7 @@ impl DbError {
         }
     }
 
-    /// Whether Postgres cannot be had for now, so that the same request may succeed later.
+    /// Whether Postgres is unavailable for now, so that the same request may succeed later.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(

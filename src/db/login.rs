@@ -22,7 +22,7 @@ pub trait Login: fmt::Debug + Send + Sync {
     }
 }
 
-/// Why there are no options. The text is for the log, and holds no secret.
+/// Why the connection options cannot be determined. The text is for the log and contains no secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LoginError(pub String);
@@ -37,7 +37,7 @@ impl Login for PgConnectOptions {
     }
 }
 
-/// The role of least privilege that a host works as, whoever it logged in as.
+/// The least-privilege role that a host sets after it has logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Inserts and reads events, reads views.
@@ -77,8 +77,7 @@ pub(super) fn session_options(options: PgConnectOptions, role: Option<Role>) -> 
     }
 }
 
-/// A text that is no Postgres URL, or names a file that is not there. The text itself is not repeated: it may hold a
-/// password.
+/// Why a text cannot be used as a Postgres URL. The error does not repeat the text, because that may contain a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -117,8 +116,8 @@ pub fn from_url(url: &str) -> Result<PgConnectOptions, UrlError> {
     Ok(options)
 }
 
-/// TLS to the very host that is meant, unless that is this machine or `PGSSLMODE` says otherwise. Without the check of the
-/// name, whoever is in between may be anybody.
+/// Requires TLS with a verified certificate and host name, unless the host is this machine or `PGSSLMODE` is set. Without the check
+/// of the host name, an attacker on the network could present any valid certificate.
 pub(crate) fn verified(options: PgConnectOptions) -> PgConnectOptions {
     if is_local(&options) || std::env::var_os("PGSSLMODE").is_some() {
         return options;

@@ -27,7 +27,7 @@ pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::E
         .await
     {
         Ok(behind) => behind,
-        // Not migrated yet (no such function, no such schema): there is no log that could be behind.
+        // Not migrated yet (the function or the schema does not exist), so no log exists that could be behind.
         Err(error) if matches!(error::code(&error).as_deref(), Some("42883" | "3F000")) => None,
         Err(error) => return Err(error),
     };
@@ -73,7 +73,7 @@ pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
         .await
     };
     let mut connection = connect().await?;
-    // What this session remembers is there for nobody else; unless a pooler gives the server to whoever comes next.
+    // A session setting is private. If a second connection can read it, a transaction-mode pooler is in between.
     let mark = uuid::Uuid::now_v7().to_string();
     sqlx::query("select set_config('foldlog.session', $1, false)")
         .persistent(false)

@@ -53,7 +53,7 @@ pub struct PoolSettings {
 }
 
 impl Pool {
-    /// A pool of at most `size` direct connections that work as whoever logs in.
+    /// Opens a pool of at most `size` direct connections that keep the privileges of their login.
     #[must_use]
     pub fn new(options: PgConnectOptions, size: usize) -> Self {
         Self::open(PoolSettings {
@@ -170,11 +170,10 @@ impl Pool {
         self.pool.close();
     }
 
-    /// Closes the connections that are idle now; the next request connects again. A database that pauses when nobody is
-    /// connected can pause then.
+    /// Closes all idle connections; the next request connects again. A serverless database can pause once it has no connections.
     pub async fn close_idle(&self) {
         for session in self.pool.retain(|_, _| false).removed {
-            // A goodbye; without one the server would notice all the same.
+            // Terminates the session properly; if that fails, the server notices the closed socket.
             let _ = timeout(ACQUIRE_TIMEOUT, session.close()).await;
         }
     }

@@ -233,7 +233,7 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// The query as it is sent: with the schema's name, and unnamed behind a pooler.
+    /// Prepares a query for sending: qualifies it with the schema, and leaves it unnamed behind a pooler.
     fn statement<'q>(&self, mut query: impl Execute<'q, Postgres>) -> Statement {
         let named = self.pooler == Pooler::None && query.persistent();
         let arguments = query.take_arguments();

@@ -16,7 +16,7 @@ use crate::view::{self, StoredRow, View};
 pub struct State {
     /// The view's row, if there is one, and the last event folded into it.
     pub row: Option<StoredRow>,
-    /// The events above the row, in their order; all of them where there is no row.
+    /// The events after the row, in order of version; all events of the aggregate if it has no row.
     pub tail: Vec<RecordedEvent>,
 }
 

@@ -133,7 +133,7 @@ pub(super) fn definition(ddl: &'static str) -> SqlStr {
     AssertSqlSafe(ddl).into_sql_str()
 }
 
-/// Whether `name` can stand in SQL text as it is, between double quotes at the most.
+/// Whether `name` can be used in SQL text without escaping, apart from double quotes around it.
 pub(super) fn is_identifier(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c == '_';
     name.starts_with(letter)

@@ -1,4 +1,4 @@
--- Whether the log came from a cluster whose transaction counter was ahead of this one's.
+-- Whether the log was restored from a cluster whose transaction counter was ahead of this cluster's counter.
 -- returns bool
 -- role: foldlog_command
 -- uses: events_txid_position_idx

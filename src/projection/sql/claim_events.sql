@@ -1,4 +1,4 @@
--- Claims given events, waiting for whoever is at one of them.
+-- Claims given events; waits for a transaction that has claimed one of them and is still open.
 -- $1 text lock domain
 -- $2 uuid[] event ids
 -- $3 uuid[] their aggregate ids

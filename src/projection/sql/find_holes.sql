@@ -1,5 +1,5 @@
 -- Which of these events have no predecessor that this projection could ever claim. Version n + 1 is visible only where n is, so a missing
--- predecessor is no matter of time: foreign SQL made a hole, or two domains share the aggregate.
+-- predecessor cannot appear later: foreign SQL left a gap, or two domains share the aggregate.
 -- $1 uuid[] aggregate ids
 -- $2 integer[] versions
 -- $3 smallint the first event type

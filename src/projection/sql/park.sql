@@ -1,4 +1,4 @@
--- Parks aggregates. One that is parked already stays as it is: an update would wait for a retry that is at it.
+-- Parks aggregates. A parked row that exists stays unchanged, because an update would wait for a retry that locks it.
 -- $1 text lock domain
 -- $2 uuid[] aggregate ids
 -- $3 uuid[] the events that could not be folded

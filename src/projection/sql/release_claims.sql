@@ -1,4 +1,4 @@
--- Gives claims back that were made in this very transaction. Whoever waits for one takes it when this commits.
+-- Releases claims that this transaction made. A worker that waits for one of them gets it when this transaction commits.
 -- $1 text lock domain
 -- $2 uuid[] event ids
 -- $3 uuid[] their aggregate ids

@@ -1,5 +1,5 @@
--- Takes key K ('foldlog' in ASCII) for the session, if nobody holds it: "a listener sleeps". It does not queue for it:
--- an append that finds somebody queued would ring.
+-- Locks key K ('foldlog' in ASCII) for the session if it is free: a listener sleeps. It does not wait for the lock, because an
+-- append would see a waiting session like a sleeping listener and send a NOTIFY.
 -- returns bool
 -- role: foldlog_projection
 select pg_try_advisory_lock(28832958956466023)
