@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use foldlog::command;
 use foldlog::db::Session;
+use foldlog::domain::domain;
+use foldlog::domains::users::Users;
 use foldlog::event::ExpectedVersion;
 use foldlog::http::{self, AppState, Auth};
 use foldlog::store;
@@ -120,7 +122,8 @@ async fn statement_alone(bench: &Bench, connections: usize, scale: Scale) -> f64
         async move {
             let event = created();
             let expected = [(event.aggregate_id, 0)].into();
-            store::append(&mut *connection.lock().await, &[event], &expected)
+            let prepared = domain::<Users>().prepare(&event).unwrap();
+            store::append(&mut *connection.lock().await, &[prepared], &expected)
                 .await
                 .unwrap();
         }

@@ -12,8 +12,8 @@ mod support;
 use std::collections::HashMap;
 use std::time::Instant;
 
+use foldlog::Foldlog;
 use foldlog::db::Session;
-use foldlog::engine::Engine;
 use foldlog::event::{AggregateId, RecordedEvent, Version};
 use foldlog::projection::{self, Budget};
 use foldlog::store;
@@ -164,7 +164,7 @@ async fn per_second(events: i64, work: impl AsyncFn()) -> f64 {
     events / begun.elapsed().as_secs_f64()
 }
 
-async fn catch_up(engine: &Engine) {
+async fn catch_up(engine: &Foldlog) {
     let result = projection::catch_up(
         &engine.pool,
         &engine.views[0],
@@ -177,7 +177,7 @@ async fn catch_up(engine: &Engine) {
 }
 
 /// Only finds and claims the events: the cost of the claims.
-async fn claim_only(engine: &Engine, events: i64) {
+async fn claim_only(engine: &Foldlog, events: i64) {
     let mut last = ("1".to_owned(), 0_i64);
     let mut seen = 0;
     while seen < events {
@@ -206,7 +206,7 @@ async fn claim_only(engine: &Engine, events: i64) {
 }
 
 /// The same loop as most peers run it: one worker, a checkpoint, no claims.
-async fn with_checkpoint(bench: &Bench, engine: &Engine, events: i64) {
+async fn with_checkpoint(bench: &Bench, engine: &Foldlog, events: i64) {
     bench.run("create table if not exists checkpoint (txid xid8, position bigint); truncate checkpoint; insert into checkpoint values ('1', 0)").await;
     let view = &engine.views[0];
     let mut seen = 0;

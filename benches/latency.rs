@@ -12,8 +12,8 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldlog::Foldlog;
 use foldlog::command;
-use foldlog::engine::Engine;
 use foldlog::event::ExpectedVersion;
 use foldlog::projection::Listener;
 use foldlog::query::{self, Consistency};
@@ -71,7 +71,7 @@ async fn main() {
 }
 
 /// Appends a user and reads its row until it appears; returns the time since the append returned, in milliseconds.
-async fn time_until_visible(engine: &Engine) -> f64 {
+async fn time_until_visible(engine: &Foldlog) -> f64 {
     let event = created();
     command::execute(
         engine,
@@ -95,7 +95,7 @@ async fn time_until_visible(engine: &Engine) -> f64 {
 }
 
 /// Appends every few milliseconds, so that the listener never falls asleep.
-fn keep_awake(engine: &Engine) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+fn keep_awake(engine: &Foldlog) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let (engine, stop) = (engine.clone(), CancellationToken::new());
     let stopped = stop.clone();
     let appending = tokio::spawn(async move {

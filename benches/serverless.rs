@@ -23,14 +23,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use foldlog::Foldlog;
 use foldlog::command;
 use foldlog::db::{Pool, PoolSettings, Pooler, Role, Schema};
 use foldlog::domains;
-use foldlog::engine::Engine;
-use foldlog::event::{ExpectedVersion, NewEvent};
+use foldlog::event::{ExpectedVersion, UntypedEvent};
 use foldlog::projection::{self, Budget};
 use foldlog::view::Inline;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
@@ -318,7 +318,7 @@ async fn local_catch_up(bench: &Bench, events: i64) -> f64 {
     time.as_secs_f64()
 }
 
-async fn catch_up_here(engine: &Engine) {
+async fn catch_up_here(engine: &Foldlog) {
     let caught_up = projection::catch_up(
         &engine.pool,
         &engine.views[0],
@@ -329,14 +329,14 @@ async fn catch_up_here(engine: &Engine) {
     assert!(caught_up.unwrap().done);
 }
 
-async fn append(engine: &Engine, event: NewEvent<Value>) {
+async fn append(engine: &Foldlog, event: UntypedEvent) {
     command::execute(engine, &[event], ExpectedVersion::Any, None)
         .await
         .unwrap();
 }
 
 /// Returns an engine with all connections open, so that the benchmark does not measure connecting.
-async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: usize) -> Engine {
+async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: usize) -> Foldlog {
     let pool = Pool::open(PoolSettings {
         login,
         size,
@@ -344,14 +344,14 @@ async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: 
         role: Some(role),
         schema: Schema::default(),
     });
-    let engine = Engine::new(pool, domains::ALL, Inline::new()).unwrap();
+    let engine = Foldlog::new(pool, domains::ALL, Inline::new()).unwrap();
     let open = (0..size).map(|_| engine.pool.acquire());
     drop(futures_util::future::try_join_all(open).await.unwrap());
     engine
 }
 
 /// Builds the JSON body of a request that appends this event.
-fn body(event: &NewEvent<Value>) -> String {
+fn body(event: &UntypedEvent) -> String {
     json!({
         "id": event.id, "aggregate_id": event.aggregate_id, "type_id": event.type_id, "payload": event.payload,
     })

@@ -9,6 +9,8 @@
 //! - why nothing is lost or folded twice: [`projection`], which names the test of each step;
 //! - the map of the code and its invariants: `ARCHITECTURE.md`.
 
+mod api;
+mod app;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod command;
@@ -17,7 +19,6 @@ pub mod db;
 pub mod domain;
 #[cfg(feature = "users")]
 pub mod domains;
-pub mod engine;
 pub mod event;
 pub mod hosts;
 pub mod http;
@@ -38,6 +39,8 @@ pub mod view;
 #[cfg(any(test, feature = "users"))]
 extern crate self as foldlog;
 
+pub use self::api::{Append, Get, List, Row, Rows};
+pub use self::app::{BuildError, Foldlog, FoldlogBuilder, NotServedError, Served};
 pub use serde;
 pub use utoipa;
 

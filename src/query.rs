@@ -1,12 +1,11 @@
-//! Queries: rows and pages of views; with the events that a view lacks folded on top where the caller asks for it.
-//! Knows nothing of HTTP.
+//! Queries: rows and pages of views. A read of one row can fold events that are not projected yet on top.
 
+use crate::app::{Foldlog, NotServedError};
 use crate::db::{DbError, RetryPolicy, Retryable, Session};
 use crate::domain::FoldError;
-use crate::engine::Engine;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::view::{self, PageCursor, View, ViewPage, ViewRow};
+use crate::view::{self, PageCursor, RawRow, View, ViewPage, ViewRow};
 
 /// How fresh a row must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,93 +13,127 @@ pub enum Consistency {
     /// As projected so far.
     #[default]
     Eventual,
-    /// With everything that is committed, projected or not.
+    /// Includes every committed event, projected or not.
     Strong,
-    /// At least at this version.
+    /// Includes at least the events up to this version.
     AtLeast(Version),
 }
 
-/// Why there is no answer.
+/// Why a read has no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// No event of this aggregate is recorded.
+pub enum QueryError {
+    /// The aggregate has no event.
     #[error("there is no aggregate with this id")]
     Unknown,
-    /// It exists, but the view has not come to it yet.
+    /// The aggregate exists, but its first event is not projected yet.
     #[error("the aggregate is not projected yet; ask with ?consistency=strong, or again later")]
     NotYetProjected,
-    /// It has ended.
+    /// The fold of the aggregate has ended.
     #[error("the aggregate is deleted")]
     Deleted,
-    /// The caller has seen, or expects, a version that is not recorded here.
+    /// The aggregate does not have the minimum version that the caller asked for.
     #[error("the aggregate is at version {actual}, below min_version")]
     Behind {
         /// Its newest version.
         actual: Version,
     },
-    /// Events that the view lacks cannot be folded.
+    /// Events that are not projected yet cannot be folded.
     #[error("events that are not projected yet cannot be folded")]
     Unfoldable(#[source] FoldError),
+    /// The domain is not part of this [`Foldlog`].
+    #[error(transparent)]
+    NotServed(NotServedError),
+    /// The view does not filter by this column.
+    #[error("the view does not filter by `{0}`")]
+    UnknownFilter(String),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-impl Retryable for Error {
+impl Retryable for QueryError {
     fn is_retryable(&self) -> bool {
         matches!(self, Self::Db(error) if error.is_retryable())
     }
 }
 
-/// One aggregate's row.
+/// Reads one aggregate's row, without its secrets.
 ///
 /// # Errors
 ///
-/// See [`Error`].
+/// See [`QueryError`].
 pub async fn get(
-    engine: &Engine,
+    foldlog: &Foldlog,
     view: &View,
     id: AggregateId,
     consistency: Consistency,
-) -> Result<ViewRow, Error> {
+) -> Result<ViewRow, QueryError> {
+    let row = get_row(foldlog, view, id, consistency).await?;
+    Ok(row.show(view)?)
+}
+
+/// Reads a page of rows as projected so far, without their secrets. `filters` name columns of
+/// [`View::filter_columns`].
+///
+/// # Errors
+///
+/// [`DbError::Data`] when a filter's value does not have the type of its column; otherwise see [`QueryError`].
+pub async fn list(
+    foldlog: &Foldlog,
+    view: &View,
+    filters: &[(&str, String)],
+    after: Option<PageCursor>,
+    limit: u16,
+) -> Result<ViewPage, QueryError> {
+    let page = list_rows(foldlog, view, filters, after, limit).await?;
+    let rows: Result<Vec<ViewRow>, DbError> = page.rows.iter().map(|row| row.show(view)).collect();
+    Ok(ViewPage {
+        rows: rows?,
+        next: page.next,
+    })
+}
+
+/// Reads one aggregate's row, with its secrets.
+pub(crate) async fn get_row(
+    foldlog: &Foldlog,
+    view: &View,
+    id: AggregateId,
+    consistency: Consistency,
+) -> Result<RawRow, QueryError> {
     let mut retries = RetryPolicy::default();
     loop {
-        match get_once(engine, view, id, consistency).await {
-            Err(error) if retries.should_retry(&engine.pool, &error) => {}
+        match try_get(foldlog, view, id, consistency).await {
+            Err(error) if retries.should_retry(&foldlog.pool, &error) => {}
             result => return result,
         }
     }
 }
 
-/// A page of rows, as projected so far. `filters` are values of public columns.
-///
-/// # Errors
-///
-/// [`DbError::Data`] when a filter's value is none of its column's type; see [`Error`].
-pub async fn list(
-    engine: &Engine,
+/// Reads a page of rows, with their secrets.
+pub(crate) async fn list_rows(
+    foldlog: &Foldlog,
     view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
-) -> Result<ViewPage, Error> {
+) -> Result<ViewPage<RawRow>, QueryError> {
     let mut retries = RetryPolicy::default();
     loop {
-        match list_once(engine, view, filters, after, limit).await {
-            Err(error) if retries.should_retry(&engine.pool, &error) => {}
+        match try_list(foldlog, view, filters, after, limit).await {
+            Err(error) if retries.should_retry(&foldlog.pool, &error) => {}
             result => return Ok(result?),
         }
     }
 }
 
-async fn get_once(
-    engine: &Engine,
+async fn try_get(
+    foldlog: &Foldlog,
     view: &View,
     id: AggregateId,
     consistency: Consistency,
-) -> Result<ViewRow, Error> {
-    let mut connection = engine.pool.acquire().await?;
+) -> Result<RawRow, QueryError> {
+    let mut connection = foldlog.pool.acquire().await?;
     if consistency != Consistency::Strong
         && let Some(row) = view::get(&mut connection, view, id).await?
         && !matches!(consistency, Consistency::AtLeast(version) if row.version < version)
@@ -110,48 +143,44 @@ async fn get_once(
     fold_on_top(&mut connection, view, id, consistency).await
 }
 
-async fn list_once(
-    engine: &Engine,
+async fn try_list(
+    foldlog: &Foldlog,
     view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
-) -> Result<ViewPage, DbError> {
-    view::list(
-        &mut *engine.pool.acquire().await?,
-        view,
-        filters,
-        after,
-        limit,
-    )
-    .await
+) -> Result<ViewPage<RawRow>, DbError> {
+    let mut connection = foldlog.pool.acquire().await?;
+    view::list(&mut connection, view, filters, after, limit).await
 }
 
-/// The row with the events that it lacks; or why there is none.
+/// Folds the events that are not projected yet over the row.
 async fn fold_on_top(
     connection: &mut Session<'_>,
     view: &View,
     id: AggregateId,
     consistency: Consistency,
-) -> Result<ViewRow, Error> {
+) -> Result<RawRow, QueryError> {
     let mut states = state::load(connection, view, &[id]).await?;
     let mut state = states.remove(&id).unwrap_or_default();
     let types = view.projection.block();
     state.tail.retain(|event| types.contains(&event.type_id.0));
     let (version, projected) = (state.version(), state.row.is_some());
     if version == Version(0) {
-        return Err(Error::Unknown);
+        return Err(QueryError::Unknown);
     }
     let folded = view.projection.fold(state.row_json(), &state.tail);
     if let Some(failure) = folded.failure {
-        return Err(Error::Unfoldable(failure));
+        return Err(QueryError::Unfoldable(failure));
     }
     let Some(row) = folded.row else {
-        return Err(Error::Deleted);
+        return Err(QueryError::Deleted);
     };
     match consistency {
-        Consistency::AtLeast(wanted) if version < wanted => Err(Error::Behind { actual: version }),
-        Consistency::Eventual if !projected => Err(Error::NotYetProjected),
-        _ => Ok(ViewRow::new(view, id, version, &row)?),
+        Consistency::AtLeast(wanted) if version < wanted => {
+            Err(QueryError::Behind { actual: version })
+        }
+        Consistency::Eventual if !projected => Err(QueryError::NotYetProjected),
+        _ => Ok(RawRow::new(id, version, row)),
     }
 }

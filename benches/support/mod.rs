@@ -14,15 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::domains;
 use foldlog::domains::users::UserEvent;
-use foldlog::engine::Engine;
-use foldlog::event::{AggregateId, NewEvent};
+use foldlog::event::{AggregateId, NewEvent, UntypedEvent};
 use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::migrations;
 use foldlog::view::Inline;
-use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
@@ -106,8 +105,8 @@ impl Bench {
         bench
     }
 
-    pub fn engine(&self, connections: usize) -> Engine {
-        Engine::new(
+    pub fn engine(&self, connections: usize) -> Foldlog {
+        Foldlog::new(
             Pool::new(self.options.clone(), connections),
             domains::ALL,
             Inline::new(),
@@ -116,7 +115,7 @@ impl Bench {
     }
 
     /// Returns an engine with all connections open, so that the benchmark does not measure connecting.
-    pub async fn warm_engine(&self, connections: usize) -> Engine {
+    pub async fn warm_engine(&self, connections: usize) -> Foldlog {
         let engine = self.engine(connections);
         let open = (0..connections).map(|_| engine.pool.acquire());
         let open = futures_util::future::try_join_all(open).await.unwrap();
@@ -169,7 +168,7 @@ pub async fn run(connection: &mut PgConnection, sql: &str) {
 }
 
 /// Builds an event of about 150 bytes that creates a user.
-pub fn created() -> NewEvent<Value> {
+pub fn created() -> UntypedEvent {
     let id = Uuid::now_v7();
     let payload = UserEvent::Created {
         id,

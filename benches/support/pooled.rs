@@ -9,9 +9,9 @@ mod poll;
 use std::process::Command;
 use std::sync::Arc;
 
+use foldlog::Foldlog;
 use foldlog::command;
 use foldlog::db::{Pooler, Role};
-use foldlog::engine::Engine;
 use foldlog::event::{AggregateId, ExpectedVersion};
 use foldlog::query::{self, Consistency};
 use sqlx::postgres::PgConnectOptions;
@@ -119,7 +119,7 @@ async fn select_one_rate(login: &PgConnectOptions, scale: Scale) -> f64 {
     .await
 }
 
-async fn append_rate(engine: &Engine, scale: Scale) -> f64 {
+async fn append_rate(engine: &Foldlog, scale: Scale) -> f64 {
     let engine = engine.clone();
     rate(CLIENT_COUNT, scale.turn, move |_| {
         let engine = engine.clone();
@@ -128,7 +128,7 @@ async fn append_rate(engine: &Engine, scale: Scale) -> f64 {
     .await
 }
 
-async fn read_rate(engine: &Engine, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
+async fn read_rate(engine: &Foldlog, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
     let (engine, ids) = (engine.clone(), Arc::clone(ids));
     rate(CLIENT_COUNT, scale.turn, move |_| {
         let (engine, ids) = (engine.clone(), Arc::clone(&ids));

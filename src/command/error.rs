@@ -1,79 +1,73 @@
-//! Why nothing was stored.
+//! Why an append stored nothing.
 
+use crate::app::NotServedError;
 use crate::db::{DbError, Retryable};
 use crate::domain::RejectedError;
-use crate::event::{AggregateId, EventId, NewEvent, TypeId, Version};
+use crate::event::{AggregateId, EventId, Prepared, TypeId, Version};
 use crate::projection::ProjectionError;
 use crate::view::View;
-use serde_json::Value;
 
-/// Why nothing was stored. `index` is the event's place in what was sent, from 0.
+/// Why an append stored nothing. `index` is the position of an event in the request, from 0.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// No event was sent.
+pub enum AppendError {
+    /// The request contains no event.
     #[error("send at least one event")]
     Empty,
-    /// Too many were sent.
-    #[error("{0} events are too many for one request; send at most {max}", max = super::MAX_EVENTS)]
+    /// The request contains more than [`MAX_EVENTS`](super::MAX_EVENTS) events.
+    #[error("the request contains {0} events; send at most {max}", max = super::MAX_EVENTS)]
     TooMany(usize),
-    /// One id twice in one request.
-    #[error("events {first} and {index} have the same id; give each event an id of its own")]
+    /// Two events of the request have the same id.
+    #[error("events {first} and {index} have the same id; each event needs its own id")]
     DuplicateId {
         /// The first of the two.
         first: usize,
         /// The second.
         index: usize,
     },
-    /// An event of another domain was sent to a domain's route.
-    #[error("event {index}: type {type_id} is not of the domain `{domain}`")]
+    /// An event was sent to the route of another domain.
+    #[error("event {index}: type {type_id} does not belong to the domain `{domain}`")]
     NotOfDomain {
-        /// Its place.
+        /// The event's index.
         index: usize,
-        /// Its type.
+        /// The event's type.
         type_id: TypeId,
         /// The route's domain.
         domain: &'static str,
     },
     /// No domain has this event type.
-    #[error("event {index}: type {type_id} is of no domain here")]
+    #[error("event {index}: type {type_id} does not belong to any domain")]
     NoDomain {
-        /// Its place.
+        /// The event's index.
         index: usize,
-        /// Its type.
+        /// The event's type.
         type_id: TypeId,
     },
-    /// One aggregate with events of two domains.
+    /// The request has events of two domains for one aggregate.
     #[error("event {index}: its aggregate has events of another domain in this request")]
     MixedAggregate {
-        /// Its place.
+        /// The event's index.
         index: usize,
     },
-    /// A text holds U+0000.
-    #[error("event {index}: a text holds \\u0000, which cannot be stored; leave it out")]
-    Unstorable {
-        /// Its place.
+    /// The domain rejects an event.
+    #[error("event {index}: {error}")]
+    Rejected {
+        /// The event's index.
         index: usize,
-    },
-    /// The domain refuses it.
-    #[error("event {index}: {refusal}")]
-    Refused {
-        /// Its place.
-        index: usize,
-        /// Why.
+        /// The reason.
         #[source]
-        refusal: RejectedError,
+        error: RejectedError,
     },
-    /// A set rule of an inline view refuses it.
-    #[error("{refusal}")]
+    /// A set rule of an inline view rejects the append.
+    #[error("{message}")]
     SetRule {
-        /// In the domain's words.
-        refusal: &'static str,
+        /// The message of the rule.
+        message: &'static str,
     },
-    /// An expected version was sent with events of several aggregates.
-    #[error("an expected version needs events of exactly one aggregate")]
+    /// An expected version was given for events of several aggregates.
+    #[error("an expected version requires that all events belong to one aggregate")]
     OneAggregate,
-    /// The aggregate is not at the version that the caller expected.
+    /// The aggregate does not have the expected version.
     #[error("aggregate {aggregate_id} is at version {actual}")]
     VersionMismatch {
         /// The aggregate.
@@ -81,26 +75,26 @@ pub enum Error {
         /// Its version; 0 when it does not exist.
         actual: Version,
     },
-    /// The id belongs to an event with other content, or of another aggregate.
-    #[error("event {index}: id {id} is taken by an event with other content; use a new id")]
+    /// The id belongs to an event with different content, or of another aggregate.
+    #[error("event {index}: id {id} belongs to an event with different content; use a new id")]
     IdReused {
-        /// Its place.
+        /// The event's index.
         index: usize,
         /// The id.
         id: EventId,
     },
-    /// Some of the events are stored, others are not: this is no resend of one request.
+    /// Some of the events are stored and others are not, so this does not replay an earlier append.
     #[error(
-        "event {index}: id {id} is stored already, but not all events of this request are; send the new ones alone"
+        "event {index}: id {id} is already stored, but other events of this request are not; send only the new events"
     )]
-    PartlyResent {
-        /// The place of one that is stored.
+    PartlyStored {
+        /// The index of a stored event.
         index: usize,
         /// Its id.
         id: EventId,
     },
-    /// So many others append to the same aggregate that this append never came through.
-    #[error("too many appends to the same aggregate at once; try again")]
+    /// Concurrent appends to the same aggregate won every race.
+    #[error("too many concurrent appends to the same aggregate; retry the request")]
     Contended,
     /// A password could not be hashed.
     #[error("a password could not be hashed")]
@@ -110,7 +104,7 @@ pub enum Error {
         "event {index}: the inline projection `{projection}` cannot fold it, so it is not stored"
     )]
     NotFoldable {
-        /// Its place.
+        /// The event's index.
         index: usize,
         /// The projection.
         projection: &'static str,
@@ -118,14 +112,17 @@ pub enum Error {
     /// An inline fold failed at an earlier event.
     #[error(transparent)]
     Inline(ProjectionError),
+    /// The domain is not part of this [`Foldlog`](crate::Foldlog).
+    #[error(transparent)]
+    NotServed(#[from] NotServedError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
 }
 
-impl Error {
-    /// What an inline fold's failure means to the append.
-    pub(super) fn inline(view: &View, error: ProjectionError, events: &[NewEvent<Value>]) -> Self {
+impl AppendError {
+    /// What the failure of an inline fold means for the append.
+    pub(super) fn inline(view: &View, error: ProjectionError, events: &[Prepared]) -> Self {
         match error {
             ProjectionError::Db(DbError::Conflict { constraint, source }) => {
                 match view
@@ -135,7 +132,7 @@ impl Error {
                     .find(|rule| rule.name == constraint)
                 {
                     Some(rule) => Self::SetRule {
-                        refusal: rule.message,
+                        message: rule.message,
                     },
                     None => Self::Db(DbError::Conflict { constraint, source }),
                 }
@@ -153,7 +150,7 @@ impl Error {
     }
 }
 
-impl Retryable for Error {
+impl Retryable for AppendError {
     fn is_retryable(&self) -> bool {
         match self {
             Self::Db(error) | Self::Inline(ProjectionError::Db(error)) => error.is_retryable(),

@@ -1,67 +1,21 @@
 //! Domains and projections without their types, so that the rest of the crate can hold a list of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::fold::{Folded, fold, from_raw, to_raw};
 use super::{Domain, FoldError, Projection, SetRule};
+use crate::event::has_nul;
+use crate::event::redact::{Hide, Redacted};
 use crate::event::{
-    DecodeError, Event, EventType, NewEvent, Payload, RecordedEvent, TypeId, TypeSchema,
+    AggregateId, DecodeError, Event, EventType, NewEvent, Payload, Prepared, RecordedEvent, TypeId,
+    TypeSchema, UntypedEvent, Version,
 };
-
-/// The domains and projections that a process serves, made by [`domains!`](crate::domains!).
-#[derive(Clone, Copy, Debug)]
-pub struct Domains {
-    domains: &'static [&'static dyn AnyDomain],
-    projections: &'static [&'static dyn AnyProjection],
-}
-
-impl Domains {
-    /// For [`domains!`](crate::domains!).
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn new(
-        domains: &'static [&'static dyn AnyDomain],
-        projections: &'static [&'static dyn AnyProjection],
-    ) -> Self {
-        Self {
-            domains,
-            projections,
-        }
-    }
-
-    /// The domain with this name.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Option<&'static dyn AnyDomain> {
-        self.iter().find(|domain| domain.name() == name)
-    }
-
-    /// The domain whose block this event type belongs to.
-    #[must_use]
-    pub fn owning(&self, type_id: TypeId) -> Option<&'static dyn AnyDomain> {
-        self.domains
-            .iter()
-            .copied()
-            .find(|domain| domain.block().contains(&type_id.0))
-    }
-
-    /// All domains, in the order of the list.
-    pub fn iter(&self) -> impl Iterator<Item = &'static dyn AnyDomain> + use<> {
-        self.domains.iter().copied()
-    }
-
-    /// All projections: those of the domains' own views, then the others.
-    pub fn projections(&self) -> impl Iterator<Item = &'static dyn AnyProjection> + use<> {
-        let own = self.iter().map(AnyDomain::projection);
-        own.chain(self.projections.iter().copied())
-    }
-}
 
 /// Any [`Domain`].
 pub trait AnyDomain: fmt::Debug + Send + Sync {
@@ -77,22 +31,23 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
     fn projection(&self) -> &'static dyn AnyProjection;
     /// See [`Domain::STATELESS`].
     fn stateless(&self) -> bool;
-    /// Whether the payload is one of this domain, with no field too many, and whether [`Domain::validate`] takes it.
+    /// Decodes the payload, rejects fields that its type does not have, and calls [`Domain::validate`].
     ///
     /// # Errors
     ///
-    /// [`RejectedError::Decode`], [`RejectedError::UnknownField`] or [`RejectedError::Invalid`].
-    fn validate(&self, event: &NewEvent<Value>) -> Result<(), RejectedError>;
-    /// Folds `tail` over `row`, then for each new event asks the rules and applies it.
+    /// [`RejectedError::Decode`], [`RejectedError::UnknownField`], [`RejectedError::ContainsNul`] or
+    /// [`RejectedError::Invalid`].
+    fn prepare(&self, event: &UntypedEvent) -> Result<Prepared, RejectedError>;
+    /// Folds `tail` over `row`, then checks and applies each new event.
     ///
     /// # Errors
     ///
     /// Any [`RejectedError`], with the index of the new event that it is about.
-    fn judge(
+    fn decide(
         &self,
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
-        new: &[&NewEvent<Value>],
+        new: &[&Prepared],
     ) -> Result<(), (usize, RejectedError)>;
 }
 
@@ -108,44 +63,59 @@ pub trait AnyProjection: fmt::Debug + Send + Sync {
     fn block(&self) -> Range<i16>;
     /// The schema of a row without `id` and `version`. Its properties are the columns of the view.
     fn row_schema(&self) -> TypeSchema;
+    /// A row as clients see it: `{id, …columns, version}`, without secrets. `secret_names` are the names of properties
+    /// that are left out when they are null.
+    ///
+    /// # Errors
+    ///
+    /// When the row does not match the row type.
+    fn show(
+        &self,
+        id: AggregateId,
+        version: Version,
+        row: &RawValue,
+        secret_names: &BTreeSet<String>,
+    ) -> Result<Box<RawValue>, FoldError>;
     /// Folds events of one aggregate, in the order of their versions, over its row; stops at the first that fails.
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded;
 }
 
-/// What became of a fold.
-#[derive(Debug)]
-pub struct Folded {
-    /// The row after the events that could be folded; `None`: there is none.
-    pub row: Option<Box<RawValue>>,
-    /// How many events were folded.
-    pub folded: usize,
-    /// Why the next one was not.
-    pub failure: Option<FoldError>,
+/// A row as clients see it.
+#[derive(Serialize)]
+#[serde(bound = "T: Serialize")]
+struct Shown<'a, T> {
+    id: AggregateId,
+    #[serde(flatten)]
+    row: Redacted<'a, T, Hide<'a>>,
+    version: Version,
 }
 
-/// Why an event is not taken.
+/// Why an event is rejected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RejectedError {
-    /// The payload is not of this domain.
+    /// The payload does not match an event type of this domain.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The payload has a field that its type does not know; taking it would lose what it says.
+    /// The payload has a field that its type does not have. Storing the event would lose it.
     #[error("unknown field `{0}`; leave it out")]
     UnknownField(String),
-    /// [`Domain::validate`] refused it.
+    /// A text contains U+0000.
+    #[error("a text contains \\u0000, which cannot be stored; leave it out")]
+    ContainsNul,
+    /// [`Domain::validate`] rejected it.
     #[error("{0}")]
     Invalid(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// [`Domain::check`] refused it.
+    /// [`Domain::check`] rejected it.
     #[error("{0}")]
     Rule(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The aggregate has ended.
+    /// The fold of the aggregate has ended.
     #[error("the aggregate is deleted")]
     Deleted,
     /// The aggregate holds events of another domain.
     #[error("the aggregate belongs to another domain: its event {0} is of type {1}")]
-    Foreign(crate::event::Version, TypeId),
-    /// What was recorded earlier cannot be folded, so the rules cannot be asked.
+    Foreign(Version, TypeId),
+    /// Earlier events cannot be folded, so the rules have no state to check against.
     #[error("the aggregate's earlier events cannot be folded")]
     Unfoldable(#[source] FoldError),
 }
@@ -162,62 +132,31 @@ pub const fn projection<P: Projection>() -> &'static dyn AnyProjection {
     &ErasedProjection::<P>(PhantomData)
 }
 
-/// For [`domains!`](crate::domains!): stops the compilation where two domains claim one block or one name, or where a
-/// name is no lower-case identifier or is a route of its own.
-#[doc(hidden)]
-pub const fn check_blocks(domains: &[(&str, Range<i16>)]) {
-    let mut i = 0;
-    while i < domains.len() {
-        assert!(
-            is_identifier(domains[i].0.as_bytes()),
-            "a domain's name is a lower-case SQL identifier"
-        );
-        assert!(
-            !same(domains[i].0, "events") && !same(domains[i].0, "health"),
-            "a domain's name is a route of foldlog's"
-        );
-        let mut j = 0;
-        while j < i {
-            assert!(
-                !same(domains[i].0, domains[j].0),
-                "two domains have one name"
-            );
-            assert!(
-                domains[i].1.end <= domains[j].1.start || domains[j].1.end <= domains[i].1.start,
-                "two domains claim the same block of event types"
-            );
-            j += 1;
-        }
-        i += 1;
+/// Validates a typed event and encodes it for the store.
+pub(crate) fn prepare<D: Domain>(event: NewEvent<D::Event>) -> Result<Prepared, RejectedError> {
+    D::validate(event.aggregate_id, &event.payload)
+        .map_err(|error| RejectedError::Invalid(error.into()))?;
+    let prepared = Prepared::new(event)?;
+    if prepared.contains_nul() {
+        return Err(RejectedError::ContainsNul);
     }
+    Ok(prepared)
 }
 
-const fn is_identifier(name: &[u8]) -> bool {
-    let mut i = 0;
-    while i < name.len() {
-        if !(name[i].is_ascii_lowercase() || name[i] == b'_' || (i > 0 && name[i].is_ascii_digit()))
-        {
-            return false;
+/// Removes the position within the payload from serde_json's message: the client knows the whole body only.
+fn without_line(error: DecodeError) -> DecodeError {
+    match error {
+        DecodeError::Malformed {
+            type_id,
+            mut reason,
+        } => {
+            if let Some(at) = reason.rfind(" at line ") {
+                reason.truncate(at);
+            }
+            DecodeError::Malformed { type_id, reason }
         }
-        i += 1;
+        error => error,
     }
-    // Postgres cuts identifiers at 63 bytes; the rest is for index names.
-    !name.is_empty() && name.len() <= 40
-}
-
-const fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut i = 0;
-    while i < a.len() {
-        if a[i] != b[i] {
-            return false;
-        }
-        i += 1;
-    }
-    true
 }
 
 /// The projection that a domain's own fold and view make up.
@@ -269,33 +208,39 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
         D::STATELESS
     }
 
-    fn validate(&self, event: &NewEvent<Value>) -> Result<(), RejectedError> {
-        if !event.payload.is_object() {
-            // serde would read a struct from an array, too.
+    fn prepare(&self, event: &UntypedEvent) -> Result<Prepared, RejectedError> {
+        let type_id = event.type_id;
+        if !event.payload.get().starts_with('{') {
+            // serde would also read a struct from an array of its fields.
             let reason = "the payload must be a JSON object".to_owned();
-            return Err(DecodeError::Malformed {
-                type_id: event.type_id,
-                reason,
-            }
-            .into());
+            return Err(DecodeError::Malformed { type_id, reason }.into());
+        }
+        if has_nul(event.payload.get()) {
+            return Err(RejectedError::ContainsNul);
         }
         let mut unknown = None;
         let mut note = |path: serde_ignored::Path<'_>| {
             unknown.get_or_insert_with(|| path.to_string());
         };
-        let strict = serde_ignored::Deserializer::new(&event.payload, &mut note);
-        let payload = D::Event::decode(event.type_id, strict)?;
+        let strict = serde_ignored::Deserializer::new(&*event.payload, &mut note);
+        let payload = D::Event::decode(type_id, strict).map_err(without_line)?;
         if let Some(field) = unknown {
             return Err(RejectedError::UnknownField(field));
         }
-        D::validate(event.aggregate_id, &payload).map_err(|e| RejectedError::Invalid(e.into()))
+        prepare::<D>(NewEvent {
+            id: event.id,
+            aggregate_id: event.aggregate_id,
+            type_id,
+            payload,
+            metadata: event.metadata.clone(),
+        })
     }
 
-    fn judge(
+    fn decide(
         &self,
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
-        new: &[&NewEvent<Value>],
+        new: &[&Prepared],
     ) -> Result<(), (usize, RejectedError)> {
         if let Some(foreign) = tail
             .iter()
@@ -310,14 +255,14 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
         }
         let mut ended = exists && state.is_none();
         for (index, event) in new.iter().enumerate() {
-            let payload =
-                D::Event::decode(event.type_id, &event.payload).map_err(|e| (index, e.into()))?;
+            let unknown = || DecodeError::UnknownType(event.type_id);
+            let payload: &D::Event = event.payload().ok_or_else(|| (index, unknown().into()))?;
             if ended && !D::STATELESS {
                 return Err((index, RejectedError::Deleted));
             }
-            D::check(state.as_ref(), &payload)
-                .map_err(|e| (index, RejectedError::Rule(e.into())))?;
-            state = D::apply(state, &payload);
+            D::check(state.as_ref(), payload)
+                .map_err(|error| (index, RejectedError::Rule(error.into())))?;
+            state = D::apply(state, payload);
             ended = state.is_none();
         }
         Ok(())
@@ -345,6 +290,21 @@ impl<P: Projection> AnyProjection for ErasedProjection<P> {
         TypeSchema::of::<P::Row>()
     }
 
+    fn show(
+        &self,
+        id: AggregateId,
+        version: Version,
+        row: &RawValue,
+        secret_names: &BTreeSet<String>,
+    ) -> Result<Box<RawValue>, FoldError> {
+        let row: P::Row = from_raw(row)?;
+        to_raw(&Shown {
+            id,
+            row: Redacted(&row, &Hide(secret_names)),
+            version,
+        })
+    }
+
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded {
         let (state, folded, failure) = fold::<P>(row, events);
         match state.map(|state| to_raw(&state)).transpose() {
@@ -353,7 +313,7 @@ impl<P: Projection> AnyProjection for ErasedProjection<P> {
                 folded,
                 failure,
             },
-            // The row of no prefix can be written, so nothing of this counts as folded.
+            // The row cannot be written, so none of these events counts as folded.
             Err(failure) => Folded {
                 row: row.map(ToOwned::to_owned),
                 folded: 0,
@@ -373,51 +333,4 @@ impl<P: Projection> fmt::Debug for ErasedProjection<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(P::NAME)
     }
-}
-
-/// Folds until the first failure: the row so far, how many events went into it, and why it ended early.
-fn fold<P: Projection>(
-    row: Option<&RawValue>,
-    events: &[RecordedEvent],
-) -> (Option<P::Row>, usize, Option<FoldError>) {
-    let mut state = match row.map(from_raw::<P::Row>).transpose() {
-        Ok(state) => state,
-        Err(failure) => return (None, 0, Some(failure)),
-    };
-    for (index, recorded) in events.iter().enumerate() {
-        let event = match recorded.decode::<P::Event>() {
-            Ok(event) => event,
-            Err(e) => return (state, index, Some(FoldError::new(e))),
-        };
-        // The step takes the state by value, so a step that fails or panics would take it along. A copy is kept only
-        // where it can matter: the failing event ends the fold, and its predecessor's row is built again from there.
-        match catch_unwind(AssertUnwindSafe(|| P::apply(state, &event))) {
-            Ok(Ok(next)) => state = next,
-            Ok(Err(failure)) => return again::<P>(row, &events[..index], failure),
-            Err(_) => {
-                return again::<P>(row, &events[..index], FoldError::new("the fold panicked"));
-            }
-        }
-    }
-    (state, events.len(), None)
-}
-
-/// The fold of the events before a failing one.
-fn again<P: Projection>(
-    row: Option<&RawValue>,
-    events: &[RecordedEvent],
-    failure: FoldError,
-) -> (Option<P::Row>, usize, Option<FoldError>) {
-    let (state, folded, earlier) = fold::<P>(row, events);
-    (state, folded, Some(earlier.unwrap_or(failure)))
-}
-
-fn from_raw<T: DeserializeOwned>(row: &RawValue) -> Result<T, FoldError> {
-    serde_json::from_str(row.get())
-        .map_err(|e| FoldError::new(format!("the view's row does not fit the projection: {e}")))
-}
-
-fn to_raw<T: Serialize>(row: &T) -> Result<Box<RawValue>, FoldError> {
-    serde_json::value::to_raw_value(row)
-        .map_err(|e| FoldError::new(format!("the row does not serialize: {e}")))
 }

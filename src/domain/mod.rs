@@ -4,15 +4,18 @@
 //! same view today, in a year, and on another machine.
 
 mod erased;
+mod fold;
+mod registry;
 mod spec;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-pub use self::erased::{
-    AnyDomain, AnyProjection, Domains, Folded, RejectedError, check_blocks, domain, projection,
-};
+pub(crate) use self::erased::prepare;
+pub use self::erased::{AnyDomain, AnyProjection, RejectedError, domain, projection};
+pub use self::fold::Folded;
+pub use self::registry::{Domains, check_blocks};
 pub use self::spec::Spec;
 use crate::event::{AggregateId, Event, Payload};
 
@@ -227,6 +230,16 @@ pub struct SetRule {
     pub unique_on: &'static str,
     /// What the client is told when the rule rejects its event (409).
     pub message: &'static str,
+}
+
+impl SetRule {
+    /// Whether the rule is about this column.
+    pub(crate) fn mentions(&self, column: &str) -> bool {
+        let identifier = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        self.unique_on
+            .split(|c| !identifier(c))
+            .any(|word| word == column)
+    }
 }
 
 /// Why an event cannot be folded.

@@ -21,7 +21,7 @@
 ///
 /// let event = AccountEvent::Deposited { cents: 5 };
 /// assert_eq!(event.type_id(), TypeId(2001));
-/// assert_eq!(event.encode().unwrap().to_string(), r#"{"cents":5}"#);
+/// assert_eq!(event.encode().unwrap().get(), r#"{"cents":5}"#);
 /// ```
 ///
 /// An id outside the block does not compile:

@@ -1,11 +1,15 @@
 //! Events, and the identifiers and numbers around them.
 //!
-//! This module knows nothing of databases, HTTP or clocks: ids and times come in with the event. The words are those of
-//! the field; [`ExpectedVersion`] follows `KurrentDB`.
+//! This module does not know databases, HTTP or clocks: ids and times arrive with the event. Four types represent an event:
+//! [`NewEvent`] as it is sent, [`Prepared`] once it is decoded and validated, [`AppendedEvent`] as the answer to its
+//! append, and [`Event`] as it is read from the log.
 
 mod bare;
 mod macros;
+mod metadata;
 mod payload;
+mod prepared;
+pub(crate) mod redact;
 pub mod schema;
 mod secret;
 
@@ -13,11 +17,14 @@ use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::metadata::Metadata;
+pub(crate) use self::metadata::check_json;
 pub use self::payload::{DecodeError, EventType, Payload};
+pub use self::prepared::Prepared;
+pub(crate) use self::prepared::has_nul;
 pub use self::schema::TypeSchema;
 pub use self::secret::{Password, Secret};
 
@@ -40,37 +47,32 @@ macro_rules! newtype {
 }
 
 newtype! {
-    /// What the client calls its event: the idempotency key, one event's within its aggregate.
+    /// The id that the client gives its event. It is the idempotency key, unique within the aggregate.
     EventId(Uuid)
 }
 newtype! {
-    /// The thing that events are about.
+    /// The id of the entity that events are about.
     AggregateId(Uuid)
 }
 newtype! {
-    /// The number of an event type. Each domain owns a block of them, [`Payload::BLOCK`].
+    /// The number of an event type. Each domain has a block of them, [`Payload::BLOCK`].
     TypeId(i16)
 }
 newtype! {
-    /// The number of an event within its aggregate: 1, 2, 3 … without holes.
+    /// The number of an event within its aggregate: 1, 2, 3 … without gaps.
     #[schema(minimum = 1)]
     Version(i32)
 }
 newtype! {
-    /// The number the store gives every event. It has holes, and commits may arrive out of its order.
+    /// The number that the store gives an event. It has gaps, and commits may arrive in another order.
     #[schema(minimum = 1)]
     Position(i64)
 }
 
-/// What a client says beside the payload: correlation, causation, a reason. A JSON object.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Metadata(pub Map<String, Value>);
-
 /// A fact to be recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent<P> {
-    /// Chosen by the client; sending it again is harmless.
+    /// Chosen by the client; foldlog stores an event once, however often it is sent.
     pub id: EventId,
     /// The aggregate it is about.
     pub aggregate_id: AggregateId,
@@ -82,8 +84,11 @@ pub struct NewEvent<P> {
     pub metadata: Metadata,
 }
 
+/// An event whose payload is JSON that was not decoded yet.
+pub type UntypedEvent = NewEvent<Box<RawValue>>;
+
 impl<P: Payload> NewEvent<P> {
-    /// An event with a fresh, time-ordered id: the log's key then grows at one end, which is kinder to its index.
+    /// An event with a new id. The id is ordered by time, so that the index of the log grows at its end.
     #[must_use]
     pub fn new(aggregate_id: AggregateId, payload: P) -> Self {
         Self {
@@ -95,12 +100,12 @@ impl<P: Payload> NewEvent<P> {
         }
     }
 
-    /// The same event with its payload as JSON, as it goes to the store and over the wire.
+    /// The same event with its payload as JSON, as a client sends it.
     ///
     /// # Errors
     ///
-    /// When a field does not serialize to JSON (a map whose keys are no strings, say).
-    pub fn encode(&self) -> Result<NewEvent<Value>, serde_json::Error> {
+    /// When a field does not serialize to JSON, such as a map whose keys are not texts.
+    pub fn encode(&self) -> Result<UntypedEvent, serde_json::Error> {
         Ok(NewEvent {
             id: self.id,
             aggregate_id: self.aggregate_id,
@@ -132,7 +137,7 @@ pub struct Event<P> {
     pub metadata: Metadata,
 }
 
-/// An event as it is stored: the payload is JSON text that nobody has judged yet.
+/// An event as it is stored, with its payload as JSON.
 pub type RecordedEvent = Event<Box<RawValue>>;
 
 impl RecordedEvent {
@@ -140,7 +145,7 @@ impl RecordedEvent {
     ///
     /// # Errors
     ///
-    /// See [`DecodeError`]. Fields that `P` does not know are passed over: the log may have been written by newer code.
+    /// See [`DecodeError`]. Fields that `P` does not know are skipped, because newer code may have written them.
     pub fn decode<P: Payload>(&self) -> Result<Event<P>, DecodeError> {
         let mut json = serde_json::Deserializer::from_str(self.payload.get());
         Ok(Event {
@@ -156,27 +161,27 @@ impl RecordedEvent {
     }
 }
 
-/// Which version the caller believes the aggregate to be at.
+/// The version that the aggregate must have for an append, in `KurrentDB`'s terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExpectedVersion {
-    /// It does not matter; a lost race is retried.
+    /// Any version; a lost race is retried.
     #[default]
     Any,
     /// The aggregate must not exist yet.
     NoStream,
-    /// Exactly this version is the newest.
+    /// This version must be the newest.
     Exact(Version),
 }
 
-/// What became of one appended event.
+/// The answer to the append of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AppendedEvent {
     /// The event's id.
     pub id: EventId,
     /// Its aggregate.
     pub aggregate_id: AggregateId,
-    /// The version it got.
+    /// Its version.
     pub version: Version,
-    /// The position it got.
+    /// Its position.
     pub position: Position,
 }

@@ -9,11 +9,12 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 use serde::{Serialize, forward_to_deserialize_any};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use super::TypeId;
-use super::bare::Bare;
+use super::prepared::Fields;
+use super::redact::CollectPasswords;
 use super::schema::TypeSchema;
 
 /// One kind of event of a domain.
@@ -41,7 +42,7 @@ pub struct EventType {
 /// let mut json = serde_json::Deserializer::from_str(r#"{"owner": "ada"}"#);
 /// let opened = AccountEvent::decode(TypeId(2000), &mut json).unwrap();
 /// assert_eq!(opened, AccountEvent::Opened { owner: "ada".to_owned() });
-/// assert_eq!(opened.encode().unwrap().to_string(), r#"{"owner":"ada"}"#);
+/// assert_eq!(opened.encode().unwrap().get(), r#"{"owner":"ada"}"#);
 /// ```
 pub trait Payload:
     Clone + fmt::Debug + Serialize + DeserializeOwned + ToSchema + Send + Sync + 'static
@@ -74,8 +75,9 @@ pub trait Payload:
     /// # Errors
     ///
     /// When a field does not serialize to JSON.
-    fn encode(&self) -> Result<Value, serde_json::Error> {
-        self.serialize(Bare(serde_json::value::Serializer))
+    fn encode(&self) -> Result<Box<RawValue>, serde_json::Error> {
+        let passwords = CollectPasswords::default();
+        to_raw_value(&Fields(self, &passwords))
     }
 
     /// The schema of the payload of `type_id`, derived from its variant; `None` when the domain has no such type.

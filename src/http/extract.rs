@@ -7,15 +7,15 @@ use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request}
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::AppState;
 use super::problem::{Kind, Problem};
+use crate::Served;
 use crate::domain::AnyDomain;
-use crate::event::{AggregateId, EventId, Metadata, NewEvent, TypeId};
+use crate::event::{AggregateId, EventId, Metadata, TypeId, UntypedEvent, check_json};
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How much of an oversized body is read and discarded, so that the client receives the 413: a client that is still
@@ -23,7 +23,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 const MAX_DRAINED_BYTES: usize = 8 * MAX_BODY_BYTES;
 
 /// The domain in the path.
-pub(super) struct DomainPath(pub &'static dyn AnyDomain);
+pub(super) struct DomainPath(pub Served);
 
 impl FromRequestParts<AppState> for DomainPath {
     type Rejection = Problem;
@@ -36,7 +36,7 @@ impl FromRequestParts<AppState> for DomainPath {
             .iter()
             .find(|(key, _)| *key == "domain")
             .map_or("", |(_, name)| name);
-        state.engine.domains.named(name).map(Self).ok_or_else(|| {
+        state.engine.named(name).cloned().map(Self).ok_or_else(|| {
             let names: Vec<&str> = state.engine.domains.iter().map(AnyDomain::name).collect();
             Problem::new(
                 Kind::NoRoute,
@@ -127,104 +127,134 @@ impl Params {
 
 /// The body of an append: one event, or an array of events.
 pub(super) struct Events {
-    pub events: Vec<NewEvent<Value>>,
+    pub events: Vec<UntypedEvent>,
     /// Whether the body is an array; the response then is one, too.
     pub is_array: bool,
 }
 
-/// An event as a client sends it.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventBody {
-    #[serde(deserialize_with = "id")]
-    id: EventId,
-    #[serde(deserialize_with = "aggregate_id")]
-    aggregate_id: AggregateId,
-    #[serde(deserialize_with = "type_id")]
-    type_id: TypeId,
-    payload: Value,
-    #[serde(default, deserialize_with = "metadata")]
-    metadata: Metadata,
-}
+/// An event that is read from a JSON object. serde's derive would also read a struct from an array of its fields.
+struct EventBody(UntypedEvent);
 
-/// An event that is a JSON object. serde's derive would also read a struct from an array of its fields.
-struct EventObject(EventBody);
-
-impl<'de> Deserialize<'de> for EventObject {
+impl<'de> Deserialize<'de> for EventBody {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_map(FromObject)
+        json.deserialize_map(EventVisitor)
     }
 }
 
-struct FromObject;
+struct EventVisitor;
 
-impl<'de> Visitor<'de> for FromObject {
-    type Value = EventObject;
+/// The fields of an event.
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Field {
+    Id,
+    AggregateId,
+    TypeId,
+    Payload,
+    Metadata,
+}
+
+impl<'de> Visitor<'de> for EventVisitor {
+    type Value = EventBody;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an event as a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<EventObject, A::Error> {
-        EventBody::deserialize(MapAccessDeserializer::new(fields)).map(EventObject)
-    }
-}
-
-fn id<'de, D: Deserializer<'de>>(json: D) -> Result<EventId, D::Error> {
-    field(json, "id must be a UUID", |json| uuid(&json)).map(EventId)
-}
-
-fn aggregate_id<'de, D: Deserializer<'de>>(json: D) -> Result<AggregateId, D::Error> {
-    field(json, "aggregate_id must be a UUID", |json| uuid(&json)).map(AggregateId)
-}
-
-fn uuid(json: &Value) -> Option<Uuid> {
-    json.as_str().and_then(|text| Uuid::parse_str(text).ok())
-}
-
-fn type_id<'de, D: Deserializer<'de>>(json: D) -> Result<TypeId, D::Error> {
-    let positive = |json: Value| {
-        let number = i16::try_from(json.as_i64()?).ok()?;
-        (number > 0).then_some(TypeId(number))
-    };
-    field(json, "type_id must be a number from 1 to 32767", positive)
-}
-
-fn metadata<'de, D: Deserializer<'de>>(json: D) -> Result<Metadata, D::Error> {
-    let object = |json| match json {
-        Value::Null => Some(Metadata::default()),
-        Value::Object(fields) => Some(Metadata(fields)),
-        _ => None,
-    };
-    field(json, "metadata must be a JSON object", object)
-}
-
-/// Reads a field. The error says what the field must be: serde's own would name Rust types and quote the value.
-fn field<'de, D: Deserializer<'de>, T>(
-    json: D,
-    must_be: &'static str,
-    read: impl Fn(Value) -> Option<T>,
-) -> Result<T, D::Error> {
-    read(Value::deserialize(json)?).ok_or_else(|| de::Error::custom(must_be))
-}
-
-impl From<EventBody> for NewEvent<Value> {
-    fn from(event: EventBody) -> Self {
-        let EventBody {
-            id,
-            aggregate_id,
-            type_id,
-            payload,
-            metadata,
-        } = event;
-        Self {
-            id,
-            aggregate_id,
-            type_id,
-            payload,
-            metadata,
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<EventBody, A::Error> {
+        let (mut id, mut aggregate_id, mut type_id) = (None, None, None);
+        let (mut payload, mut metadata) = (None, None);
+        while let Some(field) = fields.next_key()? {
+            match field {
+                Field::Id => set(&mut id, "id", fields.next_value_seed(Read(read_id))?)?,
+                Field::AggregateId => {
+                    let value = fields.next_value_seed(Read(read_aggregate_id))?;
+                    set(&mut aggregate_id, "aggregate_id", value)?;
+                }
+                Field::TypeId => {
+                    set(
+                        &mut type_id,
+                        "type_id",
+                        fields.next_value_seed(Read(read_type_id))?,
+                    )?;
+                }
+                Field::Payload => {
+                    set(
+                        &mut payload,
+                        "payload",
+                        fields.next_value_seed(Read(read_payload))?,
+                    )?;
+                }
+                Field::Metadata => {
+                    set(
+                        &mut metadata,
+                        "metadata",
+                        fields.next_value_seed(Read(read_metadata))?,
+                    )?;
+                }
+            }
         }
+        let missing = de::Error::missing_field;
+        Ok(EventBody(UntypedEvent {
+            id: EventId(id.ok_or_else(|| missing("id"))?),
+            aggregate_id: AggregateId(aggregate_id.ok_or_else(|| missing("aggregate_id"))?),
+            type_id: type_id.ok_or_else(|| missing("type_id"))?,
+            payload: payload.ok_or_else(|| missing("payload"))?,
+            metadata: metadata.unwrap_or_default(),
+        }))
     }
+}
+
+/// Sets a field that may be given once.
+fn set<T, E: de::Error>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(E::duplicate_field(name)),
+    }
+}
+
+/// Reads a field from its JSON. The error says what the field must be: serde's own would name Rust types and quote the
+/// value.
+struct Read<T>(fn(&RawValue) -> Result<T, String>);
+
+impl<'de, T> DeserializeSeed<'de> for Read<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T, D::Error> {
+        let json = <&RawValue>::deserialize(json)?;
+        (self.0)(json).map_err(de::Error::custom)
+    }
+}
+
+fn read_id(json: &RawValue) -> Result<Uuid, String> {
+    read_uuid(json).ok_or_else(|| "id must be a UUID".to_owned())
+}
+
+fn read_aggregate_id(json: &RawValue) -> Result<Uuid, String> {
+    read_uuid(json).ok_or_else(|| "aggregate_id must be a UUID".to_owned())
+}
+
+fn read_uuid(json: &RawValue) -> Option<Uuid> {
+    let text: String = serde_json::from_str(json.get()).ok()?;
+    Uuid::parse_str(&text).ok()
+}
+
+fn read_type_id(json: &RawValue) -> Result<TypeId, String> {
+    let number: Option<i16> = serde_json::from_str(json.get()).ok();
+    let positive = number.filter(|number| *number > 0).map(TypeId);
+    positive.ok_or_else(|| "type_id must be a number from 1 to 32767".to_owned())
+}
+
+fn read_payload(json: &RawValue) -> Result<Box<RawValue>, String> {
+    check_json(json.get()).map_err(|reason| format!("payload {reason}"))?;
+    Ok(json.to_owned())
+}
+
+fn read_metadata(json: &RawValue) -> Result<Metadata, String> {
+    if json.get() == "null" {
+        return Ok(Metadata::default());
+    }
+    Metadata::parse(json).map_err(|reason| format!("metadata {reason}"))
 }
 
 impl FromRequest<AppState> for Events {
@@ -243,12 +273,12 @@ impl FromRequest<AppState> for Events {
             )
         };
         let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        let events: Vec<EventObject> = if is_array {
+        let events: Vec<EventBody> = if is_array {
             serde_json::from_slice(&body).map_err(malformed)?
         } else {
             vec![serde_json::from_slice(&body).map_err(malformed)?]
         };
-        let events = events.into_iter().map(|EventObject(event)| event.into());
+        let events = events.into_iter().map(|EventBody(event)| event);
         Ok(Self {
             events: events.collect(),
             is_array,

@@ -17,13 +17,13 @@ pub use self::auth::Auth;
 pub use self::problem::Problem;
 pub use self::routes::document::document;
 use self::routes::{ROUTES, Side};
-use crate::engine::Engine;
+use crate::app::Foldlog;
 
 /// The state that handlers share.
 #[derive(Clone, Debug)]
 pub struct AppState {
     /// The domains and the database behind the routes.
-    pub engine: Engine,
+    pub engine: Foldlog,
     /// The origins that CORS allows.
     pub cors_origins: Arc<[String]>,
     /// How callers are authenticated.

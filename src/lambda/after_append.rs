@@ -18,11 +18,11 @@ use tokio::time::timeout;
 
 use super::catch_up;
 use super::single_flight::SingleFlight;
+use crate::app::Foldlog;
 use crate::aws::Aws;
 use crate::config::{AfterAppend, Config};
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::engine::Engine;
 use crate::projection::{self, Budget};
 use crate::run::{self, HostError};
 use crate::telemetry::millis;
@@ -47,7 +47,7 @@ struct SharedWork {
 
 enum Work {
     CatchUp {
-        engine: Box<Engine>,
+        engine: Box<Foldlog>,
         batch_size: u32,
     },
     Invoke {
@@ -140,7 +140,7 @@ impl Work {
     }
 }
 
-async fn catch_up_all(engine: &Engine, batch_size: u32) {
+async fn catch_up_all(engine: &Foldlog, batch_size: u32) {
     let all = engine.views.iter().map(|view| async move {
         let until = Instant::now() + CATCH_UP_TIMEOUT;
         let budget = Budget {

@@ -14,9 +14,9 @@ use super::metrics::{self, Metrics};
 use super::shutdown::run_until_shutdown;
 use super::verb::Verb;
 use super::{init, warm_up};
+use crate::app::Foldlog;
 use crate::db::Role;
 use crate::domain::Domains;
-use crate::engine::Engine;
 use crate::projection::status::{self, MAX_COUNTED_EVENTS};
 use crate::projection::{self, CatchUp, ProjectionError};
 use crate::run::{self, HostError};
@@ -84,7 +84,7 @@ pub(super) fn max_connections(domains: Domains) -> usize {
 #[derive(Debug)]
 pub struct Worker {
     /// The engine whose views it projects.
-    pub engine: Engine,
+    pub engine: Foldlog,
     /// Events per batch, at most.
     pub batch_size: u32,
 }

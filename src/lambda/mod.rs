@@ -23,10 +23,10 @@ use tokio::runtime::Builder;
 
 pub use self::catch_up::{Worker, catch_up};
 pub use self::migrate::migrate;
+use crate::app::Foldlog;
 use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::engine::Engine;
 use crate::http::{AppState, Auth};
 use crate::run::{self, HostError};
 use crate::telemetry;
@@ -112,7 +112,7 @@ fn init(domains: Domains) -> Result<Config, HostError> {
     run::read_config(domains, None)
 }
 
-fn app_state(config: &Config, engine: Engine) -> Result<AppState, HostError> {
+fn app_state(config: &Config, engine: Foldlog) -> Result<AppState, HostError> {
     let auth = Auth::new(&config.http.auth).map_err(|error| HostError::Auth(error.into()))?;
     auth.warn_if_open("this function");
     Ok(AppState {

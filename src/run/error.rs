@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::{error, io};
 
+use crate::app::BuildError;
 use crate::config::ConfigError;
 use crate::db::DbError;
 use crate::db::login::UrlError;
-use crate::engine::BuildError;
 
 /// The error of a layer that this module does not import.
 type BoxError = Box<dyn error::Error + Send + Sync>;

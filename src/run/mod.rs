@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::error::error_chain;
 pub use self::error::{HostError, exit};
 pub use self::migrate::{Migration, migrate, migrate_database};
+use crate::app::{BuildError, Foldlog};
 use crate::config::{Config, DatabaseLogin, Environment};
 use crate::db::{Login, Pool, PoolSettings, Pooler, Role};
 use crate::domain::{AnyProjection, Domains};
-use crate::engine::{BuildError, Engine};
 use crate::projection::Listener;
 use crate::{db, telemetry};
 
@@ -102,7 +102,7 @@ pub fn engine(
     login: Arc<dyn Login>,
     role: Role,
     size: usize,
-) -> Result<Engine, HostError> {
+) -> Result<Foldlog, HostError> {
     let pooler = if config.database.transaction_pooler {
         Pooler::Transaction
     } else {
@@ -119,7 +119,7 @@ pub fn engine(
         role: Some(role),
         schema: config.database.schema.clone(),
     });
-    Ok(Engine::new(
+    Ok(Foldlog::new(
         pool,
         domains,
         config.projection.inline.clone(),
@@ -130,7 +130,7 @@ pub fn engine(
 #[must_use]
 pub fn listener(
     config: &Config,
-    engine: &Engine,
+    engine: &Foldlog,
     login: Arc<dyn Login>,
     stop: CancellationToken,
 ) -> Listener {

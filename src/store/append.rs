@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 
 use crate::db::{DbError, Session};
-use crate::event::{AggregateId, AppendedEvent, EventId, NewEvent, Position, Version};
+use crate::event::{AggregateId, AppendedEvent, EventId, Position, Prepared, Version};
 
 /// The version that each aggregate of an append must have; 0 means that the aggregate must not exist. An aggregate that is
 /// missing here may have any version.
@@ -30,7 +31,7 @@ pub enum Outcome {
 /// Any [`DbError`]. A violated key that a lost race can cause is not an error but [`Outcome::LostRace`].
 pub async fn append(
     connection: &mut Session<'_>,
-    events: &[NewEvent<Value>],
+    events: &[Prepared],
     expected: &ExpectedVersions,
 ) -> Result<Outcome, DbError> {
     let stored = match events {
@@ -62,7 +63,7 @@ pub async fn append(
 
 async fn append_single(
     connection: &mut Session<'_>,
-    event: &NewEvent<Value>,
+    event: &Prepared,
     expected: Option<i32>,
 ) -> Result<Vec<AppendedEvent>, DbError> {
     let statement = match expected {
@@ -73,8 +74,8 @@ async fn append_single(
         .bind(event.id.0)
         .bind(event.aggregate_id.0)
         .bind(event.type_id.0)
-        .bind(&event.payload)
-        .bind(sqlx::types::Json(&event.metadata));
+        .bind(Json(stored_payload(event)?))
+        .bind(Json(&event.metadata));
     if expected != Some(0) {
         query = query.bind(expected);
     }
@@ -85,33 +86,27 @@ async fn append_single(
 
 async fn append_batch(
     connection: &mut Session<'_>,
-    events: &[NewEvent<Value>],
+    events: &[Prepared],
     expected: &ExpectedVersions,
 ) -> Result<Vec<AppendedEvent>, DbError> {
     let mut counts: HashMap<AggregateId, i32> = HashMap::new();
-    let step_of = |event: &NewEvent<Value>| {
+    let step_of = |event: &Prepared| {
         let count = counts.entry(event.aggregate_id).or_default();
         *count += 1;
         *count
     };
     let step: Vec<i32> = events.iter().map(step_of).collect();
     let aggregates: Vec<AggregateId> = counts.into_keys().collect();
+    let payloads: Vec<Json<&RawValue>> = events
+        .iter()
+        .map(|event| stored_payload(event).map(Json))
+        .collect::<Result<_, _>>()?;
     let rows = sqlx::query(include_str!("sql/append_events.sql"))
         .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
         .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
         .bind(events.iter().map(|e| e.type_id.0).collect::<Vec<_>>())
-        .bind(
-            events
-                .iter()
-                .map(|e| sqlx::types::Json(&e.payload))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            events
-                .iter()
-                .map(|e| sqlx::types::Json(&e.metadata))
-                .collect::<Vec<_>>(),
-        )
+        .bind(payloads)
+        .bind(events.iter().map(|e| Json(&e.metadata)).collect::<Vec<_>>())
         .bind(step)
         .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
         .bind(
@@ -134,6 +129,12 @@ async fn append_batch(
         .iter()
         .filter_map(|e| stored.remove(&(e.id, e.aggregate_id)))
         .collect())
+}
+
+/// The payload as it is stored. A payload with a password that is not hashed yet must never reach the log.
+fn stored_payload(event: &Prepared) -> Result<&RawValue, sqlx::Error> {
+    let unhashed = || sqlx::Error::Encode("a payload has a password that is not hashed".into());
+    event.stored_payload().ok_or_else(unhashed)
 }
 
 fn decode_appended(

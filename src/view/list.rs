@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{View, ViewRow};
+use super::{RawRow, View, ViewRow};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
@@ -40,14 +40,14 @@ impl PageCursor {
 
 /// One page of rows.
 #[derive(Debug)]
-pub struct ViewPage {
+pub struct ViewPage<R = ViewRow> {
     /// The rows, ordered by id.
-    pub rows: Vec<ViewRow>,
+    pub rows: Vec<R>,
     /// The start of the next page; `None` on the last page.
     pub next: Option<PageCursor>,
 }
 
-/// Reads the rows after `after` whose columns equal `filters`, which may name only public columns: at most `limit` rows,
+/// Reads the rows after `after` whose columns equal `filters`, which may name only columns of [`View::filter_columns`]: at most `limit` rows,
 /// and no more than fit into a response.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub async fn list(
     filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: u16,
-) -> Result<ViewPage, DbError> {
+) -> Result<ViewPage<RawRow>, DbError> {
     let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
     let values: Map<String, Value> = filters
         .iter()
@@ -83,18 +83,17 @@ pub async fn list(
         bytes += json_string_len(json.get());
         more = rows.len() == usize::from(limit) || (bytes > MAX_PAGE_BYTES && !rows.is_empty());
         if !more {
-            rows.push(ViewRow::new(
-                view,
+            rows.push(RawRow::new(
                 AggregateId(row.try_get("id")?),
                 Version(row.try_get("viewed_version")?),
-                &json,
-            )?);
+                json,
+            ));
         }
     }
     let next = rows
         .last()
         .filter(|_| more)
-        .map(|row: &ViewRow| PageCursor(row.id));
+        .map(|row: &RawRow| PageCursor(row.id));
     Ok(ViewPage { rows, next })
 }
 

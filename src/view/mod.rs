@@ -7,12 +7,15 @@ mod row;
 mod statements;
 mod write;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::domain::AnyProjection;
 use crate::event::TypeSchema;
 
 pub use self::define::{DefineError, Inline, define};
 pub use self::list::{PageCursor, ViewPage, list};
-pub use self::row::{StoredRow, ViewRow, decode_row, get};
+pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
 pub use self::write::{delete, upsert};
 
@@ -39,14 +42,16 @@ pub struct Column {
 }
 
 /// A projection's view: its columns, and the statements over its table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct View {
     /// The projection that maintains the view.
     pub projection: &'static dyn AnyProjection,
     /// The columns beside `id` and `version`.
     pub columns: Vec<Column>,
+    /// The names of all properties of a row that are secrets, at any depth.
+    pub(crate) secret_names: BTreeSet<String>,
     /// The statements over its table.
-    pub sql: Statements,
+    pub sql: Arc<Statements>,
 }
 
 impl View {
@@ -60,9 +65,16 @@ impl View {
         if !statements::is_identifier(name) {
             return Err(ViewError::NotAnIdentifier(name, name.to_owned()));
         }
-        let columns = columns(&projection.row_schema());
+        let row = projection.row_schema();
+        let columns = columns(&row);
         if columns.is_empty() {
             return Err(ViewError::NotAStruct(name));
+        }
+        if let Some(path) = row.unhideable_secret() {
+            return Err(ViewError::UnhideableSecret(name, path));
+        }
+        if let Some(missing) = row.missing_component() {
+            return Err(ViewError::MissingSchema(name, missing.to_owned()));
         }
         for column in &columns {
             if RESERVED_COLUMNS.contains(&column.name.as_str()) {
@@ -72,11 +84,22 @@ impl View {
                 return Err(ViewError::NotAnIdentifier(name, column.name.clone()));
             }
         }
+        for rule in projection.set_rules() {
+            let exposed = |column: &&Column| !column.filter && rule.mentions(&column.name);
+            if let Some(column) = columns.iter().find(exposed) {
+                return Err(ViewError::SecretInSetRule(
+                    name,
+                    rule.name,
+                    column.name.clone(),
+                ));
+            }
+        }
         let sql = Statements::new(name, &columns);
         Ok(Self {
             projection,
             columns,
-            sql,
+            secret_names: row.secret_names(),
+            sql: Arc::new(sql),
         })
     }
 
@@ -122,6 +145,18 @@ pub enum ViewError {
     /// `id` and `version` are columns of every view; the others are parameters of the list route.
     #[error("{0}: the row type must not have a field `{1}`, because the name is reserved")]
     Reserved(&'static str, String),
+    /// serde drops the marker of a secret in this place, so that it would be shown.
+    #[error(
+        "{0}: the secret at `{1}` cannot be hidden; do not flatten a secret, make it a map key, or make it the content of \
+         an internally tagged variant"
+    )]
+    UnhideableSecret(&'static str, String),
+    /// Whether a generic type contains a secret is unknown without its schema.
+    #[error("{0}: the schema of the row refers to `{1}`, which it does not include")]
+    MissingSchema(&'static str, String),
+    /// A client could find out a secret by trying values.
+    #[error("{0}: the set rule `{1}` must not be about the column `{2}`, which contains a secret")]
+    SecretInSetRule(&'static str, &'static str, String),
     /// The names of the view and its columns are part of SQL text.
     #[error("{0}: `{1}` must be a lower-case SQL identifier")]
     NotAnIdentifier(&'static str, String),

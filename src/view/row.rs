@@ -1,9 +1,10 @@
-//! One row, as clients see it.
+//! One row, as it is stored and as clients see it.
 
-use serde::ser::SerializeMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -12,8 +13,7 @@ use super::View;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
-/// A row of a view as it is stored: the version of the last event folded into it, and its columns as a JSON object, secrets
-/// included.
+/// The version of the last event folded into a row, and its columns as a JSON object, with secrets.
 pub type StoredRow = (Version, Box<RawValue>);
 
 /// Decodes the columns `viewed` and `viewed_version`, which every statement that reads view rows returns; `None` when the
@@ -30,53 +30,85 @@ pub fn decode_row(row: &PgRow) -> Result<Option<StoredRow>, sqlx::Error> {
         .map(|(version, Json(json))| (Version(version), json)))
 }
 
-/// A row of a view without its secrets: `{id, …public columns, version}`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ViewRow {
+/// The row of an aggregate as it is stored or was just folded, with its secrets.
+pub struct RawRow {
     /// The aggregate.
     pub id: AggregateId,
-    /// The last event folded in.
+    /// The last event folded into the row.
     pub version: Version,
-    /// The public columns, in the order of the row type's fields.
-    pub columns: Vec<(String, Value)>,
+    json: Box<RawValue>,
 }
 
-impl ViewRow {
-    /// The public part of a row, stored or just folded.
+impl RawRow {
+    pub(crate) const fn new(id: AggregateId, version: Version, json: Box<RawValue>) -> Self {
+        Self { id, version, json }
+    }
+
+    /// Reads the row's columns into the row type.
     ///
     /// # Errors
     ///
-    /// When `json` is no object, which no row of a table is.
-    pub fn new(
-        view: &View,
-        id: AggregateId,
-        version: Version,
-        json: &RawValue,
-    ) -> Result<Self, DbError> {
-        let mut all: Map<String, Value> = serde_json::from_str(json.get())
-            .map_err(|e| DbError::Other(sqlx::Error::Decode(e.into())))?;
-        let column = |name: &str| (name.to_owned(), all.remove(name).unwrap_or_default());
-        Ok(Self {
-            id,
-            version,
-            columns: view.shown_columns().map(column).collect(),
-        })
+    /// [`DbError::Other`] when the row does not match the type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DbError> {
+        serde_json::from_str(self.json.get()).map_err(|_| mismatch())
+    }
+
+    /// Hides the secrets of the row.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Other`] when the row does not match the row type of the view.
+    pub fn show(&self, view: &View) -> Result<ViewRow, DbError> {
+        let (id, version) = (self.id, self.version);
+        let shown = view
+            .projection
+            .show(id, version, &self.json, &view.secret_names);
+        let json = shown.map_err(|_| mismatch())?;
+        Ok(ViewRow { id, version, json })
+    }
+}
+
+impl fmt::Debug for RawRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRow")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// serde's reason is dropped, because it may quote a value of the row.
+fn mismatch() -> DbError {
+    let reason = "a row of a view does not match its row type";
+    DbError::Other(sqlx::Error::Decode(reason.into()))
+}
+
+/// A row of a view without its secrets: `{id, …columns, version}`.
+#[derive(Clone, Debug)]
+pub struct ViewRow {
+    /// The aggregate.
+    pub id: AggregateId,
+    /// The last event folded into the row.
+    pub version: Version,
+    /// The whole row as JSON.
+    json: Box<RawValue>,
+}
+
+impl ViewRow {
+    /// The row as JSON.
+    #[must_use]
+    pub fn json(&self) -> &RawValue {
+        &self.json
     }
 }
 
 impl Serialize for ViewRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.columns.len() + 2))?;
-        map.serialize_entry("id", &self.id)?;
-        for (name, value) in &self.columns {
-            map.serialize_entry(name, value)?;
-        }
-        map.serialize_entry("version", &self.version)?;
-        map.end()
+        self.json.serialize(serializer)
     }
 }
 
-/// The row of one aggregate, as projected so far.
+/// Reads the row of one aggregate, as projected so far.
 ///
 /// # Errors
 ///
@@ -85,13 +117,11 @@ pub async fn get(
     connection: &mut Session<'_>,
     view: &View,
     id: AggregateId,
-) -> Result<Option<ViewRow>, DbError> {
+) -> Result<Option<RawRow>, DbError> {
     let row = sqlx::query(view.sql.get())
         .bind(id.0)
         .fetch_optional(connection)
         .await?;
     let stored = row.as_ref().map(decode_row).transpose()?.flatten();
-    stored
-        .map(|(version, json)| ViewRow::new(view, id, version, &json))
-        .transpose()
+    Ok(stored.map(|(version, json)| RawRow::new(id, version, json)))
 }

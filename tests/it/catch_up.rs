@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldlog::db::Session;
-use foldlog::event::NewEvent;
+use foldlog::event::UntypedEvent;
 use foldlog::projection::{self, Budget, LogCursor, ProjectionError, Snapshot};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
@@ -24,7 +24,7 @@ use crate::support::workers::{CLAIM, account, assert_all_applied, worker};
 /// Appends interleaved events of many accounts, 100 per append.
 async fn backlog(db: &TestDb, accounts: usize, deposits: usize) {
     let accounts: Vec<Uuid> = (0..accounts).map(|_| Uuid::now_v7()).collect();
-    let mut events: Vec<NewEvent<Value>> = accounts.iter().map(|a| opened(*a)).collect();
+    let mut events: Vec<UntypedEvent> = accounts.iter().map(|a| opened(*a)).collect();
     for _ in 0..deposits {
         events.extend(accounts.iter().map(|a| deposited(*a, 1)));
     }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use foldlog::command::{self, Appended, Error};
+use foldlog::Foldlog;
+use foldlog::command::{self, AppendError, Appended};
 use foldlog::db;
 use foldlog::domains::users::UserEvent;
-use foldlog::engine::Engine;
-use foldlog::event::{ExpectedVersion, NewEvent, Version};
+use foldlog::event::{ExpectedVersion, UntypedEvent, Version};
 use foldlog::projection::{self, Budget, ProjectionError};
-use serde_json::Value;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -21,14 +20,14 @@ use crate::support::workers::{CLAIM, append_in, assert_all_applied, version_in_v
 use crate::support::{TestDb, created};
 
 /// Another host on the same database that folds these projections inline and uses these session settings.
-fn host(db: &TestDb, inline: &[&str], settings: &[(&str, &str)]) -> Engine {
+fn host(db: &TestDb, inline: &[&str], settings: &[(&str, &str)]) -> Foldlog {
     let inline = inline.iter().map(|name| (*name).to_owned()).collect();
     let options = db.options.clone().options(settings.iter().copied());
-    Engine::new(db::Pool::new(options, 10), DOMAINS, inline).unwrap()
+    Foldlog::new(db::Pool::new(options, 10), DOMAINS, inline).unwrap()
 }
 
 /// An event that creates a user with this e-mail address.
-fn with_email(user: Uuid, email: &str) -> NewEvent<Value> {
+fn with_email(user: Uuid, email: &str) -> UntypedEvent {
     let created = UserEvent::Created {
         id: user,
         username: "ada".to_owned(),
@@ -38,7 +37,7 @@ fn with_email(user: Uuid, email: &str) -> NewEvent<Value> {
     event(user, created)
 }
 
-async fn send(engine: &Engine, events: &[NewEvent<Value>]) -> Result<Appended, Error> {
+async fn send(engine: &Foldlog, events: &[UntypedEvent]) -> Result<Appended, AppendError> {
     command::execute(engine, events, ExpectedVersion::Any, None).await
 }
 
@@ -96,7 +95,7 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
         1,
         "{results:?}"
     );
-    let refused = |r: &&Result<_, Error>| matches!(r, Err(Error::SetRule { refusal }) if refusal.contains("taken"));
+    let refused = |r: &&Result<_, AppendError>| matches!(r, Err(AppendError::SetRule { message }) if message.contains("taken"));
     assert_eq!(results.iter().filter(refused).count(), 5, "{results:?}");
 
     let other = Uuid::now_v7();
@@ -105,7 +104,10 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
         email: "ada@example.org".to_owned(),
     };
     let changed = send(&db.engine, &[event(other, change)]).await;
-    assert!(matches!(changed, Err(Error::SetRule { .. })), "{changed:?}");
+    assert!(
+        matches!(changed, Err(AppendError::SetRule { .. })),
+        "{changed:?}"
+    );
     assert_eq!(db.count("select count(*) from events").await, 2);
     assert_all_applied(&db, "users").await;
 }
@@ -276,7 +278,7 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
         wait_until_blocked(&mut watch, CLAIM).await;
         claim.release().await;
 
-        assert!(!appends.await.unwrap().unwrap().resent);
+        assert!(!appends.await.unwrap().unwrap().duplicate);
         worker.await.unwrap().unwrap();
         db.catch_up("ledger").await;
         assert_eq!(db.count("select count(*) from events").await, 6);
@@ -325,7 +327,7 @@ async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
     assert!(
         matches!(
             refused,
-            Err(Error::NotFoldable {
+            Err(AppendError::NotFoldable {
                 index: 0,
                 projection: "ledger"
             })
@@ -341,7 +343,7 @@ async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
     assert!(
         matches!(
             waits,
-            Err(Error::Inline(ProjectionError::FoldFailed { .. }))
+            Err(AppendError::Inline(ProjectionError::FoldFailed { .. }))
         ),
         "{waits:?}"
     );

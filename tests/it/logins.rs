@@ -382,7 +382,7 @@ async fn every_login_finds_the_tables_in_db_schema() {
     let users = db.engine.view("users").unwrap();
     let mut session = pool.acquire().await.unwrap();
     let found = view::get(&mut session, users, AggregateId(Uuid::now_v7())).await;
-    assert_eq!(found.unwrap(), None);
+    assert!(found.unwrap().is_none());
     drop(session);
     pool.close();
     while migrations::down(&mut connection).await.unwrap().is_some() {}

@@ -28,6 +28,7 @@ mod local;
 #[cfg(feature = "aws")]
 mod logins;
 mod migrations;
+mod nested_secrets;
 mod openapi;
 mod order;
 mod parked;
@@ -41,4 +42,5 @@ mod sql;
 mod support;
 mod tidy;
 mod tls;
+mod typed;
 mod unavailable;

@@ -1,5 +1,6 @@
 //! Migrations forwards and backwards, and the views that follow from the code after them.
 
+use foldlog::domains::users::UserEvent;
 use foldlog::migrations;
 use foldlog::view::Inline;
 use sqlx::PgConnection;
@@ -7,7 +8,7 @@ use uuid::Uuid;
 
 use crate::bins::empty;
 use crate::support::db::run;
-use crate::support::events::{append, opened};
+use crate::support::events::{append, event, opened};
 use crate::support::{TestDb, created};
 
 /// Everything that the catalog knows of the schema `public` and of this database's settings, a line each.
@@ -194,8 +195,15 @@ async fn set_rules_are_created_with_inline_and_kept() {
 async fn existing_duplicates_of_a_set_rule_are_reported() {
     let db = TestDb::new().await;
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
-    let mut twin = created(two, "bob");
-    twin.payload["email"] = serde_json::json!(format!("{one}@EXAMPLE.org"));
+    let twin = event(
+        two,
+        UserEvent::Created {
+            id: two,
+            username: "bob".to_owned(),
+            email: format!("{one}@EXAMPLE.org"),
+            password: None,
+        },
+    );
     append(&db.engine, &[created(one, "ada"), twin]).await;
     db.catch_up("users").await;
     let error = format!("{:#}", up(&db, &["users"]).await.unwrap_err());

@@ -215,7 +215,8 @@ async fn a_retry_keeps_what_it_folded_before_a_second_failure() {
     let bad = Uuid::now_v7();
     let mut foreign = db.connect().await;
     let mut nonsense = deposited(bad, 1);
-    nonsense.payload = serde_json::json!({ "cents": "many" });
+    nonsense.payload =
+        serde_json::value::to_raw_value(&serde_json::json!({ "cents": "many" })).unwrap();
     append(
         &db.engine,
         &[opened(bad), deposited(bad, 13), deposited(bad, 1)],

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use foldlog::Foldlog;
 use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role, Schema};
-use foldlog::engine::Engine;
 use foldlog::event::ExpectedVersion;
 use foldlog::projection::{self, Budget};
 use foldlog::view::Inline;
@@ -20,8 +20,8 @@ use crate::support::db::DOMAINS;
 use crate::support::events::{append, created, renamed};
 use crate::support::workers::assert_all_applied;
 
-fn host(bouncer: &Bouncer, role: Role) -> Engine {
-    Engine::new(bouncer.pool(Some(role)), DOMAINS, Inline::new()).unwrap()
+fn host(bouncer: &Bouncer, role: Role) -> Foldlog {
+    Foldlog::new(bouncer.pool(Some(role)), DOMAINS, Inline::new()).unwrap()
 }
 
 /// Thirty clients on four server connections. Fails when a statement has a name (another client's plan is run), stands
@@ -42,7 +42,7 @@ async fn many_clients_share_a_few_server_connections_of_a_pooler() {
             for event in [created(user, "ada"), renamed(user, &format!("ada{number}"))] {
                 let id = event.id;
                 let stored = command::execute(&commands, &[event], expected, None).await;
-                assert!(!stored.unwrap().resent);
+                assert!(!stored.unwrap().duplicate);
                 let mut connection = queries.pool.acquire().await.unwrap();
                 let found = store::find_events(&mut connection, &[id]).await.unwrap();
                 assert!(found.len() == 1 && found[0].id == id);

@@ -1,6 +1,6 @@
 //! A log that moved to another cluster, whose transaction counter is behind the ids it brings.
 
-use foldlog::engine::Engine;
+use foldlog::Foldlog;
 use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::view::Inline;
 use foldlog::{migrations, projection};
@@ -34,8 +34,8 @@ async fn age(db: &TestDb, by: i64) {
 }
 
 /// A host that connects for the first time.
-fn host(options: &PgConnectOptions) -> Engine {
-    Engine::new(
+fn host(options: &PgConnectOptions) -> Foldlog {
+    Foldlog::new(
         foldlog::db::Pool::new(options.clone(), 10),
         DOMAINS,
         Inline::new(),
@@ -43,7 +43,7 @@ fn host(options: &PgConnectOptions) -> Engine {
     .unwrap()
 }
 
-async fn catch_up(engine: &Engine, projection: &str) -> projection::CatchUp {
+async fn catch_up(engine: &Foldlog, projection: &str) -> projection::CatchUp {
     let view = engine.view(projection).unwrap();
     projection::catch_up(&engine.pool, view, 2, &projection::Budget::default())
         .await
@@ -126,7 +126,7 @@ async fn a_restored_log_is_re_offset_once_per_move() {
     let mut before = 0;
     for moves in 0..2 {
         age(&db, 1_000_000).await;
-        let hosts: Vec<Engine> = (0..8).map(|_| host(&db.options)).collect();
+        let hosts: Vec<Foldlog> = (0..8).map(|_| host(&db.options)).collect();
         let mut first = JoinSet::new();
         for engine in hosts.clone() {
             first.spawn(async move { drop(engine.pool.acquire().await.unwrap()) });

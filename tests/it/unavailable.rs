@@ -1,7 +1,7 @@
 //! Postgres away: the API says so, with a time to come back, and recovers by itself.
 
+use foldlog::Foldlog;
 use foldlog::db::Pool;
-use foldlog::engine::Engine;
 use foldlog::view::Inline;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ async fn behind_a_proxy() -> (Chaos, App, Pool) {
     let db = TestDb::new().await;
     let chaos = Chaos::start(&db.options).await;
     let pool = Pool::new(chaos.options(), 10);
-    let engine = Engine::new(pool.clone(), DOMAINS, Inline::new()).unwrap();
+    let engine = Foldlog::new(pool.clone(), DOMAINS, Inline::new()).unwrap();
     (chaos, App::with_engine(db, engine).await, pool)
 }
 
@@ -66,7 +66,7 @@ async fn a_server_starts_while_postgres_is_unavailable() {
     let db = TestDb::new().await;
     let mut chaos = Chaos::start(&db.options).await;
     chaos.refuse().await;
-    let engine = Engine::new(Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
+    let engine = Foldlog::new(Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
     let app = App::with_engine(db, engine).await;
     app.read("/users").await.problem(503, "unavailable");
     chaos.restore().await;

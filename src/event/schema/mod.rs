@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayItems, KnownFormat, SchemaFormat, SchemaType, Type,
-};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 /// A derived schema together with the schemas that it refers to as `#/components/schemas/…`.
@@ -85,19 +83,6 @@ impl TypeSchema {
         self.is_secret_part(part.into(), &mut BTreeSet::new())
     }
 
-    /// Whether `part` is a [`Password`](super::Password), or an option of one.
-    #[must_use]
-    pub fn is_password(&self, part: &RefOr<Schema>) -> bool {
-        let inside = self.resolve(part.into()).map(|schema| {
-            nullable(schema).map_or(Some(schema), |inside| self.resolve(inside.into()))
-        });
-        matches!(
-            inside,
-            Some(Some(Schema::Object(object)))
-                if object.format == Some(SchemaFormat::KnownFormat(KnownFormat::Password))
-        )
-    }
-
     /// Whether `part` is a secret, or contains one at any depth.
     #[must_use]
     pub fn contains_secret(&self, part: &RefOr<Schema>) -> bool {
@@ -149,6 +134,26 @@ impl TypeSchema {
             unhideable.get_or_insert_with(String::new);
         }
         unhideable
+    }
+
+    /// The name of a schema that is referred to and not included: utoipa leaves out the argument of a generic type.
+    #[must_use]
+    pub fn missing_component(&self) -> Option<&str> {
+        let mut pending = vec![Part::from(&self.schema)];
+        pending.extend(self.components.values().map(Part::from));
+        while let Some(part) = pending.pop() {
+            match part {
+                Part::Schema(schema) => {
+                    pending.extend(children(schema).into_iter().map(|(_, child)| child));
+                }
+                Part::Reference(reference) => {
+                    if self.component(reference).is_none() {
+                        return Some(&reference.ref_location);
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// The fields of variant number `index` of an externally tagged enum.

@@ -50,7 +50,6 @@ fn secrets_are_found_at_any_depth_in_the_schema_that_a_type_derives() {
         ]
     );
     assert_eq!(of(TypeSchema::is_secret), ["pin", "keys", "password"]);
-    assert_eq!(of(TypeSchema::is_password), ["password"]);
     assert_eq!(
         of(TypeSchema::contains_secret),
         ["pin", "keys", "password", "credentials", "optional", "many"]

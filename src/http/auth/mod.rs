@@ -18,7 +18,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
 
 use self::claims::Claims;
 pub use self::claims::GatewayClaims;
@@ -28,7 +27,7 @@ pub use self::verifier::Verifier;
 use super::AppState;
 use super::problem::{Kind, Problem};
 use crate::config;
-use crate::event::NewEvent;
+use crate::event::UntypedEvent;
 
 /// How callers are authenticated.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +142,7 @@ async fn authenticate(
         .find(|(key, _)| *key == "domain")
         .map_or("", |(_, name)| name);
     // An unknown domain is a 404 for every authenticated caller: its scope cannot exist.
-    if state.engine.domains.named(domain).is_some()
+    if state.engine.named(domain).is_some()
         && let Some(scope) = access.scope(domain)
         && !claims.has_scope(&scope)
     {
@@ -198,28 +197,33 @@ impl Caller {
     pub(super) fn sign(
         &self,
         state: &AppState,
-        events: &mut [NewEvent<Value>],
+        events: &mut [UntypedEvent],
     ) -> Result<(), Problem> {
         let Self::Authenticated(claims) = self else {
             return Ok(());
         };
         for (index, event) in events.iter_mut().enumerate() {
             // A type that belongs to no domain is rejected later, as unprocessable.
-            if let Some(domain) = state.engine.domains.owning(event.type_id)
-                && let Some(scope) = Access::Write.scope(domain.name())
+            if let Some(served) = state.engine.owning(event.type_id)
+                && let Some(scope) = Access::Write.scope(served.domain.name())
                 && !claims.has_scope(&scope)
             {
                 return Err(insufficient_scope(&scope).with("index", index));
             }
-            let actor = Value::String(claims.subject.clone());
-            let named = event
-                .metadata
-                .0
-                .entry("actor")
-                .or_insert_with(|| actor.clone());
-            if *named != actor {
-                let detail = "metadata.actor must be the subject of the token; leave it out, the server sets it";
-                return Err(Problem::new(Kind::Unprocessable, detail).with("index", index));
+            let actor = event.metadata.get("actor").map(|json| {
+                let text: Result<String, _> = serde_json::from_str(json.get());
+                text.is_ok_and(|text| text == claims.subject)
+            });
+            match actor {
+                Some(true) => {}
+                Some(false) => {
+                    let detail = "metadata.actor must be the subject of the token; leave it out, the server sets it";
+                    return Err(Problem::new(Kind::Unprocessable, detail).with("index", index));
+                }
+                None => event
+                    .metadata
+                    .insert("actor", &claims.subject)
+                    .map_err(|error| Problem::internal().because(error))?,
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Examples of events, made from their schemas.
 
+use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -22,10 +23,10 @@ pub(super) fn example(
         id: EventId(id(i16::MIN + event_type.id.0)),
         aggregate_id: AggregateId(aggregate_id),
         type_id: event_type.id,
-        payload: sample(payload, &payload.schema, aggregate_id, 0)?,
+        payload: to_raw_value(&sample(payload, &payload.schema, aggregate_id, 0)?).ok()?,
         metadata: Metadata::default(),
     };
-    domain.validate(&event).ok()?;
+    domain.prepare(&event).ok()?;
     Some(json!({
         "id": event.id,
         "aggregate_id": event.aggregate_id,

@@ -12,11 +12,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 pub(super) use self::kind::Kind;
-use crate::command;
+use crate::command::AppendError;
 use crate::db::DbError;
 use crate::domain::RejectedError;
 use crate::projection::ProjectionError;
-use crate::query;
+use crate::query::QueryError;
 
 /// An error response.
 #[derive(Debug)]
@@ -144,9 +144,9 @@ pub(super) async fn no_method() -> Problem {
     )
 }
 
-impl From<command::Error> for Problem {
-    fn from(error: command::Error) -> Self {
-        use command::Error;
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        use AppendError as Error;
         let detail = error.to_string();
         match error {
             Error::Empty | Error::DuplicateId { .. } | Error::OneAggregate => {
@@ -156,12 +156,11 @@ impl From<command::Error> for Problem {
             Error::NotOfDomain { index, .. }
             | Error::NoDomain { index, .. }
             | Error::MixedAggregate { index }
-            | Error::NotFoldable { index, .. }
-            | Error::Unstorable { index } => {
+            | Error::NotFoldable { index, .. } => {
                 Self::new(Kind::Unprocessable, detail).with("index", index)
             }
-            Error::Refused { index, refusal } => refused(detail, &refusal).with("index", index),
-            Error::SetRule { refusal } => Self::new(Kind::RuleBroken, refusal),
+            Error::Rejected { index, error } => rejected(detail, &error).with("index", index),
+            Error::SetRule { message } => Self::new(Kind::RuleBroken, message),
             Error::VersionMismatch {
                 aggregate_id,
                 actual,
@@ -171,22 +170,23 @@ impl From<command::Error> for Problem {
             )
             .with("aggregate_id", aggregate_id.to_string())
             .with("version", actual.0),
-            Error::IdReused { index, .. } | Error::PartlyResent { index, .. } => {
+            Error::IdReused { index, .. } | Error::PartlyStored { index, .. } => {
                 Self::new(Kind::IdReused, detail).with("index", index)
             }
             Error::Contended => Self::new(Kind::Unavailable, detail).retry_after(1),
-            Error::Hash => Self::internal().because(error),
+            Error::Hash | Error::NotServed(_) => Self::internal().because(error),
             Error::Inline(projection) => projection.into(),
             Error::Db(error) => error.into(),
         }
     }
 }
 
-fn refused(detail: String, refusal: &RejectedError) -> Problem {
-    match refusal {
-        RejectedError::Decode(_) | RejectedError::UnknownField(_) | RejectedError::Invalid(_) => {
-            Problem::new(Kind::Unprocessable, detail)
-        }
+fn rejected(detail: String, error: &RejectedError) -> Problem {
+    match error {
+        RejectedError::Decode(_)
+        | RejectedError::UnknownField(_)
+        | RejectedError::ContainsNul
+        | RejectedError::Invalid(_) => Problem::new(Kind::Unprocessable, detail),
         RejectedError::Rule(_) | RejectedError::Foreign(..) => {
             Problem::new(Kind::RuleBroken, detail)
         }
@@ -198,9 +198,9 @@ fn refused(detail: String, refusal: &RejectedError) -> Problem {
     }
 }
 
-impl From<query::Error> for Problem {
-    fn from(error: query::Error) -> Self {
-        use query::Error;
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        use QueryError as Error;
         let detail = error.to_string();
         match error {
             Error::Unknown | Error::NotYetProjected => Self::new(Kind::NotFound, detail),
@@ -211,6 +211,7 @@ impl From<query::Error> for Problem {
             // The reason may quote a payload, so it is not logged.
             Error::Unfoldable(_) => Self::internal()
                 .because(anyhow::anyhow!("events of the aggregate cannot be folded")),
+            Error::NotServed(_) | Error::UnknownFilter(_) => Self::internal().because(error),
             Error::Db(error) => error.into(),
         }
     }

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::Served;
 use crate::command::{self, Appended, MAX_EVENTS};
-use crate::domain::AnyDomain;
 use crate::event::{AggregateId, AppendedEvent, Position, Version};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -55,13 +55,13 @@ enum EventsSavedResult {
 /// Appends events of one domain.
 pub(in crate::http) async fn append(
     State(state): State<AppState>,
-    DomainPath(domain): DomainPath,
+    DomainPath(served): DomainPath,
     caller: Caller,
     params: Params,
     headers: HeaderMap,
     events: Events,
 ) -> Result<Response, Problem> {
-    execute(&state, Some(domain), &caller, params, &headers, events).await
+    execute(&state, Some(&served), &caller, params, &headers, events).await
 }
 
 /// Appends events of any number of domains.
@@ -77,7 +77,7 @@ pub(in crate::http) async fn append_any(
 
 async fn execute(
     state: &AppState,
-    only: Option<&'static dyn AnyDomain>,
+    only: Option<&Served>,
     caller: &Caller,
     params: Params,
     headers: &HeaderMap,
@@ -94,7 +94,7 @@ async fn execute(
 }
 
 fn respond(appended: &Appended, is_array: bool) -> Response {
-    let status = if appended.resent {
+    let status = if appended.duplicate {
         StatusCode::OK
     } else {
         StatusCode::CREATED

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{NO_CACHE, view};
+use super::NO_CACHE;
 use crate::event::Version;
 use crate::http::AppState;
 use crate::http::etag::{etag, matches_version};
@@ -20,14 +20,14 @@ use crate::query::{self, Consistency};
 /// One row of a domain's view.
 pub(in crate::http) async fn get(
     State(state): State<AppState>,
-    DomainPath(domain): DomainPath,
+    DomainPath(served): DomainPath,
     IdPath(id): IdPath,
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let consistency = consistency(&mut params)?;
     params.reject_unknown()?;
-    let row = query::get(&state.engine, view(&state, domain.name())?, id, consistency).await?;
+    let row = query::get(&state.engine, &served.view, id, consistency).await?;
     let etag = (header::ETAG, etag(row.version));
     if matches_version(&headers, row.version) {
         return Ok((StatusCode::NOT_MODIFIED, [etag, NO_CACHE]).into_response());

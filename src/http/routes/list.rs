@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{NO_CACHE, view};
+use super::NO_CACHE;
 use crate::db::DbError;
 use crate::http::AppState;
 use crate::http::extract::{DomainPath, Params};
@@ -15,7 +15,7 @@ use crate::http::openapi::{
     self, CACHE_CONTROL, DomainSchemas, Operation, Response as OpenApiResponse,
 };
 use crate::http::problem::{Kind, Problem};
-use crate::query;
+use crate::query::{self, QueryError};
 use crate::view::{PageCursor, View, ViewRow};
 
 /// Rows per page, if the client does not say how many.
@@ -32,10 +32,10 @@ struct Page {
 /// A page of a domain's view.
 pub(in crate::http) async fn list(
     State(state): State<AppState>,
-    DomainPath(domain): DomainPath,
+    DomainPath(served): DomainPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let view = view(&state, domain.name())?;
+    let view = &*served.view;
     let limit = match params.take("limit") {
         Some(text) => parse_limit(&text)?,
         None => DEFAULT_PAGE_LIMIT,
@@ -50,7 +50,7 @@ pub(in crate::http) async fn list(
         .map(|(name, value)| parse_filter(view, &name, value))
         .collect::<Result<Vec<_>, _>>()?;
     let page = match query::list(&state.engine, view, &filters, after, limit).await {
-        Err(query::Error::Db(DbError::Data { .. })) => {
+        Err(QueryError::Db(DbError::Data { .. })) => {
             let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
             let detail = format!(
                 "a filter's value does not have the type of its column; check {}",

@@ -12,8 +12,6 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::AppState;
 use super::auth::Access;
 use super::openapi::{DomainSchemas, Operation};
-use super::problem::Problem;
-use crate::view::View;
 
 /// A route.
 pub(super) struct Route {
@@ -125,11 +123,6 @@ impl Method {
 /// Lets caches store a row, but makes them revalidate it before each use.
 const NO_CACHE: (HeaderName, HeaderValue) =
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-
-/// The view of a domain.
-fn view<'a>(state: &'a AppState, name: &str) -> Result<&'a View, Problem> {
-    state.engine.view(name).ok_or_else(Problem::internal)
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,9 @@
 //! What an append costs: statements, counted as they pass by.
 
-use foldlog::engine::Engine;
-use foldlog::event::{ExpectedVersion, NewEvent, Version};
+use foldlog::Foldlog;
+use foldlog::event::{ExpectedVersion, UntypedEvent, Version};
 use foldlog::view::Inline;
 use foldlog::{command, db};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::chaos::Chaos;
@@ -17,11 +16,11 @@ use crate::support::{TestDb, created, renamed};
 async fn one_round_trip_where_rules_need_no_state_and_two_where_they_do() {
     let test_db = TestDb::new().await;
     let chaos = Chaos::start(&test_db.options).await;
-    let engine = Engine::new(db::Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
+    let engine = Foldlog::new(db::Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     // The connection asks once whether the log came from elsewhere.
     append(&engine, &[created(ada, "ada"), created(bob, "bob")]).await;
-    let cost = async |events: &[NewEvent<Value>], expected| {
+    let cost = async |events: &[UntypedEvent], expected| {
         let before = chaos.statements();
         command::execute(&engine, events, expected, None)
             .await

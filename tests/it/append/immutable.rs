@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::support::events::append;
+use crate::support::events::{append, prepare};
 use crate::support::{TestDb, created, renamed};
 
 // Fails when a trigger is missing for one of the verbs; an owner and superuser, whom no grant stops, is refused, too.
@@ -83,7 +83,7 @@ async fn an_append_that_loses_stores_nothing() {
             ExpectedVersions::from([(taken.aggregate_id, 0)]),
         ),
     ] {
-        let outcome = store::append(&mut connection, &events, &expected).await;
+        let outcome = store::append(&mut connection, &prepare(&events), &expected).await;
         assert_eq!(outcome.unwrap(), Outcome::LostRace);
         assert_eq!(db.count("select count(*) from events").await, 2);
     }

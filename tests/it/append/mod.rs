@@ -5,7 +5,7 @@ mod immutable;
 mod races;
 mod stateless;
 
-use foldlog::command::{self, Error};
+use foldlog::command::{self, AppendError};
 use foldlog::event::{ExpectedVersion, Version};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -47,7 +47,7 @@ async fn twenty_senders_of_one_event_store_it_once() {
         senders.spawn(async move { append(&engine, &[event]).await });
     }
     let answers = senders.join_all().await;
-    assert_eq!(answers.iter().filter(|answer| !answer.resent).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| !answer.duplicate).count(), 1);
     assert!(
         answers
             .iter()
@@ -78,10 +78,10 @@ async fn an_expected_version_holds_at_the_moment_of_the_append() {
     }
     let results = writers.join_all().await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    let lost = |result: &Result<_, Error>| {
+    let lost = |result: &Result<_, AppendError>| {
         matches!(
             result,
-            Err(Error::VersionMismatch {
+            Err(AppendError::VersionMismatch {
                 actual: Version(2),
                 ..
             })

@@ -2,8 +2,7 @@
 
 use foldlog::command;
 use foldlog::domains::users::UserEvent;
-use foldlog::event::{ExpectedVersion, NewEvent};
-use serde_json::{Value, json};
+use foldlog::event::{ExpectedVersion, UntypedEvent};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -16,8 +15,8 @@ const GATE: &str = "create function wait_at_gate() returns trigger language plpg
     $$ begin if new.metadata ? 'wait' then perform pg_advisory_xact_lock_shared(1); end if; return new; end $$; \
     create trigger gate before insert on events for each row execute function wait_at_gate()";
 
-fn waiting(mut event: NewEvent<Value>) -> NewEvent<Value> {
-    event.metadata.0.insert("wait".to_owned(), json!(true));
+fn waiting(mut event: UntypedEvent) -> UntypedEvent {
+    event.metadata.insert("wait", true).unwrap();
     event
 }
 
@@ -45,7 +44,7 @@ async fn arrays_in_opposite_order_deadlock_and_are_tried_again() {
     }
     gate.release().await;
     let answers = appends.join_all().await;
-    assert!(answers.iter().all(|answer| !answer.resent));
+    assert!(answers.iter().all(|answer| !answer.duplicate));
     let deadlocks = "select count(*) from events where version between 2 and 3";
     assert_eq!(db.count(deadlocks).await, 4);
 }
@@ -98,8 +97,8 @@ async fn a_lost_race_is_judged_anew() {
     assert!(
         matches!(
             &refused,
-            command::Error::Refused {
-                refusal: foldlog::domain::RejectedError::Deleted,
+            command::AppendError::Rejected {
+                error: foldlog::domain::RejectedError::Deleted,
                 ..
             }
         ),
@@ -126,6 +125,6 @@ async fn a_resend_that_meets_its_first_send_waits_and_is_answered_alike() {
     wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
     first.commit().await;
     let answer = second.await.unwrap();
-    assert!(answer.resent);
+    assert!(answer.duplicate);
     assert_eq!(answer.events[0].version.0, 2);
 }

@@ -1,10 +1,10 @@
 //! A domain whose rules never look at the state: each append is one statement, whatever is there already.
 
-use foldlog::command::{self, Error};
+use foldlog::Foldlog;
+use foldlog::command::{self, AppendError};
 use foldlog::db::Pool;
 use foldlog::domain::Domains;
 use foldlog::domain::prelude::*;
-use foldlog::engine::Engine;
 use foldlog::event::ExpectedVersion;
 use foldlog::migrations;
 use foldlog::projection::{self, Budget};
@@ -59,7 +59,7 @@ const DOMAINS: Domains = foldlog::domains![Notes];
 async fn a_stateless_domain_appends_in_one_statement() {
     let db = TestDb::new().await;
     let chaos = Chaos::start(&db.options).await;
-    let engine = Engine::new(Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
+    let engine = Foldlog::new(Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
     migrations::up(
         &mut db.connect().await,
         engine.pool.schema(),
@@ -90,7 +90,7 @@ async fn a_stateless_domain_appends_in_one_statement() {
     assert!(
         matches!(
             stale,
-            Err(Error::VersionMismatch {
+            Err(AppendError::VersionMismatch {
                 actual: Version(4),
                 ..
             })

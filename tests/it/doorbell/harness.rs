@@ -6,9 +6,8 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use foldlog::db::Pool;
-use foldlog::event::NewEvent;
+use foldlog::event::UntypedEvent;
 use foldlog::projection::{CHANNEL, Listener};
-use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgListener};
 use sqlx::{PgConnection, Row};
 use tokio::task::JoinHandle;
@@ -174,7 +173,7 @@ pub(super) async fn count_rows(db: &TestDb, view: &str) -> i64 {
 }
 
 /// Inserts an aggregate's first event as an append does, in a transaction that stays open.
-pub(super) async fn insert(connection: &mut PgConnection, event: &NewEvent<Value>) {
+pub(super) async fn insert(connection: &mut PgConnection, event: &UntypedEvent) {
     sqlx::query(
         "insert into events (id, aggregate_id, version, type_id, payload) values ($1, $2, 1, $3, $4)",
     )

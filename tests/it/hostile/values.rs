@@ -114,11 +114,15 @@ async fn an_unknown_type_id_returns_422() {
     let app = App::new().await;
     let user = Uuid::now_v7();
     for (path, type_id, hint) in [
-        ("/users", 2000, "is not of the domain `users`"),
-        ("/users", 1, "is not of the domain `users`"),
-        ("/users", 32767, "is not of the domain `users`"),
-        ("/accounts", 1000, "is not of the domain `accounts`"),
-        ("/events", 9000, "of no domain"),
+        ("/users", 2000, "does not belong to the domain `users`"),
+        ("/users", 1, "does not belong to the domain `users`"),
+        ("/users", 32767, "does not belong to the domain `users`"),
+        (
+            "/accounts",
+            1000,
+            "does not belong to the domain `accounts`",
+        ),
+        ("/events", 9000, "does not belong to any domain"),
         ("/users", 1999, "1999 is unknown"),
         ("/events", 1005, "1005 is unknown"),
     ] {
@@ -252,7 +256,7 @@ async fn a_repeated_event_id_in_an_array_returns_400() {
         let detail = answer.problem(400, "malformed");
         assert_eq!(
             detail,
-            "events 0 and 1 have the same id; give each event an id of its own"
+            "events 0 and 1 have the same id; each event needs its own id"
         );
     }
     assert_eq!(app.stored().await, 0);

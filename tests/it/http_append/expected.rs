@@ -72,7 +72,7 @@ async fn if_match_with_several_aggregates_returns_400() {
     let both = json!([renamed(ada, "a"), renamed(bob, "b")]);
     let answer = app.append_with("/users", header, &both).await;
     let detail = answer.problem(400, "malformed");
-    assert!(detail.contains("exactly one aggregate"), "{detail}");
+    assert!(detail.contains("belong to one aggregate"), "{detail}");
     let one = json!([renamed(ada, "a"), renamed(ada, "b")]);
     assert_eq!(app.append_with("/users", header, &one).await.status, 201);
     assert_eq!(app.stored().await, 4);

@@ -86,7 +86,7 @@ async fn a_partly_duplicate_array_returns_409() {
     for (events, index) in [(json!([new, old]), 1), (json!([old, new]), 0)] {
         let answer = app.append("/users", &events).await;
         let detail = answer.problem(409, "id-reused");
-        assert!(detail.contains("send the new ones alone"), "{detail}");
+        assert!(detail.contains("send only the new events"), "{detail}");
         assert_eq!(answer.body["index"], index);
     }
     assert_eq!(app.stored().await, 2);

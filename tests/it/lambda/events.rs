@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::domains::ALL;
-use foldlog::engine::Engine;
 use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::migrations;
 use foldlog::view::Inline;
@@ -74,7 +74,7 @@ async fn every_function_handles_its_events_across_a_database_restart() {
     let settings = Settings::managed(place.path().join("cluster")).unwrap();
     let mut server = ManagedPostgres::start(settings.clone()).await.unwrap();
     let options = server.connect_options();
-    let engine = Engine::new(Pool::new(options.clone(), 1), ALL, Inline::new()).unwrap();
+    let engine = Foldlog::new(Pool::new(options.clone(), 1), ALL, Inline::new()).unwrap();
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
     migrations::up(
         &mut connection,

@@ -1,8 +1,8 @@
 //! A client cannot tell a function behind a gateway from a server on a socket.
 
 use axum::Router;
+use foldlog::Foldlog;
 use foldlog::domains;
-use foldlog::engine::Engine;
 use foldlog::http::{self, AppState, Auth};
 use foldlog::view::Inline;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::support::json::{created, renamed};
 
 /// The router on a socket, over the domains that the functions serve; where it listens.
 async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
-    let engine = Engine::new(db.pool().clone(), domains::ALL, Inline::new()).unwrap();
+    let engine = Foldlog::new(db.pool().clone(), domains::ALL, Inline::new()).unwrap();
     let state = AppState {
         engine,
         cors_origins: [ORIGIN.to_owned()].into(),

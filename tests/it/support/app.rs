@@ -1,7 +1,7 @@
 //! The API, served on a real socket.
 
 use axum::Router;
-use foldlog::engine::Engine;
+use foldlog::Foldlog;
 use foldlog::http::{self, AppState, Auth};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
@@ -45,13 +45,13 @@ impl App {
     }
 
     /// Serves this database through the test's own engine, which may use a proxy or another pool.
-    pub async fn with_engine(db: TestDb, engine: Engine) -> Self {
+    pub async fn with_engine(db: TestDb, engine: Foldlog) -> Self {
         Self::serve(db, engine, Auth::None, |routes| routes).await
     }
 
     async fn serve(
         db: TestDb,
-        engine: Engine,
+        engine: Foldlog,
         auth: Auth,
         host: impl FnOnce(Router) -> Router,
     ) -> Self {

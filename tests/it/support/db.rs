@@ -6,9 +6,9 @@
 
 use std::str::FromStr;
 
+use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::domain::Domains;
-use foldlog::engine::Engine;
 use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::migrations;
 use foldlog::projection::{self, Budget, CatchUp};
@@ -29,7 +29,7 @@ pub const DOMAINS: Domains = foldlog::domains![foldlog::domains::users::Users, a
 /// The database of one test.
 pub struct TestDb {
     pub options: PgConnectOptions,
-    pub engine: Engine,
+    pub engine: Foldlog,
     name: String,
     /// With `TEST_POOLER=transaction`: the PgBouncer that the engine connects through.
     _bouncer: Option<Bouncer>,
@@ -63,7 +63,7 @@ impl TestDb {
             }
             _ => (Pool::new(options.clone(), 10), None),
         };
-        let engine = Engine::new(pool, DOMAINS, inline).unwrap();
+        let engine = Foldlog::new(pool, DOMAINS, inline).unwrap();
         if !engine.inline().is_empty() {
             migrations::up(
                 &mut PgConnection::connect_with(&options).await.unwrap(),
@@ -178,7 +178,7 @@ async fn cluster() -> PgConnectOptions {
     if !there {
         run(&mut admin, &format!("create database {}", template())).await;
         let options = options.clone().database(&template());
-        let engine = Engine::new(Pool::new(options.clone(), 1), DOMAINS, Inline::new()).unwrap();
+        let engine = Foldlog::new(Pool::new(options.clone(), 1), DOMAINS, Inline::new()).unwrap();
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
         migrations::up(
             &mut connection,

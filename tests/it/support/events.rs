@@ -1,9 +1,11 @@
 //! Typed events to append, and the fold from scratch that views are compared with.
 
+use foldlog::Foldlog;
 use foldlog::command::{self, Appended};
 use foldlog::domains::users::UserEvent;
-use foldlog::engine::Engine;
-use foldlog::event::{AggregateId, ExpectedVersion, NewEvent, Payload, RecordedEvent};
+use foldlog::event::{
+    AggregateId, ExpectedVersion, NewEvent, Payload, Prepared, RecordedEvent, UntypedEvent,
+};
 use foldlog::store;
 use foldlog::view::View;
 use serde_json::{Value, json};
@@ -11,9 +13,10 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
 
 use super::accounts::AccountEvent;
+use super::db::DOMAINS;
 
 /// Builds an event that creates this user.
-pub fn created(user: Uuid, username: &str) -> NewEvent<Value> {
+pub fn created(user: Uuid, username: &str) -> UntypedEvent {
     event(
         user,
         UserEvent::Created {
@@ -26,7 +29,7 @@ pub fn created(user: Uuid, username: &str) -> NewEvent<Value> {
 }
 
 /// Builds an event that renames this user.
-pub fn renamed(user: Uuid, username: &str) -> NewEvent<Value> {
+pub fn renamed(user: Uuid, username: &str) -> UntypedEvent {
     event(
         user,
         UserEvent::UsernameChanged {
@@ -36,7 +39,7 @@ pub fn renamed(user: Uuid, username: &str) -> NewEvent<Value> {
 }
 
 /// Builds an event that opens this account.
-pub fn opened(account: Uuid) -> NewEvent<Value> {
+pub fn opened(account: Uuid) -> UntypedEvent {
     event(
         account,
         AccountEvent::Opened {
@@ -46,19 +49,28 @@ pub fn opened(account: Uuid) -> NewEvent<Value> {
 }
 
 /// Builds a deposit.
-pub fn deposited(account: Uuid, cents: i64) -> NewEvent<Value> {
+pub fn deposited(account: Uuid, cents: i64) -> UntypedEvent {
     event(account, AccountEvent::Deposited { cents })
 }
 
 /// Builds an event with this payload.
-pub fn event<P: Payload>(aggregate: Uuid, payload: P) -> NewEvent<Value> {
+pub fn event<P: Payload>(aggregate: Uuid, payload: P) -> UntypedEvent {
     NewEvent::new(AggregateId(aggregate), payload)
         .encode()
         .unwrap()
 }
 
+/// Decodes events, as an append does.
+pub fn prepare(events: &[UntypedEvent]) -> Vec<Prepared> {
+    let prepare = |event: &UntypedEvent| {
+        let domain = DOMAINS.owning(event.type_id).unwrap();
+        domain.prepare(event).unwrap()
+    };
+    events.iter().map(prepare).collect()
+}
+
 /// Appends without an expected version.
-pub async fn append(engine: &Engine, events: &[NewEvent<Value>]) -> Appended {
+pub async fn append(engine: &Foldlog, events: &[UntypedEvent]) -> Appended {
     command::execute(engine, events, ExpectedVersion::Any, None)
         .await
         .unwrap()

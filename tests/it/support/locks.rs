@@ -2,8 +2,7 @@
 //! in `pg_stat_activity`, acts, and lets go.
 
 use foldlog::db::Session;
-use foldlog::event::NewEvent;
-use serde_json::Value;
+use foldlog::event::UntypedEvent;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::TestDb;
@@ -58,16 +57,16 @@ impl Held {
 }
 
 /// Claims an event in a transaction that does not commit.
-pub async fn hold_claim(db: &TestDb, projection: &str, event: &NewEvent<Value>) -> Held {
+pub async fn hold_claim(db: &TestDb, projection: &str, event: &UntypedEvent) -> Held {
     Held::open(db, &claim(projection, event)).await
 }
 
 /// Claims one more event in the same transaction; waits for the transaction that holds the claim.
-pub async fn also_claim(held: &mut Held, projection: &str, event: &NewEvent<Value>) {
+pub async fn also_claim(held: &mut Held, projection: &str, event: &UntypedEvent) {
     run(held.connection(), &claim(projection, event)).await;
 }
 
-fn claim(projection: &str, event: &NewEvent<Value>) -> String {
+fn claim(projection: &str, event: &UntypedEvent) -> String {
     format!(
         "insert into locker (event_id, aggregate_id, lock_domain) values ('{}', '{}', '{projection}') on conflict do nothing",
         event.id, event.aggregate_id

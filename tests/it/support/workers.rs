@@ -1,16 +1,15 @@
 //! Catch-up workers, the events that they fold, and assertions about the result.
 
 use foldlog::db::Session;
-use foldlog::event::{AggregateId, NewEvent, Version};
+use foldlog::event::{AggregateId, UntypedEvent, Version};
 use foldlog::projection::{self, Budget, CatchUp, ProjectionError};
 use foldlog::store::{self, ExpectedVersions};
-use serde_json::Value;
 use sqlx::PgExecutor;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::TestDb;
-use super::events::{append, assert_equals_fold, deposited, opened};
+use super::events::{append, assert_equals_fold, deposited, opened, prepare};
 
 /// The beginnings of the statements at which a test waits for a worker to block.
 pub const CLAIM: &str = "Takes the next events in log order";
@@ -31,7 +30,7 @@ pub fn worker(
 }
 
 /// Appends an account with `deposits` deposits of one cent, each event in its own transaction; returns the events.
-pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>>) {
+pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<UntypedEvent>) {
     let account = Uuid::now_v7();
     let mut events = vec![opened(account)];
     events.extend((0..deposits).map(|_| deposited(account, 1)));
@@ -42,8 +41,8 @@ pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<NewEvent<Value>
 }
 
 /// Appends in the given transaction and without checking rules, like a host that is slow to commit.
-pub async fn append_in(connection: &mut Session<'_>, events: &[NewEvent<Value>]) {
-    let stored = store::append(connection, events, &ExpectedVersions::new()).await;
+pub async fn append_in(connection: &mut Session<'_>, events: &[UntypedEvent]) {
+    let stored = store::append(connection, &prepare(events), &ExpectedVersions::new()).await;
     assert!(
         matches!(stored, Ok(store::Outcome::Stored(_))),
         "{stored:?}"
@@ -53,7 +52,7 @@ pub async fn append_in(connection: &mut Session<'_>, events: &[NewEvent<Value>])
 /// Inserts an event as foreign SQL could: with any version and, if given, any transaction id.
 pub async fn insert(
     connection: impl PgExecutor<'_>,
-    event: &NewEvent<Value>,
+    event: &UntypedEvent,
     version: i32,
     txid: Option<i64>,
 ) {

@@ -1,0 +1,214 @@
+//! Typed reads.
+
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+
+use futures_util::future::BoxFuture;
+
+use crate::app::{Foldlog, NotServedError};
+use crate::domain::Domain;
+use crate::event::{AggregateId, Version};
+use crate::query::{self, Consistency, QueryError};
+use crate::view::PageCursor;
+
+impl Foldlog {
+    /// Reads the state of one aggregate of the domain `D` and its version; `None` if it does not exist, is deleted, or is
+    /// not projected yet. Await the builder that it returns.
+    ///
+    /// ```no_run
+    /// use foldlog::Foldlog;
+    /// use foldlog::domain::prelude::*;
+    /// use foldlog::domains::users::Users;
+    ///
+    /// # async fn example(foldlog: Foldlog, id: AggregateId) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some((user, version)) = foldlog.get::<Users>(id).strong().await? {
+    ///     println!("{user:?} at version {version}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn get<D: Domain>(&self, id: AggregateId) -> Get<'_, D> {
+        Get {
+            foldlog: self,
+            id,
+            consistency: Consistency::Eventual,
+            domain: PhantomData,
+        }
+    }
+
+    /// Reads a page of the rows of the domain `D`, ordered by id. Await the builder that it returns.
+    ///
+    /// ```no_run
+    /// use foldlog::Foldlog;
+    /// use foldlog::domains::users::Users;
+    ///
+    /// # async fn example(foldlog: Foldlog) -> Result<(), Box<dyn std::error::Error>> {
+    /// let page = foldlog.list::<Users>().filter("username", "ada").limit(10).await?;
+    /// for row in &page.rows {
+    ///     println!("{}: {:?}", row.id, row.state);
+    /// }
+    /// if let Some(next) = page.next {
+    ///     let next_page = foldlog.list::<Users>().filter("username", "ada").after(next).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn list<D: Domain>(&self) -> List<'_, D> {
+        List {
+            foldlog: self,
+            filters: Vec::new(),
+            after: None,
+            limit: DEFAULT_LIMIT,
+            domain: PhantomData,
+        }
+    }
+}
+
+/// Rows per page, if the caller does not say how many.
+const DEFAULT_LIMIT: u16 = 100;
+
+/// A read of one aggregate that is sent when it is awaited. Made by [`Foldlog::get`].
+#[must_use = "a read does nothing until it is awaited"]
+#[derive(Debug)]
+pub struct Get<'a, D> {
+    foldlog: &'a Foldlog,
+    id: AggregateId,
+    consistency: Consistency,
+    domain: PhantomData<fn() -> D>,
+}
+
+impl<D: Domain> Get<'_, D> {
+    /// Includes every committed event, projected or not.
+    pub const fn strong(mut self) -> Self {
+        self.consistency = Consistency::Strong;
+        self
+    }
+
+    /// Includes at least the events up to this version, projected or not. If the aggregate has fewer, the read fails with
+    /// [`QueryError::Behind`].
+    pub const fn min_version(mut self, version: Version) -> Self {
+        self.consistency = Consistency::AtLeast(version);
+        self
+    }
+}
+
+impl<'a, D: Domain> IntoFuture for Get<'a, D> {
+    type Output = Result<Option<(D::State, Version)>, QueryError>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self {
+            foldlog,
+            id,
+            consistency,
+            ..
+        } = self;
+        Box::pin(async move {
+            let served = foldlog.serving::<D>()?;
+            match query::get_row(foldlog, &served.view, id, consistency).await {
+                Ok(row) => Ok(Some((row.decode()?, row.version))),
+                Err(QueryError::Unknown | QueryError::Deleted | QueryError::NotYetProjected) => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+}
+
+/// A row of a domain's view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row<T> {
+    /// The aggregate.
+    pub id: AggregateId,
+    /// The last event folded into the row.
+    pub version: Version,
+    /// The state of the aggregate.
+    pub state: T,
+}
+
+/// A page of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows<T> {
+    /// The rows, ordered by id.
+    pub rows: Vec<Row<T>>,
+    /// The start of the next page; `None` on the last page.
+    pub next: Option<PageCursor>,
+}
+
+/// A read of a page that is sent when it is awaited. Made by [`Foldlog::list`].
+#[must_use = "a read does nothing until it is awaited"]
+#[derive(Debug)]
+pub struct List<'a, D> {
+    foldlog: &'a Foldlog,
+    filters: Vec<(String, String)>,
+    after: Option<PageCursor>,
+    limit: u16,
+    domain: PhantomData<fn() -> D>,
+}
+
+impl<D: Domain> List<'_, D> {
+    /// Reads only rows whose column has this value. Several filters must all match. Postgres reads the text as a value of
+    /// the column's type.
+    pub fn filter(mut self, column: impl Into<String>, value: impl ToString) -> Self {
+        self.filters.push((column.into(), value.to_string()));
+        self
+    }
+
+    /// Begins after the page that returned this cursor.
+    pub const fn after(mut self, cursor: PageCursor) -> Self {
+        self.after = Some(cursor);
+        self
+    }
+
+    /// Reads at most this many rows; 100 by default. A page can have fewer rows, because its size in bytes is limited.
+    pub const fn limit(mut self, limit: u16) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+impl<'a, D: Domain> IntoFuture for List<'a, D> {
+    type Output = Result<Rows<D::State>, QueryError>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self {
+            foldlog,
+            filters,
+            after,
+            limit,
+            ..
+        } = self;
+        Box::pin(async move {
+            let view = &foldlog.serving::<D>()?.view;
+            let mut known = Vec::with_capacity(filters.len());
+            for (name, value) in filters {
+                let column = view.filter_columns().find(|column| *column == name);
+                known.push((column.ok_or(QueryError::UnknownFilter(name))?, value));
+            }
+            let page = query::list_rows(foldlog, view, &known, after, limit).await?;
+            let row = |row: crate::view::RawRow| {
+                Ok(Row {
+                    id: row.id,
+                    version: row.version,
+                    state: row.decode()?,
+                })
+            };
+            Ok(Rows {
+                rows: page
+                    .rows
+                    .into_iter()
+                    .map(row)
+                    .collect::<Result<_, QueryError>>()?,
+                next: page.next,
+            })
+        })
+    }
+}
+
+impl From<NotServedError> for QueryError {
+    fn from(error: NotServedError) -> Self {
+        Self::NotServed(error)
+    }
+}

@@ -1,0 +1,282 @@
+//! [`Foldlog`]: the domains of a process, their views, and the database behind them.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::db::Pool;
+use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection};
+use crate::event::TypeId;
+use crate::view::{Inline, View, ViewError};
+
+/// A domain together with its view.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The domain.
+    pub domain: &'static dyn AnyDomain,
+    /// The domain's own view.
+    pub view: Arc<View>,
+}
+
+/// The domains of a process over one database: it appends, reads and folds. Cheap to clone.
+///
+/// ```
+/// use foldlog::Foldlog;
+/// use foldlog::db::Pool;
+/// use foldlog::domains::users::Users;
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::new("postgres://localhost/app".parse()?, 10);
+/// let foldlog = Foldlog::builder().domain::<Users>().inline(["users"]).build(pool)?;
+/// # Ok(())
+/// # }
+/// # example().unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Foldlog {
+    /// The connections.
+    pub pool: Pool,
+    /// The list of domains and projections.
+    pub domains: Domains,
+    /// The domains in the order of their list, each with its own view.
+    pub served: Arc<[Served]>,
+    /// All views: those of the domains, then those of further projections.
+    pub views: Arc<[View]>,
+    inline: Arc<Inline>,
+    /// Limits hashing, which takes 19 MiB and keeps a core busy for 20 ms, to the number of cores.
+    pub(crate) hashing: Arc<Semaphore>,
+}
+
+/// Collects the domains and projections of a [`Foldlog`].
+#[derive(Debug, Default)]
+pub struct FoldlogBuilder {
+    domains: Vec<&'static dyn AnyDomain>,
+    projections: Vec<&'static dyn AnyProjection>,
+    inline: Inline,
+}
+
+/// Why a [`Foldlog`] cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A row type cannot be a view.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// `INLINE` names something other than a projection.
+    #[error("INLINE names `{0}`, which is not a projection; the projections are: {1}")]
+    NoProjection(String, String),
+    /// Two projections have the same name.
+    #[error("two projections are named `{0}`")]
+    DuplicateName(&'static str),
+    /// Two domains have overlapping blocks of type ids.
+    #[error("the domains `{0}` and `{1}` have overlapping blocks of event types")]
+    OverlappingBlocks(&'static str, &'static str),
+    /// serde drops the marker of a secret in this place of a payload, so that it would be stored and shown.
+    #[error(
+        "{domain}: event `{event}`: the secret at `{path}` cannot be hidden; do not flatten a secret, make it a map key, or \
+         make it the content of an internally tagged variant"
+    )]
+    UnhideableSecret {
+        /// The domain.
+        domain: &'static str,
+        /// The event type.
+        event: &'static str,
+        /// The path of the field.
+        path: String,
+    },
+    /// Whether a generic type contains a secret is unknown without its schema.
+    #[error(
+        "{domain}: event `{event}`: its schema refers to `{schema}`, which it does not include"
+    )]
+    MissingSchema {
+        /// The domain.
+        domain: &'static str,
+        /// The event type.
+        event: &'static str,
+        /// What is missing.
+        schema: String,
+    },
+}
+
+/// The domain is not part of a [`Foldlog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the domain `{0}` is not part of this Foldlog; add it when you build it")]
+pub struct NotServedError(&'static str);
+
+impl FoldlogBuilder {
+    /// Adds a domain.
+    #[must_use]
+    pub fn domain<D: Domain>(mut self) -> Self {
+        self.domains.push(crate::domain::domain::<D>());
+        self
+    }
+
+    /// Adds a projection beside the domains' own views.
+    #[must_use]
+    pub fn projection<P: Projection>(mut self) -> Self {
+        self.projections.push(crate::domain::projection::<P>());
+        self
+    }
+
+    /// Adds a list that [`domains!`](crate::domains!) made.
+    #[must_use]
+    pub fn domains(mut self, domains: Domains) -> Self {
+        self.domains.extend(domains.iter());
+        self.projections.extend(domains.further_projections());
+        self
+    }
+
+    /// Folds these projections in the append's own transaction.
+    #[must_use]
+    pub fn inline(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.inline.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Builds the [`Foldlog`] over `pool`. It connects to the database when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`].
+    pub fn build(self, pool: Pool) -> Result<Foldlog, BuildError> {
+        check_domains(&self.domains)?;
+        let mut served = Vec::with_capacity(self.domains.len());
+        for domain in &self.domains {
+            let view = View::new(domain.projection())?;
+            served.push(Served {
+                domain: *domain,
+                view: Arc::new(view),
+            });
+        }
+        let mut views: Vec<View> = served
+            .iter()
+            .map(|served| View::clone(&served.view))
+            .collect();
+        for projection in &self.projections {
+            views.push(View::new(*projection)?);
+        }
+        for (index, view) in views.iter().enumerate() {
+            if views[..index]
+                .iter()
+                .any(|other| other.name() == view.name())
+            {
+                return Err(BuildError::DuplicateName(view.name()));
+            }
+        }
+        let is_known = |name: &&String| views.iter().any(|view| view.name() == *name);
+        if let Some(unknown) = self.inline.iter().find(|name| !is_known(name)) {
+            let known: Vec<&str> = views.iter().map(View::name).collect();
+            return Err(BuildError::NoProjection(unknown.clone(), known.join(", ")));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Foldlog {
+            pool,
+            // A process builds its lists once, and they live as long as the process.
+            domains: Domains::new(self.domains.leak(), self.projections.leak()),
+            served: served.into(),
+            views: views.into(),
+            inline: Arc::new(self.inline),
+            hashing: Arc::new(Semaphore::new(cores)),
+        })
+    }
+}
+
+fn check_domains(domains: &[&'static dyn AnyDomain]) -> Result<(), BuildError> {
+    for (index, domain) in domains.iter().enumerate() {
+        let (block, name) = (domain.block(), domain.name());
+        for other in &domains[..index] {
+            if block.start < other.block().end && other.block().start < block.end {
+                return Err(BuildError::OverlappingBlocks(other.name(), name));
+            }
+        }
+        for event_type in domain.types() {
+            let Some(schema) = domain.payload_schema(event_type.id) else {
+                continue;
+            };
+            if let Some(path) = schema.unhideable_secret() {
+                return Err(BuildError::UnhideableSecret {
+                    domain: name,
+                    event: event_type.name,
+                    path,
+                });
+            }
+            if let Some(missing) = schema.missing_component() {
+                return Err(BuildError::MissingSchema {
+                    domain: name,
+                    event: event_type.name,
+                    schema: missing.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Foldlog {
+    /// Begins a [`Foldlog`] without domains.
+    #[must_use]
+    pub fn builder() -> FoldlogBuilder {
+        FoldlogBuilder::default()
+    }
+
+    /// Builds a [`Foldlog`] from a list of domains; `inline` names the projections that are folded in the append's own
+    /// transaction.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`].
+    pub fn new(pool: Pool, domains: Domains, inline: Inline) -> Result<Self, BuildError> {
+        Self::builder().domains(domains).inline(inline).build(pool)
+    }
+
+    /// The domain with this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Served> {
+        self.served
+            .iter()
+            .find(|served| served.domain.name() == name)
+    }
+
+    /// The domain that owns this event type.
+    #[must_use]
+    pub fn owning(&self, type_id: TypeId) -> Option<&Served> {
+        let owns = |served: &&Served| served.domain.block().contains(&type_id.0);
+        self.served.iter().find(owns)
+    }
+
+    /// What serves the domain `D`.
+    ///
+    /// # Errors
+    ///
+    /// When the domain is not part of this [`Foldlog`].
+    pub(crate) fn serving<D: Domain>(&self) -> Result<&Served, NotServedError> {
+        self.named(D::NAME).ok_or(NotServedError(D::NAME))
+    }
+
+    /// The view of a domain or of another projection.
+    #[must_use]
+    pub fn view(&self, name: &str) -> Option<&View> {
+        self.views.iter().find(|view| view.name() == name)
+    }
+
+    /// The names of the projections that are folded in the append's own transaction.
+    #[must_use]
+    pub fn inline(&self) -> &Inline {
+        &self.inline
+    }
+
+    /// The views that an append of events of these types folds inline.
+    pub(crate) fn inline_views<'a>(
+        &'a self,
+        types: &'a (impl Iterator<Item = TypeId> + Clone),
+    ) -> impl Iterator<Item = &'a View> + 'a {
+        let concerned = move |view: &&View| {
+            let block = view.projection.block();
+            types.clone().any(|type_id| block.contains(&type_id.0))
+        };
+        self.views
+            .iter()
+            .filter(|view| self.inline.contains(view.name()))
+            .filter(concerned)
+    }
+}

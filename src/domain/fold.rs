@@ -1,0 +1,68 @@
+//! Folding events into a row.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::{FoldError, Projection};
+use crate::event::RecordedEvent;
+
+/// The result of a fold.
+#[derive(Debug)]
+pub struct Folded {
+    /// The row after the events that could be folded; `None`: there is none.
+    pub row: Option<Box<RawValue>>,
+    /// How many events were folded.
+    pub folded: usize,
+    /// Why the next one was not.
+    pub failure: Option<FoldError>,
+}
+
+/// Folds until the first failure: the row so far, how many events went into it, and why it ended early.
+pub(super) fn fold<P: Projection>(
+    row: Option<&RawValue>,
+    events: &[RecordedEvent],
+) -> (Option<P::Row>, usize, Option<FoldError>) {
+    let mut state = match row.map(from_raw::<P::Row>).transpose() {
+        Ok(state) => state,
+        Err(failure) => return (None, 0, Some(failure)),
+    };
+    for (index, recorded) in events.iter().enumerate() {
+        let event = match recorded.decode::<P::Event>() {
+            Ok(event) => event,
+            Err(e) => return (state, index, Some(FoldError::new(e))),
+        };
+        // A step takes the state by value, so a step that fails or panics loses it. Steps seldom fail, so there is no copy:
+        // the events before the failing one are folded again.
+        match catch_unwind(AssertUnwindSafe(|| P::apply(state, &event))) {
+            Ok(Ok(next)) => state = next,
+            Ok(Err(failure)) => return refold::<P>(row, &events[..index], failure),
+            Err(_) => {
+                return refold::<P>(row, &events[..index], FoldError::new("the fold panicked"));
+            }
+        }
+    }
+    (state, events.len(), None)
+}
+
+/// The fold of the events before a failing one.
+fn refold<P: Projection>(
+    row: Option<&RawValue>,
+    events: &[RecordedEvent],
+    failure: FoldError,
+) -> (Option<P::Row>, usize, Option<FoldError>) {
+    let (state, folded, earlier) = fold::<P>(row, events);
+    (state, folded, Some(earlier.unwrap_or(failure)))
+}
+
+pub(super) fn from_raw<T: DeserializeOwned>(row: &RawValue) -> Result<T, FoldError> {
+    serde_json::from_str(row.get())
+        .map_err(|e| FoldError::new(format!("the view's row does not fit the projection: {e}")))
+}
+
+pub(super) fn to_raw<T: Serialize>(row: &T) -> Result<Box<RawValue>, FoldError> {
+    serde_json::value::to_raw_value(row)
+        .map_err(|e| FoldError::new(format!("the row does not serialize: {e}")))
+}

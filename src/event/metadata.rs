@@ -1,0 +1,185 @@
+//! Metadata of events: JSON that is kept as it was sent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::prepared::has_nul;
+
+/// How deep the JSON of metadata may be nested, as in payloads.
+const MAX_DEPTH: usize = 127;
+/// How many characters a number may have, and how large its exponent may be; Postgres stores more than that.
+const MAX_NUMBER_LENGTH: usize = 1000;
+
+/// What a client says beside the payload: correlation, causation, a reason. It is a JSON object, whose values are kept as
+/// they were sent: `18446744073709551616` and `1e400` fit into no number type, and come back unchanged.
+///
+/// ```
+/// # use foldlog::event::Metadata;
+/// let mut metadata = Metadata::default();
+/// metadata.insert("reason", "asked by phone")?;
+/// assert_eq!(metadata.get("reason").unwrap().get(), r#""asked by phone""#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Metadata(BTreeMap<String, Box<RawValue>>);
+
+impl Metadata {
+    /// Reads metadata that a client sent.
+    ///
+    /// # Errors
+    ///
+    /// When `json` is not an object, or contains what jsonb cannot store.
+    pub fn parse(json: &RawValue) -> Result<Self, &'static str> {
+        let not_an_object = |_| "must be a JSON object";
+        let metadata: Self = serde_json::from_str(json.get()).map_err(not_an_object)?;
+        check_json(json.get())?;
+        Ok(metadata)
+    }
+
+    /// The JSON of one entry.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&RawValue> {
+        self.0.get(key).map(|value| &**value)
+    }
+
+    /// Sets one entry.
+    ///
+    /// # Errors
+    ///
+    /// When `value` does not serialize to JSON.
+    pub fn insert(
+        &mut self,
+        key: impl Into<String>,
+        value: impl Serialize,
+    ) -> Result<(), serde_json::Error> {
+        self.0.insert(key.into(), to_raw_value(&value)?);
+        Ok(())
+    }
+
+    /// Whether a text contains U+0000, which Postgres cannot store.
+    pub(super) fn contains_nul(&self) -> bool {
+        let nul =
+            |(key, value): (&String, &Box<RawValue>)| key.contains('\0') || has_nul(value.get());
+        self.0.iter().any(nul)
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        let texts = |metadata: &Self| -> Vec<(String, String)> {
+            let text =
+                |(key, value): (&String, &Box<RawValue>)| (key.clone(), value.get().to_owned());
+            metadata.0.iter().map(text).collect()
+        };
+        texts(self) == texts(other)
+    }
+}
+
+/// Checks JSON of valid syntax for what jsonb cannot store: half of a surrogate pair, and nesting and numbers without a
+/// bound.
+pub(crate) fn check_json(json: &str) -> Result<(), &'static str> {
+    let bytes = json.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = check_text(bytes, at + 1)?;
+                continue;
+            }
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err("must not be nested deeper than 127 levels");
+                }
+            }
+            b']' | b'}' => depth -= 1,
+            b'-' | b'0'..=b'9' => {
+                let end = bytes[at..]
+                    .iter()
+                    .position(|b| !matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
+                let end = end.map_or(bytes.len(), |length| at + length);
+                check_number(&json[at..end])?;
+                at = end;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Checks the text that begins at `at`, and returns where it ends.
+fn check_text(bytes: &[u8], mut at: usize) -> Result<usize, &'static str> {
+    let unit = |at: usize| {
+        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    loop {
+        match bytes.get(at) {
+            None => return Ok(at),
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') => match unit(at) {
+                Some(0xd800..=0xdbff) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => at += 12,
+                Some(0xd800..=0xdfff) => {
+                    return Err("must not contain half of a surrogate pair; send both \\u escapes");
+                }
+                Some(_) => at += 6,
+                None => at += 2,
+            },
+            Some(_) => at += 1,
+        }
+    }
+}
+
+fn check_number(number: &str) -> Result<(), &'static str> {
+    let exponent = number
+        .split_once(['e', 'E'])
+        .map_or(Ok(0), |(_, exponent)| exponent.parse::<i64>());
+    let fits = exponent.is_ok_and(|e| e.unsigned_abs() <= MAX_NUMBER_LENGTH as u64);
+    if fits && number.len() <= MAX_NUMBER_LENGTH {
+        Ok(())
+    } else {
+        Err("must not contain a number with more than 1000 digits or an exponent above 1000")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<String, &'static str> {
+        let metadata = Metadata::parse(serde_json::from_str(json).unwrap())?;
+        Ok(serde_json::to_string(&metadata).unwrap())
+    }
+
+    // Fails when a number is rounded, or JSON is written in another way than it was sent.
+    #[test]
+    fn metadata_keeps_numbers_exactly_as_they_were_sent() {
+        let json =
+            r#"{"a":18446744073709551616,"b":[1e400,-0.10],"c":"é\u00e9\ud83d\ude00","d":{}}"#;
+        assert_eq!(read(json).as_deref(), Ok(json));
+    }
+
+    // Fails when metadata is accepted that Postgres cannot store.
+    #[test]
+    fn metadata_that_jsonb_cannot_store_is_rejected() {
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(128), "]".repeat(128));
+        let long = format!(r#"{{"a":{}}}"#, "1".repeat(1001));
+        for (json, error) in [
+            (r#"{"a":"\ud800"}"#, "surrogate"),
+            (r#"{"a":"\udc00\ud800"}"#, "surrogate"),
+            (r#"{"a":1e1001}"#, "exponent"),
+            (r#"{"a":1e99999999999999999999}"#, "exponent"),
+            (&long, "digits"),
+            (&deep, "nested"),
+            ("[]", "object"),
+        ] {
+            assert!(read(json).unwrap_err().contains(error), "{json}");
+        }
+        assert!(read(r#"{"a":"[[[[ 1e9999 \" \\"}"#).is_ok());
+    }
+}

@@ -1,0 +1,233 @@
+//! Events that are decoded and validated, ready to be decided on and stored.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::bare::Bare;
+use super::redact::{
+    CollectPasswords, MarkPasswords, PASSWORD_MARK, Policy, Redactor, ReplacePasswords,
+};
+use super::{AggregateId, DecodeError, EventId, Metadata, NewEvent, Payload, TypeId};
+
+/// A new event with its typed payload. It is decoded once, however often an append has to be tried.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The event's id.
+    pub id: EventId,
+    /// The aggregate it is about.
+    pub aggregate_id: AggregateId,
+    /// What kind of fact it is.
+    pub type_id: TypeId,
+    /// What is said about the fact.
+    pub metadata: Metadata,
+    payload: Box<dyn AnyPayload>,
+    passwords: Vec<String>,
+    contains_nul: bool,
+    /// The payload as it is stored; missing until its passwords are hashed.
+    stored: Option<Box<RawValue>>,
+}
+
+impl Prepared {
+    /// Encodes the payload of `event`.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Malformed`] when a field does not serialize to JSON.
+    pub fn new<P: Payload>(event: NewEvent<P>) -> Result<Self, DecodeError> {
+        let passwords = CollectPasswords::default();
+        let type_id = event.payload.type_id();
+        let json = to_raw_value(&Fields(&event.payload, &passwords)).map_err(|error| {
+            let reason = error.to_string();
+            DecodeError::Malformed { type_id, reason }
+        })?;
+        let passwords = passwords.0.into_inner();
+        Ok(Self {
+            id: event.id,
+            aggregate_id: event.aggregate_id,
+            type_id,
+            contains_nul: has_nul(json.get()) || event.metadata.contains_nul(),
+            metadata: event.metadata,
+            payload: Box::new(event.payload),
+            stored: passwords.is_empty().then_some(json),
+            passwords,
+        })
+    }
+
+    /// The typed payload, if it is a `P`.
+    #[must_use]
+    pub fn payload<P: Payload>(&self) -> Option<&P> {
+        let payload: &dyn Any = &*self.payload;
+        payload.downcast_ref()
+    }
+
+    /// The payload as it is stored, without plain-text passwords; `None` until [`Self::replace_passwords`] was called for
+    /// a payload that has some.
+    #[must_use]
+    pub fn stored_payload(&self) -> Option<&RawValue> {
+        self.stored.as_deref()
+    }
+
+    /// The passwords that have to be hashed before the event can be stored.
+    #[must_use]
+    pub fn unhashed_passwords(&self) -> &[String] {
+        if self.stored.is_some() {
+            &[]
+        } else {
+            &self.passwords
+        }
+    }
+
+    /// Sets the hashes of [`Self::unhashed_passwords`], in the same order.
+    ///
+    /// # Errors
+    ///
+    /// When the payload does not serialize as it did before.
+    pub fn replace_passwords(&mut self, hashes: Vec<String>) -> Result<(), serde_json::Error> {
+        self.stored = Some(self.payload.encode_with(hashes)?);
+        Ok(())
+    }
+
+    /// Whether the stored payload has the same content, as the domain reads it. Returns the pairs of a password and a
+    /// hash that have to be verified for that; `None` when the contents differ.
+    #[must_use]
+    pub fn compare(&self, type_id: TypeId, stored: &RawValue) -> Option<Vec<(String, String)>> {
+        if type_id != self.type_id {
+            return None;
+        }
+        let (sent, stored) = self.payload.comparable(type_id, stored)?;
+        let mut pairs = Vec::new();
+        is_same(&sent, &stored, &mut pairs).then_some(pairs)
+    }
+
+    /// Whether a text of the event contains U+0000, which Postgres cannot store.
+    #[must_use]
+    pub const fn contains_nul(&self) -> bool {
+        self.contains_nul
+    }
+}
+
+/// A payload of any domain.
+trait AnyPayload: Any + fmt::Debug + Send + Sync {
+    /// The JSON of the payload with its passwords replaced.
+    fn encode_with(&self, hashes: Vec<String>) -> Result<Box<RawValue>, serde_json::Error>;
+
+    /// This payload and a stored one, both as JSON in which [`PASSWORD_MARK`] precedes passwords.
+    fn comparable(&self, type_id: TypeId, stored: &RawValue) -> Option<(Value, Value)>;
+}
+
+impl<P: Payload> AnyPayload for P {
+    fn encode_with(&self, hashes: Vec<String>) -> Result<Box<RawValue>, serde_json::Error> {
+        let replace = ReplacePasswords(RefCell::new(hashes.into_iter()));
+        to_raw_value(&Fields(self, &replace))
+    }
+
+    fn comparable(&self, type_id: TypeId, stored: &RawValue) -> Option<(Value, Value)> {
+        let stored = P::decode(type_id, stored).ok()?;
+        let json = |payload| serde_json::to_value(Fields(payload, &MarkPasswords)).ok();
+        Some((json(self)?, json(&stored)?))
+    }
+}
+
+/// The fields of a payload under a policy.
+pub(super) struct Fields<'a, T, P>(pub(super) &'a T, pub(super) &'a P);
+
+impl<T: Payload, P: Policy> Serialize for Fields<'_, T, P> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(Bare(Redactor(serializer, self.1)))
+    }
+}
+
+/// Whether two JSON values have the same content, apart from passwords, which are added to `pairs`.
+///
+/// Numbers are compared by value: jsonb stores `1e16` as `10000000000000000`, so that a field of any JSON may come back
+/// as an integer.
+fn is_same(sent: &Value, stored: &Value, pairs: &mut Vec<(String, String)>) -> bool {
+    match (sent, stored) {
+        (Value::String(sent), Value::String(stored)) => {
+            let marked = sent
+                .strip_prefix(PASSWORD_MARK)
+                .zip(stored.strip_prefix(PASSWORD_MARK));
+            match marked {
+                Some((plain, hash)) => {
+                    pairs.push((plain.to_owned(), hash.to_owned()));
+                    true
+                }
+                None => sent == stored,
+            }
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || (a.is_f64() != b.is_f64() && a.as_f64() == b.as_f64())
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b, pairs))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| is_same(a, b, pairs)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// Whether a JSON text contains the escape of U+0000.
+pub(crate) fn has_nul(json: &str) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        let escape = &rest[at + 1..];
+        if escape.starts_with("u0000") {
+            return true;
+        }
+        // The character behind a backslash is part of the escape, so a second backslash does not begin another one.
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    // Fails when an escaped backslash before `u0000` is taken for U+0000, or U+0000 after one is missed.
+    #[test]
+    fn a_nul_is_found_by_its_escape_only() {
+        for (json, found) in [
+            (r#"{"a":"\u0000"}"#, true),
+            (r#"{"a\u0000":1}"#, true),
+            (r#"{"a":"\\\u0000"}"#, true),
+            (r#"{"a":"\\u0000"}"#, false),
+            (r#"{"a":"\u0001"}"#, false),
+            (r#""\é\""#, false),
+            ("", false),
+        ] {
+            assert_eq!(has_nul(json), found, "{json}");
+        }
+    }
+
+    // Fails when a number is compared by its spelling, or contents that differ count as the same.
+    #[test]
+    fn numbers_are_compared_by_value() {
+        let mut pairs = Vec::new();
+        let sent = json!({"a": [1e16, {"b": 1}]});
+        let same = json!({"a": [10_000_000_000_000_000_i64, {"b": 1}]});
+        assert!(is_same(&sent, &same, &mut pairs));
+        for other in [
+            json!({"a": [1e16]}),
+            json!({"a": [1e16, {"b": 2}]}),
+            json!({"b": 1}),
+            json!([]),
+        ] {
+            assert!(!is_same(&sent, &other, &mut pairs), "{other}");
+        }
+        let password = |text: &str| json!({"p": format!("{PASSWORD_MARK}{text}")});
+        assert!(is_same(&password("plain"), &password("hash"), &mut pairs));
+        assert_eq!(pairs, [("plain".to_owned(), "hash".to_owned())]);
+    }
+}

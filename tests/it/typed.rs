@@ -1,0 +1,206 @@
+//! The typed API in process: append, get, list, and an append in the caller's own transaction.
+
+use foldlog::command::AppendError;
+use foldlog::domains::users::{UserEvent, Users};
+use foldlog::event::{AggregateId, EventId, ExpectedVersion, Metadata, Version};
+use foldlog::query::QueryError;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use crate::support::TestDb;
+use crate::support::accounts::{AccountEvent, Accounts};
+
+fn opened() -> AccountEvent {
+    AccountEvent::Opened {
+        owner: "ada".to_owned(),
+    }
+}
+
+const fn deposited(cents: i64) -> AccountEvent {
+    AccountEvent::Deposited { cents }
+}
+
+fn user(id: AggregateId, email: &str) -> UserEvent {
+    UserEvent::Created {
+        id: id.0,
+        username: "ada".to_owned(),
+        email: email.to_owned(),
+        password: None,
+    }
+}
+
+fn new_id() -> AggregateId {
+    AggregateId(Uuid::now_v7())
+}
+
+// Fails when a typed append ignores the expected version, the event ids or the metadata, or is not decided by the rules.
+#[tokio::test]
+async fn a_typed_append_has_an_expected_version_ids_and_metadata() {
+    let db = TestDb::new().await;
+    let (foldlog, id, event_id) = (&db.engine, new_id(), EventId(Uuid::now_v7()));
+    let mut metadata = Metadata::default();
+    metadata.insert("reason", "asked by phone").unwrap();
+    let open = || {
+        let append = foldlog.append::<Accounts>(id, [opened()]);
+        let append = append.expecting(ExpectedVersion::NoStream);
+        append.ids([event_id]).metadata(&metadata)
+    };
+    let first = open().await.unwrap();
+    assert!(!first.duplicate);
+    let again = open().await.unwrap();
+    assert!(again.duplicate);
+    assert_eq!(first.events, again.events);
+    let with_reason =
+        "select count(*) from events where metadata = '{\"reason\": \"asked by phone\"}'";
+    assert_eq!(db.count(with_reason).await, 1);
+
+    let deposit = |version| {
+        let append = foldlog.append::<Accounts>(id, [deposited(5), deposited(6)]);
+        append.expecting(Version(version))
+    };
+    assert_eq!(deposit(1).await.unwrap().events[1].version, Version(3));
+    let stale = deposit(1).await.unwrap_err();
+    assert!(
+        matches!(stale, AppendError::VersionMismatch { actual, .. } if actual == Version(3)),
+        "{stale}"
+    );
+    let rejected = foldlog.append::<Accounts>(id, [opened()]).await;
+    let rejected = rejected.unwrap_err().to_string();
+    assert!(rejected.contains("already open"), "{rejected}");
+    let empty = foldlog.append::<Accounts>(id, []).await.unwrap_err();
+    assert!(matches!(empty, AppendError::Empty), "{empty}");
+}
+
+// Fails when a typed read returns another state or version than the events give, or an unprojected one without `strong`.
+#[tokio::test]
+async fn typed_reads_return_states_with_their_versions() {
+    let db = TestDb::new().await;
+    let (foldlog, id) = (&db.engine, new_id());
+    assert_eq!(foldlog.get::<Accounts>(id).await.unwrap(), None);
+    let events = [opened(), deposited(5)];
+    foldlog.append::<Accounts>(id, events).await.unwrap();
+    assert_eq!(foldlog.get::<Accounts>(id).await.unwrap(), None);
+    let strong = foldlog.get::<Accounts>(id).strong().await.unwrap();
+    let (account, version) = strong.unwrap();
+    assert_eq!(version, Version(2));
+    db.catch_up("accounts").await;
+    let eventual = foldlog.get::<Accounts>(id).await.unwrap();
+    assert_eq!(eventual.unwrap().0, account);
+    let behind = foldlog.get::<Accounts>(id).min_version(Version(3)).await;
+    assert!(matches!(behind, Err(QueryError::Behind { .. })));
+
+    let mut ids: Vec<AggregateId> = (0..3).map(|_| new_id()).collect();
+    for id in &ids {
+        foldlog.append::<Accounts>(*id, [opened()]).await.unwrap();
+    }
+    db.catch_up("accounts").await;
+    ids.insert(0, id);
+    let page = foldlog.list::<Accounts>().limit(3).await.unwrap();
+    assert_eq!(
+        page.rows.iter().map(|row| row.id).collect::<Vec<_>>(),
+        ids[..3]
+    );
+    let rest = foldlog.list::<Accounts>().after(page.next.unwrap());
+    let rest = rest.await.unwrap();
+    assert_eq!(
+        rest.rows.iter().map(|row| row.id).collect::<Vec<_>>(),
+        ids[3..]
+    );
+    assert_eq!(rest.next, None);
+    let rich = foldlog.list::<Accounts>().filter("balance_cents", 5);
+    assert_eq!(rich.await.unwrap().rows[0].state, account);
+    let unknown = foldlog.list::<Accounts>().filter("nothing", 5).await;
+    assert!(matches!(unknown, Err(QueryError::UnknownFilter(_))));
+}
+
+/// A database with a table of the caller's own.
+async fn with_notes(inline: &[&str]) -> (TestDb, PgConnection) {
+    let db = TestDb::with_inline(inline).await;
+    db.run("create table notes (text text not null)").await;
+    let connection = db.connect().await;
+    (db, connection)
+}
+
+async fn write_note(transaction: &mut PgConnection) {
+    sqlx::query("insert into notes (text) values ('note')")
+        .execute(transaction)
+        .await
+        .unwrap();
+}
+
+const NOTES: &str = "select count(*) from notes";
+const EVENTS: &str = "select count(*) from events";
+
+// Fails when an append in the caller's transaction is committed without it, or not with it, or its inline view is.
+#[tokio::test]
+async fn an_append_in_the_callers_transaction_commits_and_rolls_back_with_it() {
+    let (db, mut connection) = with_notes(&["users"]).await;
+    for commits in [true, false] {
+        let id = new_id();
+        let mut transaction = connection.begin().await.unwrap();
+        write_note(&mut transaction).await;
+        let events = [user(id, &format!("{id}@example.org"))];
+        let append = db.engine.append::<Users>(id, events);
+        let appended = append.in_transaction(&mut transaction).await.unwrap();
+        assert_eq!(appended.events[0].version, Version(1));
+        if commits {
+            transaction.commit().await.unwrap();
+        } else {
+            transaction.rollback().await.unwrap();
+        }
+        // The second round adds nothing.
+        for count in [NOTES, EVENTS, "select count(*) from users"] {
+            assert_eq!(db.count(count).await, 1, "{count}");
+        }
+    }
+}
+
+// Fails when an append that is rejected, loses a race or breaks a set rule aborts the caller's transaction.
+#[tokio::test]
+async fn the_callers_transaction_goes_on_after_a_failed_append() {
+    let (db, mut connection) = with_notes(&["users"]).await;
+    let (ada, bob) = (new_id(), new_id());
+    let create = |id, email: &str| db.engine.append::<Users>(id, [user(id, email)]);
+    create(ada, "ada@example.org").await.unwrap();
+
+    let mut transaction = connection.begin().await.unwrap();
+    write_note(&mut transaction).await;
+    let again = create(ada, "ada@example.org");
+    let again = again.in_transaction(&mut transaction).await.unwrap_err();
+    assert!(matches!(again, AppendError::Rejected { .. }), "{again}");
+    let stale = create(ada, "ada@example.org").expecting(Version(7));
+    let stale = stale.in_transaction(&mut transaction).await.unwrap_err();
+    assert!(
+        matches!(stale, AppendError::VersionMismatch { .. }),
+        "{stale}"
+    );
+    let taken = create(bob, "ada@example.org");
+    let taken = taken.in_transaction(&mut transaction).await.unwrap_err();
+    assert!(matches!(taken, AppendError::SetRule { .. }), "{taken}");
+
+    // The optimistic first append loses against the existing aggregate, and the loaded state then allows it.
+    let renamed = UserEvent::UsernameChanged {
+        username: "grace".to_owned(),
+    };
+    let renamed = db.engine.append::<Users>(ada, [renamed]);
+    renamed.in_transaction(&mut transaction).await.unwrap();
+    write_note(&mut transaction).await;
+    transaction.commit().await.unwrap();
+    assert_eq!(db.count(NOTES).await, 2);
+    assert_eq!(db.count(EVENTS).await, 2);
+}
+
+// Fails when an append in a transaction overtakes one that committed meanwhile, or leaves the transaction unusable.
+#[tokio::test]
+async fn an_append_in_a_transaction_sees_what_committed_before_it() {
+    let (db, mut connection) = with_notes(&[]).await;
+    let id = new_id();
+    let mut transaction = connection.begin().await.unwrap();
+    write_note(&mut transaction).await;
+    db.engine.append::<Accounts>(id, [opened()]).await.unwrap();
+    let append = db.engine.append::<Accounts>(id, [deposited(5)]);
+    let appended = append.in_transaction(&mut transaction).await.unwrap();
+    assert_eq!(appended.events[0].version, Version(2));
+    transaction.commit().await.unwrap();
+    assert_eq!(db.count(EVENTS).await, 2);
+}
