@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::AppState;
 use super::problem::{Kind, Problem};
-use crate::Served;
+use crate::app::Served;
 use crate::domain::AnyDomain;
 use crate::event::{AggregateId, EventId, Metadata, TypeId, UntypedEvent, check_json};
 

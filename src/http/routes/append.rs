@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::Served;
+use crate::app::Served;
 use crate::command::{self, Appended, MAX_EVENTS};
 use crate::event::{AggregateId, AppendedEvent, Position, Version};
 use crate::http::AppState;
