@@ -72,7 +72,12 @@ impl BatchSizer {
         self.measured = Some((size, elapsed / size.max(1)));
     }
 
-    pub(super) const fn has_measurement(&self) -> bool {
-        self.measured.is_some()
+    /// How many events to claim while the current batch is folded. `None` when no further batch fits, and, with a deadline,
+    /// before the first batch has been measured.
+    pub(super) fn size_ahead(&self, budget: &Budget) -> Option<u32> {
+        if budget.is_spent() || (budget.until.is_some() && self.measured.is_none()) {
+            return None;
+        }
+        Some(self.next_size(budget)).filter(|size| *size > 0)
     }
 }

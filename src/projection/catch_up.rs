@@ -70,16 +70,10 @@ pub async fn catch_up(
     let (mut lost, mut on_rejected) = (0, OnRejectedWrite::Abort);
     let mut sizer = BatchSizer::new(batch_size);
     while !budget.is_spent() && lost < MAX_LOST_BATCHES {
+        let total = &mut result.applied;
+        let pass = run_pass(pool, view, &mut sizer, budget, on_rejected, total);
         // Boxed, because it contains the futures of two batches.
-        let pass = Box::pin(run_pass(
-            pool,
-            view,
-            &mut sizer,
-            budget,
-            on_rejected,
-            &mut result.applied,
-        ));
-        let Some(passed) = budget.run_until_abort(pass).await else {
+        let Some(passed) = budget.run_until_abort(Box::pin(pass)).await else {
             break;
         };
         match passed {
@@ -103,11 +97,11 @@ pub async fn catch_up(
             }
             Err(ProjectionError::Db(error @ (DbError::Contended(_) | DbError::TimedOut(_)))) => {
                 lost += 1;
+                let name = view.name();
                 tracing::warn!(
-                    projection = view.name(),
+                    projection = name,
                     attempt = lost,
-                    "a batch of the projection {} was aborted, restarting the pass: {error}",
-                    view.name()
+                    "a batch of the projection {name} was aborted, restarting the pass: {error}"
                 );
             }
             Err(error) => {
@@ -180,32 +174,28 @@ async fn run_pass(
                 size => Box::pin(walk.claim(pool.begin(), cursor, size)).await?,
             },
         };
-        let Some(ClaimedBatch {
-            transaction,
-            batch,
-            size,
-        }) = claimed
-        else {
+        let Some(claimed) = claimed else {
             pass.reached_end = true;
             break;
         };
+        let (batch, size) = (claimed.batch, claimed.size);
         scanned += batch.scanned;
         let is_last = batch.scanned < u64::from(size);
         let next_cursor = batch.last.unwrap_or(cursor);
         let applied = Box::pin(async {
-            let applied = batch::apply(transaction, view, batch.claimed, on_rejected).await?;
+            let applied =
+                batch::apply(claimed.transaction, view, batch.claimed, on_rejected).await?;
             // Counted immediately after the commit: the budget may abort this pass while it waits for the next batch's claims.
             *total += applied.folded as u64;
             Ok::<_, ProjectionError>(applied)
         });
-        let next_size = sizer.next_size(budget);
-        let is_measured = budget.until.is_none() || sizer.has_measurement();
-        let (applied, claimed) = if is_last || next_size == 0 || !is_measured || budget.is_spent() {
-            (applied.await?, Ok(None))
-        } else {
-            let ahead = walk.claim_ahead(pool, next_cursor, next_size);
+        let size_ahead = sizer.size_ahead(budget).filter(|_| !is_last);
+        let (applied, claimed) = if let Some(size_ahead) = size_ahead {
+            let ahead = walk.claim_ahead(pool, next_cursor, size_ahead);
             let (applied, claimed) = tokio::join!(applied, ahead);
             (applied?, claimed)
+        } else {
+            (applied.await?, Ok(None))
         };
         // The cursor moves only past committed batches.
         cursor = next_cursor;
@@ -219,9 +209,7 @@ async fn run_pass(
             break;
         }
     }
-    if pass.released == 0 {
-        walk.settle(pool, &pass, cursor, scanned).await?;
-    }
+    walk.settle(pool, &pass, cursor, scanned).await?;
     Ok(pass)
 }
 
@@ -280,7 +268,7 @@ impl Walk<'_> {
     }
 
     /// Settles C, or the part of it that a pass that stopped at `cursor` has finished, so that the next pass does not read
-    /// it again.
+    /// it again. After a pass that released a claim it settles nothing, so that the next pass reads the released event.
     async fn settle(
         &self,
         pool: &Pool,
@@ -288,6 +276,9 @@ impl Walk<'_> {
         cursor: LogCursor,
         scanned: u64,
     ) -> Result<(), ProjectionError> {
+        if pass.released > 0 {
+            return Ok(());
+        }
         let finished = if pass.reached_end {
             let is_due = scanned > 0 || self.frozen.distance(&self.settled) >= MIN_SETTLE_DISTANCE;
             is_due.then(|| self.frozen.clone())
