@@ -33,6 +33,8 @@ pub mod run;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "local")]
+pub mod testing;
 pub mod view;
 
 // `events!` refers to this crate as `foldlog`, in the example domain and in unit tests as elsewhere.

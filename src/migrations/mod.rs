@@ -37,6 +37,12 @@ pub async fn up(
     Ok(())
 }
 
+/// The checksums of all migrations, which together identify the schema.
+#[cfg(feature = "local")]
+pub(crate) fn checksums() -> impl Iterator<Item = &'static [u8]> {
+    MIGRATOR.iter().map(|migration| &*migration.checksum)
+}
+
 /// Reverts the newest migration; its name, or `None` when there is none.
 ///
 /// # Errors

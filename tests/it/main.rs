@@ -40,6 +40,7 @@ mod schema;
 mod secrets;
 mod sql;
 mod support;
+mod testing;
 mod tidy;
 mod tls;
 mod typed;

@@ -1,27 +1,16 @@
-//! One database per test, cloned from a template that is migrated once per cluster.
-//!
-//! The cluster is the one in `TEST_DATABASE_URL` (a superuser's), or the tests find or download a Postgres as `cargo run` does and
-//! keep its data in `/var/tmp/foldlog-tests-…`. A test's database is dropped when the test passes; when it fails, the database is
-//! kept and its name printed. With `TEST_POOLER=transaction` the engine of each test connects through its own PgBouncer.
-
-use std::str::FromStr;
+//! The database of a test: see [`foldlog::testing`] for the server and the template. With `TEST_POOLER=transaction` the engine of
+//! each test connects through its own PgBouncer.
 
 use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::domain::Domains;
-use foldlog::local::postgres::{ManagedPostgres, Settings};
-use foldlog::migrations;
 use foldlog::projection::{self, Budget, CatchUp};
-use foldlog::view::Inline;
+use foldlog::testing::TestDatabase;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgExecutor};
-use tokio::sync::OnceCell;
-use uuid::Uuid;
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
 
 use super::accounts;
 use super::bouncer::Bouncer;
-
-static CLUSTER: OnceCell<PgConnectOptions> = OnceCell::const_new();
 
 /// The domains of the tests: users, and the accounts of the example with a second projection over their events.
 pub const DOMAINS: Domains = foldlog::domains![foldlog::domains::users::Users, accounts::Accounts; projections: accounts::Ledger];
@@ -30,7 +19,7 @@ pub const DOMAINS: Domains = foldlog::domains![foldlog::domains::users::Users, a
 pub struct TestDb {
     pub options: PgConnectOptions,
     pub engine: Foldlog,
-    name: String,
+    database: TestDatabase,
     /// With `TEST_POOLER=transaction`: the PgBouncer that the engine connects through.
     _bouncer: Option<Bouncer>,
 }
@@ -46,45 +35,32 @@ impl TestDb {
         if super::log::is_kept() {
             foldlog::telemetry::init(foldlog::telemetry::Format::Text);
         }
-        let cluster = CLUSTER.get_or_init(cluster).await;
-        let name = format!("foldlog_test_{}", Uuid::now_v7().simple());
-        let mut admin = PgConnection::connect_with(cluster).await.unwrap();
-        run(
-            &mut admin,
-            &format!("create database {name} template {}", template()),
-        )
-        .await;
-        let options = cluster.clone().database(&name);
-        let inline: Inline = inline.iter().map(|name| (*name).to_owned()).collect();
-        let (pool, bouncer) = match std::env::var("TEST_POOLER").as_deref() {
+        let database = TestDatabase::builder(DOMAINS)
+            .inline(inline)
+            .setup(accounts::BALANCE_CHECK)
+            .create()
+            .await;
+        let options = database.connect_options();
+        let (engine, bouncer) = match std::env::var("TEST_POOLER").as_deref() {
             Ok("transaction") => {
                 let bouncer = Bouncer::start(&options).await;
-                (bouncer.pool(None), Some(bouncer))
+                let inline = database.foldlog().inline().clone();
+                let engine = Foldlog::new(bouncer.pool(None), DOMAINS, inline).unwrap();
+                (engine, Some(bouncer))
             }
-            _ => (Pool::new(options.clone(), 10), None),
+            _ => (database.foldlog().clone(), None),
         };
-        let engine = Foldlog::new(pool, DOMAINS, inline).unwrap();
-        if !engine.inline().is_empty() {
-            migrations::up(
-                &mut PgConnection::connect_with(&options).await.unwrap(),
-                engine.pool.schema(),
-                &engine.views,
-                engine.inline(),
-            )
-            .await
-            .unwrap();
-        }
         Self {
             options,
             engine,
-            name,
+            database,
             _bouncer: bouncer,
         }
     }
 
     /// Opens a new connection.
     pub async fn connect(&self) -> PgConnection {
-        PgConnection::connect_with(&self.options).await.unwrap()
+        self.database.connect().await
     }
 
     /// The pool of the engine.
@@ -122,110 +98,10 @@ impl TestDb {
     }
 }
 
-impl Drop for TestDb {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("kept the database {}", self.name);
-            return;
-        }
-        let (Some(cluster), name) = (CLUSTER.get().cloned(), self.name.clone()) else {
-            return;
-        };
-        let drop = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let mut admin = PgConnection::connect_with(&cluster).await.unwrap();
-                run(
-                    &mut admin,
-                    &format!("drop database if exists {name} with (force)"),
-                )
-                .await;
-            });
-        };
-        std::thread::spawn(drop).join().unwrap();
-    }
-}
-
 /// Runs statements; panics with their text if one fails.
 pub async fn run(connection: impl PgExecutor<'_>, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(connection)
         .await
         .unwrap_or_else(|e| panic!("{sql}: {e}"));
-}
-
-/// Finds or starts the cluster and creates the migrated template.
-async fn cluster() -> PgConnectOptions {
-    let options = match std::env::var("TEST_DATABASE_URL") {
-        Ok(url) => PgConnectOptions::from_str(&url).unwrap(),
-        Err(_) => find_or_start().await,
-    };
-    let mut admin = PgConnection::connect_with(&options).await.unwrap();
-    run(
-        &mut admin,
-        "select pg_advisory_lock(hashtextextended('foldlog test template', 0))",
-    )
-    .await;
-    let there: bool =
-        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-            .bind(template())
-            .fetch_one(&mut admin)
-            .await
-            .unwrap();
-    if !there {
-        run(&mut admin, &format!("create database {}", template())).await;
-        let options = options.clone().database(&template());
-        let engine = Foldlog::new(Pool::new(options.clone(), 1), DOMAINS, Inline::new()).unwrap();
-        let mut connection = PgConnection::connect_with(&options).await.unwrap();
-        migrations::up(
-            &mut connection,
-            engine.pool.schema(),
-            &engine.views,
-            engine.inline(),
-        )
-        .await
-        .unwrap();
-        run(&mut connection, accounts::BALANCE_CHECK).await;
-        connection.close().await.unwrap();
-        engine.pool.close();
-    }
-    admin.close().await.unwrap();
-    options
-}
-
-/// The name of the template is a hash of its definition, so that a changed migration or view leads to a new template.
-fn template() -> String {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    let mut files: Vec<_> = std::fs::read_dir("migrations")
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    for path in files {
-        std::fs::read(path).unwrap().hash(&mut hasher);
-    }
-    for projection in DOMAINS.projections() {
-        projection.definition().hash(&mut hasher);
-    }
-    accounts::BALANCE_CHECK.hash(&mut hasher);
-    format!("foldlog_template_{:016x}", hasher.finish())
-}
-
-async fn find_or_start() -> PgConnectOptions {
-    let bin_dir = std::env::var("FOLDLOG_PG_BIN").unwrap_or_default();
-    let suffix = bin_dir.replace('/', "-");
-    let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-    let settings = Settings::managed(format!("/var/tmp/foldlog-tests-{user}{suffix}"))
-        .unwrap()
-        .parameter("fsync", "off")
-        .parameter("max_connections", "400");
-    let server = ManagedPostgres::start(settings).await.unwrap();
-    let options = server.connect_options();
-    // The server is in use until the process ends.
-    std::mem::forget(server);
-    options
 }

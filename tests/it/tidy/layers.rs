@@ -139,6 +139,19 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
         "a host",
     ),
     (
+        "testing",
+        &[
+            "local",
+            "db",
+            "domain",
+            "app",
+            "migrations",
+            "projection",
+            "view",
+        ],
+        "databases for tests, on the server of the local host",
+    ),
+    (
         "lambda",
         &[
             "run",
@@ -273,8 +286,13 @@ fn layers_do_not_name_foreign_crates_or_tables() {
 /// Fails when SQL is assembled outside of the files that check every identifier: the statements over a view's table, and the
 /// schema's name in front of a table.
 #[test]
-fn dynamic_sql_is_in_two_files() {
-    let composing = ["src/db/schema.rs", "src/view/statements.rs"].map(Path::new);
+fn dynamic_sql_is_in_three_files() {
+    let composing = [
+        "src/db/schema.rs",
+        "src/testing.rs",
+        "src/view/statements.rs",
+    ]
+    .map(Path::new);
     for path in files("src", "rs") {
         let unchecked = code(&path).contains("AssertSqlSafe");
         assert_eq!(
