@@ -155,13 +155,8 @@ async fn run_pass(
     on_rejected: OnRejectedWrite,
     total: &mut u64,
 ) -> Result<Pass, ProjectionError> {
-    let Some((frozen, settled)) = freeze_snapshot(pool, view).await? else {
+    let Some(walk) = Walk::freeze(pool, view).await? else {
         return Ok(Pass::default());
-    };
-    let walk = Walk {
-        view,
-        frozen,
-        settled,
     };
     let (mut pass, mut cursor, mut scanned) = (Pass::default(), LogCursor::default(), 0);
     let mut claimed_ahead = None;
@@ -228,7 +223,32 @@ struct Walk<'a> {
     settled: Snapshot,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// Reads C and the settled snapshot. C is frozen before the transaction writes anything: otherwise the transaction's own
+    /// open id would count as visible once a later transaction has committed. `None` when the log's offset had to be
+    /// corrected first.
+    async fn freeze(pool: &Pool, view: &'a View) -> Result<Option<Self>, ProjectionError> {
+        let mut connection = pool.acquire().await?;
+        let row = sqlx::query(include_str!("sql/freeze.sql"))
+            .bind(view.name())
+            .fetch_one(&mut *connection)
+            .await?;
+        if row.try_get("behind")? {
+            db::heal_log(&mut connection).await?;
+            return Ok(None);
+        }
+        let frozen = row.try_get::<String, _>("frozen")?.parse()?;
+        let settled = match row.try_get::<Option<String>, _>("settled")? {
+            Some(text) => text.parse()?,
+            None => Snapshot::empty(),
+        };
+        Ok(Some(Self {
+            view,
+            frozen,
+            settled,
+        }))
+    }
+
     /// Claims the next batch after `cursor`, in the transaction that `begin` starts; `None` when there are no more events.
     async fn claim(
         &self,
@@ -294,31 +314,4 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-/// Reads C and the settled snapshot. C is frozen before the transaction writes anything: otherwise the transaction's own
-/// open id would count as visible once a later transaction has committed. `None` when the log's offset had to be
-/// corrected first.
-async fn freeze_snapshot(
-    pool: &Pool,
-    view: &View,
-) -> Result<Option<(Snapshot, Snapshot)>, ProjectionError> {
-    let mut connection = pool.acquire().await?;
-    let row = sqlx::query(include_str!("sql/freeze.sql"))
-        .bind(view.name())
-        .fetch_one(&mut *connection)
-        .await?;
-    if row.try_get("behind")? {
-        db::heal_log(&mut connection).await?;
-        return Ok(None);
-    }
-    let settled: Option<String> = row.try_get("settled")?;
-    let settled = settled
-        .map(|text| text.parse())
-        .transpose()?
-        .unwrap_or_else(Snapshot::empty);
-    Ok(Some((
-        row.try_get::<String, _>("frozen")?.parse()?,
-        settled,
-    )))
 }
