@@ -128,7 +128,7 @@ impl<'a, D: Domain> IntoFuture for Append<'a, D> {
             ..
         } = self;
         Box::pin(async move {
-            let batch = Batch::of_domain(foldlog.serving::<D>()?, prepared?)?;
+            let batch = Batch::from_prepared(foldlog.serving::<D>()?, prepared?)?;
             let target = match connection {
                 Some(connection) => Target::Transaction(foldlog.pool.session_in(connection)),
                 None => Target::Pool(&foldlog.pool),

@@ -48,7 +48,7 @@ impl Foldlog {
     ///     println!("{}: {:?}", row.id, row.state);
     /// }
     /// if let Some(next) = page.next {
-    ///     let next_page = foldlog.list::<Users>().filter("username", "ada").after(next).await?;
+    ///     let next_page = foldlog.list::<Users>().filter("username", "ada").starting_after(next).await?;
     /// }
     /// # Ok(())
     /// # }
@@ -156,7 +156,7 @@ impl<D: Domain> List<'_, D> {
     }
 
     /// Begins after the page that returned this cursor.
-    pub const fn after(mut self, cursor: PageCursor) -> Self {
+    pub const fn starting_after(mut self, cursor: PageCursor) -> Self {
         self.after = Some(cursor);
         self
     }

@@ -59,8 +59,8 @@ impl<'a> Batch<'a> {
         Ok(batch)
     }
 
-    /// The events of one domain.
-    pub(crate) fn of_domain(
+    /// Groups prepared events of one domain.
+    pub(crate) fn from_prepared(
         served: &'a Served,
         events: Vec<Prepared>,
     ) -> Result<Self, AppendError> {

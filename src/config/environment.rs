@@ -20,7 +20,7 @@ pub struct ConfigError(Vec<String>);
 impl Environment<'_> {
     /// The environment of this process.
     #[must_use]
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         Self::new(|name| std::env::var(name).ok())
     }
 }

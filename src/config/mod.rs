@@ -42,7 +42,7 @@ impl Config {
     ///
     /// Names every invalid variable and what to set instead.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let mut env = Environment::of_process();
+        let mut env = Environment::from_process();
         let config = Self::read(&mut env);
         env.finish(config)
     }

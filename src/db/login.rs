@@ -81,9 +81,9 @@ pub(super) fn session_options(options: PgConnectOptions, role: Option<Role>) -> 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// It is none.
+    /// The text cannot be parsed.
     #[error(
-        "DATABASE_URL is no Postgres URL; it should be like postgres://user:password@host:5432/database"
+        "DATABASE_URL must be a Postgres URL, like postgres://user:password@host:5432/database"
     )]
     NoUrl,
     /// The certificates cannot be read.

@@ -17,15 +17,15 @@ use super::login;
 use super::transaction::{Connection, Transaction};
 use super::{DbError, Login, Pooler, Role, Schema, Session};
 
-/// How long a request waits for a connection before it is told that Postgres is away.
+/// How long a request waits for a connection before it fails because Postgres is unavailable.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long an idle connection may take to show that it lives. A gateway that has forgotten it swallows the question, and
-/// the request has to have time for a new one.
+/// How long an idle connection may take to answer a ping. A NAT gateway drops packets of a forgotten connection silently; the ping
+/// must fail early enough to leave time for a new connection.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that was used so recently is not asked whether it lives.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// A connection that was idle for a shorter time is used without a ping.
+const MAX_IDLE_WITHOUT_PING: Duration = Duration::from_secs(1);
 
 /// Connections to one database. Cheap to clone.
 #[derive(Clone)]
@@ -261,7 +261,7 @@ impl managed::Manager for Manager {
         if session.is_open() || !session.is_at_rest() {
             return Err(RecycleError::message("a statement is under way"));
         }
-        if suspect_since || used.elapsed() > TRUSTED_IDLE {
+        if suspect_since || used.elapsed() > MAX_IDLE_WITHOUT_PING {
             let ping = session.ping().await;
             ping.map_err(|error| RecycleError::Backend(error.into()))?;
         }

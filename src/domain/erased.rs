@@ -287,7 +287,7 @@ impl<P: Projection> AnyProjection for ErasedProjection<P> {
     }
 
     fn row_schema(&self) -> TypeSchema {
-        TypeSchema::of::<P::Row>()
+        TypeSchema::from_type::<P::Row>()
     }
 
     fn show(

@@ -82,7 +82,7 @@ pub trait Payload:
 
     /// The schema of the payload of `type_id`, derived from its variant; `None` when the domain has no such type.
     fn schema_of(type_id: TypeId) -> Option<TypeSchema> {
-        TypeSchema::of::<Self>().variant(index_of::<Self>(type_id)?)
+        TypeSchema::from_type::<Self>().variant(index_of::<Self>(type_id)?)
     }
 }
 

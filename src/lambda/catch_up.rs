@@ -101,7 +101,7 @@ impl Worker {
         payload: Value,
         deadline_ms: u64,
     ) -> Result<Value, Diagnostic> {
-        let deadline = Deadline::at(deadline_ms);
+        let deadline = Deadline::from_epoch_ms(deadline_ms);
         let verb = Verb::parse(payload)?;
         if let Verb::Retry(name) = &verb
             && self.engine.view(name).is_none()

@@ -24,13 +24,13 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// From the deadline of the Runtime API, in milliseconds since 1970.
-    pub(super) fn at(epoch_ms: u64) -> Self {
+    pub(super) fn from_epoch_ms(epoch_ms: u64) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let remaining = Duration::from_millis(epoch_ms).checked_sub(now.unwrap_or_default());
-        Self::after(remaining, Instant::now())
+        Self::from_remaining(remaining, Instant::now())
     }
 
-    fn after(remaining: Option<Duration>, now: Instant) -> Self {
+    fn from_remaining(remaining: Option<Duration>, now: Instant) -> Self {
         let plausible = remaining.filter(|remaining| {
             !remaining.is_zero() && *remaining <= MAX_LAMBDA_TIMEOUT + MAX_CLOCK_SKEW
         });
@@ -59,7 +59,7 @@ mod tests {
 
     fn time_to_work(left: Option<Duration>) -> Duration {
         let now = Instant::now();
-        let deadline = Deadline::after(left, now);
+        let deadline = Deadline::from_remaining(left, now);
         assert!(deadline.stop_at <= deadline.abort_at && deadline.abort_at <= deadline.respond_by);
         deadline.stop_at - now
     }
@@ -82,7 +82,7 @@ mod tests {
         for left in [None, Some(Duration::ZERO), Some(Duration::from_hours(1))] {
             assert_eq!(time_to_work(left), Duration::from_secs(55));
         }
-        let watch = Deadline::at(600_000);
+        let watch = Deadline::from_epoch_ms(600_000);
         assert!(watch.stop_at > Instant::now() + Duration::from_secs(50));
     }
 }

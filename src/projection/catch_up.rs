@@ -6,7 +6,7 @@ use sqlx::Row;
 use tokio::time::timeout;
 
 use super::budget::{BatchSizer, Budget};
-use super::claim::{self, Batch};
+use super::claim::{self, ClaimResult};
 use super::fold::OnRejectedWrite;
 use super::settled::{LogCursor, Snapshot};
 use super::{ProjectionError, batch, parked, status};
@@ -211,7 +211,7 @@ async fn run_pass(
 /// A batch, and the transaction that claimed it.
 struct ClaimedBatch {
     transaction: Transaction,
-    batch: Batch,
+    batch: ClaimResult,
     /// How many events were requested.
     size: u32,
 }

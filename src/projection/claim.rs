@@ -13,7 +13,7 @@ use crate::view::View;
 
 /// What one claim statement read and claimed.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct ClaimResult {
     /// How many events it read, including events of other domains and events that other workers have claimed.
     pub scanned: u64,
     /// The last event it read; the next batch begins after it.
@@ -29,7 +29,7 @@ pub(super) async fn claim(
     spans: &[Span],
     frozen: &Snapshot,
     limit: i64,
-) -> Result<Batch, ProjectionError> {
+) -> Result<ClaimResult, ProjectionError> {
     let types = view.projection.block();
     let rows = sqlx::query(include_str!("sql/claim.sql"))
         .bind(view.name())
@@ -76,7 +76,7 @@ pub(super) async fn claim(
         }
     }
     events.retain(|event| claimed_ids.contains(&(event.id, event.aggregate_id)));
-    Ok(Batch {
+    Ok(ClaimResult {
         scanned,
         last,
         claimed: events,

@@ -47,7 +47,7 @@ pub fn read_env_file() -> Result<(), HostError> {
 ///
 /// Names every invalid variable and what to set instead.
 pub fn read_config(domains: Domains, host_problem: Option<String>) -> Result<Config, HostError> {
-    let mut env = Environment::of_process();
+    let mut env = Environment::from_process();
     let config = Config::read(&mut env);
     let names: Vec<_> = domains.projections().map(AnyProjection::name).collect();
     for name in &config.projection.inline {

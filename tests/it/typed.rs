@@ -100,7 +100,9 @@ async fn typed_reads_return_states_with_their_versions() {
         page.rows.iter().map(|row| row.id).collect::<Vec<_>>(),
         ids[..3]
     );
-    let rest = foldlog.list::<Accounts>().after(page.next.unwrap());
+    let rest = foldlog
+        .list::<Accounts>()
+        .starting_after(page.next.unwrap());
     let rest = rest.await.unwrap();
     assert_eq!(
         rest.rows.iter().map(|row| row.id).collect::<Vec<_>>(),

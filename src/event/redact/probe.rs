@@ -26,17 +26,17 @@ struct Probe;
 
 /// Ends the probe of a value that begins a list or an object.
 #[derive(Debug)]
-struct Stop;
+struct ProbeError;
 
-impl fmt::Display for Stop {
+impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the value is a list or an object")
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for ProbeError {}
 
-impl ser::Error for Stop {
+impl ser::Error for ProbeError {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }
@@ -45,7 +45,7 @@ impl ser::Error for Stop {
 /// Methods of values that are no secrets.
 macro_rules! other {
     ($($method:ident($($argument:ty),*)),* $(,)?) => {$(
-        fn $method(self, $(_: $argument),*) -> Result<Found, Stop> {
+        fn $method(self, $(_: $argument),*) -> Result<Found, ProbeError> {
             Ok(Found::Other)
         }
     )*};
@@ -54,39 +54,39 @@ macro_rules! other {
 /// Methods that begin a list or an object.
 macro_rules! stop {
     ($($method:ident($($argument:ty),*)),* $(,)?) => {$(
-        fn $method(self, $(_: $argument),*) -> Result<Impossible<Found, Stop>, Stop> {
-            Err(Stop)
+        fn $method(self, $(_: $argument),*) -> Result<Impossible<Found, ProbeError>, ProbeError> {
+            Err(ProbeError)
         }
     )*};
 }
 
 impl Serializer for Probe {
     type Ok = Found;
-    type Error = Stop;
-    type SerializeSeq = Impossible<Found, Stop>;
-    type SerializeTuple = Impossible<Found, Stop>;
-    type SerializeTupleStruct = Impossible<Found, Stop>;
-    type SerializeTupleVariant = Impossible<Found, Stop>;
-    type SerializeMap = Impossible<Found, Stop>;
-    type SerializeStruct = Impossible<Found, Stop>;
-    type SerializeStructVariant = Impossible<Found, Stop>;
+    type Error = ProbeError;
+    type SerializeSeq = Impossible<Found, ProbeError>;
+    type SerializeTuple = Impossible<Found, ProbeError>;
+    type SerializeTupleStruct = Impossible<Found, ProbeError>;
+    type SerializeTupleVariant = Impossible<Found, ProbeError>;
+    type SerializeMap = Impossible<Found, ProbeError>;
+    type SerializeStruct = Impossible<Found, ProbeError>;
+    type SerializeStructVariant = Impossible<Found, ProbeError>;
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         name: &'static str,
         value: &T,
-    ) -> Result<Found, Stop> {
+    ) -> Result<Found, ProbeError> {
         match Marker::named(name) {
             Some(_) => Ok(Found::Secret),
             None => value.serialize(self),
         }
     }
 
-    fn serialize_none(self) -> Result<Found, Stop> {
+    fn serialize_none(self) -> Result<Found, ProbeError> {
         Ok(Found::None)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Found, Stop> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Found, ProbeError> {
         value.serialize(self)
     }
 
@@ -96,11 +96,11 @@ impl Serializer for Probe {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<Found, Stop> {
+    ) -> Result<Found, ProbeError> {
         Ok(Found::Other)
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<Found, Stop> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<Found, ProbeError> {
         Ok(Found::Other)
     }
 

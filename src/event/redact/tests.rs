@@ -143,7 +143,7 @@ fn under(policy: &impl Policy) -> Value {
 // Fails when a secret is shown in one of the places where serde can put it, or when something else is left out.
 #[test]
 fn hiding_leaves_out_secrets_in_every_place() {
-    let schema = TypeSchema::of::<Everything>();
+    let schema = TypeSchema::from_type::<Everything>();
     assert_eq!(schema.unhideable_secret(), None);
     assert_eq!(
         under(&Hide(&schema.secret_names())),

@@ -55,7 +55,7 @@ enum Step<'a> {
 impl TypeSchema {
     /// The schema that `T` derives.
     #[must_use]
-    pub fn of<T: ToSchema>() -> Self {
+    pub fn from_type<T: ToSchema>() -> Self {
         let mut components = Vec::new();
         T::schemas(&mut components);
         Self {

@@ -29,7 +29,7 @@ struct Row {
 
 #[test]
 fn secrets_are_found_at_any_depth_in_the_schema_that_a_type_derives() {
-    let row = TypeSchema::of::<Row>();
+    let row = TypeSchema::from_type::<Row>();
     let of = |wanted: fn(&TypeSchema, &RefOr<Schema>) -> bool| -> Vec<&str> {
         let properties = row.properties().into_iter();
         let wanted = properties.filter(|(_, schema)| wanted(&row, schema));
@@ -87,10 +87,13 @@ struct Outer {
 #[test]
 fn a_secret_that_serde_cannot_mark_is_reported_with_its_path() {
     let path = |schema: TypeSchema| schema.unhideable_secret();
-    assert_eq!(path(TypeSchema::of::<Outer>()), Some("inner".to_owned()));
-    assert_eq!(path(TypeSchema::of::<Tagged>()), Some(String::new()));
     assert_eq!(
-        path(TypeSchema::of::<Keyed>()),
+        path(TypeSchema::from_type::<Outer>()),
+        Some("inner".to_owned())
+    );
+    assert_eq!(path(TypeSchema::from_type::<Tagged>()), Some(String::new()));
+    assert_eq!(
+        path(TypeSchema::from_type::<Keyed>()),
         Some("by_token (map key)".to_owned())
     );
 }

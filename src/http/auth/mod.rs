@@ -208,7 +208,7 @@ impl Caller {
                 && let Some(scope) = Access::Write.scope(served.domain.name())
                 && !claims.has_scope(&scope)
             {
-                return Err(insufficient_scope(&scope).with("index", index));
+                return Err(insufficient_scope(&scope).with_member("index", index));
             }
             let actor = event.metadata.get("actor").map(|json| {
                 let text: Result<String, _> = serde_json::from_str(json.get());
@@ -218,7 +218,9 @@ impl Caller {
                 Some(true) => {}
                 Some(false) => {
                     let detail = "metadata.actor must be the subject of the token; leave it out, the server sets it";
-                    return Err(Problem::new(Kind::Unprocessable, detail).with("index", index));
+                    return Err(
+                        Problem::new(Kind::Unprocessable, detail).with_member("index", index)
+                    );
                 }
                 None => event
                     .metadata

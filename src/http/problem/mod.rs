@@ -50,7 +50,7 @@ impl Problem {
     }
 
     /// Adds an extension member.
-    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(super) fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
         self
     }
@@ -157,9 +157,11 @@ impl From<AppendError> for Problem {
             | Error::NoDomain { index, .. }
             | Error::MixedAggregate { index }
             | Error::NotFoldable { index, .. } => {
-                Self::new(Kind::Unprocessable, detail).with("index", index)
+                Self::new(Kind::Unprocessable, detail).with_member("index", index)
             }
-            Error::Rejected { index, error } => rejected(detail, &error).with("index", index),
+            Error::Rejected { index, error } => {
+                rejected(detail, &error).with_member("index", index)
+            }
             Error::SetRule { message } => Self::new(Kind::RuleBroken, message),
             Error::VersionMismatch {
                 aggregate_id,
@@ -168,10 +170,10 @@ impl From<AppendError> for Problem {
                 Kind::VersionMismatch,
                 format!("{detail}; read it again and send If-Match with the current version"),
             )
-            .with("aggregate_id", aggregate_id.to_string())
-            .with("version", actual.0),
+            .with_member("aggregate_id", aggregate_id.to_string())
+            .with_member("version", actual.0),
             Error::IdReused { index, .. } | Error::PartlyStored { index, .. } => {
-                Self::new(Kind::IdReused, detail).with("index", index)
+                Self::new(Kind::IdReused, detail).with_member("index", index)
             }
             Error::Contended => Self::new(Kind::Unavailable, detail).retry_after(1),
             Error::Hash | Error::NotServed(_) => Self::internal().because(error),
@@ -206,7 +208,7 @@ impl From<QueryError> for Problem {
             Error::Unknown | Error::NotYetProjected => Self::new(Kind::NotFound, detail),
             Error::Deleted => Self::new(Kind::Deleted, detail),
             Error::Behind { actual } => {
-                Self::new(Kind::VersionMismatch, detail).with("version", actual.0)
+                Self::new(Kind::VersionMismatch, detail).with_member("version", actual.0)
             }
             // The reason may quote a payload, so it is not logged.
             Error::Unfoldable(_) => Self::internal()

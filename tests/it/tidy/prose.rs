@@ -41,12 +41,12 @@ const COMPARISONS: &[&str] = &["longer", "more", "other"];
 
 /// Paths that still have to be revised; their comments and documents are not counted.
 const PENDING: &[&str] = &[
-    "Makefile",
-    "benches/",
     "migrations/",
-    "scripts/",
-    "src/",
-    "tests/",
+    "src/command/",
+    "src/domain/",
+    "src/event/",
+    "src/migrations/",
+    "src/query.rs",
 ];
 
 /// Fails when comments and documents have more than 0.3 of the listed words per 1,000 words. (At commit a2aef02, before the
@@ -199,7 +199,7 @@ fn code_lines(text: &str) -> String {
 
 /// Every listed phrase whose words follow each other with only one line break or spaces between them.
 fn find_listed(text: &str) -> impl Iterator<Item = Hit> {
-    let words = words(text);
+    let words = split_words(text);
     let mut hits = Vec::new();
     for at in 0..words.len() {
         let next = |offset: usize| {
@@ -242,7 +242,7 @@ struct Word {
     joined: bool,
 }
 
-fn words(text: &str) -> Vec<Word> {
+fn split_words(text: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '\'' | '’');
     let (mut line, mut gap) = (1, String::from("."));
