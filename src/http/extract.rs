@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request}
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -166,33 +166,16 @@ impl<'de> Visitor<'de> for EventVisitor {
         let (mut payload, mut metadata) = (None, None);
         while let Some(field) = fields.next_key()? {
             match field {
-                Field::Id => set(&mut id, "id", fields.next_value_seed(Read(read_id))?)?,
+                Field::Id => read_field(&mut fields, "id", &mut id, read_uuid),
                 Field::AggregateId => {
-                    let value = fields.next_value_seed(Read(read_aggregate_id))?;
-                    set(&mut aggregate_id, "aggregate_id", value)?;
+                    read_field(&mut fields, "aggregate_id", &mut aggregate_id, read_uuid)
                 }
-                Field::TypeId => {
-                    set(
-                        &mut type_id,
-                        "type_id",
-                        fields.next_value_seed(Read(read_type_id))?,
-                    )?;
-                }
-                Field::Payload => {
-                    set(
-                        &mut payload,
-                        "payload",
-                        fields.next_value_seed(Read(read_payload))?,
-                    )?;
-                }
+                Field::TypeId => read_field(&mut fields, "type_id", &mut type_id, read_type_id),
+                Field::Payload => read_field(&mut fields, "payload", &mut payload, read_payload),
                 Field::Metadata => {
-                    set(
-                        &mut metadata,
-                        "metadata",
-                        fields.next_value_seed(Read(read_metadata))?,
-                    )?;
+                    read_field(&mut fields, "metadata", &mut metadata, read_metadata)
                 }
-            }
+            }?;
         }
         let missing = de::Error::missing_field;
         Ok(EventBody(UntypedEvent {
@@ -205,56 +188,44 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 }
 
-/// Sets a field that may be given once.
-fn set<T, E: de::Error>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
+/// Reads a field that may be given once. The error says what the field must be: serde's own would name Rust types and quote
+/// the value.
+fn read_field<'de, A: MapAccess<'de>, T>(
+    fields: &mut A,
+    name: &'static str,
+    slot: &mut Option<T>,
+    read: fn(&RawValue) -> Result<T, &'static str>,
+) -> Result<(), A::Error> {
+    let json: &RawValue = fields.next_value()?;
+    let value = read(json).map_err(|reason| de::Error::custom(format!("{name} {reason}")))?;
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(E::duplicate_field(name)),
+        Some(_) => Err(de::Error::duplicate_field(name)),
     }
 }
 
-/// Reads a field from its JSON. The error says what the field must be: serde's own would name Rust types and quote the
-/// value.
-struct Read<T>(fn(&RawValue) -> Result<T, String>);
-
-impl<'de, T> DeserializeSeed<'de> for Read<T> {
-    type Value = T;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T, D::Error> {
-        let json = <&RawValue>::deserialize(json)?;
-        (self.0)(json).map_err(de::Error::custom)
-    }
+fn read_uuid(json: &RawValue) -> Result<Uuid, &'static str> {
+    let text: Option<String> = serde_json::from_str(json.get()).ok();
+    let uuid = text.and_then(|text| Uuid::parse_str(&text).ok());
+    uuid.ok_or("must be a UUID")
 }
 
-fn read_id(json: &RawValue) -> Result<Uuid, String> {
-    read_uuid(json).ok_or_else(|| "id must be a UUID".to_owned())
-}
-
-fn read_aggregate_id(json: &RawValue) -> Result<Uuid, String> {
-    read_uuid(json).ok_or_else(|| "aggregate_id must be a UUID".to_owned())
-}
-
-fn read_uuid(json: &RawValue) -> Option<Uuid> {
-    let text: String = serde_json::from_str(json.get()).ok()?;
-    Uuid::parse_str(&text).ok()
-}
-
-fn read_type_id(json: &RawValue) -> Result<TypeId, String> {
+fn read_type_id(json: &RawValue) -> Result<TypeId, &'static str> {
     let number: Option<i16> = serde_json::from_str(json.get()).ok();
     let positive = number.filter(|number| *number > 0).map(TypeId);
-    positive.ok_or_else(|| "type_id must be a number from 1 to 32767".to_owned())
+    positive.ok_or("must be a number from 1 to 32767")
 }
 
-fn read_payload(json: &RawValue) -> Result<Box<RawValue>, String> {
-    check_json(json.get()).map_err(|reason| format!("payload {reason}"))?;
+fn read_payload(json: &RawValue) -> Result<Box<RawValue>, &'static str> {
+    check_json(json.get())?;
     Ok(json.to_owned())
 }
 
-fn read_metadata(json: &RawValue) -> Result<Metadata, String> {
-    if json.get() == "null" {
-        return Ok(Metadata::default());
+fn read_metadata(json: &RawValue) -> Result<Metadata, &'static str> {
+    match json.get() {
+        "null" => Ok(Metadata::default()),
+        _ => Metadata::parse(json),
     }
-    Metadata::parse(json).map_err(|reason| format!("metadata {reason}"))
 }
 
 impl FromRequest<AppState> for Events {

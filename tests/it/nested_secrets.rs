@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::LazyLock;
 
 use foldlog::domain::Domains;
 use foldlog::domain::prelude::*;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::support::TestDb;
 use crate::support::app::App;
+use crate::support::conforms;
 use crate::support::log::Log;
 
 /// Marks a password: it may be in no table, response, document or log line.
@@ -103,6 +105,8 @@ impl Domain for Vaults {
     }
 }
 
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| http::document(&DOMAINS, false));
+
 const DOMAINS: Domains = foldlog::domains![Vaults];
 
 async fn app() -> App {
@@ -119,15 +123,23 @@ async fn app() -> App {
     App::with_engine(db, foldlog).await
 }
 
-/// Sends a request. The response is not compared with the document of the other tests, which has no vaults.
+/// Sends a request, and checks the response against the OpenAPI document of the vaults, which has no secrets in responses.
 async fn send(app: &App, method: Method, path: &str, body: Option<&Value>) -> (u16, String) {
-    let request = app.request(method, path);
+    let request = app.request(method.clone(), path);
     let request = match body {
         Some(body) => request.json(body),
         None => request,
     };
     let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.text().await.unwrap())
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let path = response.url().path().to_owned();
+    let text = response.text().await.unwrap();
+    if path != "/openapi.json" {
+        let body = serde_json::from_str(&text).unwrap();
+        conforms::check(&DOCUMENT, method.as_str(), &path, status, &headers, &body)
+            .unwrap_or_else(|error| panic!("{path}: {error}: {text}"));
+    }
+    (status, text)
 }
 
 fn filled(vault: Uuid, content: &Value) -> Value {

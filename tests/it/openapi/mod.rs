@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::app::{App, send};
-use crate::support::conforms::{self, operations, resolve};
+use crate::support::conforms::{self, DOCUMENT, operations, resolve};
 use crate::support::db::DOMAINS;
 
 const API: &str = include_str!("../../../docs/API.md");
@@ -229,7 +229,14 @@ fn a_response_that_is_not_in_the_openapi_document_is_detected() {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        conforms::check("GET", "/users", status, &headers.collect(), &body)
+        conforms::check(
+            &DOCUMENT,
+            "GET",
+            "/users",
+            status,
+            &headers.collect(),
+            &body,
+        )
     };
     let json = ("content-type", "application/json");
     let whole = [json, ("x-request-id", "1"), ("cache-control", "no-cache")];

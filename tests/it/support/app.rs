@@ -8,7 +8,8 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::{TestDb, conforms};
+use super::TestDb;
+use super::conforms::{self, DOCUMENT};
 
 /// The only origin that CORS allows.
 pub const ORIGIN: &str = "https://app.example.org";
@@ -149,7 +150,8 @@ pub async fn send(request: RequestBuilder) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    if let Err(error) = conforms::check(method.as_str(), &path, status, &headers, &body) {
+    if let Err(error) = conforms::check(&DOCUMENT, method.as_str(), &path, status, &headers, &body)
+    {
         panic!(
             "{method} {path} sent a response that the OpenAPI document does not describe: {error}: {body}"
         );

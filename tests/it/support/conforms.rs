@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::db::DOMAINS;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| foldlog::http::document(&DOMAINS, true));
+/// The document of the tests' domains.
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| foldlog::http::document(&DOMAINS, true));
 
 /// Iterates over the operations of a document: path, method and operation object.
 pub fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
@@ -37,6 +38,7 @@ pub fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
 /// Checks the response to `method` on `path`: status, headers, media type and body. A request that matches no operation of
 /// the document must be answered with a problem that says so, unless it is a preflight.
 pub fn check(
+    document: &Value,
     method: &str,
     path: &str,
     status: u16,
@@ -44,7 +46,7 @@ pub fn check(
     body: &Value,
 ) -> Result<(), String> {
     let wanted = if method == "HEAD" { "GET" } else { method };
-    let found = operations(&DOCUMENT).find(|(template, documented, _)| {
+    let found = operations(document).find(|(template, documented, _)| {
         documented.eq_ignore_ascii_case(wanted) && matches(template, path)
     });
     let Some((_, _, operation)) = found else {
@@ -70,7 +72,7 @@ pub fn check(
         .map(|kind| kind.to_str().unwrap());
     match &response["content"][kind.unwrap_or_default()]["schema"] {
         Value::Null => Err(format!("the content type {kind:?} is not documented")),
-        schema => check_value(&DOCUMENT, schema, body),
+        schema => check_value(document, schema, body),
     }
 }
 
