@@ -94,7 +94,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("problem.type", "the last part of the problem's `type`"),
     (
         "db.constraint",
-        "the name of the constraint that rejected a row",
+        "the name of a constraint or a unique index",
     ),
     (
         "db.summary",

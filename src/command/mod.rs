@@ -9,6 +9,9 @@ mod error;
 mod idempotency;
 mod passwords;
 mod target;
+mod trace;
+
+use tracing::Instrument as _;
 
 pub(crate) use self::batch::Batch;
 pub use self::batch::MAX_EVENTS;
@@ -59,13 +62,19 @@ pub(crate) async fn append(
     if matches!(expected, ExpectedVersion::Exact(_)) && batch.groups.len() != 1 {
         return Err(AppendError::OneAggregate);
     }
-    let mut retries = RetryPolicy::default();
-    loop {
-        match try_append(foldlog, &mut target, &mut batch, expected).await {
-            Err(error) if target.is_pool() && retries.should_retry(&foldlog.pool, &error) => {}
-            result => return result,
-        }
-    }
+    let span = trace::span(&batch);
+    let append = async {
+        let mut retries = RetryPolicy::default();
+        let appended = loop {
+            match try_append(foldlog, &mut target, &mut batch, expected).await {
+                Err(error) if target.is_pool() && retries.should_retry(&foldlog.pool, &error) => {}
+                result => break result?,
+            }
+        };
+        trace::log(&appended);
+        Ok(appended)
+    };
+    append.instrument(span).await
 }
 
 async fn try_append(

@@ -27,6 +27,7 @@ mod lambda;
 mod local;
 #[cfg(feature = "aws")]
 mod logins;
+mod logs;
 mod migrations;
 mod nested_secrets;
 mod openapi;

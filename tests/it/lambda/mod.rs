@@ -4,7 +4,7 @@ mod after_append;
 mod deadlines;
 mod events;
 mod frozen;
-mod function;
+pub mod function;
 mod gateways;
 mod verbs;
 pub mod watch;

@@ -181,7 +181,7 @@ pub(crate) fn tests() -> Vec<String> {
 }
 
 /// Lists the files of a folder with this extension; the folder may be missing.
-fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     if Path::new(folder).is_dir() {
         walk(Path::new(folder), &mut paths);
