@@ -131,7 +131,7 @@ mod tests {
             .then(Some(account(7)));
         Spec::<Accounts>::given([])
             .when(deposited(4))
-            .then_refused("there is no open account");
+            .then_rejected("there is no open account");
         Spec::<Accounts>::given([opened()])
             .when(AccountEvent::Closed {})
             .then(None);

@@ -3,10 +3,11 @@
 //!
 //! Where to begin:
 //!
-//! - a domain of your own: the traits of [`domain`], with [`domains::users`] as the complete example and
-//!   `examples/add_a_domain.rs` as the smallest;
-//! - appending: [`command::execute`]; reading: [`query::get`] and [`query::list`]; over HTTP: [`http::router`];
-//! - why nothing is lost or folded twice: [`projection`], which names the test of each step;
+//! - write a domain: the traits of [`domain`], with one file as an example;
+//! - build a [`Foldlog`] from domains and a database, then [append](Foldlog::append), [get](Foldlog::get) and
+//!   [list](Foldlog::list) in process, or append in [your own transaction](Append::in_transaction);
+//! - serve the same over HTTP: [`http::router`];
+//! - why foldlog loses no event and folds none twice: [`projection`], which names the test of each step;
 //! - the map of the code and its invariants: `ARCHITECTURE.md`.
 
 mod api;

@@ -34,7 +34,7 @@ pub(super) fn fold<P: Projection>(
             Ok(event) => event,
             Err(e) => return (state, index, Some(FoldError::new(e))),
         };
-        // A step takes the state by value, so a step that fails or panics loses it. Steps seldom fail, so there is no copy:
+        // A step takes the state by value, so a step that fails or panics loses it. Steps seldom fail, so no copy is kept:
         // the events before the failing one are folded again.
         match catch_unwind(AssertUnwindSafe(|| P::apply(state, &event))) {
             Ok(Ok(next)) => state = next,

@@ -1,7 +1,7 @@
-//! Given these events, when this one is sent, then … : tests of a domain, without a database.
+//! Tests of a domain without a database: given these events, when this one is sent, then this happens.
 //!
-//! The three steps are three types, so a specification that says nothing does not compile. (Learnt from cqrs-es' test
-//! framework and disintegrate's typestate harness.)
+//! Each of the three steps has its own type, so an incomplete test does not compile. cqrs-es and disintegrate have similar
+//! test frameworks.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use super::Domain;
 use crate::event::AggregateId;
 
-/// The beginning of a specification of the domain `D`.
+/// Starts a test of the domain `D`.
 ///
 /// ```
 /// # use foldlog::domain::prelude::*;
@@ -17,12 +17,12 @@ use crate::event::AggregateId;
 ///
 /// Spec::<Users>::given([])
 ///     .when(UserEvent::UsernameChanged { username: "ada".to_owned() })
-///     .then_refused("the user does not exist");
+///     .then_rejected("the user does not exist");
 /// ```
 #[derive(Debug)]
 pub struct Spec<D: Domain>(PhantomData<fn() -> D>);
 
-/// What has happened.
+/// The events that happened before.
 #[derive(Debug)]
 pub struct Given<D: Domain> {
     aggregate_id: AggregateId,
@@ -30,19 +30,19 @@ pub struct Given<D: Domain> {
     ended: bool,
 }
 
-/// What is sent, and what the rules said.
+/// The event that is sent, and the decision of the rules.
 #[derive(Debug)]
 pub struct When<D: Domain> {
     outcome: Result<Option<D::State>, String>,
 }
 
 impl<D: Domain> Spec<D> {
-    /// These events are recorded, without asking the rules: what was recorded did happen. The aggregate is the nil id.
+    /// Folds these events without checking the rules, because recorded events have happened. The aggregate has the nil id.
     pub fn given(events: impl IntoIterator<Item = D::Event>) -> Given<D> {
         Self::given_of(AggregateId(uuid::Uuid::nil()), events)
     }
 
-    /// The same, of an aggregate with this id.
+    /// As [`Self::given`], for an aggregate with this id.
     pub fn given_of(
         aggregate_id: AggregateId,
         events: impl IntoIterator<Item = D::Event>,
@@ -61,14 +61,14 @@ impl<D: Domain> Spec<D> {
 }
 
 impl<D: Domain> Given<D> {
-    /// This event is sent.
+    /// Validates and checks this event.
     #[must_use]
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "a specification reads better without references"
+        reason = "a test reads better without references"
     )]
     pub fn when(self, event: D::Event) -> When<D> {
-        let said = if self.ended && !D::STATELESS {
+        let decision = if self.ended && !D::STATELESS {
             Err("the aggregate is deleted".to_owned())
         } else {
             D::validate(self.aggregate_id, &event)
@@ -76,11 +76,11 @@ impl<D: Domain> Given<D> {
                 .map_err(|refused| refused.to_string())
         };
         When {
-            outcome: said.map(|()| D::apply(self.state, &event)),
+            outcome: decision.map(|()| D::apply(self.state, &event)),
         }
     }
 
-    /// The state that was reached.
+    /// The state after the given events.
     #[must_use]
     pub const fn state(&self) -> Option<&D::State> {
         self.state.as_ref()
@@ -88,11 +88,11 @@ impl<D: Domain> Given<D> {
 }
 
 impl<D: Domain> When<D> {
-    /// It is taken, and this is the state afterwards.
+    /// The event is accepted, and this is the state afterwards.
     ///
     /// # Panics
     ///
-    /// When it is refused or the state is another.
+    /// When the event is rejected or the state differs.
     #[track_caller]
     pub fn then(self, expected: Option<D::State>)
     where
@@ -101,14 +101,14 @@ impl<D: Domain> When<D> {
         assert_eq!(self.outcome, Ok(expected));
     }
 
-    /// It is refused, with this text.
+    /// The event is rejected with this text.
     ///
     /// # Panics
     ///
-    /// When it is taken or the text is another.
+    /// When the event is accepted or the text differs.
     #[track_caller]
-    pub fn then_refused(self, text: &str) {
-        let refused = self.outcome.map(|_| "the event was taken");
+    pub fn then_rejected(self, text: &str) {
+        let refused = self.outcome.map(|_| "the event was accepted");
         assert_eq!(refused, Err(text.to_owned()));
     }
 }

@@ -1,8 +1,8 @@
 //! Events, and the identifiers and numbers around them.
 //!
 //! This module does not know databases, HTTP or clocks: ids and times arrive with the event. Four types represent an event:
-//! [`NewEvent`] as it is sent, [`Prepared`] once it is decoded and validated, [`AppendedEvent`] as the answer to its
-//! append, and [`Event`] as it is read from the log.
+//! a client sends a [`NewEvent`], decoding and validating it makes a [`Prepared`], its append returns an
+//! [`AppendedEvent`], and a read of the log returns an [`Event`].
 
 mod bare;
 mod macros;
@@ -137,7 +137,7 @@ pub struct Event<P> {
     pub metadata: Metadata,
 }
 
-/// An event as it is stored, with its payload as JSON.
+/// A stored event, with its payload as JSON.
 pub type RecordedEvent = Event<Box<RawValue>>;
 
 impl RecordedEvent {

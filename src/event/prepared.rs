@@ -28,7 +28,7 @@ pub struct Prepared {
     payload: Box<dyn AnyPayload>,
     passwords: Vec<String>,
     contains_nul: bool,
-    /// The payload as it is stored; missing until its passwords are hashed.
+    /// The JSON for the log; missing until the passwords are hashed.
     stored: Option<Box<RawValue>>,
 }
 
@@ -65,8 +65,8 @@ impl Prepared {
         payload.downcast_ref()
     }
 
-    /// The payload as it is stored, without plain-text passwords; `None` until [`Self::replace_passwords`] was called for
-    /// a payload that has some.
+    /// The JSON of the payload for the log, without plain-text passwords; `None` until [`Self::replace_passwords`] was
+    /// called for a payload that has some.
     #[must_use]
     pub fn stored_payload(&self) -> Option<&RawValue> {
         self.stored.as_deref()

@@ -1,5 +1,5 @@
-//! What the rules and a consistent read need of an aggregate: its view row, and the events above it. The view *is* the
-//! snapshot.
+//! The state of an aggregate, as the rules and a consistent read need it: its view row and the events after it. The view
+//! is the snapshot.
 
 use std::collections::HashMap;
 

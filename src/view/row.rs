@@ -1,4 +1,4 @@
-//! One row, as it is stored and as clients see it.
+//! One row: with its secrets for the rules, and without them for clients.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ pub fn decode_row(row: &PgRow) -> Result<Option<StoredRow>, sqlx::Error> {
         .map(|(version, Json(json))| (Version(version), json)))
 }
 
-/// The row of an aggregate as it is stored or was just folded, with its secrets.
+/// The row of an aggregate, stored or just folded, with its secrets.
 pub struct RawRow {
     /// The aggregate.
     pub id: AggregateId,

@@ -29,12 +29,12 @@ fn a_user_is_created_first_and_once() {
         .then(Some(user("ada")));
     Spec::<Users>::given([created("ada")])
         .when(created("ada"))
-        .then_refused("the user already exists");
+        .then_rejected("the user already exists");
     Spec::<Users>::given([])
         .when(UserEvent::EmailChanged {
             email: "a@b".to_owned(),
         })
-        .then_refused("the user does not exist");
+        .then_rejected("the user does not exist");
 }
 
 #[test]
@@ -45,10 +45,10 @@ fn nothing_follows_a_deletion() {
         .then(None);
     Spec::<Users>::given([created("ada"), deleted()])
         .when(created("ada"))
-        .then_refused("the aggregate is deleted");
+        .then_rejected("the aggregate is deleted");
     Spec::<Users>::given([created("ada"), deleted()])
         .when(deleted())
-        .then_refused("the aggregate is deleted");
+        .then_rejected("the aggregate is deleted");
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn a_payload_that_names_another_aggregate_is_refused() {
     let other = AggregateId(Uuid::from_u128(7));
     Spec::<Users>::given_of(other, [])
         .when(created("ada"))
-        .then_refused("payload.id must equal aggregate_id");
+        .then_rejected("payload.id must equal aggregate_id");
     Spec::<Users>::given_of(other, [created("ada")])
         .when(UserEvent::Deleted {
             id: Some(Uuid::nil()),
         })
-        .then_refused("payload.id must equal aggregate_id");
+        .then_rejected("payload.id must equal aggregate_id");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn usernames_have_1_to_100_characters() {
     ] {
         Spec::<Users>::given([])
             .when(created(&bad))
-            .then_refused(refused);
+            .then_rejected(refused);
     }
     Spec::<Users>::given([])
         .when(created(&"é".repeat(100)))
@@ -93,7 +93,7 @@ fn an_email_is_plausible() {
             .when(UserEvent::EmailChanged {
                 email: bad.to_owned(),
             })
-            .then_refused(refused);
+            .then_rejected(refused);
     }
 }
 
@@ -105,7 +105,7 @@ fn a_password_is_bounded_and_reaches_the_state_only_hidden() {
     for bad in [String::new(), "x".repeat(1001)] {
         Spec::<Users>::given([created("ada")])
             .when(change(&bad))
-            .then_refused("password must be 1 to 1000 characters");
+            .then_rejected("password must be 1 to 1000 characters");
     }
     let given = Spec::<Users>::given([created("ada"), change("$argon2id$…")]);
     assert!(!format!("{given:?}").contains("argon2id"), "{given:?}");

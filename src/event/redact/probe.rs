@@ -42,7 +42,7 @@ impl ser::Error for ProbeError {
     }
 }
 
-/// Methods of values that are no secrets.
+/// Methods that only other values than secrets call.
 macro_rules! other {
     ($($method:ident($($argument:ty),*)),* $(,)?) => {$(
         fn $method(self, $(_: $argument),*) -> Result<Found, ProbeError> {
