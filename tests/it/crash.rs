@@ -107,7 +107,7 @@ async fn a_worker_killed_by_sigkill_at_any_step_loses_no_event() {
         // The check of the log's offset when a connection is opened.
         (
             "lock table settled in access exclusive mode",
-            "Whether the log came from",
+            "Whether the log was restored from",
         ),
         ("lock table locker in share mode", CLAIM),
         // In the middle of the rows of the claim.
