@@ -5,8 +5,6 @@
 )]
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
     reason = "all of this is test code; clippy recognizes only functions that are marked as tests"
 )]
 

