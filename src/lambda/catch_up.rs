@@ -246,7 +246,7 @@ impl Worker {
         }
         let measured = status::measure(pool, view, MAX_COUNTED_EVENTS);
         let Ok(status) = timeout_at(deadline.abort_at.into(), measured).await else {
-            // Report what was applied, even if there was no time to measure what remains.
+            // Report what was applied, even if the time did not suffice to measure what remains.
             return Ok(report);
         };
         let status = status?;

@@ -12,7 +12,7 @@ use crate::run;
 pub(super) struct Metrics {
     pub projection: &'static str,
     pub lag_events: u64,
-    /// `None` if there was no time to measure it.
+    /// `None` if the time did not suffice to measure it.
     pub lag_seconds: Option<f64>,
     pub parked: u64,
     pub applied: u64,

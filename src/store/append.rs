@@ -131,7 +131,7 @@ async fn append_batch(
         .collect())
 }
 
-/// The payload as it is stored. A payload with a password that is not hashed yet must never reach the log.
+/// The payload that is stored. A payload with a password that is not hashed yet must never reach the log.
 fn stored_payload(event: &Prepared) -> Result<&RawValue, sqlx::Error> {
     let unhashed = || sqlx::Error::Encode("a payload has a password that is not hashed".into());
     event.stored_payload().ok_or_else(unhashed)

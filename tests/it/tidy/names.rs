@@ -48,6 +48,10 @@ const SQL_IN_RUST: &[(&str, &str)] = &[
     ("src/db/session.rs", "transaction control"),
     ("src/db/transaction.rs", "transaction control"),
     (
+        "src/testing.rs",
+        "creates and drops databases, whose names are not parameters",
+    ),
+    (
         "src/view/statements.rs",
         "the statements of a view name its table and its columns",
     ),
