@@ -1,4 +1,4 @@
-//! `migrate up | down | status | create -n NAME`; started by Lambda without arguments, a function with the same verbs.
+//! `migrate up | down | status | setup-database | create -n NAME`; started by Lambda without arguments, a function with the same verbs.
 
 use std::process::ExitCode;
 

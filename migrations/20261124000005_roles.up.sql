@@ -79,10 +79,3 @@ grant select, insert, update, delete on locker, settled, parked to foldlog_proje
 -- Any host may be the first to connect to a restored log, and nobody else has to heal it.
 revoke execute on function heal_log() from public;
 grant execute on function heal_log() to foldlog_command, foldlog_query, foldlog_projection;
-
--- Up to Postgres 14 everybody may create tables and functions in the schema `public`, and so in the path of heal_log().
-do $$
-begin
-    execute format('revoke create on schema %I from public', current_schema());
-end
-$$;

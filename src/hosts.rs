@@ -37,7 +37,7 @@ pub fn listener(domains: Domains) -> ExitCode {
     block_on(run::listen(domains))
 }
 
-/// `migrate up | down | status | create -n NAME`; without arguments on Lambda, a function with the same verbs.
+/// `migrate up | down | status | setup-database | create -n NAME`; without arguments on Lambda, a function with the same verbs.
 #[must_use]
 pub fn migrate(domains: Domains) -> ExitCode {
     let arguments = std::env::args().skip(1);

@@ -1,38 +1,54 @@
-//! Migrations: what can never be rebuilt. Views follow from the code and are created after them.
+//! Migrations: tables, functions and roles that cannot be rebuilt. Views follow from the code, and [`up`] creates them after
+//! the migrations.
+//!
+//! - Migrations run with foldlog's schema as their only search path, so a file names no schema and can touch nothing
+//!   outside of it.
+//! - The ledger is the table `foldlog_migrations` in that schema. An application's own sqlx migrations, whose ledger is
+//!   `_sqlx_migrations`, and foldlog's never see each other's rows.
+//! - Settings of the whole database change only if nothing but foldlog lives in it; see `sql/owns_database.sql`.
+
+mod error;
+mod ledger;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use sqlx::PgConnection;
-use sqlx::migrate::{Migrate, MigrationType, Migrator};
+use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
+use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::db::Schema;
+pub use self::error::MigrationError;
+use crate::db::{DbError, Pooler, Schema, Session};
 use crate::view::{self, Inline, View};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// sqlx's own table of what was applied.
-const LEDGER: &str = "_sqlx_migrations";
+/// The migration that changes settings of the whole database.
+const SETTINGS_VERSION: i64 = 20_261_124_000_006;
 
-/// Applies what is missing, then creates the views that are not there yet. It takes a session lock, so two that run at
-/// once take turns, and it needs a direct connection.
+/// Applies the pending migrations, then creates the views that do not exist yet, and the schema before both. A session lock
+/// makes processes that migrate at the same time wait for each other, so the connection must be direct.
 ///
 /// # Errors
 ///
-/// A migration that fails leaves nothing of itself behind; a changed view says what to do.
+/// A migration that fails leaves nothing of itself behind. The error of a changed view says what to do.
 pub async fn up(
     connection: &mut PgConnection,
     schema: &Schema,
     views: &[View],
     inline: &Inline,
-) -> anyhow::Result<()> {
-    MIGRATOR
-        .run_direct(None, connection, false)
-        .await
-        .context("a migration failed")?;
+) -> Result<(), MigrationError> {
+    if !ledger::exists(connection, schema).await? {
+        ledger::reject_other_schema(connection, schema).await?;
+    }
+    let owns_database = owns_database(connection, schema).await?;
+    let apply = async |connection: &mut PgConnection| {
+        ledger::take_over(connection, schema).await?;
+        let applied = migrator(schema).run_direct(None, connection, false).await;
+        Ok(applied?)
+    };
+    run_locked(connection, schema, owns_database, apply).await?;
     view::define(connection, schema, views, inline).await?;
     Ok(())
 }
@@ -43,31 +59,39 @@ pub(crate) fn checksums() -> impl Iterator<Item = &'static [u8]> {
     MIGRATOR.iter().map(|migration| &*migration.checksum)
 }
 
-/// Reverts the newest migration; its name, or `None` when there is none.
+/// Reverts the newest migration. Returns its name, or `None` if none is applied.
 ///
 /// # Errors
 ///
-/// When the `.down.sql` fails; nothing of it is kept then.
-pub async fn down(connection: &mut PgConnection) -> anyhow::Result<Option<String>> {
-    let applied = applied(connection).await?;
+/// If the `.down.sql` fails; nothing of it is kept then.
+pub async fn down(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Option<String>, MigrationError> {
+    let applied = ledger::applied(connection, schema).await?;
     let Some(newest) = applied.last() else {
         return Ok(None);
     };
     let before = applied.iter().rev().nth(1).copied().unwrap_or(0);
-    MIGRATOR
-        .undo(connection, before)
-        .await
-        .context("a migration could not be reverted")?;
+    let owns_database = owns_database(connection, schema).await?;
+    let revert = async |connection: &mut PgConnection| {
+        ledger::take_over(connection, schema).await?;
+        Ok(migrator(schema).undo(connection, before).await?)
+    };
+    run_locked(connection, schema, owns_database, revert).await?;
     Ok(Some(name(*newest)))
 }
 
-/// A line a migration: its state, its version and its name.
+/// One line per migration: its state, its version and its name. Reads only.
 ///
 /// # Errors
 ///
-/// When the database fails.
-pub async fn status(connection: &mut PgConnection) -> anyhow::Result<String> {
-    let applied = applied(connection).await?;
+/// If the database fails.
+pub async fn status(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<String, MigrationError> {
+    let applied = ledger::applied(connection, schema).await?;
     let mut lines = String::new();
     for migration in ups() {
         let state = if applied.contains(&migration.version) {
@@ -75,41 +99,63 @@ pub async fn status(connection: &mut PgConnection) -> anyhow::Result<String> {
         } else {
             "pending"
         };
-        writeln!(lines, "{state}  {}", name(migration.version))?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{state}  {}", name(migration.version));
     }
     for unknown in applied
         .iter()
         .filter(|version| ups().all(|m| m.version != **version))
     {
-        writeln!(lines, "unknown  {unknown} (of a newer foldlog)")?;
+        let _ = writeln!(lines, "unknown  {unknown} (of a newer foldlog)");
     }
     Ok(lines)
 }
 
-/// Writes an empty pair of files, `<timestamp>_<name>.up.sql` and `.down.sql`; their paths.
+/// Applies the settings of the whole database, which [`up`] leaves alone if anything but foldlog lives in it: `jit` off,
+/// TCP keepalives, limits for the roles, and no right for everyone to create objects in foldlog's schema. foldlog works
+/// without them; they let the server notice vanished clients sooner.
 ///
 /// # Errors
 ///
-/// When the name is no lower-case identifier, or `folder` is not there.
-pub fn create(folder: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
+/// If the schema does not exist, or the login does not own the database.
+pub async fn setup_database(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<(), MigrationError> {
+    run_locked(connection, schema, true, async |connection| {
+        for migration in ups().filter(|m| m.version == SETTINGS_VERSION) {
+            let mut transaction = connection.begin().await.map_err(DbError::from)?;
+            sqlx::Executor::execute(&mut *transaction, migration.sql.clone())
+                .await
+                .map_err(DbError::from)?;
+            transaction.commit().await.map_err(DbError::from)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Writes an empty pair of files, `<timestamp>_<name>.up.sql` and `.down.sql`; returns their paths.
+///
+/// # Errors
+///
+/// If the name is not a lower-case identifier, or `folder` does not exist.
+pub fn create(folder: &Path, name: &str) -> Result<[PathBuf; 2], MigrationError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.is_empty() || !name.chars().all(plain) {
-        bail!(
-            "a migration's name is of lower-case letters, digits and underscores, like add_archive"
-        );
+        return Err(MigrationError::Name);
     }
     if !folder.is_dir() {
-        bail!(
-            "there is no folder {}; run this where the project's Cargo.toml is",
-            folder.display()
-        );
+        return Err(MigrationError::Folder(folder.to_owned()));
     }
-    let stamp = OffsetDateTime::now_utc().format(format_description!(
-        "[year][month][day][hour][minute][second]"
-    ))?;
+    let stamp = OffsetDateTime::now_utc()
+        .format(format_description!(
+            "[year][month][day][hour][minute][second]"
+        ))
+        .map_err(std::io::Error::other)?;
     let path = |direction: &str| folder.join(format!("{stamp}_{name}.{direction}.sql"));
     let pair = [path("up"), path("down")];
-    for (path, says) in pair.iter().zip([
+    for (path, comment) in pair.iter().zip([
         "-- What this adds, and why.\n",
         "-- Undoes the other file.\n",
     ]) {
@@ -117,28 +163,114 @@ pub fn create(folder: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
             .write(true)
             .create_new(true)
             .open(path)?;
-        std::io::Write::write_all(&mut file, says.as_bytes())?;
+        std::io::Write::write_all(&mut file, comment.as_bytes())?;
     }
     Ok(pair)
 }
 
-/// Reads only: a database that nothing was applied to is left as it is.
-async fn applied(connection: &mut PgConnection) -> anyhow::Result<Vec<i64>> {
-    let is_there: bool = sqlx::query_scalar(include_str!("sql/ledger_exists.sql"))
-        .bind(LEDGER)
-        .fetch_one(&mut *connection)
-        .await?;
-    if !is_there {
-        return Ok(Vec::new());
-    }
-    let applied = connection.list_applied_migrations(LEDGER).await?;
-    Ok(applied
-        .into_iter()
-        .map(|migration| migration.version)
-        .collect())
+/// Runs `work` under the session lock of sqlx's migrators, with foldlog's schema as the only search path, and restores the
+/// connection's own search path afterwards.
+async fn run_locked<T>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    database_settings: bool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, MigrationError>,
+) -> Result<T, MigrationError> {
+    connection.lock().await?;
+    let result = run_in_schema(connection, schema, database_settings, work).await;
+    connection.unlock().await?;
+    result
 }
 
-fn ups() -> impl Iterator<Item = &'static sqlx::migrate::Migration> {
+async fn run_in_schema<T>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    database_settings: bool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, MigrationError>,
+) -> Result<T, MigrationError> {
+    let exists: bool = sqlx::query_scalar(include_str!("sql/schema_exists.sql"))
+        .bind(schema.name())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(DbError::from)?;
+    // Only if it does not exist: `if not exists` alone would need the right to create schemas all the same.
+    if !exists {
+        connection
+            .create_schema_if_not_exists(&format!("\"{}\"", schema.name()))
+            .await?;
+    }
+    let search_path: String = sqlx::query_scalar(include_str!("sql/read_search_path.sql"))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(DbError::from)?;
+    let own_path = format!("\"{}\"", schema.name());
+    set_path(connection, &own_path, database_settings).await?;
+    let result = work(connection).await;
+    set_path(connection, &search_path, false).await?;
+    result
+}
+
+async fn set_path(
+    connection: &mut PgConnection,
+    search_path: &str,
+    database_settings: bool,
+) -> Result<(), DbError> {
+    sqlx::query(include_str!("sql/set_search_path.sql"))
+        .bind(search_path)
+        .bind(if database_settings { "on" } else { "off" })
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether foldlog may change settings of the whole database without being asked to.
+async fn owns_database(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<bool, MigrationError> {
+    let mut transaction = connection.begin().await.map_err(DbError::from)?;
+    let mut session = Session::in_transaction(&mut transaction, schema.clone(), Pooler::None);
+    let mut tables: Vec<String> = [
+        ledger::TABLE,
+        "log",
+        "events",
+        "locker",
+        "settled",
+        "parked",
+        "views",
+    ]
+    .map(ToOwned::to_owned)
+    .into();
+    let views_exist: bool = sqlx::query_scalar(include_str!("sql/views_exist.sql"))
+        .fetch_one(&mut session)
+        .await
+        .map_err(DbError::from)?;
+    if views_exist {
+        let views: Vec<String> = sqlx::query_scalar(include_str!("sql/list_views.sql"))
+            .fetch_all(&mut session)
+            .await
+            .map_err(DbError::from)?;
+        tables.extend(views);
+    }
+    let owns: bool = sqlx::query_scalar(include_str!("sql/owns_database.sql"))
+        .bind(schema.name())
+        .bind(tables)
+        .fetch_one(&mut session)
+        .await
+        .map_err(DbError::from)?;
+    transaction.commit().await.map_err(DbError::from)?;
+    Ok(owns)
+}
+
+/// sqlx's migrator over foldlog's files, with foldlog's ledger. It takes no lock, because [`run_locked`] has it.
+fn migrator(schema: &Schema) -> Migrator {
+    let mut migrator = Migrator::with_migrations(MIGRATOR.migrations.to_vec());
+    migrator.dangerous_set_table_name(format!("\"{}\".{}", schema.name(), ledger::TABLE));
+    migrator.set_locking(false);
+    migrator
+}
+
+fn ups() -> impl Iterator<Item = &'static Migration> {
     MIGRATOR
         .iter()
         .filter(|m| m.migration_type != MigrationType::ReversibleDown)

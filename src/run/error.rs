@@ -61,7 +61,7 @@ pub enum HostError {
     #[error(transparent)]
     Migration(BoxError),
     /// The arguments of `migrate` are not understood.
-    #[error("usage: migrate up | down | status | create -n NAME")]
+    #[error("usage: migrate up | down | status | setup-database | create -n NAME")]
     MigrateUsage,
     /// A function was started outside Lambda.
     #[error(

@@ -18,6 +18,8 @@ pub enum Migration {
     Down,
     /// List all migrations and whether they are applied.
     Status,
+    /// Apply the settings of the whole database, even if other applications live in it.
+    SetupDatabase,
 }
 
 impl FromStr for Migration {
@@ -28,6 +30,7 @@ impl FromStr for Migration {
             "up" => Ok(Self::Up),
             "down" => Ok(Self::Down),
             "status" => Ok(Self::Status),
+            "setup-database" => Ok(Self::SetupDatabase),
             _ => Err(HostError::MigrateUsage),
         }
     }
@@ -77,28 +80,25 @@ pub async fn migrate_database(
     let mut connection = db::connect(&*login)
         .await
         .map_err(HostError::from_connect)?;
+    let schema = &config.database.schema;
     let result = match migration {
         Migration::Up => {
             let engine = engine(config, domains, login, Role::Query, 1)?;
-            match migrations::up(
-                &mut connection,
-                engine.pool.schema(),
-                &engine.views,
-                engine.inline(),
-            )
-            .await
-            {
-                Ok(()) => migrations::status(&mut connection).await,
+            match migrations::up(&mut connection, schema, &engine.views, engine.inline()).await {
+                Ok(()) => migrations::status(&mut connection, schema).await,
                 Err(error) => Err(error),
             }
         }
-        Migration::Down => migrations::down(&mut connection)
+        Migration::Down => migrations::down(&mut connection, schema)
             .await
             .map(|reverted| match reverted {
                 Some(name) => format!("reverted {name}\n"),
                 None => "nothing to revert\n".to_owned(),
             }),
-        Migration::Status => migrations::status(&mut connection).await,
+        Migration::SetupDatabase => migrations::setup_database(&mut connection, schema)
+            .await
+            .map(|()| "the settings of the database are applied\n".to_owned()),
+        Migration::Status => migrations::status(&mut connection, schema).await,
     };
     result.map_err(|error| HostError::Migration(error.into()))
 }

@@ -11,8 +11,8 @@ use foldlog::db::{DbError, Login as _, Pool, PoolSettings, Pooler, Role, Schema}
 use foldlog::event::AggregateId;
 use foldlog::{migrations, view};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -363,10 +363,8 @@ async fn a_login_without_its_role_gets_the_grant_statement() {
 #[tokio::test]
 async fn every_login_finds_the_tables_in_db_schema() {
     let db = crate::bins::empty().await;
-    db.run("create schema app").await;
     let app: Schema = "app".parse().unwrap();
-    let migrating = db.options.clone().options([("search_path", "app")]);
-    let mut connection = PgConnection::connect_with(&migrating).await.unwrap();
+    let mut connection = db.connect().await;
     let (views, inline) = (&db.engine.views, db.engine.inline());
     migrations::up(&mut connection, &app, views, inline)
         .await
@@ -377,7 +375,7 @@ async fn every_login_finds_the_tables_in_db_schema() {
         size: 1,
         pooler: Pooler::None,
         role: Some(Role::Query),
-        schema: app,
+        schema: app.clone(),
     });
     let users = db.engine.view("users").unwrap();
     let mut session = pool.acquire().await.unwrap();
@@ -385,7 +383,11 @@ async fn every_login_finds_the_tables_in_db_schema() {
     assert!(found.unwrap().is_none());
     drop(session);
     pool.close();
-    while migrations::down(&mut connection).await.unwrap().is_some() {}
+    while migrations::down(&mut connection, &app)
+        .await
+        .unwrap()
+        .is_some()
+    {}
     connection.close().await.unwrap();
     drop_login(&db, &name).await;
 }

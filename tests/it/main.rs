@@ -37,6 +37,7 @@ mod properties;
 mod restored;
 mod schema;
 mod secrets;
+mod shared_database;
 mod sql;
 mod support;
 mod testing;

@@ -57,6 +57,7 @@ async fn up(db: &TestDb, inline: &[&str]) -> anyhow::Result<()> {
         &inline,
     )
     .await
+    .map_err(anyhow::Error::from)
 }
 
 /// Fails when a `.down.sql` leaves something behind or takes too much with it, from whichever migration on.
@@ -75,20 +76,32 @@ async fn up_down_up_leaves_the_same_schema() {
     ] {
         assert!(there.contains(object), "{object} is not in: {there}");
     }
-    let count = migrations::status(&mut connection)
+    let count = migrations::status(&mut connection, db.pool().schema())
         .await
         .unwrap()
         .lines()
         .count();
     for steps in 1..=count {
         for _ in 0..steps {
-            assert!(migrations::down(&mut connection).await.unwrap().is_some());
+            assert!(
+                migrations::down(&mut connection, db.pool().schema())
+                    .await
+                    .unwrap()
+                    .is_some()
+            );
         }
         if steps == count {
             let left = catalog(&mut connection).await;
-            let of_ours = left.lines().find(|line| !line.contains("_sqlx_migrations"));
+            let of_ours = left
+                .lines()
+                .find(|line| !line.contains("foldlog_migrations"));
             assert_eq!(of_ours, None);
-            assert_eq!(migrations::down(&mut connection).await.unwrap(), None);
+            assert_eq!(
+                migrations::down(&mut connection, db.pool().schema())
+                    .await
+                    .unwrap(),
+                None
+            );
         }
         up(&db, &["users"]).await.unwrap();
         assert_eq!(catalog(&mut connection).await, there, "after {steps} steps");
@@ -126,17 +139,22 @@ async fn concurrent_migrations_are_serialized() {
 #[tokio::test]
 async fn an_applied_migration_of_a_newer_version_is_reported() {
     let db = TestDb::new().await;
-    db.run("insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (30000101000000, 'x', true, '', 0)")
+    db.run("insert into foldlog_migrations (version, description, success, checksum, execution_time) values (30000101000000, 'x', true, '', 0)")
         .await;
     let mut connection = db.connect().await;
-    let status = migrations::status(&mut connection).await.unwrap();
+    let status = migrations::status(&mut connection, db.pool().schema())
+        .await
+        .unwrap();
     assert!(
         status.contains("unknown  30000101000000 (of a newer foldlog)"),
         "{status}"
     );
     let error = format!("{:#}", up(&db, &[]).await.unwrap_err());
     assert!(error.contains("30000101000000"), "{error}");
-    let error = format!("{:#}", migrations::down(&mut connection).await.unwrap_err());
+    let error = migrations::down(&mut connection, db.pool().schema())
+        .await
+        .unwrap_err();
+    let error = format!("{:#}", anyhow::Error::from(error));
     assert!(error.contains("30000101000000"), "{error}");
 }
 

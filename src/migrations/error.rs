@@ -1,0 +1,44 @@
+//! Why a database cannot be migrated.
+
+use std::path::PathBuf;
+
+use sqlx::migrate::MigrateError;
+
+use crate::db::DbError;
+use crate::view::DefineError;
+
+/// Why a database cannot be migrated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// A migration failed, was changed after it was applied, or is of a newer foldlog.
+    #[error("a migration failed")]
+    Migrate(#[from] MigrateError),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A view could not be created.
+    #[error(transparent)]
+    View(#[from] DefineError),
+    /// An earlier build found its schema through the search path of the login.
+    #[error(
+        "foldlog's tables are in the schema `{found}`, not in `{schema}`: set DB_SCHEMA={found}"
+    )]
+    OtherSchema {
+        /// The schema that the tables are in.
+        found: String,
+        /// The configured schema.
+        schema: String,
+    },
+    /// The name of a new migration.
+    #[error(
+        "the name of a migration consists of lower-case letters, digits and underscores, like add_archive"
+    )]
+    Name,
+    /// The folder for a new migration does not exist.
+    #[error("the folder {} does not exist; run this in the folder of the project's Cargo.toml", .0.display())]
+    Folder(PathBuf),
+    /// The files of a new migration cannot be written.
+    #[error("the migration cannot be written")]
+    File(#[from] std::io::Error),
+}
