@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use foldlog::Foldlog;
 use foldlog::db::{Pool, PoolSettings, Pooler, Schema};
-use foldlog::engine::Engine;
 use foldlog::migrations::{self, MigrationError};
 use foldlog::projection::{self, Budget};
 use foldlog::store::{self, ExpectedVersions, Outcome};
@@ -18,7 +18,7 @@ use crate::bins::empty;
 use crate::support::TestDb;
 use crate::support::bouncer::Bouncer;
 use crate::support::db::{DOMAINS, run};
-use crate::support::events::{append, created, opened, renamed};
+use crate::support::events::{append, created, opened, prepare, renamed};
 
 /// What the earlier builds' migrations ran, and the rows that they left in `_sqlx_migrations`.
 const EARLIER_BUILD: &str = include_str!("../fixtures/sql/migrated_before_own_ledger.sql");
@@ -34,7 +34,7 @@ const APPLICATION: &str = "
     insert into log values ('of the application');
     insert into events values ('of the application')";
 
-fn foldlog_in(schema: &str, options: PgConnectOptions, pooler: Pooler) -> Engine {
+fn foldlog_in(schema: &str, options: PgConnectOptions, pooler: Pooler) -> Foldlog {
     let pool = Pool::open(PoolSettings {
         login: Arc::new(options),
         size: 5,
@@ -42,10 +42,10 @@ fn foldlog_in(schema: &str, options: PgConnectOptions, pooler: Pooler) -> Engine
         role: None,
         schema: schema.parse().unwrap(),
     });
-    Engine::new(pool, DOMAINS, Inline::new()).unwrap()
+    Foldlog::new(pool, DOMAINS, Inline::new()).unwrap()
 }
 
-async fn up(db: &TestDb, engine: &Engine) -> Result<(), MigrationError> {
+async fn up(db: &TestDb, engine: &Foldlog) -> Result<(), MigrationError> {
     let mut connection = db.connect().await;
     migrations::up(
         &mut connection,
@@ -57,7 +57,7 @@ async fn up(db: &TestDb, engine: &Engine) -> Result<(), MigrationError> {
 }
 
 /// Appends to a user and folds it.
-async fn use_it(engine: &Engine) -> Uuid {
+async fn use_it(engine: &Foldlog) -> Uuid {
     let user = Uuid::now_v7();
     append(engine, &[created(user, "ada")]).await;
     append(engine, &[renamed(user, "bob"), opened(Uuid::now_v7())]).await;
@@ -192,7 +192,7 @@ async fn an_append_is_part_of_the_callers_transaction() {
             let own_settings = read(&mut transaction).await;
             let mut session = engine.pool.session_in(&mut transaction);
             let event = created(Uuid::now_v7(), "ada");
-            let events = [event];
+            let events = prepare(&[event]);
             let none = ExpectedVersions::new();
             let stored = store::append(&mut session, &events, &none).await.unwrap();
             assert!(matches!(stored, Outcome::Stored(_)));
