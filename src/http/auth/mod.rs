@@ -1,5 +1,5 @@
 //! Authentication and authorization with `AUTH=jwt`. Both are one middleware around every route, so that a handler
-//! cannot forget them; the table of [`routes`](super::routes) says what each route requires.
+//! cannot forget them; the table of `src/http/routes/mod.rs` says what each route requires.
 //!
 //! The claims come from one of two sources. Where an API gateway has a JWT authorizer, the gateway has verified the token
 //! and passes the claims in the request context; the host puts them into the request as [`GatewayClaims`]. Otherwise the

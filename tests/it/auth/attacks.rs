@@ -168,7 +168,6 @@ async fn a_jwt_header_cannot_choose_its_algorithm_or_key() {
 }
 
 /// Fails when a claim that limits a token is not checked, or is optional.
-#[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test]
 async fn a_jwt_is_verified_for_issuer_audience_and_time() {
     let app = app().await;

@@ -192,7 +192,7 @@ async fn a_jwks_file_is_read_again_for_an_unknown_kid() {
     assert_eq!(read(&app, "/users", &token(&new, "new")).await.status, 200);
 }
 
-/// Fails when an invalid JWT_JWKS is not reported at start, or when the error quotes the content of the file.
+/// Fails when an invalid `JWT_JWKS` is not reported at start, or when the error quotes the content of the file.
 #[test]
 fn an_unusable_jwks_file_is_reported_at_start() {
     let folder = tempfile::tempdir().unwrap();

@@ -261,13 +261,14 @@ fn openapi_marks_nested_secrets_write_only_and_leaves_them_out_of_rows() {
     }
     assert!(locker.contains("\"writeOnly\":true"), "{locker}");
 
-    let shown: String = schemas
+    let shown: Vec<String> = schemas
         .as_object()
         .unwrap()
         .iter()
         .filter(|(name, _)| name.starts_with("parcels.row"))
-        .map(|(name, schema)| format!("{name}: {schema}\n"))
+        .map(|(name, schema)| format!("{name}: {schema}"))
         .collect();
+    let shown = shown.join("\n");
     for key in [
         "key_code",
         "pickup_code",
