@@ -56,9 +56,10 @@ pub(super) async fn find_replayed(
     }
     try_join_all(unverified.into_iter().map(async |(index, pairs)| {
         let id = events[index].id;
-        match passwords::verify(foldlog, pairs).await? {
-            true => Ok(()),
-            false => Err(AppendError::IdReused { index, id }),
+        if passwords::verify(foldlog, pairs).await? {
+            Ok(())
+        } else {
+            Err(AppendError::IdReused { index, id })
         }
     }))
     .await?;

@@ -101,7 +101,7 @@ async fn try_append(
             }
             Err(error) => return Err(error),
         };
-        passwords::hash(foldlog, &mut batch.events).await?;
+        Box::pin(passwords::hash(foldlog, &mut batch.events)).await?;
         if let Some(events) = target.append(foldlog, batch, &versions).await? {
             return Ok(stored(events));
         }
@@ -124,7 +124,8 @@ async fn find_replayed(
     target: &mut Target<'_>,
     batch: &Batch<'_>,
 ) -> Result<Option<Appended>, AppendError> {
-    let events = target.find_replayed(foldlog, batch).await?;
+    // Boxed, because it is rare and its future is large.
+    let events = Box::pin(target.find_replayed(foldlog, batch)).await?;
     Ok(events.map(|events| Appended {
         events,
         duplicate: true,

@@ -143,7 +143,7 @@ pub(crate) fn prepare<D: Domain>(event: NewEvent<D::Event>) -> Result<Prepared, 
     Ok(prepared)
 }
 
-/// Removes the position within the payload from serde_json's message: the client knows the whole body only.
+/// Removes the position within the payload from the message: the client sees the whole body only.
 fn without_line(error: DecodeError) -> DecodeError {
     match error {
         DecodeError::Malformed {

@@ -61,20 +61,20 @@ impl Metadata {
 
     /// Whether a text contains U+0000, which Postgres cannot store.
     pub(super) fn contains_nul(&self) -> bool {
-        let nul =
-            |(key, value): (&String, &Box<RawValue>)| key.contains('\0') || has_nul(value.get());
-        self.0.iter().any(nul)
+        self.texts()
+            .any(|(key, json)| key.contains('\0') || has_nul(json))
+    }
+
+    fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.get()))
     }
 }
 
 impl PartialEq for Metadata {
     fn eq(&self, other: &Self) -> bool {
-        let texts = |metadata: &Self| -> Vec<(String, String)> {
-            let text =
-                |(key, value): (&String, &Box<RawValue>)| (key.clone(), value.get().to_owned());
-            metadata.0.iter().map(text).collect()
-        };
-        texts(self) == texts(other)
+        self.texts().eq(other.texts())
     }
 }
 
