@@ -34,6 +34,7 @@
 //! Migrations run once per set of domains, in a template database. Each test gets a copy of it, which takes some 50 ms.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use local_postgres::ManagedPostgres;
 use sqlx::postgres::PgConnectOptions;
@@ -42,7 +43,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::Foldlog;
-use crate::db::Pool;
+use crate::db::{Pool, PoolSettings, Pooler, Schema};
 use crate::domain::Domains;
 use crate::local::postgres::Settings;
 use crate::migrations;
@@ -79,6 +80,7 @@ pub struct TestDatabase {
 pub struct TestDatabaseBuilder {
     domains: Domains,
     inline: Inline,
+    schema: Schema,
     setup: String,
 }
 
@@ -97,6 +99,7 @@ impl TestDatabase {
         TestDatabaseBuilder {
             domains,
             inline: Inline::new(),
+            schema: Schema::default(),
             setup: String::new(),
         }
     }
@@ -144,6 +147,13 @@ impl TestDatabaseBuilder {
     #[must_use]
     pub fn inline(mut self, projections: &[&str]) -> Self {
         self.inline = projections.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Creates foldlog's tables in this schema, as the setting `DB_SCHEMA` does.
+    #[must_use]
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = schema;
         self
     }
 
@@ -218,7 +228,13 @@ impl TestDatabaseBuilder {
     }
 
     fn foldlog(&self, options: PgConnectOptions, connections: usize) -> Result<Foldlog, BoxError> {
-        let pool = Pool::new(options, connections);
+        let pool = Pool::open(PoolSettings {
+            login: Arc::new(options),
+            size: connections,
+            pooler: Pooler::None,
+            role: None,
+            schema: self.schema.clone(),
+        });
         Ok(Foldlog::new(pool, self.domains, self.inline.clone())?)
     }
 
@@ -230,6 +246,7 @@ impl TestDatabaseBuilder {
             projection.definition().hash(&mut hasher);
         }
         self.inline.hash(&mut hasher);
+        self.schema.name().hash(&mut hasher);
         self.setup.hash(&mut hasher);
         format!("foldlog_template_{:016x}", hasher.finish())
     }
