@@ -43,6 +43,21 @@ pub fn query_router(state: AppState) -> Router {
 }
 
 /// All routes. The two states may use different database roles.
+///
+/// ```no_run
+/// use foldlog::Foldlog;
+/// use foldlog::http::{AppState, Auth, router};
+///
+/// # async fn serve(foldlog: Foldlog) -> std::io::Result<()> {
+/// let state = AppState {
+///     engine: foldlog,
+///     cors_origins: ["https://app.example.org".to_owned()].into(),
+///     auth: Auth::None,
+/// };
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:7755").await?;
+/// axum::serve(listener, router(state.clone(), state)).await
+/// # }
+/// ```
 pub fn router(command: AppState, query: AppState) -> Router {
     let origins = Arc::clone(&query.cors_origins);
     let commands = routes_of(Side::Command, command);

@@ -40,6 +40,11 @@ pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
 }
 
 /// The OpenAPI document for these domains. `is_secured`: whether callers need a token (`AUTH=jwt`).
+///
+/// ```
+/// let document = foldlog::http::document(&foldlog::domains![], false);
+/// assert!(document["paths"]["/health"]["get"].is_object());
+/// ```
 #[must_use]
 pub fn document(domains: &Domains, is_secured: bool) -> Value {
     let domains: Vec<DomainSchemas> = domains.iter().map(DomainSchemas::new).collect();
