@@ -151,10 +151,6 @@ pub struct List<'a, D> {
 impl<D: Domain> List<'_, D> {
     /// Reads only rows whose column has this value. Several filters must all match. Postgres reads the text as a value of
     /// the column's type.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a caller writes `filter(\"cents\", 5)` without a reference"
-    )]
     pub fn filter(mut self, column: impl Into<String>, value: impl Display) -> Self {
         self.filters.push((column.into(), value.to_string()));
         self

@@ -30,7 +30,7 @@ const MAX_IDLE_WITHOUT_PING: Duration = Duration::from_secs(1);
 /// Connections to one database. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    pool: managed::Pool<Manager>,
+    connections: managed::Pool<Manager>,
     schema: Schema,
     pooler: Pooler,
     /// Since when a connection has to show that it lives: since another one was found dead.
@@ -91,11 +91,11 @@ impl Pool {
             .config(config)
             .runtime(runtime)
             .build();
-        let Ok(pool) = built else {
+        let Ok(connections) = built else {
             unreachable!("timeouts need a runtime, and it is given")
         };
         Self {
-            pool,
+            connections,
             schema,
             pooler,
             suspect_since,
@@ -109,7 +109,7 @@ impl Pool {
     /// [`DbError::Unavailable`], mostly.
     pub async fn acquire(&self) -> Result<Connection, DbError> {
         // Around all of it: deadpool's own limits are for each step, and it goes on to the next idle connection.
-        match timeout(ACQUIRE_TIMEOUT, self.pool.get()).await {
+        match timeout(ACQUIRE_TIMEOUT, self.connections.get()).await {
             Ok(connection) => connection.map(Connection).map_err(unavailable),
             // All of them are at work, or a new one has not come.
             Err(_) if self.is_full() => Err(sqlx::Error::PoolTimedOut.into()),
@@ -125,9 +125,9 @@ impl Pool {
     pub async fn begin_at_once(&self) -> Result<Option<Transaction>, DbError> {
         let limits = Timeouts {
             wait: Some(Duration::ZERO),
-            ..self.pool.timeouts()
+            ..self.connections.timeouts()
         };
-        match self.pool.timeout_get(&limits).await {
+        match self.connections.timeout_get(&limits).await {
             Ok(connection) => Transaction::begin(Connection(connection)).await.map(Some),
             Err(PoolError::Timeout(managed::TimeoutType::Wait)) => Ok(None),
             Err(error) => Err(unavailable(error)),
@@ -167,19 +167,19 @@ impl Pool {
 
     /// Closes the connections that are idle, and the others when they come back. The pool is of no use afterwards.
     pub fn close(&self) {
-        self.pool.close();
+        self.connections.close();
     }
 
     /// Closes all idle connections; the next request connects again. A serverless database can pause once it has no connections.
     pub async fn close_idle(&self) {
-        for session in self.pool.retain(|_, _| false).removed {
+        for session in self.connections.retain(|_, _| false).removed {
             // Terminates the session properly; if that fails, the server notices the closed socket.
             let _ = timeout(ACQUIRE_TIMEOUT, session.close()).await;
         }
     }
 
     fn is_full(&self) -> bool {
-        let status = self.pool.status();
+        let status = self.connections.status();
         status.size >= status.max_size
     }
 }
@@ -188,7 +188,7 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The options hold a password.
         f.debug_struct("Pool")
-            .field("status", &self.pool.status())
+            .field("status", &self.connections.status())
             .finish_non_exhaustive()
     }
 }

@@ -309,7 +309,7 @@ impl CatchUps {
     }
 }
 
-/// RetryPolicy to take K. It is not available while an append holds it shared or another listener sleeps.
+/// Tries to take K. It is not available while an append holds it shared or another listener sleeps.
 async fn try_lock_key(bell: &mut PgListener) -> Result<bool, ProjectionError> {
     let locked = sqlx::query_scalar(include_str!("sql/try_lock_key.sql")).fetch_one(bell);
     with_timeout(locked).await
