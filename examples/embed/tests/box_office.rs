@@ -1,5 +1,7 @@
 //! The application on a real Postgres that it shares with foldlog: transactions, migrations, settings, hosts.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::process::Stdio;
 
 use box_office::bookings::{Booking, BookingEvent, Bookings, Visitor};

@@ -1,4 +1,4 @@
-//! The box office in one process: HTTP server, listener and, without DATABASE_URL, a Postgres.
+//! The box office in one process: HTTP server, listener and, without `DATABASE_URL`, a Postgres.
 
 use std::process::ExitCode;
 
