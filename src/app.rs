@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::db::Pool;
 use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection};
-use crate::event::TypeId;
+use crate::event::{SchemaError, TypeId};
 use crate::view::{Inline, View, ViewError};
 
 /// A domain together with its view.
@@ -71,30 +71,15 @@ pub enum BuildError {
     /// Two domains have overlapping blocks of type ids.
     #[error("the domains `{0}` and `{1}` have overlapping blocks of event types")]
     OverlappingBlocks(&'static str, &'static str),
-    /// serde drops the marker of a secret in this place of a payload, so that it would be stored and shown.
-    #[error(
-        "{domain}: event `{event}`: the secret at `{path}` cannot be hidden; do not flatten a secret, make it a map key, or \
-         make it the content of an internally tagged variant"
-    )]
-    UnhideableSecret {
+    /// The secrets in a payload could not be hidden.
+    #[error("{domain}: event `{event}`: {source}")]
+    Payload {
         /// The domain.
         domain: &'static str,
         /// The event type.
         event: &'static str,
-        /// The path of the field.
-        path: String,
-    },
-    /// Whether a generic type contains a secret is unknown without its schema.
-    #[error(
-        "{domain}: event `{event}`: its schema refers to `{schema}`, which it does not include"
-    )]
-    MissingSchema {
-        /// The domain.
-        domain: &'static str,
-        /// The event type.
-        event: &'static str,
-        /// What is missing.
-        schema: String,
+        /// Why.
+        source: SchemaError,
     },
 }
 
@@ -193,20 +178,11 @@ fn check_domains(domains: &[&'static dyn AnyDomain]) -> Result<(), BuildError> {
             let Some(schema) = domain.payload_schema(event_type.id) else {
                 continue;
             };
-            if let Some(path) = schema.unhideable_secret() {
-                return Err(BuildError::UnhideableSecret {
-                    domain: name,
-                    event: event_type.name,
-                    path,
-                });
-            }
-            if let Some(missing) = schema.missing_component() {
-                return Err(BuildError::MissingSchema {
-                    domain: name,
-                    event: event_type.name,
-                    schema: missing.to_owned(),
-                });
-            }
+            schema.check().map_err(|source| BuildError::Payload {
+                domain: name,
+                event: event_type.name,
+                source,
+            })?;
         }
     }
     Ok(())

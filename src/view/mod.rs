@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::AnyProjection;
-use crate::event::TypeSchema;
+use crate::event::{SchemaError, TypeSchema};
 
 pub use self::define::{DefineError, Inline, define};
 pub use self::list::{PageCursor, ViewPage, list};
@@ -70,12 +70,7 @@ impl View {
         if columns.is_empty() {
             return Err(ViewError::NotAStruct(name));
         }
-        if let Some(path) = row.unhideable_secret() {
-            return Err(ViewError::UnhideableSecret(name, path));
-        }
-        if let Some(missing) = row.missing_component() {
-            return Err(ViewError::MissingSchema(name, missing.to_owned()));
-        }
+        row.check().map_err(|error| ViewError::Row(name, error))?;
         for column in &columns {
             if RESERVED_COLUMNS.contains(&column.name.as_str()) {
                 return Err(ViewError::Reserved(name, column.name.clone()));
@@ -145,15 +140,9 @@ pub enum ViewError {
     /// `id` and `version` are columns of every view; the others are parameters of the list route.
     #[error("{0}: the row type must not have a field `{1}`, because the name is reserved")]
     Reserved(&'static str, String),
-    /// serde drops the marker of a secret in this place, so that it would be shown.
-    #[error(
-        "{0}: the secret at `{1}` cannot be hidden; do not flatten a secret, make it a map key, or make it the content of \
-         an internally tagged variant"
-    )]
-    UnhideableSecret(&'static str, String),
-    /// Whether a generic type contains a secret is unknown without its schema.
-    #[error("{0}: the schema of the row refers to `{1}`, which it does not include")]
-    MissingSchema(&'static str, String),
+    /// The secrets in a row could not be hidden.
+    #[error("{0}: {1}")]
+    Row(&'static str, #[source] SchemaError),
     /// A client could find out a secret by trying values.
     #[error("{0}: the set rule `{1}` must not be about the column `{2}`, which contains a secret")]
     SecretInSetRule(&'static str, &'static str, String),

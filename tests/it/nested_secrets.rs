@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use foldlog::domain::Domains;
 use foldlog::domain::prelude::*;
+use foldlog::event::SchemaError;
 use foldlog::view::Inline;
 use foldlog::{BuildError, Foldlog};
 use foldlog::{http, migrations};
@@ -414,13 +415,13 @@ async fn a_secret_that_cannot_be_hidden_is_a_build_error() {
         (foldlog::domains![tagged::Unsafe], "field"),
     ] {
         match build(domains) {
-            Err(BuildError::UnhideableSecret {
+            Err(BuildError::Payload {
                 domain,
                 event,
-                path,
+                source,
             }) => {
                 assert_eq!((domain, event), ("unsafe_events", "Happened"));
-                assert_eq!(path, expected);
+                assert_eq!(source, SchemaError::UnhideableSecret(expected.to_owned()));
             }
             other => panic!("{expected}: {other:?}"),
         }

@@ -3,7 +3,7 @@
 //! [`Secret`](super::Secret) and [`Password`](super::Password) serialize themselves as a newtype struct with a name of
 //! their own. [`Redacted`] passes everything on to another serializer and lets a [`Policy`] decide at that name. serde
 //! drops the name of a newtype struct in two places, below `flatten` and in a newtype variant with an internal tag, and a
-//! map key has none; [`TypeSchema::unhideable_secret`](super::TypeSchema::unhideable_secret) finds all three in the
+//! map key has none; [`TypeSchema::check`](super::TypeSchema::check) finds all three in the
 //! schema, so that a type which has them is rejected when the process starts.
 
 mod compound;

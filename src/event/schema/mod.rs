@@ -13,6 +13,29 @@ pub struct TypeSchema {
     pub schema: RefOr<Schema>,
     /// The schemas that it refers to, directly or indirectly, by their names.
     pub components: BTreeMap<String, RefOr<Schema>>,
+    /// A name that two different schemas have; `components` has one of them.
+    ambiguous: Option<String>,
+}
+
+/// Why a type's schema does not show where its secrets are, or why a secret in it cannot be hidden.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// serde drops the marker of a secret at this path, so that it would be stored and shown.
+    #[error(
+        "the secret at `{0}` cannot be hidden; do not flatten a secret, make it a map key, or make it the content of an \
+         internally tagged variant"
+    )]
+    UnhideableSecret(String),
+    /// Whether a generic type contains a secret is unknown without its schema: utoipa leaves out the argument of a generic
+    /// type.
+    #[error("the schema refers to `{0}`, which it does not include")]
+    Missing(String),
+    /// Two types have this name, so that the schema of one of them stands for both.
+    #[error(
+        "two types are named `{0}`; give one of them another name in the schema, with `#[schema(as = …)]`"
+    )]
+    AmbiguousName(String),
 }
 
 impl std::fmt::Debug for TypeSchema {
@@ -48,7 +71,9 @@ enum Step<'a> {
     MapKey,
     /// One of several objects that are merged into one: `flatten`, or the content of an internally tagged variant.
     Merged,
-    /// An item of an array, a value of a map, or an alternative.
+    /// One of several alternatives, which is merged where they are.
+    Alternative,
+    /// An item of an array, or a value of a map.
     Inside,
 }
 
@@ -56,11 +81,19 @@ impl TypeSchema {
     /// The schema that `T` derives.
     #[must_use]
     pub fn from_type<T: ToSchema>() -> Self {
-        let mut components = Vec::new();
-        T::schemas(&mut components);
+        let mut named = Vec::new();
+        T::schemas(&mut named);
+        let (mut components, mut ambiguous) = (BTreeMap::new(), None);
+        for (name, schema) in named {
+            let other = components.insert(name.clone(), schema);
+            if other.is_some_and(|other| other != components[&name]) {
+                ambiguous = Some(name);
+            }
+        }
         Self {
             schema: T::schema(),
-            components: components.into_iter().collect(),
+            components,
+            ambiguous,
         }
     }
 
@@ -88,7 +121,7 @@ impl TypeSchema {
     pub fn contains_secret(&self, part: &RefOr<Schema>) -> bool {
         let mut found = self.is_secret(part);
         self.walk(
-            part.into(),
+            (part.into(), false),
             "",
             &mut BTreeSet::new(),
             &mut |_, secret, _| {
@@ -103,7 +136,7 @@ impl TypeSchema {
     pub fn secret_names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         self.walk(
-            (&self.schema).into(),
+            ((&self.schema).into(), false),
             "",
             &mut BTreeSet::new(),
             &mut |step, secret, _| {
@@ -115,13 +148,30 @@ impl TypeSchema {
         names
     }
 
+    /// Checks that every secret in the type can be found and left out of JSON.
+    ///
+    /// # Errors
+    ///
+    /// See [`SchemaError`].
+    pub fn check(&self) -> Result<(), SchemaError> {
+        if let Some(name) = &self.ambiguous {
+            return Err(SchemaError::AmbiguousName(name.clone()));
+        }
+        if let Some(name) = self.missing_component() {
+            return Err(SchemaError::Missing(name.to_owned()));
+        }
+        match self.unhideable_secret() {
+            Some(path) => Err(SchemaError::UnhideableSecret(path)),
+            None => Ok(()),
+        }
+    }
+
     /// The path of a secret that cannot be left out of JSON, if there is one: serde writes the key of a map as a plain
     /// text, and merges a flattened value or the content of an internally tagged variant into the object around it.
-    #[must_use]
-    pub fn unhideable_secret(&self) -> Option<String> {
+    fn unhideable_secret(&self) -> Option<String> {
         let mut unhideable = None;
         self.walk(
-            (&self.schema).into(),
+            ((&self.schema).into(), false),
             "",
             &mut BTreeSet::new(),
             &mut |step, secret, path| {
@@ -136,9 +186,8 @@ impl TypeSchema {
         unhideable
     }
 
-    /// The name of a schema that is referred to and not included: utoipa leaves out the argument of a generic type.
-    #[must_use]
-    pub fn missing_component(&self) -> Option<&str> {
+    /// The name of a schema that is referred to and not included.
+    fn missing_component(&self) -> Option<&str> {
         let mut pending = vec![Part::from(&self.schema)];
         pending.extend(self.components.values().map(Part::from));
         while let Some(part) = pending.pop() {
@@ -158,8 +207,7 @@ impl TypeSchema {
 
     /// The fields of variant number `index` of an externally tagged enum.
     pub(super) fn variant(self, index: usize) -> Option<Self> {
-        let Self { schema, components } = self;
-        let RefOr::T(Schema::OneOf(variants)) = schema else {
+        let RefOr::T(Schema::OneOf(variants)) = self.schema else {
             return None;
         };
         let RefOr::T(Schema::Object(variant)) = variants.items.into_iter().nth(index)? else {
@@ -169,7 +217,7 @@ impl TypeSchema {
         if let RefOr::T(Schema::Object(fields)) = &mut schema {
             fields.description = fields.description.take().or(variant.description);
         }
-        Some(Self { schema, components })
+        Some(Self { schema, ..self })
     }
 
     fn resolve<'a>(&'a self, part: Part<'a>) -> Option<&'a Schema> {
@@ -207,34 +255,39 @@ impl TypeSchema {
     }
 
     /// Calls `visit` for every part below `part` with the way it is contained, whether it is a secret, and its path.
+    /// `part` comes with whether it is merged into the object around it; `seen` are the components visited so far.
     fn walk<'a>(
         &'a self,
-        part: Part<'a>,
+        (part, merged): (Part<'a>, bool),
         path: &str,
-        seen: &mut BTreeSet<&'a str>,
+        seen: &mut BTreeSet<(&'a str, bool)>,
         visit: &mut dyn FnMut(Step<'a>, bool, &str),
     ) {
         let schema = match part {
             Part::Schema(schema) => schema,
             Part::Reference(reference) => {
-                if seen.insert(&reference.ref_location)
+                if seen.insert((&reference.ref_location, merged))
                     && let Some(target) = self.component(reference)
                 {
-                    self.walk(target.into(), path, seen, visit);
+                    self.walk((target.into(), merged), path, seen, visit);
                 }
                 return;
             }
         };
         for (step, child) in children(schema) {
+            let step = match step {
+                Step::Alternative if merged => Step::Merged,
+                step => step,
+            };
             let path = match step {
                 Step::Property(name) if path.is_empty() => name.to_owned(),
                 Step::Property(name) => format!("{path}.{name}"),
                 Step::MapKey => format!("{path} (map key)"),
-                Step::Merged | Step::Inside => path.to_owned(),
+                Step::Merged | Step::Alternative | Step::Inside => path.to_owned(),
             };
             let secret = self.is_secret_part(child, &mut BTreeSet::new());
             visit(step, secret, &path);
-            self.walk(child, &path, seen, visit);
+            self.walk((child, step == Step::Merged), &path, seen, visit);
         }
     }
 }
@@ -269,7 +322,7 @@ fn nullable(schema: &Schema) -> Option<&RefOr<Schema>> {
 fn alternatives(items: &[RefOr<Schema>]) -> Vec<(Step<'_>, Part<'_>)> {
     items
         .iter()
-        .map(|item| (Step::Inside, item.into()))
+        .map(|item| (Step::Alternative, item.into()))
         .collect()
 }
 

@@ -58,7 +58,7 @@ fn secrets_are_found_at_any_depth_in_the_schema_that_a_type_derives() {
         row.secret_names().into_iter().collect::<Vec<_>>(),
         ["keys", "password", "pin"]
     );
-    assert_eq!(row.unhideable_secret(), None);
+    assert_eq!(row.check(), Ok(()));
 }
 
 #[derive(Serialize, ToSchema)]
@@ -84,16 +84,56 @@ struct Outer {
     inner: Flattened,
 }
 
+/// serde merges the content of a variant into the object that the enum is flattened into.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Untagged {
+    Hidden(Secret<Credentials>),
+    Shown { name: String },
+}
+
+#[derive(Serialize, ToSchema)]
+struct FlattenedUntagged {
+    beside: Untagged,
+    #[serde(flatten)]
+    merged: Untagged,
+}
+
+mod other {
+    use super::*;
+
+    #[derive(Serialize, ToSchema)]
+    pub(super) struct Credentials {
+        name: String,
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct TwoOfOneName {
+    ours: Credentials,
+    theirs: other::Credentials,
+}
+
 #[test]
 fn a_secret_that_serde_cannot_mark_is_reported_with_its_path() {
-    let path = |schema: TypeSchema| schema.unhideable_secret();
+    let at = |path: &str| Err(SchemaError::UnhideableSecret(path.to_owned()));
+    for (schema, path) in [
+        (TypeSchema::from_type::<Outer>(), "inner"),
+        (TypeSchema::from_type::<Tagged>(), ""),
+        (TypeSchema::from_type::<Keyed>(), "by_token (map key)"),
+        (TypeSchema::from_type::<FlattenedUntagged>(), ""),
+    ] {
+        assert_eq!(schema.check(), at(path));
+    }
+    assert_eq!(TypeSchema::from_type::<Untagged>().check(), Ok(()));
+}
+
+/// Fails when one schema stands for two types: a secret in the other one would not be found.
+#[test]
+fn two_types_with_one_schema_name_are_reported() {
     assert_eq!(
-        path(TypeSchema::from_type::<Outer>()),
-        Some("inner".to_owned())
-    );
-    assert_eq!(path(TypeSchema::from_type::<Tagged>()), Some(String::new()));
-    assert_eq!(
-        path(TypeSchema::from_type::<Keyed>()),
-        Some("by_token (map key)".to_owned())
+        TypeSchema::from_type::<TwoOfOneName>().check(),
+        Err(SchemaError::AmbiguousName("Credentials".to_owned()))
     );
 }
