@@ -1,8 +1,8 @@
--- The log. What is written here can never be rebuilt, so the database itself refuses to rewrite it.
+-- The log. Its events cannot be rebuilt from anything else, so the database itself rejects changes to them.
 
--- One row: what belongs to the log as a whole. `txid_offset` is added to every transaction id before it is stored or
--- compared. It is 0 until the log moves to a cluster whose transaction counter is lower than the ids it brings along
--- (a restored dump, a logical replica): then heal_log() raises it, so that new events still sort after old ones.
+-- One row with the state of the whole log. `txid_offset` is added to every transaction id before it is stored or compared.
+-- It is 0 until the log moves to a cluster whose transaction counter is lower than the stored ids (a restored dump, a
+-- logical replica). heal_log() raises it then, so that new events still sort after old ones.
 create table log (
     txid_offset bigint not null default 0,
     one boolean not null default true,
@@ -13,7 +13,8 @@ create table log (
 
 insert into log default values;
 
--- This transaction's id, in the log's terms. The default of events.txid; our own inserts spell it out, which is faster.
+-- The id of this transaction with the log's offset. It is the default of events.txid. foldlog's own inserts repeat the
+-- expression, because that is faster than a call.
 create function log_txid() returns xid8
 language sql
 volatile
@@ -22,8 +23,8 @@ as $$
     from log
 $$;
 
--- The statement's snapshot, in the log's terms. Compare it with events.txid and with settled.snapshot, never with the
--- raw pg_current_snapshot().
+-- The statement's snapshot with the log's offset. Compare events.txid and settled.snapshot with it, and never with the raw
+-- pg_current_snapshot().
 create function log_snapshot() returns pg_snapshot
 language sql
 stable
@@ -44,21 +45,21 @@ $$;
 
 -- Columns in alignment order: 8 bytes, 16, then 4, 2 and the variable ones.
 create table events (
-    -- Rises with every event, has holes, and may become visible out of order.
+    -- Increases with every event, has gaps, and may become visible out of order.
     position bigint generated always as identity,
-    -- The appending transaction, in the log's terms. (txid, position) is the order of claims and of the feed: whether a
-    -- transaction is visible in a snapshot can be asked of its id, not of a position.
+    -- The appending transaction's id with the log's offset. Claims and the feed are ordered by (txid, position), because a
+    -- snapshot can tell whether it sees a transaction id, but not whether it sees a position.
     txid xid8 not null default log_txid(),
     created_at timestamptz not null default statement_timestamp(),
     -- Chosen by the client: the idempotency key.
     id uuid not null,
     aggregate_id uuid not null,
-    -- 1, 2, 3 … within the aggregate, without holes.
+    -- 1, 2, 3 … within the aggregate, without gaps.
     version integer not null,
     type_id smallint not null,
     payload jsonb not null,
     metadata jsonb not null default '{}',
-    -- Every key holds aggregate_id, so that the table can be partitioned or distributed by it.
+    -- Every key contains aggregate_id, so that the table can be partitioned or distributed by it.
     constraint events_pkey primary key (id, aggregate_id),
     constraint events_aggregate_id_version_key unique (aggregate_id, version),
     constraint events_version_check check (version > 0),

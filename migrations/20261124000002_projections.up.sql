@@ -1,7 +1,7 @@
--- What has been applied, by whom, and what waits.
+-- Which projection has applied which events, and which aggregates are parked.
 
--- A row = this projection (lock_domain) has applied this event. Its key is what makes every fold exactly-once: a second
--- worker that inserts the same claim waits for the first one's transaction, then skips it.
+-- Each row says that the projection lock_domain has applied an event. Its key makes every fold exactly-once: a second worker
+-- that inserts the same claim waits for the first worker's transaction, and then skips the event.
 create table locker (
     event_id uuid not null,
     aggregate_id uuid not null,
@@ -9,8 +9,9 @@ create table locker (
     constraint locker_pkey primary key (event_id, aggregate_id, lock_domain)
 );
 
--- Per projection a snapshot, in the log's terms: every event visible in it is claimed or parked. It only bounds the
--- search for unclaimed events; the locker stays the truth, and dropping a row here costs time, not events.
+-- A high-water mark per projection, but a whole snapshot, with the log's offset: every event that it sees is claimed or
+-- parked. It only bounds the search for unclaimed events. The locker is authoritative, so a deleted row costs time, but no
+-- event.
 create table settled (
     settled_at timestamptz not null default statement_timestamp(),
     lock_domain text not null,
@@ -18,7 +19,7 @@ create table settled (
     constraint settled_pkey primary key (lock_domain)
 );
 
--- An aggregate whose next event could not be folded: its later events wait behind it, all other aggregates go on.
+-- Aggregates whose next event could not be folded. Their later events wait; all other aggregates continue.
 create table parked (
     parked_at timestamptz not null default statement_timestamp(),
     next_try timestamptz not null,

@@ -1,7 +1,7 @@
--- The doorbell. A NOTIFY in every append costs most of the append throughput (it takes a database-wide lock until the
--- commit is flushed), so the bell is inverted: an append rings only while a listener sleeps, that is, while it holds key
--- K exclusively. An append that finds K free holds it shared until its commit, so a listener that gets K knows that
--- every append which saw nobody asleep is committed and visible to its last look. K is 'foldlog' in ASCII.
+-- The doorbell. A NOTIFY in every append would cost most of the append throughput, because it takes a database-wide lock
+-- until the commit is flushed. So an append notifies only while a listener sleeps, which is while the listener holds the
+-- advisory lock K exclusively. An append that finds K free holds it shared until its commit. So when a listener gets K, every
+-- append that found K free has committed, and the listener's last poll sees it. K is 'foldlog' in ASCII.
 create function ring() returns trigger
 language plpgsql
 as $$

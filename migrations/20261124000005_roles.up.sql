@@ -1,5 +1,5 @@
--- Least privilege, one role a kind of host. Roles belong to the cluster, so another database of the same cluster may
--- have created them already, at this very moment even: each block catches both forms of "is there".
+-- One role with the least privileges for each kind of host. Roles belong to the cluster, so a migration of another database
+-- may have created them already, or may create them concurrently: each block catches both errors.
 do $$
 begin
     create role foldlog_command nologin;
@@ -21,7 +21,7 @@ exception when duplicate_object or unique_violation then null;
 end
 $$;
 
--- A command host that folds inline: both.
+-- For command hosts that fold inline: both roles together.
 do $$
 begin
     create role foldlog_command_inline nologin;
@@ -29,7 +29,7 @@ exception when duplicate_object or unique_violation then null;
 end
 $$;
 
--- From Postgres 16 on only who created them may grant them, and that may have been somebody else's database.
+-- Since Postgres 16 only the creator of a role may grant it, and that may be the owner of another database.
 do $$
 begin
     if not (
@@ -41,8 +41,8 @@ begin
 end
 $$;
 
--- Whoever migrates may act as each of them, so that one login is enough to begin with. (A superuser may anyway. A user
--- who may not grant them, because somebody else created them, is left to be granted them.)
+-- The migrating login may act as each role, so that one login is enough to start with. A superuser needs no grant. A login
+-- that may not grant the roles, because another login created them, must be granted them by that login.
 do $$
 begin
     if not (select rolsuper from pg_roles where rolname = current_user) then
@@ -54,7 +54,7 @@ exception when insufficient_privilege then null;
 end
 $$;
 
--- Only `public` may be used by everybody, and not where it was created by hand.
+-- Every role may use the schema `public` of a new database, but no other schema, and not a `public` that was recreated.
 do $$
 begin
     execute format(
@@ -63,19 +63,19 @@ begin
 end
 $$;
 
--- Command: inserts and reads events, reads views (granted where a view is created).
+-- Command hosts insert and read events, and read views (granted when a view is created).
 grant select on log, views, settled to foldlog_command;
 grant select on events to foldlog_command;
--- Not position: the log's order is the database's to give.
+-- Without position, which only the database assigns.
 grant insert (id, aggregate_id, version, type_id, payload, metadata, txid, created_at) on events to foldlog_command;
 
--- Query: reads, and nothing else.
+-- Query hosts only read.
 grant select on log, events, views, locker, settled, parked to foldlog_query;
 
--- Projection: reads events; writes what it derives from them.
+-- Projection hosts read events and write what they derive from them.
 grant select on log, events, views to foldlog_projection;
 grant select, insert, update, delete on locker, settled, parked to foldlog_projection;
 
--- Any host may be the first to connect to a restored log, and nobody else has to heal it.
+-- Any host may be the first to connect to a restored log, so each role may heal it, and no other role needs to.
 revoke execute on function heal_log() from public;
 grant execute on function heal_log() to foldlog_command, foldlog_query, foldlog_projection;

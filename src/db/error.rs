@@ -1,29 +1,30 @@
-//! Database errors as one small enum that all layers share: what a caller can act on, told by SQLSTATE and never by text.
+//! Database errors as one enum that all layers share. It distinguishes what a caller can act on, by SQLSTATE and never by
+//! message.
 
 use std::borrow::Cow;
 
 use super::{LoginError, Role};
 
-/// What can go wrong between us and Postgres, as far as a caller can act on it.
+/// An error of the database, as far as a caller can act on it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
-    /// Postgres cannot be reached, shuts down or has no connection left. Try again later.
+    /// Postgres cannot be reached, shuts down or has no connection left. Retry later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
-    /// Postgres starts up, or wakes from a pause: it takes connections in a quarter of a minute. Try again then.
+    /// Postgres is starting, or resuming from a pause. It accepts connections in about 15 seconds; retry then.
     #[error("the database is waking up")]
     Waking(#[source] sqlx::Error),
-    /// Postgres does not take the login: a wrong password, an unknown user or database.
-    #[error("the database refused the login")]
+    /// Postgres rejected the login: wrong password, unknown user or unknown database.
+    #[error("the database rejected the login")]
     Refused(#[source] sqlx::Error),
-    /// No TLS could be agreed on with the database.
+    /// TLS could not be established with the database.
     #[error(
-        "the database's certificate cannot be verified, or it speaks no TLS: name the authority's certificates with \
-         sslrootcert (PGSSLROOTCERT), and the host as its certificate does"
+        "the database's certificate cannot be verified, or the database does not support TLS: set sslrootcert \
+         (PGSSLROOTCERT) to the authority's certificates, and use the host name in the certificate"
     )]
     Untrusted(#[source] sqlx::Error),
-    /// There is nothing to log in with.
+    /// The credentials could not be obtained.
     #[error("no login for the database: {0}")]
     Login(#[from] LoginError),
     /// The login may not act as the host's role.
@@ -46,10 +47,10 @@ pub enum DbError {
     /// A lock or a statement took longer than its limit. Nothing was stored; retry later.
     #[error("a lock or a statement took too long")]
     TimedOut(#[source] sqlx::Error),
-    /// A unique, foreign key, check or not-null constraint refused a row.
-    #[error("constraint {constraint} refused a row")]
+    /// A unique, foreign key, check or not-null constraint rejected a row.
+    #[error("constraint {constraint} rejected a row")]
     Conflict {
-        /// The constraint's name; empty where Postgres names none (not-null).
+        /// The constraint's name; empty if Postgres reports none (not-null).
         constraint: String,
         /// What Postgres said. It quotes values: not for clients, not for logs.
         #[source]
@@ -65,12 +66,12 @@ pub enum DbError {
         source: sqlx::Error,
     },
     /// Any other error is a bug or a faulty installation, as a missing table or grant.
-    #[error("the database refused a statement{}", .0.as_database_error().and_then(sqlx::error::DatabaseError::code).map(|c| format!(" (SQLSTATE {c})")).unwrap_or_default())]
+    #[error("the database rejected a statement{}", .0.as_database_error().and_then(sqlx::error::DatabaseError::code).map(|c| format!(" (SQLSTATE {c})")).unwrap_or_default())]
     Other(#[source] sqlx::Error),
 }
 
 impl DbError {
-    /// Whether the same transaction may succeed when it is tried again at once.
+    /// Whether the same transaction may succeed if it is retried immediately.
     #[must_use]
     pub const fn is_contended(&self) -> bool {
         matches!(self, Self::Contended(_))

@@ -1,4 +1,4 @@
-//! How a new connection logs in: as whom, over which network, and as which role it works then.
+//! How a new connection logs in: the source of its credentials, TLS, and the role that it works as.
 
 use std::fmt;
 use std::future::ready;
@@ -9,14 +9,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// Where the options of a new connection come from. They may change while the process lives: a password is rotated, a
-/// token expires.
+/// The source of the options of new connections. They may change while the process runs: passwords are rotated and tokens
+/// expire.
 pub trait Login: fmt::Debug + Send + Sync {
-    /// The options for a new connection; `refused` when the last ones were refused, so that what was kept is to be asked
-    /// for again.
+    /// The options for a new connection. `refused` says that Postgres rejected the last ones, so cached credentials must be
+    /// fetched again.
     fn options(&self, refused: bool) -> BoxFuture<'_, Result<PgConnectOptions, LoginError>>;
 
-    /// Whether it makes sense to ask again after a refusal.
+    /// Whether the options may differ after Postgres has rejected them.
     fn may_change(&self) -> bool {
         true
     }
@@ -94,7 +94,7 @@ pub enum UrlError {
     NoCertificates(String),
 }
 
-/// The options that a URL says, with TLS verified outside of this machine unless it says otherwise.
+/// The options of a URL. TLS is verified unless the host is this machine or the URL sets `sslmode`.
 ///
 /// # Errors
 ///
@@ -125,7 +125,7 @@ pub(crate) fn verified(options: PgConnectOptions) -> PgConnectOptions {
     options.ssl_mode(PgSslMode::VerifyFull)
 }
 
-/// A file that is not there is said at once, and not by every connection as a failure of TLS.
+/// Fails if the file with the certificates cannot be read. Otherwise every connection would fail with a TLS error.
 pub(crate) fn readable_certificates(
     options: &PgConnectOptions,
     named: Option<String>,
@@ -145,7 +145,7 @@ pub(crate) fn readable_certificates(
     }
 }
 
-/// Whether this never leaves the machine.
+/// Whether the connection stays on this machine.
 pub(crate) fn is_local(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let address = host.trim_start_matches('[').trim_end_matches(']');

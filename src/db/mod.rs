@@ -43,7 +43,7 @@ pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Connects. A login that is refused is asked for again once: its password was rotated.
+/// Connects. If Postgres rejects the login, asks for the options once more, because the password may have been rotated.
 pub(crate) async fn log_in<T>(
     login: &dyn Login,
     application: &'static str,
@@ -51,7 +51,7 @@ pub(crate) async fn log_in<T>(
 ) -> Result<T, DbError> {
     let connect = async |refused| -> Result<T, DbError> {
         let options = login.options(refused).await?.application_name(application);
-        // A pooler knows no such parameter, and no Postgres that we run on needs it.
+        // Poolers reject this startup parameter, and no supported Postgres needs it.
         Ok(connect(options.extra_float_digits(None)).await?)
     };
     match connect(false).await {

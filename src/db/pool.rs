@@ -1,8 +1,7 @@
 //! The connection pool.
 //!
-//! sqlx's own pool asks each connection that comes back whether it lives, in a task and a round trip of its own: as many
-//! round trips again as an append has. So the pool is deadpool's, and a connection is asked only where there is reason to
-//! doubt it.
+//! sqlx's own pool pings each connection that is returned, in a separate task: one more round trip for every append, which
+//! itself has only one. So the pool is deadpool's, and it pings a connection only if the connection is suspect.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,18 +32,18 @@ pub struct Pool {
     connections: managed::Pool<Manager>,
     schema: Schema,
     pooler: Pooler,
-    /// Since when a connection has to show that it lives: since another one was found dead.
+    /// When the last dead connection was found. Connections that were last used before are pinged first.
     suspect_since: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What a pool is made of.
+/// The settings of a pool.
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
     /// How its connections log in.
     pub login: Arc<dyn Login>,
-    /// How many there are at most.
+    /// The maximum number of connections.
     pub size: usize,
-    /// What stands between them and Postgres.
+    /// The pooler between the connections and Postgres, if any.
     pub pooler: Pooler,
     /// The role that its connections work as; `None` is the login's own role.
     pub role: Option<Role>,
@@ -92,7 +91,7 @@ impl Pool {
             .runtime(runtime)
             .build();
         let Ok(connections) = built else {
-            unreachable!("timeouts need a runtime, and it is given")
+            unreachable!("a pool with timeouts needs a runtime, and it has one")
         };
         Self {
             connections,
@@ -108,16 +107,16 @@ impl Pool {
     ///
     /// [`DbError::Unavailable`], mostly.
     pub async fn acquire(&self) -> Result<Connection, DbError> {
-        // Around all of it: deadpool's own limits are for each step, and it goes on to the next idle connection.
+        // One limit around all steps: deadpool's limits apply to each step, and it tries the next idle connection after each.
         match timeout(ACQUIRE_TIMEOUT, self.connections.get()).await {
             Ok(connection) => connection.map(Connection).map_err(unavailable),
-            // All of them are at work, or a new one has not come.
+            // Either all connections are in use, or a new one could not be opened in time.
             Err(_) if self.is_full() => Err(sqlx::Error::PoolTimedOut.into()),
             Err(_) => Err(DbError::Waking(sqlx::Error::PoolTimedOut)),
         }
     }
 
-    /// The same as [`Self::begin`] if a connection is free now, or nothing.
+    /// Like [`Self::begin`], but returns `None` if no connection is free now.
     ///
     /// # Errors
     ///
@@ -134,7 +133,7 @@ impl Pool {
         }
     }
 
-    /// Begins a writing transaction with the limits of this module.
+    /// Begins a transaction with foldlog's limits.
     ///
     /// # Errors
     ///
@@ -156,8 +155,8 @@ impl Pool {
         Session::in_transaction(connection, self.schema.clone(), self.pooler)
     }
 
-    /// A connection was found dead: the others have to show that they live before they are used again. After a restart
-    /// of Postgres or a fail-over all of them are dead.
+    /// Pings every other connection before its next use, because one was found dead: after a restart of Postgres or a
+    /// fail-over all of them are.
     pub fn mark_suspect(&self) {
         *self
             .suspect_since
@@ -165,7 +164,7 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Closes the connections that are idle, and the others when they come back. The pool is of no use afterwards.
+    /// Closes idle connections now and the others when they are returned. The pool cannot be used afterwards.
     pub fn close(&self) {
         self.connections.close();
     }

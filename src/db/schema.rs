@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 /// What statements write in front of a table or a function, also in a literal like `'foldlog.views'::regclass`.
 const QUALIFIER: &str = "foldlog.";
@@ -60,7 +60,8 @@ impl Schema {
     }
 
     /// `sql` with this schema in place of `foldlog`. It allocates at the first use of a statement only.
-    pub(super) fn qualify(&self, sql: SqlStr) -> SqlStr {
+    pub(crate) fn qualify(&self, sql: impl SqlSafeStr) -> SqlStr {
+        let sql = sql.into_sql_str();
         let inner = &*self.0;
         let cached = inner
             .statements
@@ -168,7 +169,7 @@ mod tests {
     fn each_schema_qualifies_statements_with_its_own_name() {
         let orders: Schema = "orders".parse().unwrap();
         for _ in 0..2 {
-            let sql = || SqlStr::from_static("select foldlog.f(e) from foldlog.events e");
+            let sql = || "select foldlog.f(e) from foldlog.events e";
             assert_eq!(
                 orders.qualify(sql()).as_str(),
                 "select \"orders\".f(e) from \"orders\".events e"
@@ -178,9 +179,6 @@ mod tests {
                 "select \"public\".f(e) from \"public\".events e"
             );
         }
-        assert_eq!(
-            orders.qualify(SqlStr::from_static("select 1")).as_str(),
-            "select 1"
-        );
+        assert_eq!(orders.qualify("select 1").as_str(), "select 1");
     }
 }

@@ -15,7 +15,23 @@ const SQLX_TABLE: &str = "_sqlx_migrations";
 
 /// Migrations whose files have changed without changing what they did for earlier builds, and the checksums (SHA-384) that
 /// those builds recorded.
-const REPLACED_CHECKSUMS: [(i64, &str); 2] = [
+const REPLACED_CHECKSUMS: [(i64, &str); 6] = [
+    (
+        20_261_124_000_001,
+        "d496fd342b31e6709bd8f76d28198862585e9671266c4752102e427663d2c2b50507cddae0fdad0453f1364ff24a2648",
+    ),
+    (
+        20_261_124_000_002,
+        "f954ddeb6642daa3d48ca5d76ab9d9a1cd47c984b69347bc30131dec9e5c50326c8aee97c42fa35143d9e640d9bed5dc",
+    ),
+    (
+        20_261_124_000_003,
+        "cce4e29b38aa216322bab935462f203679bf607ed37e93e2d3a0d780a7a5dcfa58256e5176700448d6a9a9623220e0a7",
+    ),
+    (
+        20_261_124_000_004,
+        "79b17c31b242afcea0c926509299e7ebb2e5441491838d01923c71fa9f64828de1087ef9fa8f430f7549247aeb4ea4fc",
+    ),
     (
         20_261_124_000_005,
         "5fc8730a05eb5b42c58279c37fa61d7a8c5fb7256d4514e1d0e9f2a4cfd5c9a849e4fac17ec24f9562f533898aeb4622",

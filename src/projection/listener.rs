@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::catch_up::CatchUp;
 use super::{ProjectionError, catch_up};
-use crate::db::{self, DbError, Login, Pool};
+use crate::db::{self, DbError, Login, Pool, Schema};
 use crate::telemetry::millis;
 use crate::view::View;
 
@@ -150,12 +150,12 @@ impl Listener {
                 if outcome == PollOutcome::Pending {
                     // A catch-up is behind or still running. Its connection may be dead, and then this one may be, too.
                     ping(bell).await?;
-                } else if try_lock_key(bell).await? {
+                } else if try_lock_key(bell, self.pool.schema()).await? {
                     self.sleep(bell, catch_ups).await?;
                     // Appends need not send NOTIFY from here on, so K is released while the first poll is running.
-                    let (unlocked, polled) = tokio::join!(unlock_key(bell), catch_ups.poll(self));
-                    unlocked?;
-                    polled?;
+                    let unlock = unlock_key(bell, self.pool.schema());
+                    let (unlocked, polled) = tokio::join!(unlock, catch_ups.poll(self));
+                    unlocked.and(polled)?;
                     idle_polls = 0;
                 }
                 *delay = MIN_RECONNECT_DELAY;
@@ -310,15 +310,15 @@ impl CatchUps {
 }
 
 /// Tries to take K. It is not available while an append holds it shared or another listener sleeps.
-async fn try_lock_key(bell: &mut PgListener) -> Result<bool, ProjectionError> {
-    let locked = sqlx::query_scalar(include_str!("sql/try_lock_key.sql")).fetch_one(bell);
-    with_timeout(locked).await
+async fn try_lock_key(bell: &mut PgListener, schema: &Schema) -> Result<bool, ProjectionError> {
+    let sql = schema.qualify(include_str!("sql/try_lock_key.sql"));
+    with_timeout(sqlx::query_scalar(sql).fetch_one(bell)).await
 }
 
 /// Releases K.
-async fn unlock_key(bell: &mut PgListener) -> Result<(), ProjectionError> {
-    with_timeout(sqlx::query(include_str!("sql/unlock_key.sql")).execute(bell)).await?;
-    Ok(())
+async fn unlock_key(bell: &mut PgListener, schema: &Schema) -> Result<(), ProjectionError> {
+    let sql = schema.qualify(include_str!("sql/unlock_key.sql"));
+    with_timeout(sqlx::query(sql).execute(bell)).await.map(drop)
 }
 
 /// Checks that the connection still responds. Notifications that arrive meanwhile are kept.

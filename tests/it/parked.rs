@@ -151,7 +151,7 @@ async fn a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it() {
         (394, 3, true)
     );
     let reasons = text(&db, "select string_agg(distinct error, '; ') from parked").await;
-    assert_eq!(reasons, "constraint accounts_rich_check refused a row");
+    assert_eq!(reasons, "constraint accounts_rich_check rejected a row");
 
     db.run("alter table accounts drop constraint accounts_rich_check")
         .await;

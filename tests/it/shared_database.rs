@@ -140,7 +140,8 @@ async fn an_application_with_tables_of_the_same_names_shares_the_database() {
     );
 }
 
-/// Fails when two foldlogs in one database see each other's events, or an id that one has stored is taken in the other.
+/// Fails when two foldlogs in one database see each other's events, when an id that one has stored is taken in the other, or
+/// when the appends of one ring for the sleeping listener of the other.
 #[tokio::test]
 async fn two_foldlogs_in_one_database_do_not_see_each_other() {
     let db = empty().await;
@@ -162,6 +163,10 @@ async fn two_foldlogs_in_one_database_do_not_see_each_other() {
         assert_eq!(count("first").await, in_first, "{table}");
         assert_eq!(count("second").await, in_second, "{table}");
     }
+    let own_keys = "select count(distinct key) from pg_trigger, \
+         lateral (select case tgrelid when 'first.events'::regclass then first.doorbell_key() else second.doorbell_key() end as key) k \
+         where tgname = 'events_doorbell' and pg_get_triggerdef(oid) like '%' || key || '%'";
+    assert_eq!(db.count(own_keys).await, 2);
 }
 
 /// Fails when an append in a caller's transaction is committed without it, when it depends on the caller's search path, or

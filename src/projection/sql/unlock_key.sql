@@ -1,3 +1,3 @@
 -- Unlocks key K: no listener sleeps.
 -- role: foldlog_projection
-select pg_advisory_unlock(28832958956466023)
+select pg_advisory_unlock(foldlog.doorbell_key())
