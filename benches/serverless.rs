@@ -63,10 +63,10 @@ async fn main() {
         Box::pin(requests(scale)).await;
     }
     if wanted("catch-up") {
-        catch_up(scale).await;
+        Box::pin(catch_up(scale)).await;
     }
     if wanted("pooler") {
-        pooled::measure(scale).await;
+        Box::pin(pooled::measure(scale)).await;
     }
 }
 

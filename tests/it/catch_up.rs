@@ -275,7 +275,8 @@ fn rows(plan: &Value) -> i64 {
 /// its mark is the oldest running transaction.
 #[tokio::test]
 async fn the_claim_reads_only_events_above_the_settled_snapshot() {
-    let (small, large) = (cost_behind(1_000).await, cost_behind(50_000).await);
+    let small = Box::pin(cost_behind(1_000)).await;
+    let large = Box::pin(cost_behind(50_000)).await;
     assert_eq!(small.rows, large.rows, "{small:?} {large:?}");
     // The index on the larger table is one level deeper, which each of the 100 claims descends.
     assert!(large.buffers < small.buffers * 2, "{small:?} {large:?}");

@@ -359,7 +359,7 @@ async fn a_login_without_its_role_gets_the_grant_statement() {
     drop_login(&db, &name).await;
 }
 
-/// Fails when a host looks for tables in the search path of its login instead of in DB_SCHEMA.
+/// Fails when a host looks for tables in the search path of its login instead of in `DB_SCHEMA`.
 #[tokio::test]
 async fn every_login_finds_the_tables_in_db_schema() {
     let db = crate::bins::empty().await;

@@ -98,11 +98,8 @@ fn fields_in_code() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for path in files("src", "rs") {
         let text = read(&path);
-        let code: String = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let code = text.lines().filter(is_code).collect::<Vec<_>>().join("\n");
         for opening in [
             "error!(",
             "warn!(",

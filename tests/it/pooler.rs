@@ -132,7 +132,7 @@ async fn errors_are_equal_with_and_without_a_pooler() {
     }
 }
 
-/// Fails when the error does not say that DB_POOLER has to be set.
+/// Fails when the error does not say that `DB_POOLER` has to be set.
 #[tokio::test]
 async fn an_undeclared_pooler_is_detected_and_reported() {
     let db = TestDb::new().await;

@@ -1,5 +1,5 @@
 //! `template.yaml` must agree with the binaries, the routes, the environment and the sample events. `scripts/check-template.sh`
-//! checks that CloudFormation accepts it. These tests read it line by line, because its formatting is uniform.
+//! checks that `CloudFormation` accepts it. These tests read it line by line, because its formatting is uniform.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
