@@ -1,8 +1,4 @@
 //! The application on a real Postgres that it shares with foldlog: transactions, migrations, settings, hosts.
-#![expect(
-    clippy::unwrap_used,
-    reason = "all of this is test code; clippy recognizes only functions that are marked as tests"
-)]
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
