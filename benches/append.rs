@@ -132,28 +132,28 @@ async fn statement_alone(bench: &Bench, connections: usize, scale: Scale) -> f64
 }
 
 async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64 {
-    let engine = bench.warm_engine(connections).await;
+    let foldlog = bench.warm_foldlog(connections).await;
     let rate = rate(connections, scale.turn, {
-        let engine = engine.clone();
+        let foldlog = foldlog.clone();
         move |_| {
-            let engine = engine.clone();
+            let foldlog = foldlog.clone();
             async move {
-                command::execute(&engine, &[created()], ExpectedVersion::Any, None)
+                command::execute(&foldlog, &[created()], ExpectedVersion::Any, None)
                     .await
                     .unwrap();
             }
         }
     })
     .await;
-    engine.pool.close();
+    foldlog.pool.close();
     rate
 }
 
 /// The client is minimal, because it runs on the same cores: it writes a request to a socket and reads the response.
 async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
-    let engine = bench.warm_engine(connections).await;
+    let foldlog = bench.warm_foldlog(connections).await;
     let state = AppState {
-        engine: engine.clone(),
+        foldlog: foldlog.clone(),
         cors_origins: [].into(),
         auth: Auth::None,
     };
@@ -191,6 +191,6 @@ async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
     })
     .await;
     server.abort();
-    engine.pool.close();
+    foldlog.pool.close();
     rate
 }

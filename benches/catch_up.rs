@@ -40,17 +40,17 @@ async fn rates(scale: Scale) {
     let bench = Bench::new("catch_up").await;
     let events = scale.events(200_000);
     fill(&bench, 0, events).await;
-    let engine = bench.engine(4);
+    let foldlog = bench.foldlog(4);
     let (mut ours, mut claims, mut checkpoint, mut seed) = (vec![], vec![], vec![], vec![]);
     for _ in 0..scale.turns {
-        claims.push(per_second(events, || claim_only(&engine, events)).await);
+        claims.push(per_second(events, || claim_only(&foldlog, events)).await);
         reset(&bench).await;
-        checkpoint.push(per_second(events, || with_checkpoint(&bench, &engine, events)).await);
+        checkpoint.push(per_second(events, || with_checkpoint(&bench, &foldlog, events)).await);
         reset(&bench).await;
         let some = events.min(2000);
         seed.push(per_second(some, || one_at_a_time(&bench, some)).await);
         reset(&bench).await;
-        ours.push(per_second(events, || catch_up(&engine)).await);
+        ours.push(per_second(events, || catch_up(&foldlog)).await);
         reset(&bench).await;
     }
     let ratio = |b: &[f64]| ours.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>();
@@ -90,16 +90,16 @@ async fn rates(scale: Scale) {
 async fn sizes(scale: Scale) {
     let bench = Bench::new("sizes").await;
     let (small, large) = (scale.events(10_000), scale.events(1_000_000));
-    let engine = bench.engine(4);
+    let foldlog = bench.foldlog(4);
     fill(&bench, 0, small).await;
     let mut small_rates = vec![];
     for _ in 0..scale.turns {
-        small_rates.push(per_second(small, || catch_up(&engine)).await);
+        small_rates.push(per_second(small, || catch_up(&foldlog)).await);
         reset(&bench).await;
     }
     fill(&bench, small, large - small).await;
     let before = peak_memory(true);
-    let large_rate = per_second(large, || catch_up(&engine)).await;
+    let large_rate = per_second(large, || catch_up(&foldlog)).await;
     let ratios = vec![large_rate / median(small_rates)];
     report(
         &format!("catch-up of {large} events ÷ of {small}"),
@@ -118,7 +118,7 @@ async fn sizes(scale: Scale) {
 /// Measures finding 1,000 new events after many claimed ones, while another transaction is open all the time.
 async fn search(scale: Scale) {
     let bench = Bench::new("search").await;
-    let engine = bench.engine(4);
+    let foldlog = bench.foldlog(4);
     let (small, large) = (scale.events(10_000), scale.events(3_000_000));
     let mut open = bench.connect().await;
     support::run(
@@ -133,12 +133,12 @@ async fn search(scale: Scale) {
         filled = size;
         claim_all_at_once(&bench).await;
         bench.run("analyze events; analyze locker").await;
-        catch_up(&engine).await;
+        catch_up(&foldlog).await;
         let mut times = vec![];
         for _ in 0..scale.turns {
             fill(&bench, filled, 1000).await;
             filled += 1000;
-            times.push(per_second(1000, || catch_up(&engine)).await);
+            times.push(per_second(1000, || catch_up(&foldlog)).await);
         }
         println!(
             "1000 new events after {size}: {:.1} ms",
@@ -164,10 +164,10 @@ async fn per_second(events: i64, work: impl AsyncFn()) -> f64 {
     events / begun.elapsed().as_secs_f64()
 }
 
-async fn catch_up(engine: &Foldlog) {
+async fn catch_up(foldlog: &Foldlog) {
     let result = projection::catch_up(
-        &engine.pool,
-        &engine.views[0],
+        &foldlog.pool,
+        &foldlog.views[0],
         BATCH_SIZE,
         &Budget::default(),
     )
@@ -177,11 +177,11 @@ async fn catch_up(engine: &Foldlog) {
 }
 
 /// Only finds and claims the events: the cost of the claims.
-async fn claim_only(engine: &Foldlog, events: i64) {
+async fn claim_only(foldlog: &Foldlog, events: i64) {
     let mut last = ("1".to_owned(), 0_i64);
     let mut seen = 0;
     while seen < events {
-        let mut transaction = engine.pool.begin().await.unwrap();
+        let mut transaction = foldlog.pool.begin().await.unwrap();
         let rows = sqlx::query(CLAIM)
             .bind("users")
             .bind(vec![last.0.clone()])
@@ -206,12 +206,12 @@ async fn claim_only(engine: &Foldlog, events: i64) {
 }
 
 /// The same loop as most peers run it: one worker, a checkpoint, no claims.
-async fn with_checkpoint(bench: &Bench, engine: &Foldlog, events: i64) {
+async fn with_checkpoint(bench: &Bench, foldlog: &Foldlog, events: i64) {
     bench.run("create table if not exists checkpoint (txid xid8, position bigint); truncate checkpoint; insert into checkpoint values ('1', 0)").await;
-    let view = &engine.views[0];
+    let view = &foldlog.views[0];
     let mut seen = 0;
     while seen < events {
-        let mut transaction = engine.pool.begin().await.unwrap();
+        let mut transaction = foldlog.pool.begin().await.unwrap();
         let rows = sqlx::query(
             "select e.id, e.aggregate_id, e.version, e.position, e.txid::text as txid, e.type_id, e.created_at, e.payload, \
              e.metadata from events e, checkpoint c where (e.txid, e.position) > (c.txid, c.position) \

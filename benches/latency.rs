@@ -26,30 +26,30 @@ use support::{Bench, Scale, created, run};
 async fn main() {
     let scale = Scale::from_args();
     let bench = Bench::new("latency").await;
-    let engine = bench.engine(8);
+    let foldlog = bench.foldlog(8);
     let samples = if scale.smoke { 5 } else { 300 };
     let stop = CancellationToken::new();
     let listener = Listener {
         login: Arc::new(bench.options.clone()),
-        pool: engine.pool.clone(),
-        views: engine.views.clone(),
+        pool: foldlog.pool.clone(),
+        views: foldlog.views.clone(),
         batch_size: 2000,
         stop: stop.clone(),
     };
     let listener = tokio::spawn(listener.run());
-    time_until_visible(&engine).await;
+    time_until_visible(&foldlog).await;
     let (mut notify, mut asleep, mut awake) = (vec![], vec![], vec![]);
     for _ in 0..scale.turns {
         notify.extend(round_trips(&bench, samples).await);
         for _ in 0..samples / 5 {
             // Long enough for the listener to fall asleep.
             tokio::time::sleep(Duration::from_millis(60)).await;
-            asleep.push(time_until_visible(&engine).await);
+            asleep.push(time_until_visible(&foldlog).await);
         }
-        let (busy, appending) = keep_awake(&engine);
+        let (busy, appending) = keep_awake(&foldlog);
         for _ in 0..samples / 5 {
             tokio::time::sleep(Duration::from_millis(3)).await;
-            awake.push(time_until_visible(&engine).await);
+            awake.push(time_until_visible(&foldlog).await);
         }
         busy.cancel();
         appending.await.unwrap();
@@ -66,15 +66,15 @@ async fn main() {
     }
     stop.cancel();
     listener.await.unwrap();
-    engine.pool.close();
+    foldlog.pool.close();
     bench.drop().await;
 }
 
 /// Appends a user and reads its row until it appears; returns the time since the append returned, in milliseconds.
-async fn time_until_visible(engine: &Foldlog) -> f64 {
+async fn time_until_visible(foldlog: &Foldlog) -> f64 {
     let event = created();
     command::execute(
-        engine,
+        foldlog,
         std::slice::from_ref(&event),
         ExpectedVersion::Any,
         None,
@@ -83,8 +83,8 @@ async fn time_until_visible(engine: &Foldlog) -> f64 {
     .unwrap();
     let begun = Instant::now();
     while query::get(
-        engine,
-        &engine.views[0],
+        foldlog,
+        &foldlog.views[0],
         event.aggregate_id,
         Consistency::Eventual,
     )
@@ -95,12 +95,12 @@ async fn time_until_visible(engine: &Foldlog) -> f64 {
 }
 
 /// Appends every few milliseconds, so that the listener never falls asleep.
-fn keep_awake(engine: &Foldlog) -> (CancellationToken, tokio::task::JoinHandle<()>) {
-    let (engine, stop) = (engine.clone(), CancellationToken::new());
+fn keep_awake(foldlog: &Foldlog) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let (foldlog, stop) = (foldlog.clone(), CancellationToken::new());
     let stopped = stop.clone();
     let appending = tokio::spawn(async move {
         while !stopped.is_cancelled() {
-            command::execute(&engine, &[created()], ExpectedVersion::Any, None)
+            command::execute(&foldlog, &[created()], ExpectedVersion::Any, None)
                 .await
                 .unwrap();
             tokio::time::sleep(Duration::from_millis(4)).await;

@@ -75,7 +75,7 @@ async fn starts(scale: Scale) {
     let bench = Bench::new("start").await;
     let url = url(&bench.options);
     fill(&bench, 0, 100).await;
-    catch_up_here(&bench.engine(2)).await;
+    catch_up_here(&bench.foldlog(2)).await;
     let hello = function::hello();
     let starts = if scale.smoke { 1 } else { 40 };
     let (mut least, mut query, mut command) = (vec![], vec![], vec![]);
@@ -121,10 +121,10 @@ async fn requests(scale: Scale) {
     let bench = Bench::new("request").await;
     let url = url(&bench.options);
     let user = created();
-    let engine = bench.engine(2);
-    append(&engine, user.clone()).await;
-    catch_up_here(&engine).await;
-    engine.pool.close();
+    let foldlog = bench.foldlog(2);
+    append(&foldlog, user.clone()).await;
+    catch_up_here(&foldlog).await;
+    foldlog.pool.close();
     let mut direct = Direct::start(&url).await;
     let mut query = Function::start(Path::new(QUERY), &url).await;
     let mut command = Function::start(Path::new(COMMAND), &url).await;
@@ -318,10 +318,10 @@ async fn local_catch_up(bench: &Bench, events: i64) -> f64 {
     time.as_secs_f64()
 }
 
-async fn catch_up_here(engine: &Foldlog) {
+async fn catch_up_here(foldlog: &Foldlog) {
     let caught_up = projection::catch_up(
-        &engine.pool,
-        &engine.views[0],
+        &foldlog.pool,
+        &foldlog.views[0],
         BATCH_SIZE,
         &Budget::default(),
     )
@@ -329,14 +329,19 @@ async fn catch_up_here(engine: &Foldlog) {
     assert!(caught_up.unwrap().done);
 }
 
-async fn append(engine: &Foldlog, event: UntypedEvent) {
-    command::execute(engine, &[event], ExpectedVersion::Any, None)
+async fn append(foldlog: &Foldlog, event: UntypedEvent) {
+    command::execute(foldlog, &[event], ExpectedVersion::Any, None)
         .await
         .unwrap();
 }
 
-/// Returns an engine with all connections open, so that the benchmark does not measure connecting.
-async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: usize) -> Foldlog {
+/// Returns a `Foldlog` with all connections open, so that the benchmark does not measure connecting.
+async fn connected_foldlog(
+    login: Arc<PgConnectOptions>,
+    pooler: Pooler,
+    role: Role,
+    size: usize,
+) -> Foldlog {
     let pool = Pool::open(PoolSettings {
         login,
         size,
@@ -344,10 +349,10 @@ async fn engine(login: Arc<PgConnectOptions>, pooler: Pooler, role: Role, size: 
         role: Some(role),
         schema: Schema::default(),
     });
-    let engine = Foldlog::new(pool, domains::ALL, Inline::new()).unwrap();
-    let open = (0..size).map(|_| engine.pool.acquire());
+    let foldlog = Foldlog::new(pool, domains::ALL, Inline::new()).unwrap();
+    let open = (0..size).map(|_| foldlog.pool.acquire());
     drop(futures_util::future::try_join_all(open).await.unwrap());
-    engine
+    foldlog
 }
 
 /// Builds the JSON body of a request that appends this event.

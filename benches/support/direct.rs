@@ -51,13 +51,13 @@ async fn catch_up() {
     telemetry::init(telemetry::Format::Text);
     let config = Config::from_env().unwrap();
     let login = run::login(&config).unwrap();
-    let engine = run::engine(&config, domains::ALL, login, Role::Projection, 24).unwrap();
+    let foldlog = run::build_foldlog(&config, domains::ALL, login, Role::Projection, 24).unwrap();
     // A warm function also has one open connection.
-    drop(engine.pool.acquire().await.unwrap());
+    drop(foldlog.pool.acquire().await.unwrap());
     println!("ready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
-    let (view, size) = (&engine.views[0], config.projection.batch_size);
-    let caught_up = projection::catch_up(&engine.pool, view, size, &Budget::default()).await;
+    let (view, size) = (&foldlog.views[0], config.projection.batch_size);
+    let caught_up = projection::catch_up(&foldlog.pool, view, size, &Budget::default()).await;
     let caught_up = caught_up.unwrap();
     assert!(caught_up.done);
     println!("{}", caught_up.applied);
@@ -87,9 +87,9 @@ async fn serve() {
     let state = |role| {
         let login = run::login(&config).unwrap();
         // The size of a function's pool.
-        let engine = run::engine(&config, domains::ALL, login, role, 2).unwrap();
+        let foldlog = run::build_foldlog(&config, domains::ALL, login, role, 2).unwrap();
         AppState {
-            engine,
+            foldlog,
             cors_origins: [].into(),
             auth: Auth::None,
         }

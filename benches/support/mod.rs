@@ -93,19 +93,19 @@ impl Bench {
             admin,
             name,
         };
-        let engine = bench.engine(1);
+        let foldlog = bench.foldlog(1);
         migrations::up(
             &mut bench.connect().await,
-            engine.pool.schema(),
-            &engine.views,
-            engine.inline(),
+            foldlog.pool.schema(),
+            &foldlog.views,
+            foldlog.inline(),
         )
         .await
         .unwrap();
         bench
     }
 
-    pub fn engine(&self, connections: usize) -> Foldlog {
+    pub fn foldlog(&self, connections: usize) -> Foldlog {
         Foldlog::new(
             Pool::new(self.options.clone(), connections),
             domains::ALL,
@@ -114,13 +114,13 @@ impl Bench {
         .unwrap()
     }
 
-    /// Returns an engine with all connections open, so that the benchmark does not measure connecting.
-    pub async fn warm_engine(&self, connections: usize) -> Foldlog {
-        let engine = self.engine(connections);
-        let open = (0..connections).map(|_| engine.pool.acquire());
+    /// Returns a `Foldlog` with all connections open, so that the benchmark does not measure connecting.
+    pub async fn warm_foldlog(&self, connections: usize) -> Foldlog {
+        let foldlog = self.foldlog(connections);
+        let open = (0..connections).map(|_| foldlog.pool.acquire());
         let open = futures_util::future::try_join_all(open).await.unwrap();
         drop(open);
-        engine
+        foldlog
     }
 
     pub async fn connect(&self) -> PgConnection {

@@ -19,7 +19,7 @@ use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::Mutex;
 
 use super::support::{Bench, Scale, created, median, rate, report, run};
-use super::{append, catch_up_here, engine};
+use super::{append, catch_up_here, connected_foldlog};
 use bouncer::Bouncer;
 
 /// Concurrent clients of the pooler.
@@ -38,14 +38,14 @@ pub async fn measure(scale: Scale) {
     let bench = Bench::new("pooler").await;
     let rows: Vec<_> = (0..scale.events(10_000)).map(|_| created()).collect();
     let ids: Arc<[AggregateId]> = rows.iter().map(|event| event.aggregate_id).collect();
-    let engine_here = bench.engine(8);
+    let foldlog_here = bench.foldlog(8);
     for chunk in rows.chunks(1000) {
-        command::execute(&engine_here, chunk, ExpectedVersion::Any, None)
+        command::execute(&foldlog_here, chunk, ExpectedVersion::Any, None)
             .await
             .unwrap();
     }
-    catch_up_here(&engine_here).await;
-    engine_here.pool.close();
+    catch_up_here(&foldlog_here).await;
+    foldlog_here.pool.close();
     let more = format!("default_pool_size = {SERVER_COUNT}");
     let bouncer = Bouncer::start_with(&bench.options, &more).await;
 
@@ -97,10 +97,11 @@ impl Rates {
     ) {
         self.select_one.push(select_one_rate(&login, scale).await);
         let login = Arc::new(login);
-        let command = engine(Arc::clone(&login), pooler, Role::Command, CLIENT_COUNT).await;
+        let command =
+            connected_foldlog(Arc::clone(&login), pooler, Role::Command, CLIENT_COUNT).await;
         self.appends.push(append_rate(&command, scale).await);
         command.pool.close();
-        let query = engine(login, pooler, Role::Query, CLIENT_COUNT).await;
+        let query = connected_foldlog(login, pooler, Role::Query, CLIENT_COUNT).await;
         self.reads.push(read_rate(&query, scale, ids).await);
         query.pool.close();
     }
@@ -119,22 +120,22 @@ async fn select_one_rate(login: &PgConnectOptions, scale: Scale) -> f64 {
     .await
 }
 
-async fn append_rate(engine: &Foldlog, scale: Scale) -> f64 {
-    let engine = engine.clone();
+async fn append_rate(foldlog: &Foldlog, scale: Scale) -> f64 {
+    let foldlog = foldlog.clone();
     rate(CLIENT_COUNT, scale.turn, move |_| {
-        let engine = engine.clone();
-        async move { append(&engine, created()).await }
+        let foldlog = foldlog.clone();
+        async move { append(&foldlog, created()).await }
     })
     .await
 }
 
-async fn read_rate(engine: &Foldlog, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
-    let (engine, ids) = (engine.clone(), Arc::clone(ids));
+async fn read_rate(foldlog: &Foldlog, scale: Scale, ids: &Arc<[AggregateId]>) -> f64 {
+    let (foldlog, ids) = (foldlog.clone(), Arc::clone(ids));
     rate(CLIENT_COUNT, scale.turn, move |_| {
-        let (engine, ids) = (engine.clone(), Arc::clone(&ids));
+        let (foldlog, ids) = (foldlog.clone(), Arc::clone(&ids));
         async move {
             let id = ids[usize::from(rand::random::<u16>()) % ids.len()];
-            query::get(&engine, &engine.views[0], id, Consistency::Eventual)
+            query::get(&foldlog, &foldlog.views[0], id, Consistency::Eventual)
                 .await
                 .unwrap();
         }

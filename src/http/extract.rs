@@ -36,8 +36,8 @@ impl FromRequestParts<AppState> for DomainPath {
             .iter()
             .find(|(key, _)| *key == "domain")
             .map_or("", |(_, name)| name);
-        state.engine.named(name).cloned().map(Self).ok_or_else(|| {
-            let names: Vec<&str> = state.engine.domains.iter().map(AnyDomain::name).collect();
+        state.foldlog.named(name).cloned().map(Self).ok_or_else(|| {
+            let names: Vec<&str> = state.foldlog.domains.iter().map(AnyDomain::name).collect();
             Problem::new(
                 Kind::NoRoute,
                 format!(

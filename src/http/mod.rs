@@ -23,7 +23,7 @@ use crate::app::Foldlog;
 #[derive(Clone, Debug)]
 pub struct AppState {
     /// The domains and the database behind the routes.
-    pub engine: Foldlog,
+    pub foldlog: Foldlog,
     /// The origins that CORS allows.
     pub cors_origins: Arc<[String]>,
     /// How callers are authenticated.
@@ -50,7 +50,7 @@ pub fn query_router(state: AppState) -> Router {
 ///
 /// # async fn serve(foldlog: Foldlog) -> std::io::Result<()> {
 /// let state = AppState {
-///     engine: foldlog,
+///     foldlog,
 ///     cors_origins: ["https://app.example.org".to_owned()].into(),
 ///     auth: Auth::None,
 /// };

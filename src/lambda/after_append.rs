@@ -47,7 +47,7 @@ struct SharedWork {
 
 enum Work {
     CatchUp {
-        engine: Box<Foldlog>,
+        foldlog: Box<Foldlog>,
         batch_size: u32,
     },
     Invoke {
@@ -68,7 +68,13 @@ impl AfterAppendHook {
                 let login = run::login(config)?;
                 let size = catch_up::max_connections(domains);
                 Work::CatchUp {
-                    engine: Box::new(run::engine(config, domains, login, Role::Projection, size)?),
+                    foldlog: Box::new(run::build_foldlog(
+                        config,
+                        domains,
+                        login,
+                        Role::Projection,
+                        size,
+                    )?),
                     batch_size: config.projection.batch_size,
                 }
             }
@@ -83,7 +89,7 @@ impl AfterAppendHook {
     /// The connection pool of the work, if it has one.
     pub(super) fn pool(&self) -> Option<&Pool> {
         match &self.0.as_ref()?.work {
-            Work::CatchUp { engine, .. } => Some(&engine.pool),
+            Work::CatchUp { foldlog, .. } => Some(&foldlog.pool),
             Work::Invoke { .. } => None,
         }
     }
@@ -122,7 +128,10 @@ async fn run_after_append(
 impl Work {
     async fn run(&self) {
         match self {
-            Self::CatchUp { engine, batch_size } => catch_up_all(engine, *batch_size).await,
+            Self::CatchUp {
+                foldlog,
+                batch_size,
+            } => catch_up_all(foldlog, *batch_size).await,
             Self::Invoke { function, aws } => {
                 let invoke = async {
                     let aws = aws
@@ -140,15 +149,15 @@ impl Work {
     }
 }
 
-async fn catch_up_all(engine: &Foldlog, batch_size: u32) {
-    let all = engine.views.iter().map(|view| async move {
+async fn catch_up_all(foldlog: &Foldlog, batch_size: u32) {
+    let all = foldlog.views.iter().map(|view| async move {
         let until = Instant::now() + CATCH_UP_TIMEOUT;
         let budget = Budget {
             until: Some(until),
             abort_at: Some(until + BATCH_GRACE_PERIOD),
             ..Budget::default()
         };
-        if let Err(error) = projection::catch_up(&engine.pool, view, batch_size, &budget).await {
+        if let Err(error) = projection::catch_up(&foldlog.pool, view, batch_size, &budget).await {
             let name = view.name();
             tracing::warn!(
                 projection = name,

@@ -59,10 +59,10 @@ pub async fn catch_up(domains: Domains) -> Result<(), HostError> {
     let login = run::login(&config)?;
     let size = max_connections(domains);
     let worker = Worker {
-        engine: run::engine(&config, domains, login, Role::Projection, size)?,
+        foldlog: run::build_foldlog(&config, domains, login, Role::Projection, size)?,
         batch_size: config.projection.batch_size,
     };
-    let pool = worker.engine.pool.clone();
+    let pool = worker.foldlog.pool.clone();
     warm_up(&pool).await;
     let worker = Arc::new(worker);
     let handler = service_fn(move |event: LambdaEvent<Value>| {
@@ -83,8 +83,8 @@ pub(super) fn max_connections(domains: Domains) -> usize {
 /// Handles invocations of the catch-up function.
 #[derive(Debug)]
 pub struct Worker {
-    /// The engine whose views it projects.
-    pub engine: Foldlog,
+    /// The `Foldlog` whose views it projects.
+    pub foldlog: Foldlog,
     /// Events per batch, at most.
     pub batch_size: u32,
 }
@@ -104,13 +104,13 @@ impl Worker {
         let deadline = Deadline::from_epoch_ms(deadline_ms);
         let verb = Verb::parse(payload)?;
         if let Verb::Retry(name) = &verb
-            && self.engine.view(name).is_none()
+            && self.foldlog.view(name).is_none()
         {
             return Err(self.unknown_projection(name));
         }
         let response = Arc::clone(&self).run_all(Arc::new(verb), deadline).await;
         // A database that pauses without connections can do so until the next invocation.
-        self.engine.pool.close_idle().await;
+        self.foldlog.pool.close_idle().await;
         response
     }
 
@@ -122,7 +122,7 @@ impl Worker {
         deadline: Deadline,
     ) -> Result<Value, Diagnostic> {
         let slots = Arc::new(Semaphore::new(MAX_CONCURRENT_PROJECTIONS));
-        let views = self.engine.views.iter().map(View::name).enumerate();
+        let views = self.foldlog.views.iter().map(View::name).enumerate();
         let tasks: Vec<_> = views
             .filter(|(_, name)| !matches!(&*verb, Verb::Retry(which) if which != name))
             .map(|(index, name)| {
@@ -130,7 +130,7 @@ impl Worker {
                 let slots = Arc::clone(&slots);
                 let run = async move {
                     let _slot = slots.acquire().await;
-                    let view = &worker.engine.views[index];
+                    let view = &worker.foldlog.views[index];
                     worker.run_with_retry(view, &verb, deadline).await
                 };
                 let limited = timeout_at(deadline.respond_by.into(), run);
@@ -183,7 +183,7 @@ impl Worker {
                         attempt,
                         "projection {name} waits for the database: {error}"
                     );
-                    self.engine.pool.mark_suspect();
+                    self.foldlog.pool.mark_suspect();
                     sleep(RETRY_DELAY).await;
                     attempt += 1;
                 }
@@ -224,7 +224,7 @@ impl Worker {
         verb: &Verb,
         deadline: Deadline,
     ) -> Result<Report, ProjectionError> {
-        let (pool, budget) = (&self.engine.pool, deadline.budget());
+        let (pool, budget) = (&self.foldlog.pool, deadline.budget());
         let mut report = Report::default();
         match verb {
             Verb::CatchUp => {
@@ -260,7 +260,7 @@ impl Worker {
     }
 
     fn unknown_projection(&self, name: &str) -> Diagnostic {
-        let known: Vec<_> = self.engine.views.iter().map(View::name).collect();
+        let known: Vec<_> = self.foldlog.views.iter().map(View::name).collect();
         Diagnostic {
             error_type: "UnknownProjection".to_owned(),
             error_message: format!(

@@ -58,10 +58,10 @@ pub async fn command(
     let config = init(domains)?;
     let login = run::login(&config)?;
     let after_append = after_append::AfterAppendHook::new(&config, domains)?;
-    let engine = run::engine(&config, domains, login, Role::Command, max_connections())?;
-    let mut pools = vec![engine.pool.clone()];
+    let foldlog = run::build_foldlog(&config, domains, login, Role::Command, max_connections())?;
+    let mut pools = vec![foldlog.pool.clone()];
     pools.extend(after_append.pool().cloned());
-    let router = after_append.wrap(router(app_state(&config, engine)?));
+    let router = after_append.wrap(router(app_state(&config, foldlog)?));
     serve(router, &pools).await
 }
 
@@ -76,9 +76,9 @@ pub async fn query(
 ) -> Result<(), HostError> {
     let config = init(domains)?;
     let login = run::login(&config)?;
-    let engine = run::engine(&config, domains, login, Role::Query, max_connections())?;
-    let pool = engine.pool.clone();
-    serve(router(app_state(&config, engine)?), &[pool]).await
+    let foldlog = run::build_foldlog(&config, domains, login, Role::Query, max_connections())?;
+    let pool = foldlog.pool.clone();
+    serve(router(app_state(&config, foldlog)?), &[pool]).await
 }
 
 /// Runs a function that serves HTTP to its end. A process that gets one request at a time runs on one thread, so that no
@@ -112,11 +112,11 @@ fn init(domains: Domains) -> Result<Config, HostError> {
     run::read_config(domains, None)
 }
 
-fn app_state(config: &Config, engine: Foldlog) -> Result<AppState, HostError> {
+fn app_state(config: &Config, foldlog: Foldlog) -> Result<AppState, HostError> {
     let auth = Auth::new(&config.http.auth).map_err(|error| HostError::Auth(error.into()))?;
     auth.warn_if_open("this function");
     Ok(AppState {
-        engine,
+        foldlog,
         cors_origins: config.http.cors_origins.clone().into(),
         auth,
     })

@@ -60,14 +60,14 @@ pub async fn serve(
     let server = started?;
     run::print(&greeting(socket.local_addr()?, domains, &server));
     // Each host uses its own role, as in production, so that a missing privilege is noticed in development.
-    let engine = |role, size| {
+    let build = |role, size| {
         let login = Arc::new(server.connect_options());
-        run::engine(&config, domains, login, role, size)
+        run::build_foldlog(&config, domains, login, role, size)
     };
-    let command = engine(Role::Command, run::MAX_CONNECTIONS)?;
-    let query = engine(Role::Query, run::MAX_CONNECTIONS)?;
-    let projection = engine(Role::Projection, 2 * domains.projections().count())?;
-    let pools = [&command, &query, &projection].map(|engine| engine.pool.clone());
+    let command = build(Role::Command, run::MAX_CONNECTIONS)?;
+    let query = build(Role::Query, run::MAX_CONNECTIONS)?;
+    let projection = build(Role::Projection, 2 * domains.projections().count())?;
+    let pools = [&command, &query, &projection].map(|foldlog| foldlog.pool.clone());
     let listener = run::listener(
         &config,
         &projection,
@@ -80,8 +80,8 @@ pub async fn serve(
         async move { server.supervise(stop.cancelled()).await }
     });
     let origins: Arc<[String]> = config.http.cors_origins.into();
-    let [command, query] = [command, query].map(|engine| AppState {
-        engine,
+    let [command, query] = [command, query].map(|foldlog| AppState {
+        foldlog,
         cors_origins: Arc::clone(&origins),
         auth: auth.clone(),
     });
@@ -104,12 +104,12 @@ async fn start(config: &Config, domains: Domains, server: &Server) -> Result<(),
     let mut connection = db::connect(&*login)
         .await
         .map_err(HostError::from_connect)?;
-    let engine = run::engine(config, domains, login, Role::Query, 1)?;
+    let foldlog = run::build_foldlog(config, domains, login, Role::Query, 1)?;
     let migrated = migrations::up(
         &mut connection,
-        engine.pool.schema(),
-        &engine.views,
-        engine.inline(),
+        foldlog.pool.schema(),
+        &foldlog.views,
+        foldlog.inline(),
     )
     .await;
     migrated.map_err(|error| HostError::Migration(error.into()))

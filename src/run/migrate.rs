@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{HostError, direct_login, engine, print, read_config, read_env_file};
+use super::{HostError, build_foldlog, direct_login, print, read_config, read_env_file};
 use crate::config::Config;
 use crate::db::Role;
 use crate::domain::Domains;
@@ -83,8 +83,8 @@ pub async fn migrate_database(
     let schema = &config.database.schema;
     let result = match migration {
         Migration::Up => {
-            let engine = engine(config, domains, login, Role::Query, 1)?;
-            match migrations::up(&mut connection, schema, &engine.views, engine.inline()).await {
+            let foldlog = build_foldlog(config, domains, login, Role::Query, 1)?;
+            match migrations::up(&mut connection, schema, &foldlog.views, foldlog.inline()).await {
                 Ok(()) => migrations::status(&mut connection, schema).await,
                 Err(error) => Err(error),
             }

@@ -1,4 +1,4 @@
-//! Start-up that all hosts share: configuration, logs, pool and engine; and the two plain programs, `listener` and
+//! Start-up that all hosts share: configuration, logs, pool and `Foldlog`; and the two plain programs, `listener` and
 //! `migrate`.
 
 mod error;
@@ -91,12 +91,12 @@ pub fn login(config: &Config) -> Result<Arc<dyn Login>, HostError> {
     }
 }
 
-/// The engine of a configuration, which works as `role` on at most `size` connections.
+/// Builds the [`Foldlog`] of a configuration, which works as `role` on at most `size` connections.
 ///
 /// # Errors
 ///
 /// If a domain cannot be served, or `INLINE` names an unknown projection.
-pub fn engine(
+pub fn build_foldlog(
     config: &Config,
     domains: Domains,
     login: Arc<dyn Login>,
@@ -126,18 +126,18 @@ pub fn engine(
     )?)
 }
 
-/// A listener for the views of an engine; `stop` ends it.
+/// A listener for the views of a [`Foldlog`]; `stop` ends it.
 #[must_use]
 pub fn listener(
     config: &Config,
-    engine: &Foldlog,
+    foldlog: &Foldlog,
     login: Arc<dyn Login>,
     stop: CancellationToken,
 ) -> Listener {
     Listener {
         login,
-        pool: engine.pool.clone(),
-        views: engine.views.clone(),
+        pool: foldlog.pool.clone(),
+        views: foldlog.views.clone(),
         batch_size: config.projection.batch_size,
         stop,
     }
@@ -153,7 +153,7 @@ pub async fn listen(domains: Domains) -> Result<(), HostError> {
     telemetry::init(telemetry::Format::Text);
     let config = read_config(domains, None)?;
     let login = direct_login(&config)?;
-    let engine = engine(
+    let foldlog = build_foldlog(
         &config,
         domains,
         Arc::clone(&login),
@@ -164,7 +164,7 @@ pub async fn listen(domains: Domains) -> Result<(), HostError> {
     if let Err(error @ db::DbError::Pooler(_)) = db::connect(&*login).await {
         return Err(HostError::PoolerDetected(error));
     }
-    listener(&config, &engine, login, stop_signal()?)
+    listener(&config, &foldlog, login, stop_signal()?)
         .run()
         .await;
     Ok(())

@@ -29,7 +29,7 @@ async fn backlog(db: &TestDb, accounts: usize, deposits: usize) {
         events.extend(accounts.iter().map(|a| deposited(*a, 1)));
     }
     for chunk in events.chunks(100) {
-        append(&db.engine, chunk).await;
+        append(&db.foldlog, chunk).await;
     }
 }
 
@@ -42,11 +42,11 @@ async fn four_workers_claim_each_event_once() {
     let start = Arc::new(Barrier::new(4));
     let mut workers = JoinSet::new();
     for batch in [7, 20, 33, 50] {
-        let (engine, start) = (db.engine.clone(), start.clone());
+        let (foldlog, start) = (db.foldlog.clone(), start.clone());
         workers.spawn(async move {
             start.wait().await;
-            let view = engine.view("ledger").unwrap();
-            projection::catch_up(&engine.pool, view, batch, &Budget::default()).await
+            let view = foldlog.view("ledger").unwrap();
+            projection::catch_up(&foldlog.pool, view, batch, &Budget::default()).await
         });
     }
     let results = workers.join_all().await;
@@ -88,15 +88,15 @@ async fn a_lock_timeout_on_a_claim_loses_no_event() {
     let db = TestDb::new().await;
     let (_, events) = account(&db, 2).await;
     let claim = hold_claim(&db, "ledger", &events[1]).await;
-    let engine = db.engine.clone();
+    let foldlog = db.foldlog.clone();
     // The budget expires during the first wait, so that the worker waits only once.
     let budget = Budget {
         until: Some(Instant::now() + Duration::from_secs(3)),
         ..Budget::default()
     };
     let waits = tokio::spawn(async move {
-        let view = engine.view("ledger").unwrap();
-        projection::catch_up(&engine.pool, view, 100, &budget).await
+        let view = foldlog.view("ledger").unwrap();
+        projection::catch_up(&foldlog.pool, view, 100, &budget).await
     });
     wait_until_blocked(&mut db.connect().await, CLAIM).await;
     // Far above `lock_timeout`, and far below `statement_timeout`.
@@ -114,12 +114,12 @@ async fn a_pass_restarts_after_a_deadlock_aborts_its_batch() {
     for at_the_write in [true, false] {
         let db = TestDb::new().await;
         let folded = Uuid::now_v7();
-        append(&db.engine, &[opened(folded)]).await;
+        append(&db.foldlog, &[opened(folded)]).await;
         db.catch_up("ledger").await;
         let new = || opened(Uuid::now_v7());
         let events = [new(), new(), new(), deposited(folded, 1), new()];
         for event in &events {
-            append(&db.engine, std::slice::from_ref(event)).await;
+            append(&db.foldlog, std::slice::from_ref(event)).await;
         }
         // A deadlock: the second batch waits for the test, then the test waits for the batch. Only the worker's session
         // checks for deadlocks, so Postgres aborts the worker's transaction.
@@ -153,7 +153,7 @@ async fn an_expired_budget_reports_done_false_and_the_remaining_events() {
         until: Some(Instant::now()),
         ..Budget::default()
     };
-    let view = db.engine.view("ledger").unwrap();
+    let view = db.foldlog.view("ledger").unwrap();
     let caught_up = projection::catch_up(db.pool(), view, 100, &budget)
         .await
         .unwrap();

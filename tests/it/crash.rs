@@ -54,13 +54,13 @@ async fn backlog(db: &TestDb, users: usize) {
     db.run("alter table users add constraint users_worse_check check (username <> 'worse')")
         .await;
     let bad = Uuid::now_v7();
-    append(&db.engine, &[created(bad, "bad"), renamed(bad, "worse")]).await;
+    append(&db.foldlog, &[created(bad, "bad"), renamed(bad, "worse")]).await;
     for index in 0..users {
         let user = Uuid::now_v7();
-        append(&db.engine, &[created(user, "ada"), renamed(user, "bob")]).await;
+        append(&db.foldlog, &[created(user, "ada"), renamed(user, "bob")]).await;
         if index % 3 == 0 {
             let deleted = event(user, UserEvent::Deleted { id: Some(user) });
-            append(&db.engine, &[deleted]).await;
+            append(&db.foldlog, &[deleted]).await;
         }
     }
     // From here on every session named `foldlog` belongs to a child process.

@@ -23,7 +23,7 @@ async fn users(db: &TestDb, count: usize) {
         .map(|number| created(Uuid::now_v7(), &format!("user{number}")))
         .collect();
     for chunk in events.chunks(50) {
-        append(&db.engine, chunk).await;
+        append(&db.foldlog, chunk).await;
     }
 }
 
@@ -32,7 +32,7 @@ async fn catch_up(db: &TestDb, budget: &Budget) -> CatchUp {
 }
 
 async fn catch_up_by(db: &TestDb, batch: u32, budget: &Budget) -> CatchUp {
-    let view = db.engine.view("users").unwrap();
+    let view = db.foldlog.view("users").unwrap();
     projection::catch_up(db.pool(), view, batch, budget)
         .await
         .unwrap()
@@ -115,7 +115,7 @@ async fn a_pass_that_released_a_claim_at_the_deadline_does_not_settle() {
     let user = Uuid::now_v7();
     let mut older = Held::open(&db, "select log_txid()").await;
     users(&db, 1).await;
-    append(&db.engine, &[created(user, "ada")]).await;
+    append(&db.foldlog, &[created(user, "ada")]).await;
     append_in(older.connection(), &[renamed(user, "bob")]).await;
     older.commit().await;
     slow_rows(&db, 1.0).await;
@@ -137,14 +137,14 @@ async fn waiting_for_a_claim_ends_at_the_deadline_and_loses_no_event() {
         "insert into locker select id, aggregate_id, 'users' from events order by position offset 90",
     )
     .await;
-    let engine = db.engine.clone();
+    let foldlog = db.foldlog.clone();
     let mut worker = tokio::spawn(async move {
-        let view = engine.view("users").unwrap();
+        let view = foldlog.view("users").unwrap();
         let budget = Budget {
             abort_at: Some(Instant::now() + Duration::from_secs(1)),
             ..within(Duration::from_millis(800))
         };
-        projection::catch_up(&engine.pool, view, 20, &budget).await
+        projection::catch_up(&foldlog.pool, view, 20, &budget).await
     });
     wait_until_blocked(&mut db.connect().await, CLAIM).await;
     let ended = timeout(Duration::from_secs(4), &mut worker).await;
@@ -163,7 +163,7 @@ async fn a_retry_stopped_by_its_deadline_reports_what_it_applied() {
     db.run("alter table users add constraint no_eve check (username <> 'eve')")
         .await;
     for _ in 0..2 {
-        append(&db.engine, &[created(Uuid::now_v7(), "eve")]).await;
+        append(&db.foldlog, &[created(Uuid::now_v7(), "eve")]).await;
     }
     assert_eq!(catch_up(&db, &Budget::default()).await.parked, 2);
     db.run("alter table users drop constraint no_eve").await;
@@ -173,7 +173,7 @@ async fn a_retry_stopped_by_its_deadline_reports_what_it_applied() {
         abort_at: Some(Instant::now() + Duration::from_secs(1)),
         ..within(Duration::from_millis(800))
     };
-    let view = db.engine.view("users").unwrap();
+    let view = db.foldlog.view("users").unwrap();
     let retry = projection::retry(db.pool(), view, &budget);
     let retried = timeout(Duration::from_secs(4), retry).await;
     let retried = retried.expect("it waits on").unwrap();

@@ -68,12 +68,12 @@ async fn a_rule_decided_on_a_stale_state_is_decided_again() {
 async fn two_listeners_do_not_apply_out_of_order() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
-    append(&db.engine, &[created(user, "0"), renamed(user, "1")]).await;
+    append(&db.foldlog, &[created(user, "0"), renamed(user, "1")]).await;
     let holding = Held::open(&db, "lock table users in share mode").await;
     let first = async { db.catch_up("users").await };
     let second = async {
         wait_until_blocked(&mut db.connect().await, "insert into \"public\".\"users\"").await;
-        append(&db.engine, &[renamed(user, "2"), renamed(user, "3")]).await;
+        append(&db.foldlog, &[renamed(user, "2"), renamed(user, "3")]).await;
         db.catch_up("users").await
     };
     let release = async {
@@ -91,12 +91,12 @@ async fn two_listeners_do_not_apply_out_of_order() {
 #[tokio::test]
 async fn an_event_appended_without_a_listener_is_projected_later() {
     let db = TestDb::new().await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     let stop = CancellationToken::new();
     let listener = Listener {
         login: Arc::new(db.options.clone()),
-        pool: db.engine.pool.clone(),
-        views: db.engine.views.clone(),
+        pool: db.foldlog.pool.clone(),
+        views: db.foldlog.views.clone(),
         batch_size: 100,
         stop: stop.clone(),
     };
@@ -151,7 +151,7 @@ async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
     let db = TestDb::new().await;
     let (rich, poor) = (Uuid::now_v7(), Uuid::now_v7());
     append(
-        &db.engine,
+        &db.foldlog,
         &[opened(rich), deposited(rich, 1_000_000), deposited(rich, 1)],
     )
     .await;
@@ -164,7 +164,7 @@ async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
         } else {
             deposited(poor, 1)
         };
-        append(&db.engine, &[next]).await;
+        append(&db.foldlog, &[next]).await;
         let pass = db.catch_up("accounts").await;
         assert!(pass.done, "{pass:?}");
         assert_eq!((pass.parked, pass.remaining), (1, 0));

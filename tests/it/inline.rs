@@ -37,8 +37,8 @@ fn with_email(user: Uuid, email: &str) -> UntypedEvent {
     event(user, created)
 }
 
-async fn send(engine: &Foldlog, events: &[UntypedEvent]) -> Result<Appended, AppendError> {
-    command::execute(engine, events, ExpectedVersion::Any, None).await
+async fn send(foldlog: &Foldlog, events: &[UntypedEvent]) -> Result<Appended, AppendError> {
+    command::execute(foldlog, events, ExpectedVersion::Any, None).await
 }
 
 /// Fails when an append returns before its fold, or when the fold leaves out events that are not in the row yet.
@@ -47,7 +47,7 @@ async fn an_inline_view_is_never_behind_a_committed_append() {
     let db = Arc::new(TestDb::with_inline(&["accounts", "ledger"]).await);
     let accounts: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     append(
-        &db.engine,
+        &db.foldlog,
         &accounts.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
     )
     .await;
@@ -57,7 +57,7 @@ async fn an_inline_view_is_never_behind_a_committed_append() {
         writers.spawn(async move {
             for _ in 0..8 {
                 let appended =
-                    append(&db.engine, &[deposited(account, 1), deposited(account, 2)]).await;
+                    append(&db.foldlog, &[deposited(account, 1), deposited(account, 2)]).await;
                 let answered = appended.events[1].version;
                 for view in ["accounts", "ledger"] {
                     let seen = version_in_view(&db, view, account).await;
@@ -78,7 +78,7 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
     let start = Arc::new(Barrier::new(6));
     let mut senders = JoinSet::new();
     for sender in 0..6 {
-        let (engine, start) = (db.engine.clone(), start.clone());
+        let (foldlog, start) = (db.foldlog.clone(), start.clone());
         let email = if sender % 2 == 0 {
             "ada@example.org"
         } else {
@@ -86,7 +86,7 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
         };
         senders.spawn(async move {
             start.wait().await;
-            send(&engine, &[with_email(Uuid::now_v7(), email)]).await
+            send(&foldlog, &[with_email(Uuid::now_v7(), email)]).await
         });
     }
     let results = senders.join_all().await;
@@ -99,11 +99,11 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
     assert_eq!(results.iter().filter(refused).count(), 5, "{results:?}");
 
     let other = Uuid::now_v7();
-    append(&db.engine, &[created(other, "bob")]).await;
+    append(&db.foldlog, &[created(other, "bob")]).await;
     let change = UserEvent::EmailChanged {
         email: "ada@example.org".to_owned(),
     };
-    let changed = send(&db.engine, &[event(other, change)]).await;
+    let changed = send(&db.foldlog, &[event(other, change)]).await;
     assert!(
         matches!(changed, Err(AppendError::SetRule { .. })),
         "{changed:?}"
@@ -117,9 +117,9 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
 async fn a_deleted_users_email_can_be_used_again() {
     let db = TestDb::with_inline(&["users"]).await;
     let (gone, new) = (Uuid::now_v7(), Uuid::now_v7());
-    append(&db.engine, &[with_email(gone, "ada@example.org")]).await;
+    append(&db.foldlog, &[with_email(gone, "ada@example.org")]).await;
     let deleted = event(gone, UserEvent::Deleted { id: None });
-    append(&db.engine, &[deleted, with_email(new, "ada@example.org")]).await;
+    append(&db.foldlog, &[deleted, with_email(new, "ada@example.org")]).await;
     assert_eq!(version_in_view(&db, "users", gone).await, None);
     assert_all_applied(&db, "users").await;
 }
@@ -134,14 +134,14 @@ async fn an_email_released_in_the_same_append_can_be_taken_in_any_row_order() {
         (low, Uuid::from_u128(2), "a@example.org"),
         (high, Uuid::from_u128(3), "b@example.org"),
     ] {
-        append(&db.engine, &[with_email(gives, email)]).await;
+        append(&db.foldlog, &[with_email(gives, email)]).await;
         let changed = event(
             gives,
             UserEvent::EmailChanged {
                 email: format!("not-{email}"),
             },
         );
-        append(&db.engine, &[changed, with_email(takes, email)]).await;
+        append(&db.foldlog, &[changed, with_email(takes, email)]).await;
     }
     assert_eq!(db.count("select count(*) from users").await, 4);
     assert_all_applied(&db, "users").await;
@@ -153,7 +153,11 @@ async fn a_set_rule_is_not_enforced_without_inline() {
     // Another projection is inline, so this host has just created or dropped the set rules of all views.
     let db = TestDb::with_inline(&["ledger"]).await;
     for _ in 0..2 {
-        append(&db.engine, &[with_email(Uuid::now_v7(), "ada@example.org")]).await;
+        append(
+            &db.foldlog,
+            &[with_email(Uuid::now_v7(), "ada@example.org")],
+        )
+        .await;
     }
     let caught_up = db.catch_up("users").await;
     assert_eq!((caught_up.applied, caught_up.parked), (2, 0));
@@ -165,10 +169,10 @@ async fn a_set_rule_is_not_enforced_without_inline() {
 async fn an_inline_append_folds_its_aggregates_backlog_first() {
     let db = TestDb::new().await;
     let (account, other) = (Uuid::now_v7(), Uuid::now_v7());
-    append(&db.engine, &[opened(account), opened(other)]).await;
+    append(&db.foldlog, &[opened(account), opened(other)]).await;
     for _ in 0..3 {
         append(
-            &db.engine,
+            &db.foldlog,
             &[(); 900]
                 .iter()
                 .map(|()| deposited(account, 1))
@@ -194,33 +198,33 @@ async fn inline_appends_and_workers_fold_each_event_once() {
     let db = TestDb::new().await;
     let accounts: Arc<Vec<Uuid>> = Arc::new((0..5).map(|_| Uuid::now_v7()).collect());
     append(
-        &db.engine,
+        &db.foldlog,
         &accounts.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
     )
     .await;
     let hosts = [host(&db, &["ledger"], &[]), host(&db, &[], &[])];
     let mut appends = JoinSet::new();
     for writer in 0..4_usize {
-        let (engine, accounts) = (hosts[writer % 2].clone(), accounts.clone());
+        let (foldlog, accounts) = (hosts[writer % 2].clone(), accounts.clone());
         appends.spawn(async move {
             for round in 0..12 {
                 let pair = [
                     accounts[(writer + round) % 5],
                     accounts[(writer * 2 + round * 3 + 1) % 5],
                 ];
-                append(&engine, &pair.map(|account| deposited(account, 1))).await;
+                append(&foldlog, &pair.map(|account| deposited(account, 1))).await;
             }
         });
     }
     let workers: Vec<_> = [3, 5]
         .map(|batch| {
-            let engine = db.engine.clone();
+            let foldlog = db.foldlog.clone();
             let budget = Budget::default();
             let stop = budget.stop.clone();
             let works = tokio::spawn(async move {
-                let view = engine.view("ledger").unwrap();
+                let view = foldlog.view("ledger").unwrap();
                 while !budget.stop.is_cancelled() {
-                    projection::catch_up(&engine.pool, view, batch, &budget)
+                    projection::catch_up(&foldlog.pool, view, batch, &budget)
                         .await
                         .unwrap();
                 }
@@ -248,9 +252,9 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
         // The inline append claims in the order of positions: first, between, last. The transaction of `last` is older
         // than the others, so a worker claims `last` before them.
         let mut older = Held::open(&db, "select pg_current_xact_id()").await;
-        append(&db.engine, &[opened(first)]).await;
+        append(&db.foldlog, &[opened(first)]).await;
         let middle = opened(between);
-        append(&db.engine, std::slice::from_ref(&middle)).await;
+        append(&db.foldlog, std::slice::from_ref(&middle)).await;
         append_in(older.connection(), &[opened(last)]).await;
         older.commit().await;
 
@@ -291,7 +295,7 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
 async fn a_parked_aggregate_is_appended_to_but_not_folded_inline() {
     let db = TestDb::new().await;
     let account = Uuid::now_v7();
-    append(&db.engine, &[opened(account), deposited(account, 13)]).await;
+    append(&db.foldlog, &[opened(account), deposited(account, 13)]).await;
     assert_eq!(db.catch_up("ledger").await.parked, 1);
     let inline = host(&db, &["ledger"], &[]);
     append(&inline, &[deposited(account, 1)]).await;
@@ -338,7 +342,7 @@ async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
     assert_eq!(db.count("select count(*) from parked").await, 0);
 
     // Another host has stored such an event. A catch-up parks the aggregate, and appends are accepted again.
-    append(&db.engine, &[deposited(account, 13)]).await;
+    append(&db.foldlog, &[deposited(account, 13)]).await;
     let waits = send(&inline, &[deposited(account, 1)]).await;
     assert!(
         matches!(

@@ -125,7 +125,7 @@ async fn a_rotated_secret_is_read_again_after_a_failed_login() {
     );
     let manager = SecretsManager::default();
     manager.holds(
-        json!({"username": first, "password": PASSWORD, "engine": "postgres",
+        json!({"username": first, "password": PASSWORD, "foldlog": "postgres",
         "host": "ignored.example.org", "port": 1, "dbname": "ignored"}),
     );
     let endpoint = manager.start().await;
@@ -139,7 +139,7 @@ async fn a_rotated_secret_is_read_again_after_a_failed_login() {
     let mut listener = Program::start(LISTENER, &[], &borrowed(&env));
     listener.until_it_says("the listener is connected").await;
     crate::support::events::append(
-        &db.engine,
+        &db.foldlog,
         &[crate::support::created(Uuid::now_v7(), "ada")],
     )
     .await;
@@ -153,7 +153,7 @@ async fn a_rotated_secret_is_read_again_after_a_failed_login() {
     ))
     .await;
     crate::support::events::append(
-        &db.engine,
+        &db.foldlog,
         &[crate::support::created(Uuid::now_v7(), "bob")],
     )
     .await;
@@ -292,7 +292,7 @@ fn percent_encoding_decoded(text: &str) -> String {
 async fn each_hosts_role_has_only_the_privileges_it_needs() {
     let db = TestDb::new().await;
     crate::support::events::append(
-        &db.engine,
+        &db.foldlog,
         &[crate::support::created(Uuid::now_v7(), "ada")],
     )
     .await;
@@ -365,7 +365,7 @@ async fn every_login_finds_the_tables_in_db_schema() {
     let db = crate::bins::empty().await;
     let app: Schema = "app".parse().unwrap();
     let mut connection = db.connect().await;
-    let (views, inline) = (&db.engine.views, db.engine.inline());
+    let (views, inline) = (&db.foldlog.views, db.foldlog.inline());
     migrations::up(&mut connection, &app, views, inline)
         .await
         .unwrap();
@@ -377,7 +377,7 @@ async fn every_login_finds_the_tables_in_db_schema() {
         role: Some(Role::Query),
         schema: app.clone(),
     });
-    let users = db.engine.view("users").unwrap();
+    let users = db.foldlog.view("users").unwrap();
     let mut session = pool.acquire().await.unwrap();
     let found = view::get(&mut session, users, AggregateId(Uuid::now_v7())).await;
     assert!(found.unwrap().is_none());

@@ -53,7 +53,7 @@ async fn up(db: &TestDb, inline: &[&str]) -> anyhow::Result<()> {
     migrations::up(
         &mut db.connect().await,
         db.pool().schema(),
-        &db.engine.views,
+        &db.foldlog.views,
         &inline,
     )
     .await
@@ -165,7 +165,7 @@ async fn a_changed_view_definition_is_rejected_with_instructions() {
     let db = TestDb::new().await;
     for _ in 0..3 {
         append(
-            &db.engine,
+            &db.foldlog,
             &[created(Uuid::now_v7(), "ada"), opened(Uuid::now_v7())],
         )
         .await;
@@ -222,7 +222,7 @@ async fn existing_duplicates_of_a_set_rule_are_reported() {
             password: None,
         },
     );
-    append(&db.engine, &[created(one, "ada"), twin]).await;
+    append(&db.foldlog, &[created(one, "ada"), twin]).await;
     db.catch_up("users").await;
     let error = format!("{:#}", up(&db, &["users"]).await.unwrap_err());
     assert!(

@@ -121,7 +121,7 @@ async fn app() -> App {
     )
     .await
     .unwrap();
-    App::with_engine(db, foldlog).await
+    App::with_foldlog(db, foldlog).await
 }
 
 /// Sends a request, and checks the response against the OpenAPI document of the vaults, which has no secrets in responses.

@@ -46,11 +46,11 @@ async fn a_pass_reads_exactly_what_its_frozen_snapshot_sees() {
     let mut behind = begin_early(&db).await;
     append_in(behind.connection(), &[new()]).await;
     let (first, second, third) = (new(), new(), new());
-    append(&db.engine, &[first]).await;
-    append(&db.engine, std::slice::from_ref(&second)).await;
+    append(&db.foldlog, &[first]).await;
+    append(&db.foldlog, std::slice::from_ref(&second)).await;
     let mut ahead = begin_early(&db).await;
     append_in(ahead.connection(), &[new()]).await;
-    append(&db.engine, &[third]).await;
+    append(&db.foldlog, &[third]).await;
 
     // When both commit, the pass is already after `behind` and still before `ahead`.
     let claim = hold_claim(&db, "ledger", &second).await;
@@ -76,7 +76,7 @@ async fn a_version_with_an_older_txid_than_its_predecessor_waits_for_it() {
         let db = TestDb::new().await;
         let user = Uuid::now_v7();
         if folded_before {
-            append(&db.engine, &[opened(user)]).await;
+            append(&db.foldlog, &[opened(user)]).await;
             db.catch_up("ledger").await;
         }
         let mut older = begin_early(&db).await;
@@ -85,7 +85,7 @@ async fn a_version_with_an_older_txid_than_its_predecessor_waits_for_it() {
         } else {
             opened(user)
         };
-        append(&db.engine, &[first]).await;
+        append(&db.foldlog, &[first]).await;
         append_in(older.connection(), &[deposited(user, 2)]).await;
         older.commit().await;
         let inverted = "select count(*) from events a join events b \
@@ -106,7 +106,7 @@ async fn after_a_deletion_the_predecessor_claim_is_read_from_the_locker() {
         let db = TestDb::new().await;
         let user = Uuid::now_v7();
         append(
-            &db.engine,
+            &db.foldlog,
             &[opened(user), event(user, AccountEvent::Closed {})],
         )
         .await;

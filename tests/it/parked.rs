@@ -17,12 +17,12 @@ use foldlog::event::Version;
 /// Creates an account that is parked at the last of these deposits and has `later` more deposits after it.
 async fn parked(db: &TestDb, deposits: &[i64], later: usize) -> Uuid {
     let account = Uuid::now_v7();
-    append(&db.engine, &[opened(account)]).await;
+    append(&db.foldlog, &[opened(account)]).await;
     for cents in deposits {
-        append(&db.engine, &[deposited(account, *cents)]).await;
+        append(&db.foldlog, &[deposited(account, *cents)]).await;
     }
     for _ in 0..later {
-        append(&db.engine, &[deposited(account, 1)]).await;
+        append(&db.foldlog, &[deposited(account, 1)]).await;
     }
     db.catch_up("ledger").await;
     assert_eq!(
@@ -34,7 +34,7 @@ async fn parked(db: &TestDb, deposits: &[i64], later: usize) -> Uuid {
 }
 
 async fn retry(db: &TestDb, projection: &str) -> RetryReport {
-    let view = db.engine.view(projection).unwrap();
+    let view = db.foldlog.view(projection).unwrap();
     projection::retry(db.pool(), view, &Budget::default())
         .await
         .unwrap()
@@ -42,10 +42,10 @@ async fn retry(db: &TestDb, projection: &str) -> RetryReport {
 
 /// Retries the parked aggregates of the ledger in a separate task.
 fn retry_beside(db: &TestDb) -> JoinHandle<Result<RetryReport, ProjectionError>> {
-    let engine = db.engine.clone();
+    let foldlog = db.foldlog.clone();
     tokio::spawn(async move {
-        let view = engine.view("ledger").unwrap();
-        projection::retry(&engine.pool, view, &Budget::default()).await
+        let view = foldlog.view("ledger").unwrap();
+        projection::retry(&foldlog.pool, view, &Budget::default()).await
     })
 }
 
@@ -66,7 +66,7 @@ async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
             (Uuid::now_v7(), (0..1000).map(|_| Uuid::now_v7()).collect());
         for half in good.chunks(500) {
             append(
-                &db.engine,
+                &db.foldlog,
                 &half.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
             )
             .await;
@@ -77,10 +77,10 @@ async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
                 deposited(bad, cents),
                 deposited(bad, 2),
             ];
-            append(&db.engine, if first { &bads[..2] } else { &bads[2..] }).await;
+            append(&db.foldlog, if first { &bads[..2] } else { &bads[2..] }).await;
         }
         append(
-            &db.engine,
+            &db.foldlog,
             &good.iter().map(|a| deposited(*a, 5)).collect::<Vec<_>>(),
         )
         .await;
@@ -104,7 +104,7 @@ async fn one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on() {
         assert_eq!(db.catch_up("accounts").await.applied, 2004);
 
         // Later events of the parked aggregate wait.
-        append(&db.engine, &[deposited(bad, 3)]).await;
+        append(&db.foldlog, &[deposited(bad, 3)]).await;
         let caught_up = db.catch_up("ledger").await;
         assert_eq!(
             (caught_up.applied, caught_up.parked, caught_up.done),
@@ -131,13 +131,13 @@ async fn a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it() {
     let accounts: Vec<Uuid> = (0..200).map(|_| Uuid::now_v7()).collect();
     let rich = [accounts[0], accounts[77], accounts[199]];
     append(
-        &db.engine,
+        &db.foldlog,
         &accounts.iter().map(|a| opened(*a)).collect::<Vec<_>>(),
     )
     .await;
     let cents = |a: &Uuid| if rich.contains(a) { 2_000_000 } else { 2 };
     append(
-        &db.engine,
+        &db.foldlog,
         &accounts
             .iter()
             .map(|a| deposited(*a, cents(a)))
@@ -218,7 +218,7 @@ async fn a_retry_keeps_what_it_folded_before_a_second_failure() {
     nonsense.payload =
         serde_json::value::to_raw_value(&serde_json::json!({ "cents": "many" })).unwrap();
     append(
-        &db.engine,
+        &db.foldlog,
         &[opened(bad), deposited(bad, 13), deposited(bad, 1)],
     )
     .await;
@@ -245,7 +245,7 @@ async fn a_missing_version_parks_the_aggregate_and_names_the_version() {
     let mut foreign = db.connect().await;
     insert(&mut foreign, &opened(holed), 1, None).await;
     insert(&mut foreign, &deposited(holed, 5), 4, None).await;
-    append(&db.engine, &[opened(other)]).await;
+    append(&db.foldlog, &[opened(other)]).await;
 
     let caught_up = db.catch_up("ledger").await;
     assert_eq!(
@@ -294,7 +294,7 @@ async fn a_pass_waits_for_a_retry_that_locks_the_parked_row() {
     let retries = retry_beside(&db);
     wait_until_blocked(&mut watch, "insert into \"public\".\"ledger\"").await;
     // The other account gives the pass an event to fold, so that it settles its snapshot.
-    append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
+    append(&db.foldlog, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
     let pass = worker(&db, "ledger", 100);
     wait_until_blocked(&mut watch, CLAIM).await;
     row.release().await;
@@ -313,7 +313,7 @@ async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     let bad = parked(&db, &[1, 13], 0).await;
     make_foldable(bad);
     let mut watch = db.connect().await;
-    append(&db.engine, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
+    append(&db.foldlog, &[deposited(bad, 7), opened(Uuid::now_v7())]).await;
 
     // A pass that has skipped the parked aggregate's event and is blocked where it writes the other account's row.
     let view = Held::open(&db, "lock table ledger in share mode").await;
@@ -322,7 +322,7 @@ async fn a_retry_waits_for_passes_that_share_lock_the_parked_row() {
     let retries = retry_beside(&db);
     wait_until_blocked(&mut watch, LOCK_PARKED).await;
     // A second pass, which skips a second event.
-    append(&db.engine, &[deposited(bad, 8), opened(Uuid::now_v7())]).await;
+    append(&db.foldlog, &[deposited(bad, 8), opened(Uuid::now_v7())]).await;
     let later = worker(&db, "ledger", 100);
     wait_until_blocked(&mut watch, CLAIM).await;
     view.release().await;
@@ -341,7 +341,7 @@ async fn a_retry_folds_the_whole_chain_before_it_unparks() {
     let bad = parked(&db, &[13], 0).await;
     for _ in 0..3 {
         append(
-            &db.engine,
+            &db.foldlog,
             &[(); 900]
                 .iter()
                 .map(|()| deposited(bad, 1))
@@ -377,7 +377,7 @@ async fn a_row_rejected_by_a_view_trigger_parks_its_aggregate() {
         deposited(refused, 7),
         deposited(other, 1),
     ] {
-        append(&db.engine, &[event]).await;
+        append(&db.foldlog, &[event]).await;
     }
     let caught_up = db.catch_up("accounts").await;
     assert_eq!(

@@ -112,7 +112,7 @@ async fn a_cancelled_statement_leaves_no_open_transaction() {
 #[tokio::test]
 async fn errors_are_equal_with_and_without_a_pooler() {
     let db = TestDb::new().await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     let bouncer = Bouncer::start(&db.options).await;
     let (direct, pooled) = (db.pool().clone(), bouncer.pool(None));
     for pool in [direct, pooled] {

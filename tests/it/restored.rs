@@ -43,9 +43,9 @@ fn host(options: &PgConnectOptions) -> Foldlog {
     .unwrap()
 }
 
-async fn catch_up(engine: &Foldlog, projection: &str) -> projection::CatchUp {
-    let view = engine.view(projection).unwrap();
-    projection::catch_up(&engine.pool, view, 2, &projection::Budget::default())
+async fn catch_up(foldlog: &Foldlog, projection: &str) -> projection::CatchUp {
+    let view = foldlog.view(projection).unwrap();
+    projection::catch_up(&foldlog.pool, view, 2, &projection::Budget::default())
         .await
         .unwrap()
 }
@@ -65,24 +65,24 @@ async fn appends_and_catch_up_continue_on_a_restored_log() {
     let (waiting, _) = account(&db, 1).await;
     age(&db, 1_000_000).await;
 
-    let engine = host(&db.options);
-    drop(engine.pool.acquire().await.unwrap());
+    let foldlog = host(&db.options);
+    drop(foldlog.pool.acquire().await.unwrap());
     assert!(
         db.count(OFFSET).await > 0,
         "noticed on the first connection"
     );
-    append(&engine, &[deposited(folded, 1), deposited(waiting, 1)]).await;
+    append(&foldlog, &[deposited(folded, 1), deposited(waiting, 1)]).await;
     assert_eq!(
         db.count(IN_ORDER).await,
         0,
         "new events sort after old ones"
     );
 
-    let caught_up = catch_up(&engine, "ledger").await;
+    let caught_up = catch_up(&foldlog, "ledger").await;
     assert_eq!((caught_up.applied, caught_up.done), (4, true));
-    append(&engine, &[deposited(folded, 1)]).await;
-    assert_eq!(catch_up(&engine, "ledger").await.applied, 1);
-    catch_up(&engine, "accounts").await;
+    append(&foldlog, &[deposited(folded, 1)]).await;
+    assert_eq!(catch_up(&foldlog, "ledger").await.applied, 1);
+    catch_up(&foldlog, "accounts").await;
     assert_all_applied(&db, "ledger").await;
     assert_all_applied(&db, "accounts").await;
 }
@@ -99,9 +99,9 @@ async fn a_settled_snapshot_ahead_of_the_transaction_counter_skips_no_event() {
     )
     .await;
 
-    let engine = host(&db.options);
-    append(&engine, &[deposited(account, 1)]).await;
-    assert_eq!(catch_up(&engine, "ledger").await.applied, 1);
+    let foldlog = host(&db.options);
+    append(&foldlog, &[deposited(account, 1)]).await;
+    assert_eq!(catch_up(&foldlog, "ledger").await.applied, 1);
     assert_all_applied(&db, "ledger").await;
 }
 
@@ -128,8 +128,8 @@ async fn a_restored_log_is_re_offset_once_per_move() {
         age(&db, 1_000_000).await;
         let hosts: Vec<Foldlog> = (0..8).map(|_| host(&db.options)).collect();
         let mut first = JoinSet::new();
-        for engine in hosts.clone() {
-            first.spawn(async move { drop(engine.pool.acquire().await.unwrap()) });
+        for foldlog in hosts.clone() {
+            first.spawn(async move { drop(foldlog.pool.acquire().await.unwrap()) });
         }
         first.join_all().await;
         let offset = db.count(OFFSET).await;
@@ -160,9 +160,9 @@ async fn an_append_waits_while_the_log_is_re_offset() {
     db.catch_up("ledger").await;
     age(&db, 1_000_000).await;
     let healing = Held::open(&db, "select heal_log()").await;
-    let engine = db.engine.clone();
+    let foldlog = db.foldlog.clone();
     // On a connection that was made before.
-    let appends = tokio::spawn(async move { append(&engine, &[deposited(user, 1)]).await });
+    let appends = tokio::spawn(async move { append(&foldlog, &[deposited(user, 1)]).await });
     wait_until_blocked(&mut db.connect().await, "Appends one event").await;
     healing.commit().await;
     appends.await.unwrap();
@@ -207,13 +207,13 @@ async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
         .parameter("fsync", "off");
     let server = ManagedPostgres::start(settings).await.unwrap();
     let options = server.connect_options();
-    let engine = host(&options);
+    let foldlog = host(&options);
     let mut there = PgConnection::connect_with(&options).await.unwrap();
     migrations::up(
         &mut there,
-        engine.pool.schema(),
-        &engine.views,
-        engine.inline(),
+        foldlog.pool.schema(),
+        &foldlog.views,
+        foldlog.inline(),
     )
     .await
     .unwrap();
@@ -235,12 +235,12 @@ async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
         "the arrangement"
     );
 
-    append(&engine, &[deposited(folded, 1), opened(Uuid::now_v7())]).await;
+    append(&foldlog, &[deposited(folded, 1), opened(Uuid::now_v7())]).await;
     assert_eq!(count(IN_ORDER).fetch_one(&mut there).await.unwrap(), 0);
-    let caught_up = catch_up(&engine, "ledger").await;
+    let caught_up = catch_up(&foldlog, "ledger").await;
     assert_eq!((caught_up.applied, caught_up.done), (4, true));
-    assert_equals_fold(&mut there, engine.view("ledger").unwrap()).await;
-    engine.pool.close();
+    assert_equals_fold(&mut there, foldlog.view("ledger").unwrap()).await;
+    foldlog.pool.close();
     there.close().await.unwrap();
     assert!(server.stop_if_unused().await.unwrap());
 }

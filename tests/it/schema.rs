@@ -229,7 +229,7 @@ async fn every_role_has_exactly_the_privileges_it_needs() {
 #[tokio::test]
 async fn the_log_cannot_be_rewritten() {
     let db = TestDb::new().await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     let mut connection = db.connect().await;
     let before = lines(&mut connection, "select e::text from events e").await;
     for statement in [

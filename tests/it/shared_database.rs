@@ -45,25 +45,25 @@ fn foldlog_in(schema: &str, options: PgConnectOptions, pooler: Pooler) -> Foldlo
     Foldlog::new(pool, DOMAINS, Inline::new()).unwrap()
 }
 
-async fn up(db: &TestDb, engine: &Foldlog) -> Result<(), MigrationError> {
+async fn up(db: &TestDb, foldlog: &Foldlog) -> Result<(), MigrationError> {
     let mut connection = db.connect().await;
     migrations::up(
         &mut connection,
-        engine.pool.schema(),
-        &engine.views,
-        engine.inline(),
+        foldlog.pool.schema(),
+        &foldlog.views,
+        foldlog.inline(),
     )
     .await
 }
 
 /// Appends to a user and folds it.
-async fn use_it(engine: &Foldlog) -> Uuid {
+async fn use_it(foldlog: &Foldlog) -> Uuid {
     let user = Uuid::now_v7();
-    append(engine, &[created(user, "ada")]).await;
-    append(engine, &[renamed(user, "bob"), opened(Uuid::now_v7())]).await;
-    for view in engine.views.iter() {
+    append(foldlog, &[created(user, "ada")]).await;
+    append(foldlog, &[renamed(user, "bob"), opened(Uuid::now_v7())]).await;
+    for view in foldlog.views.iter() {
         let budget = Budget::default();
-        let caught_up = projection::catch_up(&engine.pool, view, 100, &budget).await;
+        let caught_up = projection::catch_up(&foldlog.pool, view, 100, &budget).await;
         assert!(caught_up.unwrap().done);
     }
     user
@@ -105,8 +105,8 @@ async fn an_application_with_tables_of_the_same_names_shares_the_database() {
 
     let bouncer = Bouncer::start(&db.options).await;
     let pooled = foldlog_in("foldlog_data", bouncer.options(), Pooler::Transaction);
-    for engine in [&direct, &pooled] {
-        use_it(engine).await;
+    for foldlog in [&direct, &pooled] {
+        use_it(foldlog).await;
     }
     // An insert of foreign SQL uses the column defaults, whose functions read `log`.
     db.run(
@@ -147,12 +147,12 @@ async fn two_foldlogs_in_one_database_do_not_see_each_other() {
     let db = empty().await;
     let [first, second] =
         ["first", "second"].map(|name| foldlog_in(name, db.options.clone(), Pooler::None));
-    for engine in [&first, &second] {
-        up(&db, engine).await.unwrap();
+    for foldlog in [&first, &second] {
+        up(&db, foldlog).await.unwrap();
     }
     let shared = created(Uuid::now_v7(), "ada");
-    for engine in [&first, &second] {
-        append(engine, std::slice::from_ref(&shared)).await;
+    for foldlog in [&first, &second] {
+        append(foldlog, std::slice::from_ref(&shared)).await;
     }
     use_it(&first).await;
     for (table, in_first, in_second) in [("events", 4, 1), ("users", 2, 0), ("locker", 5, 0)] {
@@ -180,7 +180,7 @@ async fn an_append_is_part_of_the_callers_transaction() {
     let bouncer = Bouncer::start(&db.options).await;
     let pooled = foldlog_in("foldlog_data", bouncer.options(), Pooler::Transaction);
     let options = bouncer.options().extra_float_digits(None);
-    for (engine, options) in [(&direct, db.options.clone()), (&pooled, options)] {
+    for (foldlog, options) in [(&direct, db.options.clone()), (&pooled, options)] {
         let mut connection = sqlx::PgConnection::connect_with(&options).await.unwrap();
         let before = db.count("select count(*) from foldlog_data.events").await;
         for commit in [false, true] {
@@ -195,7 +195,7 @@ async fn an_append_is_part_of_the_callers_transaction() {
                     .unwrap()
             };
             let own_settings = read(&mut transaction).await;
-            let mut session = engine.pool.session_in(&mut transaction);
+            let mut session = foldlog.pool.session_in(&mut transaction);
             let event = created(Uuid::now_v7(), "ada");
             let events = prepare(&[event]);
             let none = ExpectedVersions::new();
@@ -237,11 +237,11 @@ async fn a_database_of_an_earlier_build_migrates_without_manual_steps() {
         let status = migrations::status(&mut connection, &schema).await.unwrap();
         let applied = |text: &str| text.lines().filter(|l| l.starts_with("applied")).count();
         assert_eq!(applied(&status), 6, "{status}");
-        up(&db, &db.engine).await.unwrap();
+        up(&db, &db.foldlog).await.unwrap();
         let status = migrations::status(&mut connection, &schema).await.unwrap();
         assert_eq!(applied(&status), status.lines().count(), "{status}");
-        up(&db, &db.engine).await.unwrap();
-        use_it(&db.engine).await;
+        up(&db, &db.foldlog).await.unwrap();
+        use_it(&db.foldlog).await;
         db.assert_views_equal_a_fold_from_scratch().await;
         let left = db.count("select count(*) from pg_tables where tablename = '_sqlx_migrations'");
         assert_eq!(left.await, i64::from(shared));
@@ -277,7 +277,7 @@ async fn tables_found_through_the_search_path_must_be_named_by_db_schema() {
         .await
         .unwrap();
     run(&mut connection, EARLIER_BUILD).await;
-    let (views, inline) = (&db.engine.views, db.engine.inline());
+    let (views, inline) = (&db.foldlog.views, db.foldlog.inline());
     let refused = migrations::up(&mut connection, &Schema::default(), views, inline).await;
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("set DB_SCHEMA=app"), "{text}");
@@ -297,7 +297,7 @@ async fn tables_found_through_the_search_path_must_be_named_by_db_schema() {
 async fn setup_database_changes_the_settings_that_up_leaves_alone() {
     let db = empty().await;
     db.run("create table orders (id bigint)").await;
-    up(&db, &db.engine).await.unwrap();
+    up(&db, &db.foldlog).await.unwrap();
     assert_eq!(db.count(SETTINGS).await, 0);
     let mut connection = db.connect().await;
     migrations::setup_database(&mut connection, db.pool().schema())

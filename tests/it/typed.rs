@@ -37,7 +37,7 @@ fn new_id() -> AggregateId {
 #[tokio::test]
 async fn a_typed_append_has_an_expected_version_ids_and_metadata() {
     let db = TestDb::new().await;
-    let (foldlog, id, event_id) = (&db.engine, new_id(), EventId(Uuid::now_v7()));
+    let (foldlog, id, event_id) = (&db.foldlog, new_id(), EventId(Uuid::now_v7()));
     let mut metadata = Metadata::default();
     metadata.insert("reason", "asked by phone").unwrap();
     let open = || {
@@ -75,7 +75,7 @@ async fn a_typed_append_has_an_expected_version_ids_and_metadata() {
 #[tokio::test]
 async fn typed_reads_return_states_with_their_versions() {
     let db = TestDb::new().await;
-    let (foldlog, id) = (&db.engine, new_id());
+    let (foldlog, id) = (&db.foldlog, new_id());
     assert_eq!(foldlog.get::<Accounts>(id).await.unwrap(), None);
     let events = [opened(), deposited(5)];
     foldlog.append::<Accounts>(id, events).await.unwrap();
@@ -142,7 +142,7 @@ async fn an_append_in_the_callers_transaction_commits_and_rolls_back_with_it() {
         let mut transaction = connection.begin().await.unwrap();
         write_note(&mut transaction).await;
         let events = [user(id, &format!("{id}@example.org"))];
-        let append = db.engine.append::<Users>(id, events);
+        let append = db.foldlog.append::<Users>(id, events);
         let appended = append.in_transaction(&mut transaction).await.unwrap();
         assert_eq!(appended.events[0].version, Version(1));
         if commits {
@@ -162,7 +162,7 @@ async fn an_append_in_the_callers_transaction_commits_and_rolls_back_with_it() {
 async fn the_callers_transaction_goes_on_after_a_failed_append() {
     let (db, mut connection) = with_notes(&["users"]).await;
     let (ada, bob) = (new_id(), new_id());
-    let create = |id, email: &str| db.engine.append::<Users>(id, [user(id, email)]);
+    let create = |id, email: &str| db.foldlog.append::<Users>(id, [user(id, email)]);
     create(ada, "ada@example.org").await.unwrap();
 
     let mut transaction = connection.begin().await.unwrap();
@@ -184,7 +184,7 @@ async fn the_callers_transaction_goes_on_after_a_failed_append() {
     let renamed = UserEvent::UsernameChanged {
         username: "grace".to_owned(),
     };
-    let renamed = db.engine.append::<Users>(ada, [renamed]);
+    let renamed = db.foldlog.append::<Users>(ada, [renamed]);
     renamed.in_transaction(&mut transaction).await.unwrap();
     write_note(&mut transaction).await;
     transaction.commit().await.unwrap();
@@ -199,8 +199,8 @@ async fn an_append_in_a_transaction_sees_what_committed_before_it() {
     let id = new_id();
     let mut transaction = connection.begin().await.unwrap();
     write_note(&mut transaction).await;
-    db.engine.append::<Accounts>(id, [opened()]).await.unwrap();
-    let append = db.engine.append::<Accounts>(id, [deposited(5)]);
+    db.foldlog.append::<Accounts>(id, [opened()]).await.unwrap();
+    let append = db.foldlog.append::<Accounts>(id, [deposited(5)]);
     let appended = append.in_transaction(&mut transaction).await.unwrap();
     assert_eq!(appended.events[0].version, Version(2));
     transaction.commit().await.unwrap();

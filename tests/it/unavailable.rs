@@ -19,8 +19,8 @@ async fn behind_a_proxy() -> (Chaos, App, Pool) {
     let db = TestDb::new().await;
     let chaos = Chaos::start(&db.options).await;
     let pool = Pool::new(chaos.options(), 10);
-    let engine = Foldlog::new(pool.clone(), DOMAINS, Inline::new()).unwrap();
-    (chaos, App::with_engine(db, engine).await, pool)
+    let foldlog = Foldlog::new(pool.clone(), DOMAINS, Inline::new()).unwrap();
+    (chaos, App::with_foldlog(db, foldlog).await, pool)
 }
 
 // Fails when a connection error returns 500 instead of 503, when Retry-After is missing, when the response quotes the driver, or
@@ -66,8 +66,8 @@ async fn a_server_starts_while_postgres_is_unavailable() {
     let db = TestDb::new().await;
     let mut chaos = Chaos::start(&db.options).await;
     chaos.refuse().await;
-    let engine = Foldlog::new(Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
-    let app = App::with_engine(db, engine).await;
+    let foldlog = Foldlog::new(Pool::new(chaos.options(), 10), DOMAINS, Inline::new()).unwrap();
+    let app = App::with_foldlog(db, foldlog).await;
     app.read("/users").await.problem(503, "unavailable");
     chaos.restore().await;
     assert_eq!(

@@ -142,7 +142,7 @@ async fn authenticate(
         .find(|(key, _)| *key == "domain")
         .map_or("", |(_, name)| name);
     // An unknown domain is a 404 for every authenticated caller: its scope cannot exist.
-    if state.engine.named(domain).is_some()
+    if state.foldlog.named(domain).is_some()
         && let Some(scope) = access.scope(domain)
         && !claims.has_scope(&scope)
     {
@@ -204,7 +204,7 @@ impl Caller {
         };
         for (index, event) in events.iter_mut().enumerate() {
             // A type that belongs to no domain is rejected later, as unprocessable.
-            if let Some(served) = state.engine.owning(event.type_id)
+            if let Some(served) = state.foldlog.owning(event.type_id)
                 && let Some(scope) = Access::Write.scope(served.domain.name())
                 && !claims.has_scope(&scope)
             {

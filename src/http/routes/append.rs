@@ -89,7 +89,7 @@ async fn execute(
     params.reject_unknown()?;
     let expected = expected_version(headers)?;
     caller.sign(state, &mut events)?;
-    let appended = command::execute(&state.engine, &events, expected, only).await?;
+    let appended = command::execute(&state.foldlog, &events, expected, only).await?;
     Ok(respond(&appended, is_array))
 }
 

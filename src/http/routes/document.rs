@@ -30,7 +30,7 @@ pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
     on(method, async move |State(state): State<AppState>| {
         let is_secured = matches!(state.auth, Auth::Jwt(_));
         let build = || {
-            document(&state.engine.domains, is_secured)
+            document(&state.foldlog.domains, is_secured)
                 .to_string()
                 .into()
         };

@@ -27,7 +27,7 @@ pub(in crate::http) async fn get(
 ) -> Result<Response, Problem> {
     let consistency = consistency(&mut params)?;
     params.reject_unknown()?;
-    let row = query::get(&state.engine, &served.view, id, consistency).await?;
+    let row = query::get(&state.foldlog, &served.view, id, consistency).await?;
     let etag = (header::ETAG, etag(row.version));
     if matches_version(&headers, row.version) {
         return Ok((StatusCode::NOT_MODIFIED, [etag, NO_CACHE]).into_response());

@@ -34,10 +34,10 @@ pub(in crate::http) async fn health(
     State(state): State<AppState>,
 ) -> Result<Json<Health>, Problem> {
     let mut projections = BTreeMap::new();
-    for view in state.engine.views.iter() {
+    for view in state.foldlog.views.iter() {
         projections.insert(
             view.name().to_owned(),
-            status::measure(&state.engine.pool, view, MAX_COUNTED_EVENTS).await?,
+            status::measure(&state.foldlog.pool, view, MAX_COUNTED_EVENTS).await?,
         );
     }
     Ok(Json(Health {

@@ -49,7 +49,7 @@ pub(in crate::http) async fn list(
         .into_iter()
         .map(|(name, value)| parse_filter(view, &name, value))
         .collect::<Result<Vec<_>, _>>()?;
-    let page = match query::list(&state.engine, view, &filters, after, limit).await {
+    let page = match query::list(&state.foldlog, view, &filters, after, limit).await {
         Err(QueryError::Db(DbError::Data { .. })) => {
             let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
             let detail = format!(

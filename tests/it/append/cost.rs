@@ -16,13 +16,13 @@ use crate::support::{TestDb, created, renamed};
 async fn one_round_trip_where_rules_need_no_state_and_two_where_they_do() {
     let test_db = TestDb::new().await;
     let chaos = Chaos::start(&test_db.options).await;
-    let engine = Foldlog::new(db::Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
+    let foldlog = Foldlog::new(db::Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
     // The connection asks once whether the log came from elsewhere.
-    append(&engine, &[created(ada, "ada"), created(bob, "bob")]).await;
+    append(&foldlog, &[created(ada, "ada"), created(bob, "bob")]).await;
     let cost = async |events: &[UntypedEvent], expected| {
         let before = chaos.statements();
-        command::execute(&engine, events, expected, None)
+        command::execute(&foldlog, events, expected, None)
             .await
             .unwrap();
         chaos.statements() - before

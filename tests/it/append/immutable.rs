@@ -13,7 +13,7 @@ use crate::support::{TestDb, created, renamed};
 #[tokio::test]
 async fn events_are_immutable() {
     let db = TestDb::new().await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     for rewrite in [
         "update events set payload = '{}'",
         "update events set version = version where false",
@@ -43,14 +43,14 @@ async fn events_are_immutable() {
 async fn created_at_never_runs_backwards_within_an_aggregate() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
-    append(&db.engine, &[created(user, "ada")]).await;
+    append(&db.foldlog, &[created(user, "ada")]).await;
     let ahead = format!(
         "insert into events (id, aggregate_id, version, type_id, payload, created_at) \
          values (gen_random_uuid(), '{user}', 2, 1002, '{{\"username\": \"b\"}}', statement_timestamp() + interval '1 day')"
     );
     db.run(&ahead).await;
-    append(&db.engine, &[renamed(user, "c")]).await;
-    append(&db.engine, &[renamed(user, "d"), renamed(user, "e")]).await;
+    append(&db.foldlog, &[renamed(user, "c")]).await;
+    append(&db.foldlog, &[renamed(user, "d"), renamed(user, "e")]).await;
     let times: Vec<OffsetDateTime> =
         sqlx::query_scalar("select created_at from events order by version")
             .fetch_all(&mut *db.pool().acquire().await.unwrap())
@@ -59,7 +59,7 @@ async fn created_at_never_runs_backwards_within_an_aggregate() {
     assert_eq!(times.len(), 5);
     assert!(times.is_sorted(), "{times:?}");
     // Other aggregates have the clock's time.
-    append(&db.engine, &[created(Uuid::now_v7(), "bob")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "bob")]).await;
     let now = "select count(*) from events where created_at <= statement_timestamp()";
     assert_eq!(db.count(now).await, 2);
 }
@@ -69,10 +69,10 @@ async fn created_at_never_runs_backwards_within_an_aggregate() {
 async fn an_append_that_loses_stores_nothing() {
     let db = TestDb::new().await;
     let (ada, bob) = (Uuid::now_v7(), Uuid::now_v7());
-    append(&db.engine, &[created(ada, "ada")]).await;
+    append(&db.foldlog, &[created(ada, "ada")]).await;
     let mut connection = Session::from(db.connect().await);
     let taken = created(ada, "ada");
-    append(&db.engine, &[created(Uuid::now_v7(), "eve")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "eve")]).await;
     for (events, expected) in [
         (
             vec![created(bob, "bob"), renamed(ada, "b")],

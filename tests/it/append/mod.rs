@@ -18,12 +18,13 @@ use crate::support::{TestDb, created, renamed};
 async fn sixty_four_writers_leave_no_holes() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
-    append(&db.engine, &[created(user, "ada")]).await;
+    append(&db.foldlog, &[created(user, "ada")]).await;
     let mut writers = JoinSet::new();
     for writer in 0..64 {
-        let engine = db.engine.clone();
-        writers
-            .spawn(async move { append(&engine, &[renamed(user, &format!("ada{writer}"))]).await });
+        let foldlog = db.foldlog.clone();
+        writers.spawn(
+            async move { append(&foldlog, &[renamed(user, &format!("ada{writer}"))]).await },
+        );
     }
     let mut versions: Vec<i32> = writers
         .join_all()
@@ -43,8 +44,8 @@ async fn twenty_senders_of_one_event_store_it_once() {
     let event = created(Uuid::now_v7(), "ada");
     let mut senders = JoinSet::new();
     for _ in 0..20 {
-        let (engine, event) = (db.engine.clone(), event.clone());
-        senders.spawn(async move { append(&engine, &[event]).await });
+        let (foldlog, event) = (db.foldlog.clone(), event.clone());
+        senders.spawn(async move { append(&foldlog, &[event]).await });
     }
     let answers = senders.join_all().await;
     assert_eq!(answers.iter().filter(|answer| !answer.duplicate).count(), 1);
@@ -61,14 +62,14 @@ async fn twenty_senders_of_one_event_store_it_once() {
 async fn an_expected_version_holds_at_the_moment_of_the_append() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
-    append(&db.engine, &[created(user, "ada")]).await;
+    append(&db.foldlog, &[created(user, "ada")]).await;
     let expected = ExpectedVersion::Exact(Version(1));
     let mut writers = JoinSet::new();
     for writer in 0..8 {
-        let engine = db.engine.clone();
+        let foldlog = db.foldlog.clone();
         writers.spawn(async move {
             command::execute(
-                &engine,
+                &foldlog,
                 &[renamed(user, &format!("ada{writer}"))],
                 expected,
                 None,

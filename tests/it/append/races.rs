@@ -33,13 +33,13 @@ async fn arrays_in_opposite_order_deadlock_and_are_tried_again() {
     let db = TestDb::new().await;
     db.run(GATE).await;
     let (p, q) = (Uuid::now_v7(), Uuid::now_v7());
-    append(&db.engine, &[opened(p), opened(q)]).await;
+    append(&db.foldlog, &[opened(p), opened(q)]).await;
     let gate = hold_gate(&db).await;
     let mut appends = JoinSet::new();
     for (waiters, (first, second)) in [(1, (p, q)), (2, (q, p))] {
         let events = [deposited(first, 1), waiting(deposited(second, 1))];
-        let engine = db.engine.clone();
-        appends.spawn(async move { append(&engine, &events).await });
+        let foldlog = db.foldlog.clone();
+        appends.spawn(async move { append(&foldlog, &events).await });
         until_so_many_wait(&db, waiters).await;
     }
     gate.release().await;
@@ -54,7 +54,7 @@ async fn arrays_in_opposite_order_deadlock_and_are_tried_again() {
 async fn many_arrays_over_the_same_aggregates_all_come_through() {
     let db = TestDb::new().await;
     let (p, q) = (Uuid::now_v7(), Uuid::now_v7());
-    append(&db.engine, &[opened(p), opened(q)]).await;
+    append(&db.foldlog, &[opened(p), opened(q)]).await;
     let mut appends = JoinSet::new();
     for writer in 0..16 {
         let (first, second) = if writer % 2 == 0 { (p, q) } else { (q, p) };
@@ -63,8 +63,8 @@ async fn many_arrays_over_the_same_aggregates_all_come_through() {
             deposited(second, 1),
             deposited(first, 1),
         ];
-        let engine = db.engine.clone();
-        appends.spawn(async move { append(&engine, &events).await });
+        let foldlog = db.foldlog.clone();
+        appends.spawn(async move { append(&foldlog, &events).await });
     }
     for answer in appends.join_all().await {
         assert_eq!(answer.events[2].version.0, answer.events[0].version.0 + 1);
@@ -84,14 +84,14 @@ async fn a_lost_race_is_judged_anew() {
     let db = TestDb::new().await;
     db.run(GATE).await;
     let user = Uuid::now_v7();
-    append(&db.engine, &[created(user, "ada")]).await;
+    append(&db.foldlog, &[created(user, "ada")]).await;
     let gate = hold_gate(&db).await;
-    let (engine, rename) = (db.engine.clone(), waiting(renamed(user, "b")));
+    let (foldlog, rename) = (db.foldlog.clone(), waiting(renamed(user, "b")));
     let late = tokio::spawn(async move {
-        command::execute(&engine, &[rename], ExpectedVersion::Any, None).await
+        command::execute(&foldlog, &[rename], ExpectedVersion::Any, None).await
     });
     wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
-    append(&db.engine, &[event(user, UserEvent::Deleted { id: None })]).await;
+    append(&db.foldlog, &[event(user, UserEvent::Deleted { id: None })]).await;
     gate.release().await;
     let refused = late.await.unwrap().unwrap_err();
     assert!(
@@ -112,7 +112,7 @@ async fn a_lost_race_is_judged_anew() {
 async fn a_resend_that_meets_its_first_send_waits_and_is_answered_alike() {
     let db = TestDb::new().await;
     let user = Uuid::now_v7();
-    append(&db.engine, &[created(user, "ada")]).await;
+    append(&db.foldlog, &[created(user, "ada")]).await;
     let rename = renamed(user, "b");
     let insert = format!(
         "insert into events (id, aggregate_id, version, type_id, payload) \
@@ -120,8 +120,8 @@ async fn a_resend_that_meets_its_first_send_waits_and_is_answered_alike() {
         rename.id
     );
     let first = Held::open(&db, &insert).await;
-    let engine = db.engine.clone();
-    let second = tokio::spawn(async move { append(&engine, &[rename]).await });
+    let foldlog = db.foldlog.clone();
+    let second = tokio::spawn(async move { append(&foldlog, &[rename]).await });
     wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
     first.commit().await;
     let answer = second.await.unwrap();

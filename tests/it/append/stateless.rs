@@ -59,12 +59,12 @@ const DOMAINS: Domains = foldlog::domains![Notes];
 async fn a_stateless_domain_appends_in_one_statement() {
     let db = TestDb::new().await;
     let chaos = Chaos::start(&db.options).await;
-    let engine = Foldlog::new(Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
+    let foldlog = Foldlog::new(Pool::new(chaos.options(), 1), DOMAINS, Inline::new()).unwrap();
     migrations::up(
         &mut db.connect().await,
-        engine.pool.schema(),
-        &engine.views,
-        engine.inline(),
+        foldlog.pool.schema(),
+        &foldlog.views,
+        foldlog.inline(),
     )
     .await
     .unwrap();
@@ -77,16 +77,16 @@ async fn a_stateless_domain_appends_in_one_statement() {
             },
         )
     };
-    append(&engine, &[line()]).await;
+    append(&foldlog, &[line()]).await;
     let before = chaos.statements();
-    let appended = append(&engine, &[line(), line()]).await;
+    let appended = append(&foldlog, &[line(), line()]).await;
     assert_eq!(appended.events[1].version, Version(3));
     let exact = |version| ExpectedVersion::Exact(Version(version));
-    command::execute(&engine, &[line()], exact(3), None)
+    command::execute(&foldlog, &[line()], exact(3), None)
         .await
         .unwrap();
     assert_eq!(chaos.statements() - before, 2);
-    let stale = command::execute(&engine, &[line()], exact(3), None).await;
+    let stale = command::execute(&foldlog, &[line()], exact(3), None).await;
     assert!(
         matches!(
             stale,
@@ -97,7 +97,7 @@ async fn a_stateless_domain_appends_in_one_statement() {
         ),
         "{stale:?}"
     );
-    let caught_up = projection::catch_up(&engine.pool, &engine.views[0], 100, &Budget::default())
+    let caught_up = projection::catch_up(&foldlog.pool, &foldlog.views[0], 100, &Budget::default())
         .await
         .unwrap();
     assert_eq!((caught_up.applied, caught_up.done), (4, true));

@@ -141,7 +141,7 @@ async fn two_local_servers_on_one_database_fold_each_event_once() {
     }
     wait_until_true(&db, "select count(*) = 40 from users").await;
     assert_eq!(db.count("select count(*) from locker").await, 40);
-    assert_equals_fold(&mut db.connect().await, db.engine.view("users").unwrap()).await;
+    assert_equals_fold(&mut db.connect().await, db.foldlog.view("users").unwrap()).await;
     for copy in copies {
         copy.terminate().await.well();
     }
@@ -266,7 +266,7 @@ async fn an_unreachable_database_is_reported_in_one_sentence() {
 #[tokio::test]
 async fn the_listener_waits_for_postgres_and_ends_on_sigterm() {
     let db = TestDb::new().await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     let mut network = Chaos::start(&db.options).await;
     network.refuse().await;
     let database = url(&network.options());
@@ -277,7 +277,7 @@ async fn the_listener_waits_for_postgres_and_ends_on_sigterm() {
     network.restore().await;
     listener.until_it_says("the listener is connected").await;
     wait_until_true(&db, "select count(*) = 1 from users").await;
-    append(&db.engine, &[created(Uuid::now_v7(), "bob")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "bob")]).await;
     wait_until_true(&db, "select count(*) = 2 from users").await;
     let ended = listener.terminate().await;
     assert!(ended.well().err.contains("the listener has stopped"));

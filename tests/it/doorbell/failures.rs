@@ -23,7 +23,7 @@ async fn a_listener_loses_no_event_when_every_connection_is_cut() {
     let pool = foldlog::db::Pool::new(network.options(), 10);
     let listener = RunningListener::start_with(&db, network.options(), pool);
     let one_more = async |count: i64| {
-        append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+        append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
         wait_until("it is folded", async || {
             count_rows(&db, "users").await == count
         })
@@ -35,7 +35,7 @@ async fn a_listener_loses_no_event_when_every_connection_is_cut() {
     wait_until("it sleeps", async || is_asleep(&db).await).await;
     network.refuse().await;
     wait_until("K is gone", async || !is_asleep(&db).await).await;
-    append(&db.engine, &[created(Uuid::now_v7(), "meanwhile")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "meanwhile")]).await;
     network.restore().await;
     wait_until("it catches up", async || {
         count_rows(&db, "users").await == 2
@@ -73,7 +73,7 @@ async fn a_listener_loses_no_event_when_every_connection_is_cut() {
 async fn a_stopped_listener_finishes_its_batch_and_releases_its_lock() {
     let db = TestDb::new().await;
     let users: Vec<_> = (0..250).map(|_| created(Uuid::now_v7(), "ada")).collect();
-    append(&db.engine, &users).await;
+    append(&db.foldlog, &users).await;
     let mut holder = db.connect().await;
     let mut gate = holder.begin().await.unwrap();
     sqlx::query("lock table users in share mode")
@@ -110,7 +110,7 @@ async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
     let listener = RunningListener::start(&db);
     for count in 1..=3 {
         wait_until("it sleeps", async || is_asleep(&db).await).await;
-        append(&db.engine, &[opened(Uuid::now_v7())]).await;
+        append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
         wait_until("the others go on", async || {
             count_rows(&db, "ledger").await == count
         })
@@ -120,7 +120,7 @@ async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
     assert_eq!(log.count("the projection accounts fails"), 1);
 
     db.run(Accounts::VIEW).await;
-    append(&db.engine, &[opened(Uuid::now_v7())]).await;
+    append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
     wait_until("it recovers", async || {
         count_rows(&db, "accounts").await == 4
     })
@@ -144,10 +144,10 @@ async fn a_blocked_projection_does_not_block_the_others() {
         .execute(&mut *gate)
         .await
         .unwrap();
-    append(&db.engine, &[opened(Uuid::now_v7())]).await;
+    append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
     wait_until_blocked(&mut db.connect().await, "insert into \"public\".\"ledger\"").await;
     for count in 2..=4 {
-        append(&db.engine, &[opened(Uuid::now_v7())]).await;
+        append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
         wait_until("the other goes on", async || {
             count_rows(&db, "accounts").await == count
         })

@@ -45,7 +45,7 @@ impl RunningListener {
         let listener = Listener {
             login: Arc::new(options),
             pool,
-            views: db.engine.views.clone(),
+            views: db.foldlog.views.clone(),
             batch_size: 100,
             stop: stop.clone(),
         };

@@ -25,7 +25,7 @@ async fn a_notify_wakes_a_sleeping_listener() {
     let listener = RunningListener::start(&db);
     for count in 1..=3 {
         wait_until("it sleeps", async || is_asleep(&db).await).await;
-        append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+        append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
         wait_until("it is woken", async || {
             count_rows(&db, "users").await == count
         })
@@ -71,7 +71,7 @@ async fn an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep() 
 async fn an_append_sends_notify_only_while_a_listener_sleeps() {
     let db = TestDb::new().await;
     let mut counter = NotificationCounter::open(&db).await;
-    append(&db.engine, &[created(Uuid::now_v7(), "absent")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "absent")]).await;
     assert_eq!(counter.count_new().await, 0, "no listener is connected");
 
     let mut appender = db.connect().await;
@@ -79,12 +79,12 @@ async fn an_append_sends_notify_only_while_a_listener_sleeps() {
     insert(&mut open, &created(Uuid::now_v7(), "long")).await;
     let listener = RunningListener::start(&db);
     wait_until_key_requested(&db, 2).await;
-    append(&db.engine, &[created(Uuid::now_v7(), "awake")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "awake")]).await;
     assert_eq!(counter.count_new().await, 0, "it is awake");
     open.commit().await.unwrap();
 
     wait_until("it sleeps", async || is_asleep(&db).await).await;
-    append(&db.engine, &[created(Uuid::now_v7(), "asleep")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "asleep")]).await;
     assert_eq!(counter.count_new().await, 1, "it sleeps");
     listener.stop().await;
 }
@@ -149,7 +149,7 @@ async fn only_one_of_two_listeners_sleeps_and_the_other_takes_over() {
     let pid = sleeping_pid(&db).await.unwrap();
 
     for _ in 0..20 {
-        append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+        append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     }
     wait_until("both have looked", async || {
         count_rows(&db, "users").await == 20
@@ -172,7 +172,7 @@ async fn only_one_of_two_listeners_sleeps_and_the_other_takes_over() {
         sleeping_pid(&db).await.is_some_and(|pid| pid != gone)
     })
     .await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     wait_until("it is woken", async || count_rows(&db, "users").await == 21).await;
     db.assert_views_equal_a_fold_from_scratch().await;
     polls.stop().await;
@@ -188,7 +188,7 @@ async fn a_long_append_transaction_keeps_the_listener_polling() {
     let listener = RunningListener::start(&db);
     for count in 1..=3 {
         wait_until_key_requested(&db, 2).await;
-        append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+        append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
         wait_until("it polls", async || count_rows(&db, "users").await == count).await;
     }
     open.commit().await.unwrap();

@@ -124,7 +124,7 @@ async fn an_invocation_with_all_connections_blocked_reports_what_it_applied() {
 #[tokio::test]
 async fn a_deadline_in_the_past_is_ignored() {
     let db = TestDb::new().await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
     let function = Function::start(&db.options, CATCH_UP, &[]).await;
     let answer = function.api.try_invoke(&json!({}), 600_000).await.unwrap();
     let expected = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true});

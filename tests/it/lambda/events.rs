@@ -74,13 +74,13 @@ async fn every_function_handles_its_events_across_a_database_restart() {
     let settings = Settings::managed(place.path().join("cluster")).unwrap();
     let mut server = ManagedPostgres::start(settings.clone()).await.unwrap();
     let options = server.connect_options();
-    let engine = Foldlog::new(Pool::new(options.clone(), 1), ALL, Inline::new()).unwrap();
+    let foldlog = Foldlog::new(Pool::new(options.clone(), 1), ALL, Inline::new()).unwrap();
     let mut connection = PgConnection::connect_with(&options).await.unwrap();
     migrations::up(
         &mut connection,
-        engine.pool.schema(),
-        &engine.views,
-        engine.inline(),
+        foldlog.pool.schema(),
+        &foldlog.views,
+        foldlog.inline(),
     )
     .await
     .unwrap();
@@ -115,7 +115,7 @@ async fn every_function_handles_its_events_across_a_database_restart() {
         .await
         .unwrap();
     assert_eq!(usize::try_from(stored).unwrap(), appends);
-    for view in engine.views.iter() {
+    for view in foldlog.views.iter() {
         assert_equals_fold(&mut connection, view).await;
     }
     connection.close().await.unwrap();

@@ -18,9 +18,9 @@ use crate::support::json::{created, renamed};
 
 /// The router on a socket, over the domains that the functions serve; where it listens.
 async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
-    let engine = Foldlog::new(db.pool().clone(), domains::ALL, Inline::new()).unwrap();
+    let foldlog = Foldlog::new(db.pool().clone(), domains::ALL, Inline::new()).unwrap();
     let state = AppState {
-        engine,
+        foldlog,
         cors_origins: [ORIGIN.to_owned()].into(),
         auth: Auth::None,
     };
@@ -147,10 +147,10 @@ async fn responses_are_equal_on_a_socket_and_through_every_gateway() {
     let db = TestDb::new().await;
     let (user, origins) = (Uuid::now_v7(), [("CORS_ORIGINS", ORIGIN)]);
     let name = "a&b= +%ä";
-    append(&db.engine, &[crate::support::created(user, "ada")]).await;
-    append(&db.engine, &[crate::support::renamed(user, name)]).await;
+    append(&db.foldlog, &[crate::support::created(user, "ada")]).await;
+    append(&db.foldlog, &[crate::support::renamed(user, name)]).await;
     append(
-        &db.engine,
+        &db.foldlog,
         &[crate::support::created(Uuid::now_v7(), "bob \"b\"")],
     )
     .await;

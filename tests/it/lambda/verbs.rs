@@ -16,8 +16,8 @@ async fn parked(db: &TestDb) {
     db.run("alter table users add constraint no_eve check (username <> 'eve')")
         .await;
     let [eve, ada] = ["eve", "ada"].map(|name| created(Uuid::now_v7(), name));
-    append(&db.engine, &[eve]).await;
-    append(&db.engine, &[ada]).await;
+    append(&db.foldlog, &[eve]).await;
+    append(&db.foldlog, &[ada]).await;
 }
 
 /// The lines that become metrics.
@@ -143,7 +143,7 @@ async fn status_is_not_done_while_unclaimed_events_lie_beyond_its_limit() {
     )
     .await;
     let worker = Arc::new(Worker {
-        engine: db.engine.clone(),
+        foldlog: db.foldlog.clone(),
         batch_size: 100,
     });
     let answer = worker.handle(json!({"status": true}), in_ms(60_000)).await;
@@ -158,11 +158,11 @@ async fn status_is_not_done_while_unclaimed_events_lie_beyond_its_limit() {
 #[tokio::test]
 async fn a_failing_projection_does_not_stop_the_others() {
     let db = TestDb::new().await;
-    append(&db.engine, &[created(Uuid::now_v7(), "ada")]).await;
-    append(&db.engine, &[opened(Uuid::now_v7())]).await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+    append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
     db.run("alter table accounts rename to elsewhere").await;
     let worker = Arc::new(Worker {
-        engine: db.engine.clone(),
+        foldlog: db.foldlog.clone(),
         batch_size: 100,
     });
     let error = worker.handle(json!({}), in_ms(60_000)).await.unwrap_err();

@@ -29,8 +29,8 @@ impl App {
 
     /// Serves this database.
     pub async fn with_db(db: TestDb) -> Self {
-        let engine = db.engine.clone();
-        Self::with_engine(db, engine).await
+        let foldlog = db.foldlog.clone();
+        Self::with_foldlog(db, foldlog).await
     }
 
     /// Serves a new database to the callers that `auth` accepts.
@@ -41,23 +41,23 @@ impl App {
     /// As [`Self::with_auth`], with the layers that a host adds around the router.
     pub async fn with_layers(auth: Auth, host: impl FnOnce(Router) -> Router) -> Self {
         let db = TestDb::new().await;
-        let engine = db.engine.clone();
-        Self::serve(db, engine, auth, host).await
+        let foldlog = db.foldlog.clone();
+        Self::serve(db, foldlog, auth, host).await
     }
 
-    /// Serves this database through the test's own engine, which may use a proxy or another pool.
-    pub async fn with_engine(db: TestDb, engine: Foldlog) -> Self {
-        Self::serve(db, engine, Auth::None, |routes| routes).await
+    /// Serves this database through the test's own `Foldlog`, which may use a proxy or another pool.
+    pub async fn with_foldlog(db: TestDb, foldlog: Foldlog) -> Self {
+        Self::serve(db, foldlog, Auth::None, |routes| routes).await
     }
 
     async fn serve(
         db: TestDb,
-        engine: Foldlog,
+        foldlog: Foldlog,
         auth: Auth,
         host: impl FnOnce(Router) -> Router,
     ) -> Self {
         let state = AppState {
-            engine,
+            foldlog,
             cors_origins: [ORIGIN.to_owned()].into(),
             auth,
         };

@@ -1,4 +1,4 @@
-//! The database of a test: see [`foldlog::testing`] for the server and the template. With `TEST_POOLER=transaction` the engine of
+//! The database of a test: see [`foldlog::testing`] for the server and the template. With `TEST_POOLER=transaction` the `Foldlog` of
 //! each test connects through its own PgBouncer.
 
 use foldlog::Foldlog;
@@ -18,9 +18,9 @@ pub const DOMAINS: Domains = foldlog::domains![foldlog::domains::users::Users, a
 /// The database of one test.
 pub struct TestDb {
     pub options: PgConnectOptions,
-    pub engine: Foldlog,
+    pub foldlog: Foldlog,
     database: TestDatabase,
-    /// With `TEST_POOLER=transaction`: the PgBouncer that the engine connects through.
+    /// With `TEST_POOLER=transaction`: the PgBouncer that the `Foldlog` connects through.
     _bouncer: Option<Bouncer>,
 }
 
@@ -41,18 +41,18 @@ impl TestDb {
             .create()
             .await;
         let options = database.connect_options();
-        let (engine, bouncer) = match std::env::var("TEST_POOLER").as_deref() {
+        let (foldlog, bouncer) = match std::env::var("TEST_POOLER").as_deref() {
             Ok("transaction") => {
                 let bouncer = Bouncer::start(&options).await;
                 let inline = database.foldlog().inline().clone();
-                let engine = Foldlog::new(bouncer.pool(None), DOMAINS, inline).unwrap();
-                (engine, Some(bouncer))
+                let foldlog = Foldlog::new(bouncer.pool(None), DOMAINS, inline).unwrap();
+                (foldlog, Some(bouncer))
             }
             _ => (database.foldlog().clone(), None),
         };
         Self {
             options,
-            engine,
+            foldlog,
             database,
             _bouncer: bouncer,
         }
@@ -63,14 +63,14 @@ impl TestDb {
         self.database.connect().await
     }
 
-    /// The pool of the engine.
+    /// The pool of the `Foldlog`.
     pub fn pool(&self) -> &Pool {
-        &self.engine.pool
+        &self.foldlog.pool
     }
 
     /// Catches up one projection, in batches of 100.
     pub async fn catch_up(&self, projection: &str) -> CatchUp {
-        let view = self.engine.view(projection).unwrap();
+        let view = self.foldlog.view(projection).unwrap();
         projection::catch_up(self.pool(), view, 100, &Budget::default())
             .await
             .unwrap()
@@ -92,7 +92,7 @@ impl TestDb {
     /// Asserts that every view equals a fold of its events from scratch, and that the locker holds each folded event once.
     pub async fn assert_views_equal_a_fold_from_scratch(&self) {
         let mut connection = self.connect().await;
-        for view in self.engine.views.iter() {
+        for view in self.foldlog.views.iter() {
             super::events::assert_equals_fold(&mut connection, view).await;
         }
     }

@@ -70,8 +70,8 @@ pub fn prepare(events: &[UntypedEvent]) -> Vec<Prepared> {
 }
 
 /// Appends without an expected version.
-pub async fn append(engine: &Foldlog, events: &[UntypedEvent]) -> Appended {
-    command::execute(engine, events, ExpectedVersion::Any, None)
+pub async fn append(foldlog: &Foldlog, events: &[UntypedEvent]) -> Appended {
+    command::execute(foldlog, events, ExpectedVersion::Any, None)
         .await
         .unwrap()
 }

@@ -22,10 +22,10 @@ pub fn worker(
     projection: &'static str,
     batch: u32,
 ) -> JoinHandle<Result<CatchUp, ProjectionError>> {
-    let engine = db.engine.clone();
+    let foldlog = db.foldlog.clone();
     tokio::spawn(async move {
-        let view = engine.view(projection).unwrap();
-        projection::catch_up(&engine.pool, view, batch, &Budget::default()).await
+        let view = foldlog.view(projection).unwrap();
+        projection::catch_up(&foldlog.pool, view, batch, &Budget::default()).await
     })
 }
 
@@ -35,7 +35,7 @@ pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<UntypedEvent>) 
     let mut events = vec![opened(account)];
     events.extend((0..deposits).map(|_| deposited(account, 1)));
     for event in &events {
-        append(&db.engine, std::slice::from_ref(event)).await;
+        append(&db.foldlog, std::slice::from_ref(event)).await;
     }
     (account, events)
 }
@@ -73,7 +73,7 @@ pub async fn insert(
 
 /// Returns the version of an aggregate's row, or `None` if the view has no such row.
 pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> Option<Version> {
-    let view = db.engine.view(projection).unwrap();
+    let view = db.foldlog.view(projection).unwrap();
     let row =
         foldlog::view::get(&mut db.connect().await.into(), view, AggregateId(aggregate)).await;
     row.unwrap().map(|row| row.version)
@@ -81,7 +81,7 @@ pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> 
 
 /// Asserts that every event of a projection is claimed once and folded, in order.
 pub async fn assert_all_applied(db: &TestDb, projection: &str) {
-    let view = db.engine.view(projection).unwrap();
+    let view = db.foldlog.view(projection).unwrap();
     let types = view.projection.block();
     let events = format!(
         "select count(*) from events where type_id >= {} and type_id < {}",
