@@ -118,7 +118,7 @@ impl<'a, D: Domain> IntoFuture for Append<'a, D> {
             .enumerate()
             .map(|(index, event)| {
                 let rejected = |error: RejectedError| AppendError::Rejected { index, error };
-                prepare::<D>(event).map_err(rejected)
+                prepare::<D>(event, None).map_err(rejected)
             })
             .collect();
         let Self {

@@ -133,10 +133,13 @@ pub const fn projection<P: Projection>() -> &'static dyn AnyProjection {
 }
 
 /// Validates a typed event and encodes it for the store.
-pub(crate) fn prepare<D: Domain>(event: NewEvent<D::Event>) -> Result<Prepared, RejectedError> {
+pub(crate) fn prepare<D: Domain>(
+    event: NewEvent<D::Event>,
+    json: Option<Box<RawValue>>,
+) -> Result<Prepared, RejectedError> {
     D::validate(event.aggregate_id, &event.payload)
         .map_err(|error| RejectedError::Invalid(error.into()))?;
-    let prepared = Prepared::new(event)?;
+    let prepared = Prepared::new(event, json)?;
     if prepared.contains_nul() {
         return Err(RejectedError::ContainsNul);
     }
@@ -227,13 +230,14 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
         if let Some(field) = unknown {
             return Err(RejectedError::UnknownField(field));
         }
-        prepare::<D>(NewEvent {
+        let typed = NewEvent {
             id: event.id,
             aggregate_id: event.aggregate_id,
             type_id,
             payload,
             metadata: event.metadata.clone(),
-        })
+        };
+        prepare::<D>(typed, Some(event.payload.clone()))
     }
 
     fn decide(

@@ -15,7 +15,6 @@ use super::redact::{
 use super::{AggregateId, DecodeError, EventId, Metadata, NewEvent, Payload, TypeId};
 
 /// A new event with its typed payload. It is decoded once, however often an append has to be tried.
-#[derive(Debug)]
 pub struct Prepared {
     /// The event's id.
     pub id: EventId,
@@ -28,24 +27,40 @@ pub struct Prepared {
     payload: Box<dyn AnyPayload>,
     passwords: Vec<String>,
     contains_nul: bool,
-    /// The JSON for the log; missing until the passwords are hashed.
-    stored: Option<Box<RawValue>>,
+    /// The payload as JSON: as it is stored, or with the plain text of `passwords` as long as `hashed` is false.
+    json: Box<RawValue>,
+    hashed: bool,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The JSON and the passwords are secret; the typed payload hides its secrets by itself.
+        f.debug_struct("Prepared")
+            .field("id", &self.id)
+            .field("aggregate_id", &self.aggregate_id)
+            .field("payload", &self.payload)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Prepared {
-    /// Encodes the payload of `event`.
+    /// Encodes the payload of `event`, or takes over the JSON from which it was decoded.
     ///
     /// # Errors
     ///
     /// [`DecodeError::Malformed`] when a field does not serialize to JSON.
-    pub fn new<P: Payload>(event: NewEvent<P>) -> Result<Self, DecodeError> {
+    pub fn new<P: Payload>(
+        event: NewEvent<P>,
+        json: Option<Box<RawValue>>,
+    ) -> Result<Self, DecodeError> {
         let passwords = CollectPasswords::default();
         let type_id = event.payload.type_id();
-        let json = to_raw_value(&Fields(&event.payload, &passwords)).map_err(|error| {
+        let encoded = to_raw_value(&Fields(&event.payload, &passwords)).map_err(|error| {
             let reason = error.to_string();
             DecodeError::Malformed { type_id, reason }
         })?;
         let passwords = passwords.0.into_inner();
+        let json = json.unwrap_or(encoded);
         Ok(Self {
             id: event.id,
             aggregate_id: event.aggregate_id,
@@ -53,8 +68,9 @@ impl Prepared {
             contains_nul: has_nul(json.get()) || event.metadata.contains_nul(),
             metadata: event.metadata,
             payload: Box::new(event.payload),
-            stored: passwords.is_empty().then_some(json),
+            hashed: passwords.is_empty(),
             passwords,
+            json,
         })
     }
 
@@ -69,17 +85,13 @@ impl Prepared {
     /// called for a payload that has some.
     #[must_use]
     pub fn stored_payload(&self) -> Option<&RawValue> {
-        self.stored.as_deref()
+        self.hashed.then_some(&*self.json)
     }
 
     /// The passwords that have to be hashed before the event can be stored.
     #[must_use]
     pub fn unhashed_passwords(&self) -> &[String] {
-        if self.stored.is_some() {
-            &[]
-        } else {
-            &self.passwords
-        }
+        if self.hashed { &[] } else { &self.passwords }
     }
 
     /// Sets the hashes of [`Self::unhashed_passwords`], in the same order.
@@ -88,7 +100,10 @@ impl Prepared {
     ///
     /// When the payload does not serialize as it did before.
     pub fn replace_passwords(&mut self, hashes: Vec<String>) -> Result<(), serde_json::Error> {
-        self.stored = Some(self.payload.encode_with(hashes)?);
+        let mut hashed = self.payload.encode_with(hashes)?;
+        remove_added_nulls(&mut hashed, &serde_json::from_str(self.json.get())?);
+        self.json = to_raw_value(&hashed)?;
+        self.hashed = true;
         Ok(())
     }
 
@@ -114,16 +129,16 @@ impl Prepared {
 /// A payload of any domain.
 trait AnyPayload: Any + fmt::Debug + Send + Sync {
     /// The JSON of the payload with its passwords replaced.
-    fn encode_with(&self, hashes: Vec<String>) -> Result<Box<RawValue>, serde_json::Error>;
+    fn encode_with(&self, hashes: Vec<String>) -> Result<Value, serde_json::Error>;
 
     /// This payload and a stored one, both as JSON in which [`PASSWORD_MARK`] precedes passwords.
     fn comparable(&self, type_id: TypeId, stored: &RawValue) -> Option<(Value, Value)>;
 }
 
 impl<P: Payload> AnyPayload for P {
-    fn encode_with(&self, hashes: Vec<String>) -> Result<Box<RawValue>, serde_json::Error> {
+    fn encode_with(&self, hashes: Vec<String>) -> Result<Value, serde_json::Error> {
         let replace = ReplacePasswords(RefCell::new(hashes.into_iter()));
-        to_raw_value(&Fields(self, &replace))
+        serde_json::to_value(Fields(self, &replace))
     }
 
     fn comparable(&self, type_id: TypeId, stored: &RawValue) -> Option<(Value, Value)> {
@@ -139,6 +154,24 @@ pub(super) struct Fields<'a, T, P>(pub(super) &'a T, pub(super) &'a P);
 impl<T: Payload, P: Policy> Serialize for Fields<'_, T, P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(Bare(Redactor(serializer, self.1)))
+    }
+}
+
+/// Removes the nulls that encoding wrote for optional fields which the sender had left out.
+fn remove_added_nulls(encoded: &mut Value, sent: &Value) {
+    match (encoded, sent) {
+        (Value::Object(encoded), Value::Object(sent)) => {
+            encoded.retain(|key, value| !value.is_null() || sent.contains_key(key));
+            for (key, value) in encoded {
+                remove_added_nulls(value, sent.get(key).unwrap_or(&Value::Null));
+            }
+        }
+        (Value::Array(encoded), Value::Array(sent)) => {
+            for (encoded, sent) in encoded.iter_mut().zip(sent) {
+                remove_added_nulls(encoded, sent);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -21,6 +21,32 @@ fn ada(user: Uuid) -> Value {
     event
 }
 
+// Fails when the log gets a payload that differs from the one sent in more than the hash of its password.
+#[tokio::test]
+async fn a_payload_is_stored_as_it_was_sent_but_for_its_password() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    let sent = json!({"id": user, "username": NAME, "email": EMAIL});
+    app.append("/users", &event(user, 1000, sent.clone())).await;
+    let other = Uuid::now_v7();
+    let mut with_password = sent.clone();
+    with_password["id"] = json!(other);
+    with_password["password"] = json!(PASSWORD);
+    app.append("/users", &event(other, 1000, with_password.clone()))
+        .await;
+    app.append("/users", &event(other, 1004, json!({}))).await;
+    let rows: Vec<Value> = sqlx::query_scalar("select payload from events order by position")
+        .fetch_all(&mut app.db.connect().await)
+        .await
+        .unwrap();
+    let [first, mut second, third] = <[Value; 3]>::try_from(rows).unwrap();
+    assert_eq!((first, third), (sent, json!({})));
+    let hash = second["password"].take();
+    assert!(hash.as_str().unwrap().starts_with("$argon2id$"), "{hash}");
+    with_password["password"] = Value::Null;
+    assert_eq!(second, with_password);
+}
+
 /// Every kind of answer to requests that hold what is planted.
 async fn answers(app: &App) -> Vec<Answer> {
     let user = Uuid::now_v7();
