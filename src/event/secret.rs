@@ -24,6 +24,10 @@ pub(super) const PASSWORD: &str = "foldlog::Password";
 /// assert_eq!(format!("{token:?}"), "Secret(…)");
 /// assert_eq!(token.expose(), "t0k3n");
 /// ```
+///
+/// foldlog finds secrets by their types, so attributes must keep the type: `#[schema(value_type = …)]` on a field has to name
+/// `Secret` or [`Password`] again, and a function of `#[serde(with = …)]` or `#[serde(into = …)]` must not write the value
+/// inside.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Secret<T>(T);
 

@@ -20,7 +20,7 @@ struct Credentials {
 enum Login {
     ByToken(Secret<String>),
     ByPassword { password: Password },
-    Pair(i32, Secret<String>),
+    Pair((i32, Secret<String>)),
 }
 
 #[derive(Serialize, ToSchema)]
@@ -113,7 +113,7 @@ fn everything() -> Everything {
             Login::ByPassword {
                 password: password(),
             },
-            Login::Pair(1, secret()),
+            Login::Pair((1, secret())),
         ],
         internal: vec![
             Internal::Known {
@@ -128,7 +128,7 @@ fn everything() -> Everything {
         structured: Secret::new(vec![credentials()]),
         flat: Flat {
             flat_token: secret(),
-            flat_login: Login::Pair(2, secret()),
+            flat_login: Login::Pair((2, secret())),
         },
         variant: Login::ByPassword {
             password: password(),

@@ -1,10 +1,13 @@
 //! The JSON Schema that a type derives, and where secrets lie in it.
 
+mod part;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
+
+use self::part::{Part, Step, children, is_marked, is_undescribed_tuple, nullable};
 
 /// A derived schema together with the schemas that it refers to as `#/components/schemas/…`.
 #[derive(Clone)]
@@ -27,10 +30,19 @@ pub enum SchemaError {
          internally tagged variant"
     )]
     UnhideableSecret(String),
-    /// Whether a generic type contains a secret is unknown without its schema: utoipa leaves out the argument of a generic
-    /// type.
-    #[error("the schema refers to `{0}`, which it does not include")]
+    /// Whether this schema contains a secret is unknown: utoipa leaves out the argument of some generic types, and what the
+    /// items of a tuple refer to.
+    #[error(
+        "the schema refers to `{0}`, which it does not include; use a struct with named fields in place of the tuple or \
+         the generic type around it"
+    )]
     Missing(String),
+    /// Whether a field of a tuple struct or tuple variant is a secret is unknown: utoipa leaves out their types.
+    #[error(
+        "the schema has a tuple struct or a tuple variant with fields of different types, which it does not describe; name \
+         the fields, or put one tuple in their place"
+    )]
+    UndescribedTuple,
     /// Two types have this name, so that the schema of one of them stands for both.
     #[error(
         "two types are named `{0}`; give one of them another name in the schema, with `#[schema(as = …)]`"
@@ -44,37 +56,6 @@ impl std::fmt::Debug for TypeSchema {
             .field("components", &self.components.keys())
             .finish_non_exhaustive()
     }
-}
-
-/// The part of a schema that a walk has reached.
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    Reference(&'a utoipa::openapi::Ref),
-    Schema(&'a Schema),
-}
-
-impl<'a> From<&'a RefOr<Schema>> for Part<'a> {
-    fn from(schema: &'a RefOr<Schema>) -> Self {
-        match schema {
-            RefOr::Ref(reference) => Part::Reference(reference),
-            RefOr::T(schema) => Part::Schema(schema),
-        }
-    }
-}
-
-/// How one part of a schema contains another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step<'a> {
-    /// The value of a property with this name.
-    Property(&'a str),
-    /// A key of a map.
-    MapKey,
-    /// One of several objects that are merged into one: `flatten`, or the content of an internally tagged variant.
-    Merged,
-    /// One of several alternatives, which is merged where they are.
-    Alternative,
-    /// An item of an array, or a value of a map.
-    Inside,
 }
 
 impl TypeSchema {
@@ -157,9 +138,7 @@ impl TypeSchema {
         if let Some(name) = &self.ambiguous {
             return Err(SchemaError::AmbiguousName(name.clone()));
         }
-        if let Some(name) = self.missing_component() {
-            return Err(SchemaError::Missing(name.to_owned()));
-        }
+        self.check_complete()?;
         match self.unhideable_secret() {
             Some(path) => Err(SchemaError::UnhideableSecret(path)),
             None => Ok(()),
@@ -186,23 +165,25 @@ impl TypeSchema {
         unhideable
     }
 
-    /// The name of a schema that is referred to and not included.
-    fn missing_component(&self) -> Option<&str> {
+    /// Checks that the schema describes all parts of the type.
+    fn check_complete(&self) -> Result<(), SchemaError> {
         let mut pending = vec![Part::from(&self.schema)];
         pending.extend(self.components.values().map(Part::from));
         while let Some(part) = pending.pop() {
             match part {
+                Part::Schema(schema) if is_undescribed_tuple(schema) => {
+                    return Err(SchemaError::UndescribedTuple);
+                }
                 Part::Schema(schema) => {
                     pending.extend(children(schema).into_iter().map(|(_, child)| child));
                 }
-                Part::Reference(reference) => {
-                    if self.component(reference).is_none() {
-                        return Some(&reference.ref_location);
-                    }
+                Part::Reference(reference) if self.component(reference).is_none() => {
+                    return Err(SchemaError::Missing(reference.ref_location.clone()));
                 }
+                Part::Reference(_) => {}
             }
         }
-        None
+        Ok(())
     }
 
     /// The fields of variant number `index` of an externally tagged enum.
@@ -289,76 +270,6 @@ impl TypeSchema {
             visit(step, secret, &path);
             self.walk((child, step == Step::Merged), &path, seen, visit);
         }
-    }
-}
-
-/// Whether [`Secret`](super::Secret) or [`Password`](super::Password) has marked this schema.
-fn is_marked(schema: &Schema) -> bool {
-    let extensions = match schema {
-        Schema::Object(object) => return object.write_only == Some(true),
-        Schema::Array(array) => &array.extensions,
-        Schema::OneOf(one_of) => &one_of.extensions,
-        Schema::AllOf(all_of) => &all_of.extensions,
-        Schema::AnyOf(any_of) => &any_of.extensions,
-        _ => return false,
-    };
-    extensions
-        .as_ref()
-        .is_some_and(|extensions| extensions.contains_key("writeOnly"))
-}
-
-/// What an optional schema describes beside `null`.
-fn nullable(schema: &Schema) -> Option<&RefOr<Schema>> {
-    let Schema::OneOf(one_of) = schema else {
-        return None;
-    };
-    let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
-    match one_of.items.as_slice() {
-        [null, item] | [item, null] if is_null(null) => Some(item),
-        _ => None,
-    }
-}
-
-fn alternatives(items: &[RefOr<Schema>]) -> Vec<(Step<'_>, Part<'_>)> {
-    items
-        .iter()
-        .map(|item| (Step::Alternative, item.into()))
-        .collect()
-}
-
-fn children(schema: &Schema) -> Vec<(Step<'_>, Part<'_>)> {
-    match schema {
-        Schema::Object(object) => {
-            let mut parts: Vec<_> = object
-                .properties
-                .iter()
-                .map(|(name, schema)| (Step::Property(name), schema.into()))
-                .collect();
-            if let Some(AdditionalProperties::RefOr(value)) =
-                object.additional_properties.as_deref()
-            {
-                parts.push((Step::Inside, value.into()));
-            }
-            if let Some(key) = object.property_names.as_deref() {
-                parts.push((Step::MapKey, Part::Schema(key)));
-            }
-            parts
-        }
-        Schema::Array(array) => {
-            let item = |schema| (Step::Inside, Part::Schema(schema));
-            let mut parts: Vec<_> = array.prefix_items.iter().map(item).collect();
-            if let ArrayItems::RefOrSchema(item) = &array.items {
-                parts.push((Step::Inside, (&**item).into()));
-            }
-            parts
-        }
-        Schema::OneOf(one_of) => alternatives(&one_of.items),
-        Schema::AnyOf(any_of) => alternatives(&any_of.items),
-        Schema::AllOf(all_of) => {
-            let merged = |item| (Step::Merged, Part::from(item));
-            all_of.items.iter().map(merged).collect()
-        }
-        _ => Vec::new(),
     }
 }
 

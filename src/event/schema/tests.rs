@@ -137,3 +137,41 @@ fn two_types_with_one_schema_name_are_reported() {
         Err(SchemaError::AmbiguousName("Credentials".to_owned()))
     );
 }
+
+#[derive(Serialize, ToSchema)]
+struct TupleStruct(i32, Secret<String>);
+
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum TupleVariant {
+    Pair(i32, Secret<String>),
+}
+
+#[derive(Serialize, ToSchema)]
+struct Tuples {
+    pair: (i32, Secret<String>),
+    variant: OneTuple,
+    list: [String; 2],
+}
+
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneTuple {
+    Pair((i32, Secret<String>)),
+}
+
+/// Fails when a type is accepted in which utoipa leaves out the types of fields: a column with a secret there could be
+/// filtered by.
+#[test]
+fn tuple_structs_and_variants_without_a_schema_are_rejected() {
+    let rejected = Err(SchemaError::UndescribedTuple);
+    assert_eq!(TypeSchema::from_type::<TupleStruct>().check(), rejected);
+    assert_eq!(TypeSchema::from_type::<TupleVariant>().check(), rejected);
+    let tuples = TypeSchema::from_type::<Tuples>();
+    assert_eq!(tuples.check(), Ok(()));
+    assert!(
+        tuples.properties()[..2]
+            .iter()
+            .all(|(_, part)| tuples.contains_secret(part))
+    );
+}
