@@ -34,7 +34,6 @@
 //! Migrations run once per set of domains, in a template database. Each test gets a copy of it, which takes some 50 ms.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use local_postgres::ManagedPostgres;
 use sqlx::postgres::PgConnectOptions;
@@ -43,7 +42,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::Foldlog;
-use crate::db::{Pool, PoolSettings, Pooler, Schema};
+use crate::db::{Pool, PoolSettings, Schema};
 use crate::domain::Domains;
 use crate::local::postgres::Settings;
 use crate::migrations;
@@ -229,11 +228,8 @@ impl TestDatabaseBuilder {
 
     fn foldlog(&self, options: PgConnectOptions, connections: usize) -> Result<Foldlog, BoxError> {
         let pool = Pool::open(PoolSettings {
-            login: Arc::new(options),
-            size: connections,
-            pooler: Pooler::None,
-            role: None,
             schema: self.schema.clone(),
+            ..PoolSettings::new(options, connections)
         });
         Ok(Foldlog::new(pool, self.domains, self.inline.clone())?)
     }

@@ -51,17 +51,38 @@ pub struct PoolSettings {
     pub schema: Schema,
 }
 
-impl Pool {
-    /// Opens a pool of at most `size` direct connections that keep the privileges of their login.
+impl PoolSettings {
+    /// Direct connections that keep the privileges of their login, with foldlog's tables in the schema `public`.
+    ///
+    /// ```
+    /// use foldlog::db::{Pool, PoolSettings};
+    /// use sqlx::postgres::PgConnectOptions;
+    ///
+    /// # fn example(options: PgConnectOptions) -> Result<Pool, foldlog::db::SchemaError> {
+    /// let pool = Pool::open(PoolSettings {
+    ///     schema: "orders".parse()?,
+    ///     ..PoolSettings::new(options, 4)
+    /// });
+    /// # Ok(pool)
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(options: PgConnectOptions, size: usize) -> Self {
-        Self::open(PoolSettings {
+        Self {
             login: Arc::new(options),
             size,
             pooler: Pooler::None,
             role: None,
             schema: Schema::default(),
-        })
+        }
+    }
+}
+
+impl Pool {
+    /// Opens a pool of at most `size` direct connections that keep the privileges of their login.
+    #[must_use]
+    pub fn new(options: PgConnectOptions, size: usize) -> Self {
+        Self::open(PoolSettings::new(options, size))
     }
 
     /// A pool that connects when it is first used, so that a process starts while Postgres is away. Each new connection

@@ -7,7 +7,7 @@
 pub mod bookings;
 
 use foldlog::command::AppendError;
-use foldlog::db::{Pool, PoolSettings, Pooler, SchemaError};
+use foldlog::db::{Pool, PoolSettings, SchemaError};
 use foldlog::domain::Domains;
 use foldlog::event::{AggregateId, ExpectedVersion, Version};
 use foldlog::query::QueryError;
@@ -81,11 +81,8 @@ impl BoxOffice {
     /// See [`StartError`].
     pub fn new(options: PgConnectOptions) -> Result<Self, StartError> {
         let pool = Pool::open(PoolSettings {
-            login: std::sync::Arc::new(options.clone()),
-            size: 4,
-            pooler: Pooler::None,
-            role: None,
             schema: SCHEMA.parse()?,
+            ..PoolSettings::new(options.clone(), 4)
         });
         let foldlog = Foldlog::builder()
             .domain::<Bookings>()
