@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::db::Pool;
 use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection};
-use crate::event::{SchemaError, TypeId};
+use crate::event::{TypeId, TypeSchemaError};
 use crate::view::{Inline, View, ViewError};
 
 /// A domain together with its view.
@@ -79,7 +79,7 @@ pub enum BuildError {
         /// The event type.
         event: &'static str,
         /// Why.
-        source: SchemaError,
+        source: TypeSchemaError,
     },
 }
 

@@ -25,7 +25,7 @@ pub(crate) use self::metadata::check_json;
 pub use self::payload::{DecodeError, EventType, Payload};
 pub use self::prepared::Prepared;
 pub(crate) use self::prepared::has_nul;
-pub use self::schema::{SchemaError, TypeSchema};
+pub use self::schema::{TypeSchema, TypeSchemaError};
 pub use self::secret::{Password, Secret};
 
 /// Declares a transparent newtype with `Display`.

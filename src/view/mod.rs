@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::AnyProjection;
-use crate::event::{SchemaError, TypeSchema};
+use crate::event::{TypeSchema, TypeSchemaError};
 
 pub use self::define::{DefineError, Inline, define};
 pub use self::list::{PageCursor, ViewPage, list};
@@ -142,7 +142,7 @@ pub enum ViewError {
     Reserved(&'static str, String),
     /// The secrets in a row could not be hidden.
     #[error("{0}: {1}")]
-    Row(&'static str, #[source] SchemaError),
+    Row(&'static str, #[source] TypeSchemaError),
     /// A client could find out a secret by trying values.
     #[error("{0}: the set rule `{1}` must not be about the column `{2}`, which contains a secret")]
     SecretInSetRule(&'static str, &'static str, String),

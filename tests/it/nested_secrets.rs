@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use foldlog::domain::Domains;
 use foldlog::domain::prelude::*;
-use foldlog::event::SchemaError;
+use foldlog::event::TypeSchemaError;
 use foldlog::view::Inline;
 use foldlog::{BuildError, Foldlog};
 use foldlog::{http, migrations};
@@ -421,7 +421,10 @@ async fn a_secret_that_cannot_be_hidden_is_a_build_error() {
                 source,
             }) => {
                 assert_eq!((domain, event), ("unsafe_events", "Happened"));
-                assert_eq!(source, SchemaError::UnhideableSecret(expected.to_owned()));
+                assert_eq!(
+                    source,
+                    TypeSchemaError::UnhideableSecret(expected.to_owned())
+                );
             }
             other => panic!("{expected}: {other:?}"),
         }

@@ -23,7 +23,7 @@ pub struct TypeSchema {
 /// Why a type's schema does not show where its secrets are, or why a secret in it cannot be hidden.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SchemaError {
+pub enum TypeSchemaError {
     /// serde drops the marker of a secret at this path, so that it would be stored and shown.
     #[error(
         "the secret at `{0}` cannot be hidden; do not flatten a secret, make it a map key, or make it the content of an \
@@ -133,14 +133,14 @@ impl TypeSchema {
     ///
     /// # Errors
     ///
-    /// See [`SchemaError`].
-    pub fn check(&self) -> Result<(), SchemaError> {
+    /// See [`TypeSchemaError`].
+    pub fn check(&self) -> Result<(), TypeSchemaError> {
         if let Some(name) = &self.ambiguous {
-            return Err(SchemaError::AmbiguousName(name.clone()));
+            return Err(TypeSchemaError::AmbiguousName(name.clone()));
         }
         self.check_complete()?;
         match self.unhideable_secret() {
-            Some(path) => Err(SchemaError::UnhideableSecret(path)),
+            Some(path) => Err(TypeSchemaError::UnhideableSecret(path)),
             None => Ok(()),
         }
     }
@@ -166,19 +166,19 @@ impl TypeSchema {
     }
 
     /// Checks that the schema describes all parts of the type.
-    fn check_complete(&self) -> Result<(), SchemaError> {
+    fn check_complete(&self) -> Result<(), TypeSchemaError> {
         let mut pending = vec![Part::from(&self.schema)];
         pending.extend(self.components.values().map(Part::from));
         while let Some(part) = pending.pop() {
             match part {
                 Part::Schema(schema) if is_undescribed_tuple(schema) => {
-                    return Err(SchemaError::UndescribedTuple);
+                    return Err(TypeSchemaError::UndescribedTuple);
                 }
                 Part::Schema(schema) => {
                     pending.extend(children(schema).into_iter().map(|(_, child)| child));
                 }
                 Part::Reference(reference) if self.component(reference).is_none() => {
-                    return Err(SchemaError::Missing(reference.ref_location.clone()));
+                    return Err(TypeSchemaError::Missing(reference.ref_location.clone()));
                 }
                 Part::Reference(_) => {}
             }

@@ -117,7 +117,7 @@ struct TwoOfOneName {
 
 #[test]
 fn a_secret_that_serde_cannot_mark_is_reported_with_its_path() {
-    let at = |path: &str| Err(SchemaError::UnhideableSecret(path.to_owned()));
+    let at = |path: &str| Err(TypeSchemaError::UnhideableSecret(path.to_owned()));
     for (schema, path) in [
         (TypeSchema::from_type::<Outer>(), "inner"),
         (TypeSchema::from_type::<Tagged>(), ""),
@@ -134,7 +134,7 @@ fn a_secret_that_serde_cannot_mark_is_reported_with_its_path() {
 fn two_types_with_one_schema_name_are_reported() {
     assert_eq!(
         TypeSchema::from_type::<TwoOfOneName>().check(),
-        Err(SchemaError::AmbiguousName("Credentials".to_owned()))
+        Err(TypeSchemaError::AmbiguousName("Credentials".to_owned()))
     );
 }
 
@@ -164,7 +164,7 @@ enum OneTuple {
 /// filtered by.
 #[test]
 fn tuple_structs_and_variants_without_a_schema_are_rejected() {
-    let rejected = Err(SchemaError::UndescribedTuple);
+    let rejected = Err(TypeSchemaError::UndescribedTuple);
     assert_eq!(TypeSchema::from_type::<TupleStruct>().check(), rejected);
     assert_eq!(TypeSchema::from_type::<TupleVariant>().check(), rejected);
     let tuples = TypeSchema::from_type::<Tuples>();
