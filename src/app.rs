@@ -36,8 +36,6 @@ pub struct Served {
 pub struct Foldlog {
     /// The connections.
     pub pool: Pool,
-    /// The list of domains and projections.
-    pub domains: Domains,
     /// The domains in the order of their list, each with its own view.
     pub served: Arc<[Served]>,
     /// All views: those of the domains, then those of further projections.
@@ -156,8 +154,6 @@ impl FoldlogBuilder {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Foldlog {
             pool,
-            // A process builds its lists once, and they live as long as the process.
-            domains: Domains::new(self.domains.leak(), self.projections.leak()),
             served: served.into(),
             views: views.into(),
             inline: Arc::new(self.inline),

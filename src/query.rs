@@ -27,7 +27,7 @@ pub enum QueryError {
     #[error("there is no aggregate with this id")]
     Unknown,
     /// The aggregate exists, but its first event is not projected yet.
-    #[error("the aggregate is not projected yet; ask with ?consistency=strong, or again later")]
+    #[error("the aggregate is not projected yet")]
     NotYetProjected,
     /// The fold of the aggregate has ended.
     #[error("the aggregate is deleted")]

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::{AnyDomain, AnyProjection};
-use crate::event::TypeId;
 
 /// The domains and projections that a process serves, made by [`domains!`](crate::domains!).
 #[derive(Clone, Copy, Debug)]
@@ -24,21 +23,6 @@ impl Domains {
             domains,
             projections,
         }
-    }
-
-    /// The domain with this name.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Option<&'static dyn AnyDomain> {
-        self.iter().find(|domain| domain.name() == name)
-    }
-
-    /// The domain whose block this event type belongs to.
-    #[must_use]
-    pub fn owning(&self, type_id: TypeId) -> Option<&'static dyn AnyDomain> {
-        self.domains
-            .iter()
-            .copied()
-            .find(|domain| domain.block().contains(&type_id.0))
     }
 
     /// All domains, in the order of the list.

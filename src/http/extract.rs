@@ -14,7 +14,6 @@ use uuid::Uuid;
 use super::AppState;
 use super::problem::{Kind, Problem};
 use crate::app::Served;
-use crate::domain::AnyDomain;
 use crate::event::{AggregateId, EventId, Metadata, TypeId, UntypedEvent, check_json};
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -37,7 +36,8 @@ impl FromRequestParts<AppState> for DomainPath {
             .find(|(key, _)| *key == "domain")
             .map_or("", |(_, name)| name);
         state.foldlog.named(name).cloned().map(Self).ok_or_else(|| {
-            let names: Vec<&str> = state.foldlog.domains.iter().map(AnyDomain::name).collect();
+            let served = state.foldlog.served.iter();
+            let names: Vec<&str> = served.map(|served| served.domain.name()).collect();
             Problem::new(
                 Kind::NoRoute,
                 format!(

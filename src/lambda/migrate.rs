@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::domain::Domains;
 use crate::run::{self, HostError};
 
-/// Serves invocations with the payload `{"migrate":"up"}`, `{"migrate":"status"}` or `{"migrate":"down"}`.
+/// Serves invocations with the payload `{"migrate":"up"}`, `{"migrate":"status"}`, `{"migrate":"down"}` or
+/// `{"migrate":"setup-database"}`.
 ///
 /// # Errors
 ///
@@ -36,7 +37,7 @@ async fn invoke(config: &Config, domains: Domains, payload: &Value) -> Result<Va
     let Some(verb) = verb else {
         return Err(Diagnostic {
             error_type: "UnknownVerb".to_owned(),
-            error_message: r#"send {"migrate":"up"}, {"migrate":"status"} or {"migrate":"down"}"#
+            error_message: r#"send {"migrate":"up"}, {"migrate":"status"}, {"migrate":"down"} or {"migrate":"setup-database"}"#
                 .to_owned(),
         });
     };

@@ -35,20 +35,20 @@ macro_rules! kinds {
 
 kinds! {
     Malformed => BAD_REQUEST "malformed" "The request is malformed" [],
-    Unauthorized => UNAUTHORIZED "unauthorized" "The request does not say who sends it" [],
-    Forbidden => FORBIDDEN "forbidden" "The caller may not do this" [index: false],
+    Unauthorized => UNAUTHORIZED "unauthorized" "The request is not authenticated" [],
+    Forbidden => FORBIDDEN "forbidden" "The caller does not have the required scope" [index: false],
     NotFound => NOT_FOUND "not-found" "There is no such aggregate" [],
     NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
-    NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not take this method" [],
-    RuleBroken => CONFLICT "rule-broken" "A rule of the domain refuses the event" [index: false],
-    IdReused => CONFLICT "id-reused" "The event id is taken" [index: true],
+    NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not support this method" [],
+    RuleBroken => CONFLICT "rule-broken" "A rule of the domain rejects the event" [index: false],
+    IdReused => CONFLICT "id-reused" "The event id is already in use" [index: true],
     Deleted => GONE "deleted" "The aggregate is deleted" [index: false],
     VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
     TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],
     WrongMediaType => UNSUPPORTED_MEDIA_TYPE "wrong-media-type" "The body must be JSON" [],
     Unprocessable => UNPROCESSABLE_ENTITY "unprocessable" "The event does not fit its domain" [index: true],
-    Internal => INTERNAL_SERVER_ERROR "internal" "Something went wrong here" [],
-    Unavailable => SERVICE_UNAVAILABLE "unavailable" "The service is not available now" [],
+    Internal => INTERNAL_SERVER_ERROR "internal" "An internal error occurred" [],
+    Unavailable => SERVICE_UNAVAILABLE "unavailable" "The service is unavailable" [],
     TimedOut => SERVICE_UNAVAILABLE "timed-out" "The request took too long" [],
 }
 

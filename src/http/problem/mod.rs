@@ -205,7 +205,11 @@ impl From<QueryError> for Problem {
         use QueryError as Error;
         let detail = error.to_string();
         match error {
-            Error::Unknown | Error::NotYetProjected => Self::new(Kind::NotFound, detail),
+            Error::Unknown => Self::new(Kind::NotFound, detail),
+            Error::NotYetProjected => Self::new(
+                Kind::NotFound,
+                format!("{detail}; add ?consistency=strong to the request, or retry it later"),
+            ),
             Error::Deleted => Self::new(Kind::Deleted, detail),
             Error::Behind { actual } => {
                 Self::new(Kind::VersionMismatch, detail).with_member("version", actual.0)

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::append::{EventSaved, EventsSaved};
 use super::health::Health;
 use super::{ROUTES, Route, RouteOperation};
-use crate::domain::Domains;
+use crate::domain::{AnyDomain, Domains};
 use crate::http::AppState;
 use crate::http::auth::{Access, Auth};
 use crate::http::openapi::{DomainSchemas, Operation, Response, component, shared};
@@ -30,9 +30,8 @@ pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
     on(method, async move |State(state): State<AppState>| {
         let is_secured = matches!(state.auth, Auth::Jwt(_));
         let build = || {
-            document(&state.foldlog.domains, is_secured)
-                .to_string()
-                .into()
+            let domains = state.foldlog.served.iter().map(|served| served.domain);
+            describe_api(domains, is_secured).to_string().into()
         };
         let text = text.get_or_init(build).clone();
         ([(header::CONTENT_TYPE, "application/json")], text)
@@ -47,7 +46,11 @@ pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
 /// ```
 #[must_use]
 pub fn document(domains: &Domains, is_secured: bool) -> Value {
-    let domains: Vec<DomainSchemas> = domains.iter().map(DomainSchemas::new).collect();
+    describe_api(domains.iter(), is_secured)
+}
+
+fn describe_api(domains: impl Iterator<Item = &'static dyn AnyDomain>, is_secured: bool) -> Value {
+    let domains: Vec<DomainSchemas> = domains.map(DomainSchemas::new).collect();
     let mut paths = Map::new();
     for route in &ROUTES {
         let mut add = |path: String, operation: Operation, domain: &str| {

@@ -63,7 +63,10 @@ pub fn event<P: Payload>(aggregate: Uuid, payload: P) -> UntypedEvent {
 /// Decodes events, as an append does.
 pub fn prepare(events: &[UntypedEvent]) -> Vec<Prepared> {
     let prepare = |event: &UntypedEvent| {
-        let domain = DOMAINS.owning(event.type_id).unwrap();
+        let domain = DOMAINS
+            .iter()
+            .find(|domain| domain.block().contains(&event.type_id.0))
+            .unwrap();
         domain.prepare(event).unwrap()
     };
     events.iter().map(prepare).collect()
