@@ -12,8 +12,9 @@ const MAX_DEPTH: usize = 127;
 /// How many characters a number may have, and how large its exponent may be; Postgres stores more than that.
 const MAX_NUMBER_LENGTH: usize = 1000;
 
-/// What a client says beside the payload: correlation, causation, a reason. It is a JSON object, whose values are kept as
-/// they were sent: `18446744073709551616` and `1e400` fit into no number type, and come back unchanged.
+/// What a client says beside the payload: correlation, causation, a reason. It is a JSON object whose values are stored as
+/// they were sent, so that `18446744073709551616` and `1e400`, which fit into no number type, keep their values. jsonb
+/// chooses the order of keys and the spelling of numbers: `1e3` comes back as `1000`.
 ///
 /// ```
 /// # use foldlog::event::Metadata;

@@ -53,6 +53,25 @@ pub(crate) trait Policy {
         value: &T,
         serializer: S,
     ) -> Result<S::Ok, S::Error>;
+
+    /// Serializes an integer of more than 64 bits.
+    fn serialize_large<S: Serializer>(
+        &self,
+        number: Large,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match number {
+            Large::Signed(number) => serializer.serialize_i128(number),
+            Large::Unsigned(number) => serializer.serialize_u128(number),
+        }
+    }
+}
+
+/// An integer that [`serde_json::Value`] cannot hold.
+#[derive(Clone, Copy)]
+pub(crate) enum Large {
+    Signed(i128),
+    Unsigned(u128),
 }
 
 /// Leaves secrets out: the entry of an object with its key; an item of an array or the content of a variant becomes null.
@@ -120,7 +139,7 @@ impl Policy for ReplacePasswords {
 /// The first character of a password in [`MarkPasswords`]. No text that is stored or sent can contain it.
 pub(crate) const PASSWORD_MARK: char = '\0';
 
-/// Puts [`PASSWORD_MARK`] in front of each password, so that it is found in the JSON.
+/// Puts [`PASSWORD_MARK`] in front of each password, so that it is found in the JSON. Large integers become texts.
 pub(crate) struct MarkPasswords;
 
 impl Policy for MarkPasswords {
@@ -135,6 +154,17 @@ impl Policy for MarkPasswords {
             Marker::Password => {
                 serializer.serialize_str(&format!("{PASSWORD_MARK}{}", text(value)?))
             }
+        }
+    }
+
+    fn serialize_large<S: Serializer>(
+        &self,
+        number: Large,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match number {
+            Large::Signed(number) => serializer.collect_str(&number),
+            Large::Unsigned(number) => serializer.collect_str(&number),
         }
     }
 }
@@ -221,15 +251,29 @@ impl<'a, S: Serializer, P: Policy> Serializer for Redactor<'a, S, P> {
         self.0.collect_str(value)
     }
 
+    fn serialize_i128(self, v: i128) -> Result<S::Ok, S::Error> {
+        match i64::try_from(v) {
+            Ok(v) => self.0.serialize_i64(v),
+            Err(_) => self.1.serialize_large(Large::Signed(v), self.0),
+        }
+    }
+
+    fn serialize_u128(self, v: u128) -> Result<S::Ok, S::Error> {
+        match u64::try_from(v) {
+            Ok(v) => self.0.serialize_u64(v),
+            Err(_) => self.1.serialize_large(Large::Unsigned(v), self.0),
+        }
+    }
+
     fn is_human_readable(&self) -> bool {
         self.0.is_human_readable()
     }
 
     forward! {
         serialize_bool(v: bool) -> S::Ok, serialize_i8(v: i8) -> S::Ok, serialize_i16(v: i16) -> S::Ok,
-        serialize_i32(v: i32) -> S::Ok, serialize_i64(v: i64) -> S::Ok, serialize_i128(v: i128) -> S::Ok,
+        serialize_i32(v: i32) -> S::Ok, serialize_i64(v: i64) -> S::Ok,
         serialize_u8(v: u8) -> S::Ok, serialize_u16(v: u16) -> S::Ok, serialize_u32(v: u32) -> S::Ok,
-        serialize_u64(v: u64) -> S::Ok, serialize_u128(v: u128) -> S::Ok, serialize_f32(v: f32) -> S::Ok,
+        serialize_u64(v: u64) -> S::Ok, serialize_f32(v: f32) -> S::Ok,
         serialize_f64(v: f64) -> S::Ok, serialize_char(v: char) -> S::Ok, serialize_str(v: &str) -> S::Ok,
         serialize_bytes(v: &[u8]) -> S::Ok, serialize_none() -> S::Ok, serialize_unit() -> S::Ok,
         serialize_unit_struct(name: &'static str) -> S::Ok,

@@ -190,3 +190,16 @@ fn a_secret_as_a_map_key_is_an_error() {
     let hidden = serde_json::to_value(Redacted(&keyed, &Hide(&BTreeSet::new())));
     assert!(hidden.is_err());
 }
+
+// Fails when a replay with an integer of more than 64 bits counts as different content, or two such integers as the same.
+#[test]
+fn large_integers_are_stored_as_numbers_and_compared_exactly() {
+    let numbers = (u128::MAX, i128::MIN, 1_u128, -1_i128);
+    let stored = serde_json::to_string(&Redacted(&numbers, &CollectPasswords::default())).unwrap();
+    assert_eq!(stored, serde_json::to_string(&numbers).unwrap());
+    let marked = |numbers: &(u128, i128, u128, i128)| {
+        serde_json::to_value(Redacted(numbers, &MarkPasswords)).unwrap()
+    };
+    assert_eq!(marked(&numbers), marked(&numbers));
+    assert_ne!(marked(&numbers), marked(&(u128::MAX - 1, i128::MIN, 1, -1)));
+}
