@@ -79,11 +79,11 @@ pub const ALL: foldlog::domain::Domains =
     foldlog::domains![foldlog::domains::users::Users, Accounts];
 
 fn main() {
-    print!("{}", story());
+    print!("{}", transcript());
 }
 
-/// What becomes of an account when these events are sent.
-pub fn story() -> String {
+/// Sends events to one account, and says which of them the rules accept.
+pub fn transcript() -> String {
     let sent = [
         AccountEvent::Deposited { cents: 5 },
         AccountEvent::Opened {
@@ -95,21 +95,21 @@ pub fn story() -> String {
         },
         AccountEvent::Closed {},
     ];
-    let (mut taken, mut story) = (Vec::new(), String::new());
+    let (mut accepted, mut transcript) = (Vec::new(), String::new());
     for event in sent {
         let type_id = event.type_id();
-        let before = Spec::<Accounts>::given(taken.clone());
+        let before = Spec::<Accounts>::given(accepted.clone());
         let line = match Accounts::check(before.state(), &event) {
             Ok(()) => {
-                taken.push(event);
-                let after = Spec::<Accounts>::given(taken.clone());
-                format!("{type_id} taken: {:?}\n", after.state())
+                accepted.push(event);
+                let after = Spec::<Accounts>::given(accepted.clone());
+                format!("{type_id} accepted: {:?}\n", after.state())
             }
-            Err(refused) => format!("{type_id} refused: {refused}\n"),
+            Err(error) => format!("{type_id} rejected: {error}\n"),
         };
-        story.push_str(&line);
+        transcript.push_str(&line);
     }
-    story
+    transcript
 }
 
 #[cfg(test)]

@@ -12,8 +12,42 @@
 //! ```
 //!
 //! Each function starts a Tokio runtime, reads the configuration, runs until SIGTERM or SIGINT, and prints an error as one line
-//! to standard error. To add routes, or to run foldlog inside a program of your own, call the `async` functions in
-//! [`run`], [`local`](crate::local) and [`lambda`](crate::lambda) instead.
+//! to standard error. The `async` functions in [`run`], [`local`](crate::local) and [`lambda`](crate::lambda) do the same inside a
+//! runtime of your own, and take the router, so that you can add routes.
+//!
+//! # In a program of your own
+//!
+//! A program that already has a server and a configuration runs the parts itself: the router and the listener.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use foldlog::Foldlog;
+//! use foldlog::http::{self, AppState, Auth};
+//! use foldlog::projection::Listener;
+//! use sqlx::postgres::PgConnectOptions;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example(options: PgConnectOptions, foldlog: Foldlog) -> std::io::Result<()> {
+//! let stop = CancellationToken::new();
+//! let listener = Listener {
+//!     login: Arc::new(options),
+//!     pool: foldlog.pool.clone(),
+//!     views: Arc::clone(&foldlog.views),
+//!     batch_size: 2000,
+//!     stop: stop.clone(),
+//! };
+//! let listening = tokio::spawn(listener.run());
+//!
+//! let state = AppState { foldlog, cors_origins: [].into(), auth: Auth::None };
+//! let app = axum::Router::new().nest("/api", http::router(state.clone(), state));
+//! axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8080").await?, app).await?;
+//!
+//! stop.cancel();
+//! listening.await?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::process::ExitCode;
 

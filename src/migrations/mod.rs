@@ -30,6 +30,18 @@ const SETTINGS_VERSION: i64 = 20_261_124_000_006;
 /// Applies the pending migrations, then creates the views that do not exist yet, and the schema before both. A session lock
 /// makes processes that migrate at the same time wait for each other, so the connection must be direct.
 ///
+/// ```no_run
+/// use foldlog::{Foldlog, migrations};
+/// use sqlx::{Connection as _, PgConnection};
+///
+/// # async fn example(foldlog: Foldlog) -> Result<(), Box<dyn std::error::Error>> {
+/// // A login that may create tables; the one of the application does not need this privilege.
+/// let mut connection = PgConnection::connect("postgres://owner@localhost/bank").await?;
+/// migrations::up(&mut connection, foldlog.pool.schema(), &foldlog.views, foldlog.inline()).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// A migration that fails leaves nothing of itself behind. The error of a changed view says what to do.

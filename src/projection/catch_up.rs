@@ -52,6 +52,19 @@ struct Pass {
 /// Applies new events to one projection: first it retries the parked aggregates that are due, then it runs passes until
 /// one of them reaches the end of its snapshot and releases no claim.
 ///
+/// ```no_run
+/// use foldlog::Foldlog;
+/// use foldlog::projection::{Budget, catch_up};
+///
+/// # async fn example(foldlog: Foldlog) -> Result<(), foldlog::projection::ProjectionError> {
+/// for view in foldlog.views.iter() {
+///     let result = catch_up(&foldlog.pool, view, 500, &Budget::default()).await?;
+///     println!("{}: {} events folded", view.name(), result.applied);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// Any [`ProjectionError`], except for lost races, which the catch-up retries. Batches that were committed before the

@@ -170,12 +170,12 @@ async fn requests_in_test_http_get_the_documented_responses() {
 /// Fails when the example of the README behaves differently from what the README says.
 #[test]
 fn the_domain_of_the_readme_behaves_as_documented() {
-    insta::assert_snapshot!(example::story(), @r#"
-    2001 refused: there is no open account
-    2000 taken: Some(Account { owner: "ada", balance_cents: 0 })
-    2001 taken: Some(Account { owner: "ada", balance_cents: 1250 })
-    2000 refused: the account is already open
-    2002 taken: None
+    insta::assert_snapshot!(example::transcript(), @r#"
+    2001 rejected: there is no open account
+    2000 accepted: Some(Account { owner: "ada", balance_cents: 0 })
+    2001 accepted: Some(Account { owner: "ada", balance_cents: 1250 })
+    2000 rejected: the account is already open
+    2002 accepted: None
     "#);
     let known: Vec<&str> = example::ALL
         .iter()

@@ -43,7 +43,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "app",
-        &["event", "domain", "db", "state", "view"],
+        &["event", "domain", "db", "view"],
         "put together once per process",
     ),
     (
