@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use super::{FoldError, Projection};
 use crate::event::RecordedEvent;
 
+const DECODE_PANICKED: &str = "the deserialization of the event or the row panicked";
+
 /// The result of a fold.
 #[derive(Debug)]
 pub struct Folded {
@@ -30,18 +32,17 @@ pub(super) fn fold<P: Projection>(
         Err(failure) => return (None, 0, Some(failure)),
     };
     for (index, recorded) in events.iter().enumerate() {
-        let event = match recorded.decode::<P::Event>() {
+        let event = match catch_panic(DECODE_PANICKED, || {
+            recorded.decode::<P::Event>().map_err(FoldError::new)
+        }) {
             Ok(event) => event,
-            Err(e) => return (state, index, Some(FoldError::new(e))),
+            Err(failure) => return (state, index, Some(failure)),
         };
         // A step takes the state by value, so a step that fails or panics loses it. Steps seldom fail, so no copy is kept:
         // the events before the failing one are folded again.
-        match catch_unwind(AssertUnwindSafe(|| P::apply(state, &event))) {
-            Ok(Ok(next)) => state = next,
-            Ok(Err(failure)) => return refold::<P>(row, &events[..index], failure),
-            Err(_) => {
-                return refold::<P>(row, &events[..index], FoldError::new("the fold panicked"));
-            }
+        match catch_panic("the fold panicked", || P::apply(state, &event)) {
+            Ok(next) => state = next,
+            Err(failure) => return refold::<P>(row, &events[..index], failure),
         }
     }
     (state, events.len(), None)
@@ -58,11 +59,23 @@ fn refold<P: Projection>(
 }
 
 pub(super) fn from_raw<T: DeserializeOwned>(row: &RawValue) -> Result<T, FoldError> {
-    serde_json::from_str(row.get())
-        .map_err(|e| FoldError::new(format!("the view's row does not fit the projection: {e}")))
+    catch_panic(DECODE_PANICKED, || {
+        serde_json::from_str(row.get())
+            .map_err(|e| FoldError::new(format!("the view's row does not fit the projection: {e}")))
+    })
 }
 
 pub(super) fn to_raw<T: Serialize>(row: &T) -> Result<Box<RawValue>, FoldError> {
-    serde_json::value::to_raw_value(row)
-        .map_err(|e| FoldError::new(format!("the row does not serialize: {e}")))
+    catch_panic("the serialization of the row panicked", || {
+        serde_json::value::to_raw_value(row)
+            .map_err(|e| FoldError::new(format!("the row does not serialize: {e}")))
+    })
+}
+
+/// Runs code of the domain; a panic is an error with the given reason.
+fn catch_panic<T>(
+    reason: &'static str,
+    code: impl FnOnce() -> Result<T, FoldError>,
+) -> Result<T, FoldError> {
+    catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|_| Err(FoldError::new(reason)))
 }

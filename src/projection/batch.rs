@@ -3,18 +3,18 @@
 use std::time::Instant;
 
 use super::fold::{self, Applied, OnRejectedWrite};
+use super::read::ReadEvents;
 use super::{ProjectionError, parked};
 use crate::db::Transaction;
-use crate::event::RecordedEvent;
 use crate::telemetry::millis;
 use crate::view::View;
 
 /// Folds and writes a claimed batch, commits it, and logs one line if it folded any event.
-#[tracing::instrument(name = "batch", skip_all, fields(projection = view.name(), batch.events = claimed.len()))]
+#[tracing::instrument(name = "batch", skip_all, fields(projection = view.name(), batch.events = claimed.events.len()))]
 pub(super) async fn apply(
     mut transaction: Transaction,
     view: &View,
-    claimed: Vec<RecordedEvent>,
+    claimed: ReadEvents,
     on_rejected: OnRejectedWrite,
 ) -> Result<Applied, ProjectionError> {
     let started = Instant::now();

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use sqlx::Row;
 
 use super::ProjectionError;
+use super::read::ReadEvents;
 use super::settled::{LogCursor, Snapshot, Span};
 use crate::db::Session;
 use crate::event::{AggregateId, EventId, RecordedEvent};
-use crate::store;
 use crate::view::View;
 
 /// What one claim statement read and claimed.
@@ -19,7 +19,7 @@ pub(super) struct ClaimResult {
     /// The last event it read; the next batch begins after it.
     pub last: Option<LogCursor>,
     /// The events that this transaction has claimed, in log order.
-    pub claimed: Vec<RecordedEvent>,
+    pub claimed: ReadEvents,
 }
 
 /// Reads the next `limit` events in `spans` that are visible in `frozen`, and claims those that the projection handles.
@@ -57,13 +57,13 @@ pub(super) async fn claim(
         .bind(limit)
         .fetch_all(connection)
         .await?;
-    let (mut events, mut claimed_ids) = (Vec::with_capacity(rows.len() / 2), HashSet::new());
+    let (mut claimed, mut claimed_ids) = (ReadEvents::default(), HashSet::new());
     let (mut scanned, mut last) = (0, None);
     for row in &rows {
         let (id, position): (Option<uuid::Uuid>, Option<i64>) =
             (row.try_get("id")?, row.try_get("position")?);
         match (id, position) {
-            (Some(_), Some(_)) => events.push(store::decode_event(row)?),
+            (Some(_), Some(_)) => claimed.push(row)?,
             (Some(id), None) => {
                 claimed_ids.insert((EventId(id), AggregateId(row.try_get("aggregate_id")?)));
             }
@@ -75,11 +75,11 @@ pub(super) async fn claim(
             }
         }
     }
-    events.retain(|event| claimed_ids.contains(&(event.id, event.aggregate_id)));
+    claimed.retain(|id, aggregate_id| claimed_ids.contains(&(id, aggregate_id)));
     Ok(ClaimResult {
         scanned,
         last,
-        claimed: events,
+        claimed,
     })
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use sqlx::Row;
 
 use super::fold::{self, OnRejectedWrite};
+use super::read::ReadEvents;
 use super::{ProjectionError, claim};
 use crate::db::Session;
 use crate::event::AggregateId;
@@ -48,7 +49,10 @@ pub async fn fold_inline(
         .flat_map(|state| state.tail)
         .filter(|event| types.contains(&event.type_id.0))
         .collect();
-    let claimed = claim::claim_events(connection, view, backlog).await?;
+    let claimed = ReadEvents {
+        events: claim::claim_events(connection, view, backlog).await?,
+        ..ReadEvents::default()
+    };
     let mut applied = fold::apply(connection, view, claimed, OnRejectedWrite::Return).await?;
     match applied.failures.pop() {
         Some(failure) => Err(ProjectionError::FoldFailed {

@@ -3,7 +3,7 @@
 //! # Why every event is folded exactly once and in order
 //!
 //! A worker processes a batch in one READ COMMITTED transaction: it claims events ([`claim`]), loads the view rows, folds
-//! the events in memory, writes the rows ([`fold`]) and commits.
+//! the events in memory and decides what to write ([`plan`]), writes the rows ([`fold`]) and commits.
 //!
 //! **Exactly once.**
 //!
@@ -47,7 +47,11 @@
 //! **Poison events.**
 //!
 //! 8. An event that cannot be folded parks its aggregate, in the transaction that releases its claim. All other
-//!    aggregates continue. (test: `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`)
+//!    aggregates continue. [`plan`] decides about each aggregate separately, so this includes events and rows that cannot
+//!    be decoded, panics in the domain's code, and rows that cannot be serialized. (tests:
+//!    `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`,
+//!    `an_event_with_an_infinite_created_at_parks_only_its_aggregate`,
+//!    `a_panic_in_deserialize_apply_or_serialize_parks_only_its_aggregate`)
 //! 9. A pass takes a share lock on the parked rows that it relies on. A retry locks the parked row first, reads the
 //!    aggregate's chain of events in later statements, and folds the whole chain before it unparks the aggregate. (tests:
 //!    `a_pass_waits_for_a_retry_that_locks_the_parked_row`,
@@ -59,6 +63,7 @@
 //!
 //! [`claim`]: self
 //! [`fold`]: self
+//! [`plan`]: self
 //! [`pg_visible_in_snapshot`]: https://www.postgresql.org/docs/current/functions-info.html
 
 mod batch;
@@ -69,6 +74,8 @@ mod fold;
 mod inline;
 mod listener;
 mod parked;
+mod plan;
+mod read;
 mod settled;
 pub mod status;
 

@@ -12,11 +12,12 @@ use std::collections::HashSet;
 use sqlx::Row;
 
 use super::budget::Budget;
-use super::fold::{self, Failure, OnRejectedWrite};
+use super::fold::{self, OnRejectedWrite};
+use super::plan::Failure;
+use super::read::ReadEvents;
 use super::{ProjectionError, claim};
 use crate::db::{DbError, Pool, Session};
-use crate::event::{AggregateId, RecordedEvent, Version};
-use crate::store;
+use crate::event::{AggregateId, Version};
 use crate::view::View;
 
 /// A retry reads and folds a chain in chunks of this many events, all in one transaction.
@@ -117,8 +118,15 @@ async fn retry_aggregate(
     let mut folded = 0;
     let failure = loop {
         let chain = read_chain(&mut transaction, view, aggregate_id, from).await?;
-        let (read, last) = (chain.len(), chain.last().map(|event| event.version));
-        let claimed = claim::claim_events(&mut transaction, view, chain).await?;
+        let (read, last) = (
+            chain.events.len(),
+            chain.events.last().map(|event| event.version),
+        );
+        let undecodable = chain.undecodable.into_iter().next();
+        let claimed = ReadEvents {
+            events: claim::claim_events(&mut transaction, view, chain.events).await?,
+            ..ReadEvents::default()
+        };
         let mut applied =
             fold::apply(&mut transaction, view, claimed, OnRejectedWrite::Bisect).await?;
         folded += applied.folded as u64;
@@ -136,6 +144,9 @@ async fn retry_aggregate(
             (from, from_first_version) = (Version(1), true);
             continue;
         }
+        if undecodable.is_some() {
+            break undecodable;
+        }
         match last {
             Some(last) if read == MAX_CHUNK_EVENTS => from = Version(last.0 + 1),
             _ => break None,
@@ -149,13 +160,14 @@ async fn retry_aggregate(
     Ok(Some((folded, failure.is_none())))
 }
 
-/// Reads the next chunk of the aggregate's events, beginning with version `from`.
+/// Reads the next chunk of the aggregate's events, beginning with version `from`. It ends before an event that cannot be
+/// decoded.
 async fn read_chain(
     connection: &mut Session<'_>,
     view: &View,
     aggregate_id: AggregateId,
     from: Version,
-) -> Result<Vec<RecordedEvent>, ProjectionError> {
+) -> Result<ReadEvents, ProjectionError> {
     let types = view.projection.block();
     let rows = sqlx::query(include_str!("sql/read_chain.sql"))
         .bind(aggregate_id.0)
@@ -165,10 +177,14 @@ async fn read_chain(
         .bind(i64::try_from(MAX_CHUNK_EVENTS).unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await?;
-    Ok(rows
-        .iter()
-        .map(store::decode_event)
-        .collect::<Result<_, _>>()?)
+    let mut chain = ReadEvents::default();
+    for row in &rows {
+        chain.push(row)?;
+        if !chain.undecodable.is_empty() {
+            break;
+        }
+    }
+    Ok(chain)
 }
 
 /// Parks the failed aggregates, in the transaction that releases their claims.

@@ -3,9 +3,14 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
 
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Version};
+
+/// The moment from which Postgres counts the microseconds of a `timestamptz`.
+const POSTGRES_EPOCH: OffsetDateTime = datetime!(2000-01-01 0:00 UTC);
 
 /// Reads the events with these ids, of any aggregate; at most two per id.
 ///
@@ -27,7 +32,7 @@ pub async fn find_events(
 ///
 /// # Errors
 ///
-/// When a column is missing or has another type.
+/// [`sqlx::Error::ColumnDecode`] when a value cannot be decoded; any other error when a column is missing.
 pub fn decode_event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
     let (Json(payload), Json(metadata)) = (row.try_get("payload")?, row.try_get("metadata")?);
     Ok(RecordedEvent {
@@ -36,8 +41,19 @@ pub fn decode_event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
         type_id: TypeId(row.try_get("type_id")?),
         version: Version(row.try_get("version")?),
         position: Position(row.try_get("position")?),
-        created_at: row.try_get("created_at")?,
+        created_at: decode_created_at(row)?,
         payload,
         metadata,
     })
+}
+
+/// Decodes `created_at`. Postgres stores `infinity` and years above 9999, and sqlx panics on them.
+fn decode_created_at(row: &PgRow) -> Result<OffsetDateTime, sqlx::Error> {
+    let microseconds: i64 = row.try_get_unchecked("created_at")?;
+    POSTGRES_EPOCH
+        .checked_add(Duration::microseconds(microseconds))
+        .ok_or_else(|| sqlx::Error::ColumnDecode {
+            index: "created_at".to_owned(),
+            source: "the time is outside of the years -9999 to 9999".into(),
+        })
 }

@@ -385,3 +385,64 @@ async fn a_row_rejected_by_a_view_trigger_parks_its_aggregate() {
         (2, 1, true)
     );
 }
+
+/// Fails when an event whose columns foldlog cannot decode stops the projection, is skipped, or fails the retries of other
+/// aggregates. Postgres stores times and numbers that have no counterpart in Rust.
+#[tokio::test]
+async fn an_event_with_an_infinite_created_at_parks_only_its_aggregate() {
+    let db = TestDb::new().await;
+    let mut foreign = db.connect().await;
+    let mut undecodable = Vec::new();
+    for created_at in ["infinity", "-infinity", "20000-01-01T00:00:00Z"] {
+        let bad = Uuid::now_v7();
+        insert(&mut foreign, &opened(bad), 1, None).await;
+        sqlx::query(
+            "insert into events (id, aggregate_id, version, type_id, payload, created_at) \
+             values ($1, $2, 2, $3, $4, $5::text::timestamptz)",
+        )
+        .bind(Uuid::now_v7())
+        .bind(bad)
+        .bind(deposited(bad, 5).type_id.0)
+        .bind(&deposited(bad, 5).payload)
+        .bind(created_at)
+        .execute(&mut foreign)
+        .await
+        .unwrap();
+        insert(&mut foreign, &deposited(bad, 5), 3, None).await;
+        undecodable.push(bad);
+    }
+    let large = Uuid::now_v7();
+    append(&db.foldlog, &[opened(large)]).await;
+    let metadata = "insert into events (id, aggregate_id, version, type_id, payload, metadata) \
+                    select gen_random_uuid(), aggregate_id, 2, 2001, '{\"cents\": 5}', '{\"score\": 1e400}' \
+                    from events where aggregate_id = $1";
+    sqlx::query(metadata)
+        .bind(large)
+        .execute(&mut foreign)
+        .await
+        .unwrap();
+
+    let caught_up = db.catch_up("ledger").await;
+    assert_eq!(
+        (caught_up.applied, caught_up.parked, caught_up.done),
+        (5, 3, true)
+    );
+    assert_eq!(
+        version_in_view(&db, "ledger", large).await,
+        Some(Version(2))
+    );
+    for bad in &undecodable {
+        assert_eq!(version_in_view(&db, "ledger", *bad).await, Some(Version(1)));
+    }
+    assert_eq!(
+        text(&db, "select string_agg(distinct error, ', ') from parked").await,
+        "the value in the column created_at cannot be decoded"
+    );
+
+    let retried = retry(&db, "ledger").await;
+    assert_eq!(
+        (retried.unparked, retried.failed, retried.applied),
+        (0, 3, 0)
+    );
+    assert_eq!(db.count("select count(*) from locker").await, 5);
+}
