@@ -239,7 +239,7 @@ async fn a_database_error_is_recognized_by_sqlstate_and_constraint_not_by_text()
     let answer = app.append("/users", &json::renamed(user, "b")).await;
     let detail = answer.problem(503, "unavailable");
     assert!(
-        detail.contains("too many appends to the same aggregate"),
+        detail.contains("too many concurrent appends to the same aggregate"),
         "{detail}"
     );
     assert!(!answer.header("retry-after").is_empty());
