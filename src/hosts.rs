@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Each function starts a Tokio runtime, reads the configuration, runs until SIGTERM or SIGINT, and prints an error as one line
-//! to standard error. The `async` functions in [`run`], [`local`](crate::local) and [`lambda`](crate::lambda) do the same inside a
+//! to standard error. The `async` functions in [`run`] and in the modules `local` and `lambda` do the same inside a
 //! runtime of your own, and take the router, so that you can add routes.
 //!
 //! # In a program of your own

@@ -105,7 +105,7 @@
 //! | `local` (default) | the host `local`, which finds, downloads or starts a Postgres, and [`testing`] |
 //! | `lambda` | the hosts on AWS Lambda; enables `aws` |
 //! | `aws` | database logins from Secrets Manager or IAM |
-//! | `users` (default) | the example domain [`domains`], and the programs that serve it |
+//! | `users` (default) | the example domain [`mod@domains`], and the programs that serve it |
 
 mod api;
 mod app;

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::Aws;
 use crate::config::DatabaseAddress;
-use crate::db::login::{UrlError, readable_certificates, verified};
+use crate::db::login::{UrlError, check_certificates, require_verified_tls};
 use crate::db::{Login, LoginError};
 
 /// Logs in to RDS with an IAM token. Signing a token needs no request, and RDS checks it only when a connection opens, so
@@ -32,8 +32,8 @@ impl IamLogin {
             .port(address.port.unwrap_or(5432))
             .database(address.name.as_deref().unwrap_or_default())
             .username(user);
-        let options = verified(options);
-        readable_certificates(&options, None)?;
+        let options = require_verified_tls(options);
+        check_certificates(&options, None)?;
         Ok(Self {
             options,
             user: user.to_owned(),

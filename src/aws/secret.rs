@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::{Aws, AwsError};
 use crate::config::DatabaseAddress;
-use crate::db::login::{UrlError, readable_certificates, verified};
+use crate::db::login::{UrlError, check_certificates, require_verified_tls};
 use crate::db::{Login, LoginError};
 
 /// A rejected login re-reads the secret only if it is older than this. Without the limit, a wrong password would cause one
@@ -54,7 +54,7 @@ impl SecretLogin {
     pub fn new(arn: &str, address: &DatabaseAddress) -> Result<Self, UrlError> {
         let options = PgConnectOptions::new_without_pgpass();
         let host = address.host.as_deref().unwrap_or("rds");
-        readable_certificates(&verified(options.host(host)), None)?;
+        check_certificates(&require_verified_tls(options.host(host)), None)?;
         Ok(Self {
             arn: arn.to_owned(),
             address: address.clone(),
@@ -103,7 +103,7 @@ impl SecretLogin {
             .database(&name.ok_or_else(|| missing("NAME"))?)
             .username(&secret.username)
             .password(&secret.password);
-        Ok(verified(options))
+        Ok(require_verified_tls(options))
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Batch<'a> {
     pub events: Vec<Prepared>,
     /// One group per aggregate, in the order of their first events.
     pub groups: Vec<Group<'a>>,
-    indexes: HashMap<EventId, usize>,
+    index_of: HashMap<EventId, usize>,
     group_of: HashMap<AggregateId, usize>,
 }
 
@@ -25,8 +25,8 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct Group<'a> {
     pub aggregate_id: AggregateId,
     pub served: &'a Served,
-    /// The indexes of its events in [`Batch::events`].
-    pub places: Vec<usize>,
+    /// The positions of its events in [`Batch::events`].
+    pub indexes: Vec<usize>,
 }
 
 impl<'a> Batch<'a> {
@@ -74,7 +74,7 @@ impl<'a> Batch<'a> {
 
     fn push(&mut self, served: &'a Served, event: Prepared) -> Result<(), AppendError> {
         let index = self.events.len();
-        if let Some(first) = self.indexes.insert(event.id, index) {
+        if let Some(first) = self.index_of.insert(event.id, index) {
             return Err(AppendError::DuplicateId { first, index });
         }
         let aggregate_id = event.aggregate_id;
@@ -86,14 +86,14 @@ impl<'a> Batch<'a> {
             self.groups.push(Group {
                 aggregate_id,
                 served,
-                places: Vec::new(),
+                indexes: Vec::new(),
             });
         }
         let group = &mut self.groups[at];
         if group.served.domain.name() != served.domain.name() {
             return Err(AppendError::MixedAggregate { index });
         }
-        group.places.push(index);
+        group.indexes.push(index);
         self.events.push(event);
         Ok(())
     }
@@ -101,7 +101,7 @@ impl<'a> Batch<'a> {
     /// The events of a group, in the order of the request.
     pub(super) fn events_of(&self, group: &Group<'_>) -> Vec<&Prepared> {
         group
-            .places
+            .indexes
             .iter()
             .map(|index| &self.events[*index])
             .collect()

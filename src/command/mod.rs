@@ -179,8 +179,8 @@ async fn decide(
         }
         let domain = group.served.domain;
         let decided = domain.decide(state.row_json(), &state.tail, &batch.events_of(group));
-        decided.map_err(|(place, error)| AppendError::Rejected {
-            index: group.places[place],
+        decided.map_err(|(at, error)| AppendError::Rejected {
+            index: group.indexes[at],
             error,
         })?;
         versions.insert(group.aggregate_id, actual.0);

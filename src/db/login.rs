@@ -109,16 +109,20 @@ pub fn from_url(url: &str) -> Result<PgConnectOptions, UrlError> {
             names.contains(&name).then(|| value.to_owned())
         })
     };
-    let said = value(&["sslmode", "ssl-mode"]).is_some();
+    let has_ssl_mode = value(&["sslmode", "ssl-mode"]).is_some();
     let file = value(&["sslrootcert", "ssl-root-cert", "ssl-ca"]);
-    let options = if said { options } else { verified(options) };
-    readable_certificates(&options, file.map(|file| file.replace("%2F", "/")))?;
+    let options = if has_ssl_mode {
+        options
+    } else {
+        require_verified_tls(options)
+    };
+    check_certificates(&options, file.map(|file| file.replace("%2F", "/")))?;
     Ok(options)
 }
 
 /// Requires TLS with a verified certificate and host name, unless the host is this machine or `PGSSLMODE` is set. Without the check
 /// of the host name, an attacker on the network could present any valid certificate.
-pub(crate) fn verified(options: PgConnectOptions) -> PgConnectOptions {
+pub(crate) fn require_verified_tls(options: PgConnectOptions) -> PgConnectOptions {
     if is_local(&options) || std::env::var_os("PGSSLMODE").is_some() {
         return options;
     }
@@ -126,7 +130,7 @@ pub(crate) fn verified(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 /// Fails if the file with the certificates cannot be read. Otherwise every connection would fail with a TLS error.
-pub(crate) fn readable_certificates(
+pub(crate) fn check_certificates(
     options: &PgConnectOptions,
     named: Option<String>,
 ) -> Result<(), UrlError> {
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_are_not_there_are_said_by_name() {
+    fn unreadable_certificates_are_reported_by_path() {
         let error =
             from_url("postgres://u:hunter2@db.example.org/d?sslrootcert=/no/such.pem").unwrap_err();
         let text = error.to_string();

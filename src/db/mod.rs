@@ -60,11 +60,12 @@ pub(crate) async fn log_in<T>(
     }
 }
 
-/// One connection beside the pool, for what belongs to a session: migrations hold a lock, a listener listens.
+/// Opens a connection outside of the pool, for work that needs a session: migrations hold a session lock, and a listener
+/// runs LISTEN.
 ///
 /// # Errors
 ///
-/// [`DbError::Unavailable`], mostly; [`DbError::Pooler`] when the session is not its own.
+/// [`DbError::Pooler`] if a pooler shares the session with other connections; otherwise any [`DbError`].
 pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
     let connect = async || {
         log_in(login, "foldlog migrate", async |options| {
@@ -86,7 +87,7 @@ pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
             .persistent(false)
             .fetch_one(&mut other)
             .await?;
-    // A goodbye; without one the server would notice all the same.
+    // If this fails, the server notices the closed socket.
     let _ = other.close().await;
     if seen.as_deref() == Some(&mark) {
         let why = "another connection is in the same session";

@@ -85,8 +85,8 @@ impl Pool {
         Self::open(PoolSettings::new(options, size))
     }
 
-    /// A pool that connects when it is first used, so that a process starts while Postgres is away. Each new connection
-    /// first looks whether the log came from another cluster, and heals it before any append; see
+    /// Opens a pool. It connects when it is first used, so that a process can start while Postgres is unavailable. Each new
+    /// connection first checks whether the log was restored from another cluster, and heals it before any append; see
     /// `migrations/…_heal_log.up.sql`.
     #[must_use]
     pub fn open(settings: PoolSettings) -> Self {
@@ -126,7 +126,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`DbError::Unavailable`], mostly.
+    /// [`DbError::Unavailable`] if Postgres cannot be reached or all connections stay in use; otherwise any [`DbError`].
     pub async fn acquire(&self) -> Result<Connection, DbError> {
         // One limit around all steps: deadpool's limits apply to each step, and it tries the next idle connection after each.
         match timeout(ACQUIRE_TIMEOUT, self.connections.get()).await {
@@ -141,7 +141,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`DbError::Unavailable`], mostly.
+    /// [`DbError::Unavailable`] if Postgres cannot be reached or all connections stay in use; otherwise any [`DbError`].
     pub async fn begin_at_once(&self) -> Result<Option<Transaction>, DbError> {
         let limits = Timeouts {
             wait: Some(Duration::ZERO),
@@ -158,7 +158,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`DbError::Unavailable`], mostly.
+    /// [`DbError::Unavailable`] if Postgres cannot be reached or all connections stay in use; otherwise any [`DbError`].
     pub async fn begin(&self) -> Result<Transaction, DbError> {
         Transaction::begin(self.acquire().await?).await
     }
@@ -277,9 +277,11 @@ impl managed::Manager for Manager {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_some_and(|since| used <= since);
-        // A request that was given up left its statement under way; the next one would get its wait, or its error.
+        // A cancelled request has left its statement running. The next request would wait for it and receive its result.
         if session.is_open() || !session.is_at_rest() {
-            return Err(RecycleError::message("a statement is under way"));
+            return Err(RecycleError::message(
+                "a statement of a cancelled request is still running",
+            ));
         }
         if suspect_since || used.elapsed() > MAX_IDLE_WITHOUT_PING {
             let ping = session.ping().await;

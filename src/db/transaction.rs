@@ -54,7 +54,7 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// [`DbError::Unavailable`], mostly; the server rolls back then.
+    /// [`DbError::Unavailable`] if the connection is lost; the server then rolls back by itself.
     pub async fn rollback(mut self) -> Result<(), DbError> {
         self.end("rollback").await?;
         self.0 = None;
