@@ -51,7 +51,7 @@ pub struct SchemaError(String);
 impl Schema {
     /// What a name must be, as part of a sentence.
     pub(crate) const EXPECTED: &'static str = "1 to 63 lower-case letters, digits and underscores, not beginning with a \
-         digit or with pg_";
+         digit or with pg_, and not information_schema";
 
     /// The name, without quotes.
     #[must_use]
@@ -117,7 +117,8 @@ impl FromStr for Schema {
         let is_valid = name.starts_with(is_first)
             && name.chars().all(|c| is_first(c) || c.is_ascii_digit())
             && name.len() <= MAX_NAME_BYTES
-            && !name.starts_with("pg_");
+            && !name.starts_with("pg_")
+            && name != "information_schema";
         if is_valid {
             Ok(Self::from_valid(name))
         } else {
@@ -158,6 +159,7 @@ mod tests {
             "a\"b",
             "a.b",
             "pg_catalog",
+            "information_schema",
             &"a".repeat(64),
         ] {
             assert!(name.parse::<Schema>().is_err(), "{name}");

@@ -30,6 +30,16 @@ pub enum MigrationError {
         /// The configured schema.
         schema: String,
     },
+    /// An application's table has the name of one of foldlog's.
+    #[error(
+        "the schema `{schema}` has a table `{table}` that foldlog did not create: set DB_SCHEMA to a schema for foldlog alone"
+    )]
+    ForeignTable {
+        /// The table.
+        table: &'static str,
+        /// The configured schema.
+        schema: String,
+    },
     /// The name of a new migration.
     #[error(
         "the name of a migration consists of lower-case letters, digits and underscores, like add_archive"

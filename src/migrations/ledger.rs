@@ -4,7 +4,7 @@
 use sqlx::migrate::Migrate as _;
 use sqlx::{Connection as _, PgConnection};
 
-use super::{MigrationError, ups};
+use super::{MigrationError, TABLES, ups};
 use crate::db::{DbError, Pooler, Schema, Session};
 
 /// foldlog's ledger, in foldlog's schema.
@@ -132,6 +132,29 @@ pub(super) async fn reject_other_schema(
         found: other.name().to_owned(),
         schema: schema.name().to_owned(),
     })
+}
+
+/// Fails if nothing is applied, but the schema has tables with the names of foldlog's: those of an application.
+pub(super) async fn reject_foreign_tables(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<(), MigrationError> {
+    let mut found = None;
+    for table in TABLES {
+        if table_exists(connection, schema, table).await? {
+            found = found.or(Some(table));
+        }
+    }
+    // Read after the tables: a concurrent process creates them and records it in one transaction.
+    match found {
+        Some(table) if applied(connection, schema).await?.is_empty() => {
+            Err(MigrationError::ForeignTable {
+                table,
+                schema: schema.name().to_owned(),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// foldlog's rows in sqlx's default ledger. A row is foldlog's if both its version and its description are.

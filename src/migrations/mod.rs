@@ -27,6 +27,9 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// The migration that changes settings of the whole database.
 const SETTINGS_VERSION: i64 = 20_261_124_000_006;
 
+/// The tables that the migrations create.
+const TABLES: [&str; 6] = ["log", "events", "locker", "settled", "parked", "views"];
+
 /// Applies the pending migrations, then creates the views that do not exist yet, and the schema before both. A session lock
 /// makes processes that migrate at the same time wait for each other, so the connection must be direct.
 ///
@@ -54,6 +57,7 @@ pub async fn up(
     if !ledger::exists(connection, schema).await? {
         ledger::reject_other_schema(connection, schema).await?;
     }
+    ledger::reject_foreign_tables(connection, schema).await?;
     let owns_database = owns_database(connection, schema).await?;
     let apply = async |connection: &mut PgConnection| {
         ledger::take_over(connection, schema).await?;
@@ -242,17 +246,8 @@ async fn owns_database(
 ) -> Result<bool, MigrationError> {
     let mut transaction = connection.begin().await.map_err(DbError::from)?;
     let mut session = Session::in_transaction(&mut transaction, schema.clone(), Pooler::None);
-    let mut tables: Vec<String> = [
-        ledger::TABLE,
-        "log",
-        "events",
-        "locker",
-        "settled",
-        "parked",
-        "views",
-    ]
-    .map(ToOwned::to_owned)
-    .into();
+    let mut tables: Vec<String> = TABLES.map(ToOwned::to_owned).into();
+    tables.push(ledger::TABLE.to_owned());
     let views_exist: bool = sqlx::query_scalar(include_str!("sql/views_exist.sql"))
         .fetch_one(&mut session)
         .await

@@ -292,6 +292,23 @@ async fn tables_found_through_the_search_path_must_be_named_by_db_schema() {
     assert_eq!(path, "app", "the connection's own path is restored");
 }
 
+/// Fails when `up` fails in an application's schema with an error of the database, or changes something there.
+#[tokio::test]
+async fn a_schema_with_an_applications_tables_is_rejected_with_a_hint_at_db_schema() {
+    let db = empty().await;
+    db.run("create table views (url text)").await;
+    let error = up(&db, &db.foldlog).await.unwrap_err();
+    assert!(matches!(
+        error,
+        MigrationError::ForeignTable { table: "views", .. }
+    ));
+    assert!(error.to_string().contains("set DB_SCHEMA"), "{error}");
+    let tables = "select count(*) from pg_tables where schemaname = 'public'";
+    assert_eq!(db.count(tables).await, 1);
+    let foldlog = foldlog_in("separate", db.options.clone(), Pooler::None);
+    up(&db, &foldlog).await.unwrap();
+}
+
 /// Fails when `migrate setup-database` does not do what `up` leaves undone in a shared database.
 #[tokio::test]
 async fn setup_database_changes_the_settings_that_up_leaves_alone() {
