@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::db::Pool;
-use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection};
+use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection, is_reserved};
 use crate::event::{TypeId, TypeSchemaError};
 use crate::view::{Inline, View, ViewError};
 
@@ -66,6 +66,9 @@ pub enum BuildError {
     /// Two projections have the same name.
     #[error("two projections are named `{0}`")]
     DuplicateName(&'static str),
+    /// A domain has the name of another route.
+    #[error("a domain cannot be named `{0}`, because a route has this path")]
+    ReservedName(&'static str),
     /// Two domains have overlapping blocks of type ids.
     #[error("the domains `{0}` and `{1}` have overlapping blocks of event types")]
     OverlappingBlocks(&'static str, &'static str),
@@ -165,6 +168,9 @@ impl FoldlogBuilder {
 fn check_domains(domains: &[&'static dyn AnyDomain]) -> Result<(), BuildError> {
     for (index, domain) in domains.iter().enumerate() {
         let (block, name) = (domain.block(), domain.name());
+        if is_reserved(name) {
+            return Err(BuildError::ReservedName(name));
+        }
         for other in &domains[..index] {
             if block.start < other.block().end && other.block().start < block.end {
                 return Err(BuildError::OverlappingBlocks(other.name(), name));

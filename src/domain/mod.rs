@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 pub(crate) use self::erased::prepare;
 pub use self::erased::{AnyDomain, AnyProjection, RejectedError, domain, projection};
 pub use self::fold::Folded;
+pub(crate) use self::registry::is_reserved;
 pub use self::registry::{Domains, check_blocks};
 pub use self::spec::Spec;
 use crate::event::{AggregateId, Event, Payload};

@@ -53,7 +53,7 @@ pub const fn check_blocks(domains: &[(&str, Range<i16>)]) {
             "a domain's name must be a lower-case SQL identifier"
         );
         assert!(
-            !same(domains[i].0, "events") && !same(domains[i].0, "health"),
+            !is_reserved(domains[i].0),
             "a domain's name must not be the name of another route"
         );
         let mut j = 0;
@@ -70,6 +70,11 @@ pub const fn check_blocks(domains: &[(&str, Range<i16>)]) {
         }
         i += 1;
     }
+}
+
+/// Whether a domain of this name would hide another route.
+pub(crate) const fn is_reserved(name: &str) -> bool {
+    same(name, "events") || same(name, "health")
 }
 
 const fn is_identifier(name: &[u8]) -> bool {

@@ -1,9 +1,12 @@
 //! The typed API in process: append, get, list, and an append in the caller's own transaction.
 
 use foldlog::command::AppendError;
+use foldlog::db::Pool;
 use foldlog::domains::users::{UserEvent, Users};
 use foldlog::event::{AggregateId, EventId, ExpectedVersion, Metadata, Version};
 use foldlog::query::QueryError;
+use foldlog::{BuildError, Foldlog, FoldlogBuilder};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -205,4 +208,75 @@ async fn an_append_in_a_transaction_sees_what_committed_before_it() {
     assert_eq!(appended.events[0].version, Version(2));
     transaction.commit().await.unwrap();
     assert_eq!(db.count(EVENTS).await, 2);
+}
+
+/// A domain whose name and block of type ids are parameters of the test.
+macro_rules! domain_named {
+    ($module:ident, $name:literal, $from:literal .. $to:literal) => {
+        mod $module {
+            use foldlog::domain::prelude::*;
+
+            events! {
+                /// What can happen.
+                pub enum TestEvent in $from..$to {
+                    $from => Happened {},
+                }
+            }
+
+            #[derive(Debug, Serialize, Deserialize, ToSchema)]
+            pub struct State {
+                count: i32,
+            }
+
+            #[derive(Debug)]
+            pub struct Test;
+
+            impl Domain for Test {
+                const NAME: &'static str = $name;
+                const VIEW: &'static str = "";
+                type Event = TestEvent;
+                type State = State;
+                type Error = std::convert::Infallible;
+
+                fn check(_: Option<&State>, _: &TestEvent) -> Result<(), Self::Error> {
+                    Ok(())
+                }
+
+                fn apply(state: Option<State>, _: &TestEvent) -> Option<State> {
+                    state
+                }
+            }
+        }
+    };
+}
+
+domain_named!(first, "first", 100..200);
+domain_named!(same_name, "first", 300..400);
+domain_named!(same_block, "second", 150..250);
+domain_named!(reserved, "events", 500..600);
+
+// Fails when the builder accepts domains that `domains!` rejects at compile time, or an inline projection that does not exist.
+#[test]
+fn the_builder_rejects_domains_that_cannot_be_served_together() {
+    let pool = || Pool::new(PgConnectOptions::new(), 1);
+    let first = || Foldlog::builder().domain::<first::Test>();
+    let error = |builder: FoldlogBuilder| builder.build(pool()).unwrap_err();
+    assert!(matches!(
+        error(first().domain::<same_name::Test>()),
+        BuildError::DuplicateName("first")
+    ));
+    assert!(matches!(
+        error(first().domain::<same_block::Test>()),
+        BuildError::OverlappingBlocks("first", "second")
+    ));
+    assert!(matches!(
+        error(first().domain::<reserved::Test>()),
+        BuildError::ReservedName("events")
+    ));
+    let unknown = error(first().inline(["frist"])).to_string();
+    assert!(
+        unknown.contains("`frist`") && unknown.contains("first"),
+        "{unknown}"
+    );
+    first().inline(["first"]).build(pool()).unwrap();
 }
