@@ -61,7 +61,7 @@ impl<'a, D: Domain> Append<'a, D> {
     }
 
     /// Sets the ids of the events, in their order. An append that is repeated with the same ids stores nothing and returns
-    /// the first answer. Without ids, each event has a new one.
+    /// the first answer. Events without an id in the list keep a new one.
     pub fn ids(mut self, ids: impl IntoIterator<Item = EventId>) -> Self {
         for (event, id) in self.events.iter_mut().zip(ids) {
             event.id = id;

@@ -100,9 +100,9 @@ pub enum RejectedError {
     /// The payload has a field that its type does not have. Storing the event would lose it.
     #[error("unknown field `{0}`; leave it out")]
     UnknownField(String),
-    /// A text contains U+0000.
-    #[error("a text contains \\u0000, which cannot be stored; leave it out")]
-    ContainsNul,
+    /// A text in this part of the event, `payload` or `metadata`, contains U+0000.
+    #[error("a text in `{0}` contains \\u0000, which cannot be stored; remove it")]
+    ContainsNul(&'static str),
     /// [`Domain::validate`] rejected it.
     #[error("{0}")]
     Invalid(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -140,14 +140,14 @@ pub(crate) fn prepare<D: Domain>(
     D::validate(event.aggregate_id, &event.payload)
         .map_err(|error| RejectedError::Invalid(error.into()))?;
     let prepared = Prepared::new(event, json)?;
-    if prepared.contains_nul() {
-        return Err(RejectedError::ContainsNul);
+    match prepared.part_with_nul() {
+        Some(part) => Err(RejectedError::ContainsNul(part)),
+        None => Ok(prepared),
     }
-    Ok(prepared)
 }
 
 /// Removes the position within the payload from the message: the client sees the whole body only.
-fn without_line(error: DecodeError) -> DecodeError {
+fn remove_position(error: DecodeError) -> DecodeError {
     match error {
         DecodeError::Malformed {
             type_id,
@@ -219,14 +219,14 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
             return Err(DecodeError::Malformed { type_id, reason }.into());
         }
         if has_nul(event.payload.get()) {
-            return Err(RejectedError::ContainsNul);
+            return Err(RejectedError::ContainsNul("payload"));
         }
         let mut unknown = None;
         let mut note = |path: serde_ignored::Path<'_>| {
             unknown.get_or_insert_with(|| path.to_string());
         };
         let strict = serde_ignored::Deserializer::new(&*event.payload, &mut note);
-        let payload = D::Event::decode(type_id, strict).map_err(without_line)?;
+        let payload = D::Event::decode(type_id, strict).map_err(remove_position)?;
         if let Some(field) = unknown {
             return Err(RejectedError::UnknownField(field));
         }

@@ -39,11 +39,11 @@ pub struct When<D: Domain> {
 impl<D: Domain> Spec<D> {
     /// Folds these events without checking the rules, because recorded events have happened. The aggregate has the nil id.
     pub fn given(events: impl IntoIterator<Item = D::Event>) -> Given<D> {
-        Self::given_of(AggregateId(uuid::Uuid::nil()), events)
+        Self::given_for(AggregateId(uuid::Uuid::nil()), events)
     }
 
     /// As [`Self::given`], for an aggregate with this id.
-    pub fn given_of(
+    pub fn given_for(
         aggregate_id: AggregateId,
         events: impl IntoIterator<Item = D::Event>,
     ) -> Given<D> {
@@ -73,7 +73,7 @@ impl<D: Domain> Given<D> {
         } else {
             D::validate(self.aggregate_id, &event)
                 .and_then(|()| D::check(self.state.as_ref(), &event))
-                .map_err(|refused| refused.to_string())
+                .map_err(|error| error.to_string())
         };
         When {
             outcome: decision.map(|()| D::apply(self.state, &event)),
@@ -108,7 +108,7 @@ impl<D: Domain> When<D> {
     /// When the event is accepted or the text differs.
     #[track_caller]
     pub fn then_rejected(self, text: &str) {
-        let refused = self.outcome.map(|_| "the event was accepted");
-        assert_eq!(refused, Err(text.to_owned()));
+        let rejected = self.outcome.map(|_| "the event was accepted");
+        assert_eq!(rejected, Err(text.to_owned()));
     }
 }

@@ -27,7 +27,7 @@ pub struct Prepared {
     pub metadata: Metadata,
     payload: Box<dyn AnyPayload>,
     passwords: Vec<String>,
-    contains_nul: bool,
+    part_with_nul: Option<&'static str>,
     /// The JSON from which the payload was decoded, if a client sent it.
     sent: Option<Box<RawValue>>,
     /// The JSON for the log; missing until the passwords are hashed.
@@ -65,7 +65,11 @@ impl Prepared {
             DecodeError::Malformed { type_id, reason }
         };
         let encoded = to_raw_value(&Fields(&event.payload, &passwords)).map_err(malformed)?;
-        let contains_nul = has_nul(encoded.get()) || event.metadata.contains_nul();
+        let part_with_nul = if has_nul(encoded.get()) {
+            Some("payload")
+        } else {
+            event.metadata.contains_nul().then_some("metadata")
+        };
         let passwords = passwords.0.into_inner();
         let stored = if passwords.is_empty() {
             Some(without_added_nulls(encoded, sent.as_deref()).map_err(malformed)?)
@@ -76,7 +80,7 @@ impl Prepared {
             id: event.id,
             aggregate_id: event.aggregate_id,
             type_id,
-            contains_nul,
+            part_with_nul,
             metadata: event.metadata,
             payload: Box::new(event.payload),
             passwords,
@@ -132,10 +136,10 @@ impl Prepared {
         is_same(&sent, &stored, &mut pairs).then_some(pairs)
     }
 
-    /// Whether a text of the event contains U+0000, which Postgres cannot store.
+    /// The part of the event that contains U+0000, which Postgres cannot store in a text: `payload` or `metadata`.
     #[must_use]
-    pub const fn contains_nul(&self) -> bool {
-        self.contains_nul
+    pub const fn part_with_nul(&self) -> Option<&'static str> {
+        self.part_with_nul
     }
 }
 

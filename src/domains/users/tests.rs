@@ -54,10 +54,10 @@ fn nothing_follows_a_deletion() {
 #[test]
 fn a_payload_that_names_another_aggregate_is_refused() {
     let other = AggregateId(Uuid::from_u128(7));
-    Spec::<Users>::given_of(other, [])
+    Spec::<Users>::given_for(other, [])
         .when(created("ada"))
         .then_rejected("payload.id must equal aggregate_id");
-    Spec::<Users>::given_of(other, [created("ada")])
+    Spec::<Users>::given_for(other, [created("ada")])
         .when(UserEvent::Deleted {
             id: Some(Uuid::nil()),
         })

@@ -187,7 +187,7 @@ fn rejected(detail: String, error: &RejectedError) -> Problem {
     match error {
         RejectedError::Decode(_)
         | RejectedError::UnknownField(_)
-        | RejectedError::ContainsNul
+        | RejectedError::ContainsNul(_)
         | RejectedError::Invalid(_) => Problem::new(Kind::Unprocessable, detail),
         RejectedError::Rule(_) | RejectedError::Foreign(..) => {
             Problem::new(Kind::RuleBroken, detail)
