@@ -101,7 +101,7 @@ pub enum RejectedError {
     #[error("unknown field `{0}`; leave it out")]
     UnknownField(String),
     /// A text in this part of the event, `payload` or `metadata`, contains U+0000.
-    #[error("a text in `{0}` contains \\u0000, which cannot be stored; remove it")]
+    #[error("a text in `{0}` contains \\u0000, which cannot be stored; leave it out")]
     ContainsNul(&'static str),
     /// [`Domain::validate`] rejected it.
     #[error("{0}")]

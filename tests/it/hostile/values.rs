@@ -18,18 +18,25 @@ async fn a_nul_character_returns_422() {
             &format!("{{\"id\":\"{user}\",\"username\":\"ada\",\"email\":\"a@b\",{at}}}"),
         )
     };
-    for body in [
-        nul("\"password\":\"a\\u0000b\""),
-        nul("\"a\\u0000b\":1"),
-        nul("\"more\":{\"deep\":[1,{\"er\":\"\\u0000\"}]}"),
-        event_with("metadata", "{\"a\":\"\\u0000\"}"),
-        event_with("metadata", "{\"\\u0000\":1}"),
-        event_with("metadata", "{\"a\":[[{\"b\\u0000\":null}]]}"),
+    for (part, body) in [
+        ("payload", nul("\"password\":\"a\\u0000b\"")),
+        ("payload", nul("\"a\\u0000b\":1")),
+        (
+            "payload",
+            nul("\"more\":{\"deep\":[1,{\"er\":\"\\u0000\"}]}"),
+        ),
+        ("metadata", event_with("metadata", "{\"a\":\"\\u0000\"}")),
+        ("metadata", event_with("metadata", "{\"\\u0000\":1}")),
+        (
+            "metadata",
+            event_with("metadata", "{\"a\":[[{\"b\\u0000\":null}]]}"),
+        ),
     ] {
         let answer = app.append_raw("/users", format!("[{body}]")).await;
         let detail = answer.problem(422, "unprocessable");
         assert!(
-            detail.contains("\\u0000") && detail.contains("leave it out"),
+            detail.contains(&format!("`{part}` contains \\u0000"))
+                && detail.contains("leave it out"),
             "{detail}"
         );
         assert_eq!(answer.body["index"], 0);
