@@ -162,7 +162,8 @@ impl<D: Domain> List<'_, D> {
         self
     }
 
-    /// Reads at most this many rows; 100 by default. A page can have fewer rows, because its size in bytes is limited.
+    /// Reads at most this many rows; 100 by default, and 0 counts as 1. A page can have fewer rows, because its size in bytes
+    /// is limited.
     pub const fn limit(mut self, limit: u16) -> Self {
         self.limit = limit;
         self

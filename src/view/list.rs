@@ -47,8 +47,8 @@ pub struct ViewPage<R = ViewRow> {
     pub next: Option<PageCursor>,
 }
 
-/// Reads the rows after `after` whose columns equal `filters`, which may name only columns of [`View::filter_columns`]: at most `limit` rows,
-/// and no more than fit into a response.
+/// Reads the rows after `after` whose columns equal `filters`, which may name only columns of [`View::filter_columns`]: at
+/// most `limit` rows, where 0 counts as 1, and no more than fit into a response.
 ///
 /// # Errors
 ///
@@ -60,6 +60,8 @@ pub async fn list(
     after: Option<PageCursor>,
     limit: u16,
 ) -> Result<ViewPage<RawRow>, DbError> {
+    // A page without rows has no cursor, so it would look like the last one.
+    let limit = limit.max(1);
     let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
     let values: Map<String, Value> = filters
         .iter()

@@ -112,6 +112,9 @@ async fn typed_reads_return_states_with_their_versions() {
         ids[3..]
     );
     assert_eq!(rest.next, None);
+    let smallest = foldlog.list::<Accounts>().limit(0).await.unwrap();
+    assert_eq!(smallest.rows.len(), 1);
+    assert!(smallest.next.is_some());
     let rich = foldlog.list::<Accounts>().filter("balance_cents", 5);
     assert_eq!(rich.await.unwrap().rows[0].state, account);
     let unknown = foldlog.list::<Accounts>().filter("nothing", 5).await;
