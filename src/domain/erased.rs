@@ -146,20 +146,28 @@ pub(crate) fn prepare<D: Domain>(
     }
 }
 
-/// Removes the position within the payload from the message: the client sees the whole body only.
-fn remove_position(error: DecodeError) -> DecodeError {
-    match error {
-        DecodeError::Malformed {
-            type_id,
-            mut reason,
-        } => {
-            if let Some(at) = reason.rfind(" at line ") {
-                reason.truncate(at);
-            }
-            DecodeError::Malformed { type_id, reason }
-        }
-        error => error,
+/// Says which field does not match its type, in place of the position within the payload: the client sees the whole body
+/// only. The payload is read once more for that.
+fn name_field<P: Payload>(error: DecodeError, event: &UntypedEvent) -> DecodeError {
+    let DecodeError::Malformed {
+        type_id,
+        mut reason,
+    } = error
+    else {
+        return error;
+    };
+    if let Some(at) = reason.rfind(" at line ") {
+        reason.truncate(at);
     }
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&*event.payload, &mut track);
+    if P::decode(type_id, tracked).is_err() {
+        let path = track.path();
+        if path.iter().next().is_some() {
+            reason = format!("`{path}`: {reason}");
+        }
+    }
+    DecodeError::Malformed { type_id, reason }
 }
 
 /// The projection that a domain's own fold and view make up.
@@ -226,7 +234,8 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
             unknown.get_or_insert_with(|| path.to_string());
         };
         let strict = serde_ignored::Deserializer::new(&*event.payload, &mut note);
-        let payload = D::Event::decode(type_id, strict).map_err(remove_position)?;
+        let payload = D::Event::decode(type_id, strict)
+            .map_err(|error| name_field::<D::Event>(error, event))?;
         if let Some(field) = unknown {
             return Err(RejectedError::UnknownField(field));
         }

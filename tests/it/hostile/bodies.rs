@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::event_with;
 use crate::support::app::{App, send};
-use crate::support::json::created;
+use crate::support::json::{created, event};
 
 // Fails when a body that cannot be parsed is a 5xx, overflows the stack (nesting), or is stored in part.
 #[tokio::test]
@@ -65,6 +65,20 @@ async fn a_malformed_body_returns_400_with_the_position() {
             .problem(400, "malformed");
     }
     assert_eq!(app.stored().await, 0);
+}
+
+// Fails when a client is not told which field of a payload does not match its type.
+#[tokio::test]
+async fn a_payload_of_the_wrong_type_returns_422_with_the_field() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    for (field, value) in [("username", json!(7)), ("password", json!(["x"]))] {
+        let mut payload = json!({"id": user, "username": "ada", "email": "ada@example.org"});
+        payload[field] = value;
+        let answer = app.append("/users", &event(user, 1000, payload)).await;
+        let detail = answer.problem(422, "unprocessable");
+        assert!(detail.contains(&format!("`{field}`: ")), "{detail}");
+    }
 }
 
 // Fails when a body with another content type is read as JSON: browsers send forms across origins without a preflight.
