@@ -25,6 +25,7 @@ mod lambda;
 mod local;
 #[cfg(feature = "aws")]
 mod logins;
+#[cfg(feature = "lambda")]
 mod logs;
 mod migrations;
 mod nested_secrets;

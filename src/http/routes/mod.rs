@@ -49,7 +49,7 @@ pub(super) enum RouteOperation {
     PerDomain(fn(&DomainSchemas) -> Operation),
 }
 
-/// All routes. To add one, add it here; `tests/it/lambda/watch.rs` and `tests/it/tidy/template.rs` then tell what is missing
+/// All routes. To add one, add it here; `tests/it/tidy/watch.rs` and `tests/it/tidy/template.rs` then tell what is missing
 /// in Cargo.toml and template.yaml.
 pub(super) const ROUTES: [Route; 6] = [
     Route {

@@ -7,5 +7,4 @@ mod frozen;
 pub mod function;
 mod gateways;
 mod verbs;
-pub mod watch;
 mod wire;

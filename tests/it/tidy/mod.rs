@@ -7,6 +7,7 @@ mod prose;
 mod settings;
 mod statements;
 mod template;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::settings::{in_code, is_variable};
+use super::watch::routes;
 use super::{binaries, files, read};
-use crate::lambda::watch::routes;
 use crate::support::TestDb;
 
 /// Binaries that do not run on Lambda.

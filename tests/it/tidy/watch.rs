@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::tidy::read;
+use super::read;
 
 /// A row of the table in `src/http/routes/mod.rs`.
 #[derive(Debug)]
