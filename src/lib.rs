@@ -107,7 +107,6 @@
 //! | `aws` | database logins from Secrets Manager or IAM |
 //! | `users` (default) | the example domain [`mod@domains`], and the programs that serve it |
 
-mod api;
 mod app;
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -133,14 +132,15 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "local")]
 pub mod testing;
+mod typed;
 pub mod view;
 
 // `events!` refers to this crate as `foldlog`, in the example domain and in unit tests as elsewhere.
 #[cfg(any(test, feature = "users"))]
 extern crate self as foldlog;
 
-pub use self::api::{Append, Get, List, Row, Rows};
 pub use self::app::{BuildError, Foldlog, FoldlogBuilder, NotServedError, Served};
+pub use self::typed::{Append, Get, List, Row, Rows};
 pub use serde;
 pub use utoipa;
 

@@ -84,7 +84,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
         "reads",
     ),
     (
-        "api",
+        "typed",
         &["event", "domain", "view", "app", "command", "query"],
         "the typed calls of a process that embeds foldlog",
     ),
