@@ -41,7 +41,7 @@ pub fn routes() -> Vec<Route> {
 fn rows() -> Vec<(String, String)> {
     let manifest = read(Path::new("Cargo.toml"));
     let (_, section) = manifest
-        .split_once("[package.metadata.lambda.watch.router]\n")
+        .split_once("[workspace.metadata.lambda.watch.router]\n")
         .unwrap();
     let rows = section.lines().take_while(|line| line.starts_with('"'));
     let rows = rows.map(|row| row.split_once(" = ").unwrap());
