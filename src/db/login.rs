@@ -63,18 +63,35 @@ impl Role {
     }
 }
 
-/// The startup options of a direct session that works as `role`. They cost no round trip. A transaction-mode pooler rejects
-/// them, which is wanted: a `set role` would be accepted and leak to the pooler's next client.
-pub(super) fn session_options(options: PgConnectOptions, role: Option<Role>) -> PgConnectOptions {
-    let options = options.options([
-        ("jit", "off"),
-        ("statement_timeout", "60s"),
-        ("idle_in_transaction_session_timeout", "10s"),
-    ]);
-    match role {
-        Some(role) => options.options([("role", role.name())]),
-        None => options,
-    }
+/// The settings of every session, spelled as Postgres shows them. The first three hold whatever the defaults of the database
+/// and of the login are: under a stricter isolation level, a statement that loses a race raises an error. `jit` is off because
+/// it compiles for longer than a statement runs. The limits end, on the server's side, what a host that vanished left open.
+pub(super) const SESSION_SETTINGS: [(&str, &str); 7] = [
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+    ("jit", "off"),
+    ("statement_timeout", "30s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+];
+
+/// Settings of the connection between Postgres and a direct client. A client that is frozen, or whose network is cut, while
+/// Postgres sends it rows would otherwise keep its locks for as long as the kernel resends: some 15 minutes. No other timeout
+/// ends a session that waits for its client to read. They have no effect on a Unix socket.
+const CONNECTION_SETTINGS: [(&str, &str); 4] = [
+    ("tcp_user_timeout", "10s"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
+
+/// The startup options of a direct session. They cost no round trip. A transaction-mode pooler rejects them, which is wanted:
+/// a `set role` would be accepted and leak to the pooler's next client.
+pub(super) fn session_options(options: PgConnectOptions) -> PgConnectOptions {
+    options
+        .options(SESSION_SETTINGS)
+        .options(CONNECTION_SETTINGS)
 }
 
 /// Why a text cannot be used as a Postgres URL. The error does not repeat the text, because that may contain a password.

@@ -1,5 +1,6 @@
 //! Connections: logins and roles, sessions, the pool; errors as one enum; and healing a restored log.
 
+mod begin;
 mod error;
 pub mod login;
 mod pool;
@@ -8,6 +9,8 @@ mod schema;
 mod session;
 mod statement;
 mod transaction;
+
+use std::convert::identity;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
@@ -43,16 +46,27 @@ pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Connects. If Postgres rejects the login, asks for the options once more, because the password may have been rotated.
+/// Connects to Postgres itself, with the settings of every session.
 pub(crate) async fn log_in<T>(
     login: &dyn Login,
     application: &'static str,
     connect: impl AsyncFn(PgConnectOptions) -> Result<T, sqlx::Error>,
 ) -> Result<T, DbError> {
+    log_in_with(login, application, login::session_options, connect).await
+}
+
+/// Connects with the options that `prepare` returns. If Postgres rejects the login, asks for the options once more, because the
+/// password may have been rotated.
+async fn log_in_with<T>(
+    login: &dyn Login,
+    application: &'static str,
+    prepare: fn(PgConnectOptions) -> PgConnectOptions,
+    connect: impl AsyncFn(PgConnectOptions) -> Result<T, sqlx::Error>,
+) -> Result<T, DbError> {
     let connect = async |refused| -> Result<T, DbError> {
         let options = login.options(refused).await?.application_name(application);
         // Poolers reject this startup parameter, and no supported Postgres needs it.
-        Ok(connect(options.extra_float_digits(None)).await?)
+        Ok(connect(prepare(options.extra_float_digits(None))).await?)
     };
     match connect(false).await {
         Err(DbError::Refused(_)) if login.may_change() => connect(true).await,
@@ -60,15 +74,15 @@ pub(crate) async fn log_in<T>(
     }
 }
 
-/// Opens a connection outside of the pool, for work that needs a session: migrations hold a session lock, and a listener
-/// runs LISTEN.
+/// Opens a connection outside of the pool, for work that needs a session: migrations hold a session lock. Its statements run
+/// READ COMMITTED, and without a time limit, because a migration may take long.
 ///
 /// # Errors
 ///
 /// [`DbError::Pooler`] if a pooler shares the session with other connections; otherwise any [`DbError`].
 pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
     let connect = async || {
-        log_in(login, "foldlog migrate", async |options| {
+        log_in_with(login, "foldlog migrate", identity, async |options| {
             PgConnection::connect_with(&options).await
         })
         .await
@@ -93,5 +107,10 @@ pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
         let why = "another connection is in the same session";
         return Err(DbError::Pooler(sqlx::Error::Protocol(why.to_owned())));
     }
+    // Only now, because a pooler would pass it on to another client.
+    sqlx::query(include_str!("sql/set_transaction_defaults.sql"))
+        .persistent(false)
+        .fetch_one(&mut connection)
+        .await?;
     Ok(connection)
 }

@@ -3,6 +3,7 @@
 //! sqlx's own pool pings each connection that is returned, in a separate task: one more round trip for every append, which
 //! itself has only one. So the pool is deadpool's, and it pings a connection only if the connection is suspect.
 
+use std::convert::identity;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,6 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::time::timeout;
 
-use super::login;
 use super::transaction::{Connection, Transaction};
 use super::{DbError, Login, Pooler, Role, Schema, Session};
 
@@ -250,15 +250,21 @@ impl managed::Manager for Manager {
             ..
         } = &self.settings;
         let (pooler, role) = (*pooler, *role);
-        let connect = async move |options: PgConnectOptions| match pooler {
-            Pooler::None => login::session_options(options, role).connect().await,
-            Pooler::Transaction => options.connect().await,
+        let application = "foldlog";
+        let connection = match pooler {
+            Pooler::None => {
+                let connect = async move |options: PgConnectOptions| match role {
+                    Some(role) => options.options([("role", role.name())]).connect().await,
+                    None => options.connect().await,
+                };
+                let connected = super::log_in(&**login, application, connect).await;
+                connected.map_err(|error| error.into_session_error(role))?
+            }
+            Pooler::Transaction => {
+                let connect = async |options: PgConnectOptions| options.connect().await;
+                super::log_in_with(&**login, application, identity, connect).await?
+            }
         };
-        let connected = super::log_in(&**login, "foldlog", connect).await;
-        let connection = connected.map_err(|error| match pooler {
-            Pooler::None => error.into_session_error(role),
-            Pooler::Transaction => error,
-        })?;
         let mut session = Session::with_role(connection, schema.clone(), pooler, role);
         // Behind a pooler this is the first statement that runs as the role.
         let healed = super::heal_log(&mut session).await;

@@ -15,36 +15,7 @@ use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Post
 use tracing::{Instrument as _, Span};
 
 use super::statement::Statement;
-use super::{DbError, Role, Schema};
-
-/// Begins every transaction of foldlog's own. It asks for READ COMMITTED whatever the database's default is: under
-/// REPEATABLE READ a claim of an event that another worker has just claimed raises an error instead of skipping the event.
-/// The limits end, on the server's side, what a worker that vanished or was frozen left open. `jit` is off because it
-/// turned a claim of 7 ms into one of 450 ms, all of it compilation. `set local` passes through a transaction-mode pooler
-/// and ends with the transaction.
-macro_rules! begin {
-    ($($more:expr),*) => {
-        concat!(
-            "begin isolation level read committed; \
-             set local idle_in_transaction_session_timeout = '10s'; \
-             set local statement_timeout = '60s'; \
-             set local jit = off"
-            $(, $more)*
-        )
-    };
-}
-
-/// A transaction of several statements, which holds locks from one statement to the next. Plans are generic: a planner that
-/// knows how small a backlog is would sort all of it for each batch, instead of walking the index.
-macro_rules! begin_work {
-    ($role:literal) => {
-        begin!(
-            "; set local lock_timeout = '5s'; \
-             set local plan_cache_mode = force_generic_plan",
-            $role
-        )
-    };
-}
+use super::{DbError, Role, Schema, begin};
 
 /// What stands between foldlog and Postgres.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,35 +97,8 @@ impl<'c> Session<'c> {
 
     /// Begins a transaction.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        // Behind a pooler, the session's role is the pooler's choice, so each transaction sets its own.
-        self.open(match (self.pooler, self.role) {
-            (Pooler::Transaction, Some(Role::Command)) => {
-                begin_work!("; set local role foldlog_command")
-            }
-            (Pooler::Transaction, Some(Role::CommandInline)) => {
-                begin_work!("; set local role foldlog_command_inline")
-            }
-            (Pooler::Transaction, Some(Role::Query)) => {
-                begin_work!("; set local role foldlog_query")
-            }
-            (Pooler::Transaction, Some(Role::Projection)) => {
-                begin_work!("; set local role foldlog_projection")
-            }
-            (Pooler::None, _) | (_, None) => begin_work!(""),
-        })
-        .await
-    }
-
-    /// Begins a transaction for one statement, which is planned as it would be outside of a transaction.
-    async fn begin_single(&mut self) -> Result<(), Error> {
-        self.open(match self.role {
-            Some(Role::Command) => begin!("; set local role foldlog_command"),
-            Some(Role::CommandInline) => begin!("; set local role foldlog_command_inline"),
-            Some(Role::Query) => begin!("; set local role foldlog_query"),
-            Some(Role::Projection) => begin!("; set local role foldlog_projection"),
-            None => begin!(),
-        })
-        .await
+        self.open(begin::several_statements(self.pooler, self.role))
+            .await
     }
 
     async fn open(&mut self, begin: &'static str) -> Result<(), Error> {
@@ -245,7 +189,7 @@ impl<'c> Session<'c> {
         &mut self,
         statement: Statement,
     ) -> Result<Vec<Either<PgQueryResult, PgRow>>, Error> {
-        self.begin_single().await?;
+        self.open(begin::single_statement(self.role)).await?;
         let answer = self.connection().fetch_many(statement).try_collect().await;
         let end = if answer.is_ok() { "commit" } else { "rollback" };
         let ended = self.end(end).await;

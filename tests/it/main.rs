@@ -20,6 +20,7 @@ mod hostile;
 mod http_append;
 mod http_query;
 mod inline;
+mod isolation;
 #[cfg(feature = "lambda")]
 mod lambda;
 mod local;

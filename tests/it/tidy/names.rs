@@ -41,6 +41,7 @@ const NOT_VERBS: &[&str] = &[
 
 /// SQL in Rust code, and why it is not in a file.
 const SQL_IN_RUST: &[(&str, &str)] = &[
+    ("src/db/begin.rs", "transaction control"),
     (
         "src/db/mod.rs",
         "the two halves of the check for a pooler belong together",
