@@ -16,6 +16,7 @@ use axum::{Router, middleware};
 pub use self::auth::Auth;
 pub use self::problem::Problem;
 pub use self::routes::document::document;
+pub use self::routes::health::MeasuredProjections;
 use self::routes::{ROUTES, Side};
 use crate::app::Foldlog;
 

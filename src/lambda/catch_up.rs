@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout_at};
 
 use super::deadline::Deadline;
-use super::metrics::{self, Metrics};
+use super::metrics::{self, Metrics, Reporter};
 use super::shutdown::run_until_shutdown;
 use super::verb::Verb;
 use super::{init, warm_up};
 use crate::app::Foldlog;
 use crate::db::Role;
 use crate::domain::Domains;
-use crate::projection::status::{self, MAX_COUNTED_EVENTS};
-use crate::projection::{self, CatchUp, ProjectionError};
+use crate::projection::status::{self, MAX_COUNTED_EVENTS, ProjectionState, ProjectionStatus};
+use crate::projection::{self, ProjectionError, RetryReport};
 use crate::run::{self, HostError};
 use crate::telemetry::millis;
 use crate::view::View;
@@ -31,22 +30,14 @@ const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before each retry.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// The result for one projection, as the invocation's response has it.
-#[derive(Default, Serialize)]
+/// The result of an invocation for one projection.
+#[derive(Default)]
 struct Report {
     applied: u64,
-    remaining: u64,
-    parked: u64,
+    status: ProjectionStatus,
     done: bool,
-    /// Aggregates that a retry released. Only after `retry`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unparked: Option<u64>,
-    /// Aggregates whose retry failed. Only after `retry`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<u64>,
-    /// `None` if it is unknown, or not part of the verb's response.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lag_seconds: Option<f64>,
+    /// How a retry ended. Only after `retry`.
+    retried: Option<RetryReport>,
 }
 
 /// Serves catch-up invocations until Lambda stops the process.
@@ -141,7 +132,7 @@ impl Worker {
         for (name, task) in tasks {
             let error = match task.await {
                 Ok(Ok(Ok(report))) => {
-                    reports.insert(name.to_owned(), json!(report));
+                    reports.insert(name.to_owned(), report.to_json(&verb));
                     continue;
                 }
                 Ok(Ok(Err(error))) => error.to_string(),
@@ -150,6 +141,7 @@ impl Worker {
                 Err(_) => "the projection panicked".to_owned(),
             };
             tracing::error!(projection = name, "projection {name} failed: {error}");
+            metrics::write(Metrics::unmeasured(name));
             reports.insert(name.to_owned(), json!({ "error": error }));
             failed = true;
         }
@@ -190,31 +182,31 @@ impl Worker {
                 result => break result?,
             }
         };
-        let lag = report
+        let status = &report.status;
+        let lag = status
             .lag_seconds
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         tracing::info!(
             projection = name,
-            lag.events = report.remaining,
+            lag.events = status.lag_events,
             lag.ms = lag.map(millis),
-            parked.count = report.parked,
+            parked.count = status.parked,
             duration_ms = millis(started.elapsed()),
             "projection {name} applied {} events, {} remain",
             report.applied,
-            report.remaining,
+            status.lag_events.map_or_else(
+                || "an unknown number".to_owned(),
+                |events| events.to_string()
+            ),
         );
         metrics::write(Metrics {
             projection: name,
-            lag_events: report.remaining,
-            lag_seconds: report.lag_seconds,
-            parked: report.parked,
-            applied: report.applied,
+            status: report.status,
+            reporter: Reporter::Worker {
+                applied: report.applied,
+            },
         });
-        // The response of catch-up has no lag; it is only a metric.
-        Ok(Report {
-            lag_seconds: report.lag_seconds.filter(|_| *verb != Verb::CatchUp),
-            ..report
-        })
+        Ok(report)
     }
 
     /// Does what the verb asks for, then measures what remains.
@@ -229,33 +221,25 @@ impl Worker {
         match verb {
             Verb::CatchUp => {
                 let pass = projection::catch_up(pool, view, self.batch_size, &budget).await?;
-                report = Report::from(pass);
-                if report.done {
+                report.applied = pass.applied;
+                if pass.done {
                     // The next invocation measures the events that arrived during this one.
-                    report.lag_seconds = Some(0.0);
+                    report.status = ProjectionStatus::current(pass.parked);
+                    report.done = true;
                     return Ok(report);
                 }
             }
             Verb::Retry(_) => {
                 let retried = projection::retry(pool, view, &budget).await?;
                 report.applied = retried.applied;
-                report.unparked = Some(retried.unparked);
-                report.failed = Some(retried.failed);
+                report.retried = Some(retried);
             }
             Verb::Status(_) => {}
         }
-        let measured = status::measure(pool, view, MAX_COUNTED_EVENTS);
-        let Ok(status) = timeout_at(deadline.abort_at.into(), measured).await else {
-            // Report what was applied, even if the time did not suffice to measure what remains.
-            return Ok(report);
-        };
-        let status = status?;
-        report.remaining = report.remaining.max(status.lag_events);
-        report.parked = status.parked;
-        // Claimed events that are not settled yet may fill the whole sample; then the lag behind them is unknown.
-        report.done = report.remaining == 0 && status.is_complete;
-        report.lag_seconds =
-            (status.is_complete || status.lag_events > 0).then_some(status.lag_seconds);
+        // What was applied is reported even if the time does not suffice to measure what remains.
+        let abort_at = deadline.abort_at;
+        report.status = status::measure_until(pool, view, MAX_COUNTED_EVENTS, abort_at).await?;
+        report.done = report.status.state == ProjectionState::Current;
         Ok(report)
     }
 
@@ -271,14 +255,26 @@ impl Worker {
     }
 }
 
-impl From<CatchUp> for Report {
-    fn from(pass: CatchUp) -> Self {
-        Self {
-            applied: pass.applied,
-            remaining: pass.remaining,
-            parked: pass.parked,
-            done: pass.done,
-            ..Self::default()
+impl Report {
+    /// The part of the invocation's response about this projection. An unknown figure is null.
+    fn to_json(&self, verb: &Verb) -> Value {
+        let status = &self.status;
+        let mut json = json!({
+            "applied": self.applied,
+            "remaining": status.lag_events,
+            "parked": status.parked,
+            "done": self.done,
+        });
+        if *verb != Verb::CatchUp {
+            json["lag_seconds"] = json!(status.lag_seconds);
         }
+        if matches!(verb, Verb::Status(_)) {
+            json["state"] = json!(status.state);
+        }
+        if let Some(retried) = &self.retried {
+            json["unparked"] = json!(retried.unparked);
+            json["failed"] = json!(retried.failed);
+        }
+        json
     }
 }

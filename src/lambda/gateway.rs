@@ -24,6 +24,7 @@ use lambda_http::{Adapter, Body, IntoResponse, LambdaEvent, RequestExt as _};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tower::Service;
 
+use super::served_lag::{SCHEDULE_API_ID, Scheduled};
 use crate::http::auth::GatewayClaims;
 
 /// The characters that a query string must not contain. `%` may stay, because it starts an encoded character.
@@ -123,6 +124,10 @@ impl Service<lambda_http::Request> for GatewayService {
         if let Some(path) = path {
             *request.uri_mut() = Uri::from(path);
         }
+        let context = request.request_context_ref();
+        if context.is_some_and(is_scheduled) {
+            request.extensions_mut().insert(Scheduled);
+        }
         // The request context comes from the gateway; a client cannot write to it.
         let context = request
             .request_context_ref()
@@ -140,6 +145,11 @@ impl Service<lambda_http::Request> for GatewayService {
         }
         .boxed()
     }
+}
+
+/// Whether the template's schedule sent the request.
+fn is_scheduled(context: &RequestContext) -> bool {
+    matches!(context, RequestContext::ApiGatewayV2(context) if context.apiid.as_deref() == Some(SCHEDULE_API_ID))
 }
 
 /// Whether an authorizer of the gateway has verified the caller.

@@ -9,6 +9,7 @@ mod deadline;
 mod gateway;
 mod metrics;
 mod migrate;
+mod served_lag;
 mod shutdown;
 mod single_flight;
 mod verb;
@@ -30,6 +31,7 @@ use crate::domain::Domains;
 use crate::http::{AppState, Auth};
 use crate::run::{self, HostError};
 use crate::telemetry;
+use crate::view::View;
 
 /// The variables that the Lambda runtime panics without.
 const REQUIRED_ENV: [&str; 4] = [
@@ -78,7 +80,9 @@ pub async fn query(
     let login = run::login(&config)?;
     let foldlog = run::build_foldlog(&config, domains, login, Role::Query, max_connections())?;
     let pool = foldlog.pool.clone();
-    serve(router(app_state(&config, foldlog)?), &[pool]).await
+    let views = foldlog.views.iter().map(View::name).collect();
+    let router = router(app_state(&config, foldlog)?);
+    serve(served_lag::wrap(router, views, pool.clone()), &[pool]).await
 }
 
 /// Runs a function that serves HTTP to its end. A process that gets one request at a time runs on one thread, so that no

@@ -151,7 +151,7 @@ async fn count_remaining(
             .transpose()?,
         None => Some(measured.await?),
     };
-    Ok(measured.map_or(1, |status| status.lag_events))
+    Ok(measured.and_then(|status| status.lag_events).unwrap_or(1))
 }
 
 /// One pass: freezes C, reads with a keyset cursor everything that C sees and the settled snapshot does not, and settles

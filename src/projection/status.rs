@@ -1,27 +1,78 @@
-//! The lag of a projection: how many events it has not folded yet, and how old the oldest of them is.
+//! The lag of a projection: how many events it has not folded yet, how old the oldest of them is, and what that means.
+//! A figure that could not be measured is `None`, never 0.
+
+use std::time::Instant;
 
 use sqlx::Row;
+use tokio::time::timeout_at;
 
 use super::ProjectionError;
-use crate::db::{Pool, RetryPolicy};
+use crate::db::{DbError, Pool, RetryPolicy};
 use crate::view::View;
 
 /// A health check reads at most this many events, so that its cost does not grow with the backlog.
 pub const MAX_COUNTED_EVENTS: i64 = 10_000;
 
-/// The lag of a projection.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
+/// A projection is stuck when its oldest event has waited this many seconds. A running worker folds an event within
+/// seconds, a scheduled one within two minutes.
+pub const STUCK_AFTER_SECONDS: f64 = 300.0;
+
+/// The lag of a projection. A figure that could not be measured is null.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct ProjectionStatus {
     /// Events that are not claimed, without those of parked aggregates.
-    pub lag_events: u64,
+    #[schema(required)]
+    pub lag_events: Option<u64>,
     /// The age of the oldest of these events, in seconds.
-    pub lag_seconds: f64,
+    #[schema(required)]
+    pub lag_seconds: Option<f64>,
     /// Parked aggregates.
-    pub parked: u64,
+    #[schema(required)]
+    pub parked: Option<u64>,
+    /// What the lag means.
+    #[schema(schema_with = <ProjectionState as utoipa::PartialSchema>::schema)]
+    pub state: ProjectionState,
     /// Whether the measurement read all events above the settled snapshot. If not, there may be more unclaimed events than
     /// [`Self::lag_events`], and older ones.
     #[serde(skip)]
     pub is_complete: bool,
+}
+
+/// What the lag of a projection means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProjectionState {
+    /// Every event is folded or belongs to a parked aggregate.
+    Current,
+    /// Events wait to be folded.
+    Behind,
+    /// An event has waited for more than five minutes: the worker fails, is too slow, or no longer runs.
+    Stuck,
+    /// Events wait, and no worker has ever completed a pass of this projection.
+    Unprocessed,
+    /// The lag could not be measured.
+    #[default]
+    Unknown,
+}
+
+impl ProjectionStatus {
+    /// The status of a projection whose worker has just found no event to fold.
+    #[must_use]
+    pub const fn current(parked: u64) -> Self {
+        Self {
+            lag_events: Some(0),
+            lag_seconds: Some(0.0),
+            parked: Some(parked),
+            state: ProjectionState::Current,
+            is_complete: true,
+        }
+    }
+
+    /// Whether every figure is known.
+    #[must_use]
+    pub const fn is_measured(&self) -> bool {
+        self.lag_events.is_some() && self.lag_seconds.is_some() && self.parked.is_some()
+    }
 }
 
 /// Measures the lag of one projection. Reads at most `max_events` events.
@@ -43,6 +94,26 @@ pub async fn measure(
     }
 }
 
+/// Measures the lag of one projection until `deadline`. The status is unknown when the time does not suffice, or when
+/// another session holds a lock on a table that the measurement reads.
+///
+/// # Errors
+///
+/// Any other [`ProjectionError`].
+pub async fn measure_until(
+    pool: &Pool,
+    view: &View,
+    max_events: i64,
+    deadline: Instant,
+) -> Result<ProjectionStatus, ProjectionError> {
+    match timeout_at(deadline.into(), measure(pool, view, max_events)).await {
+        Err(_) | Ok(Err(ProjectionError::Db(DbError::TimedOut(_) | DbError::Contended(_)))) => {
+            Ok(ProjectionStatus::default())
+        }
+        Ok(result) => result,
+    }
+}
+
 async fn query_status(
     pool: &Pool,
     view: &View,
@@ -57,11 +128,25 @@ async fn query_status(
         .fetch_one(&mut *pool.acquire().await?)
         .await?;
     let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
+    let (events, seconds, is_complete) = (
+        count("events")?,
+        row.try_get("seconds")?,
+        row.try_get("whole")?,
+    );
+    // Claimed events that are not settled yet may fill the whole sample; then the lag behind them is unknown.
+    let is_known = is_complete || events > 0;
     Ok(ProjectionStatus {
-        lag_events: count("events")?,
-        lag_seconds: row.try_get("seconds")?,
-        parked: count("parked")?,
-        is_complete: row.try_get("whole")?,
+        lag_events: is_known.then_some(events),
+        lag_seconds: is_known.then_some(seconds),
+        parked: Some(count("parked")?),
+        state: match events {
+            _ if !is_known => ProjectionState::Unknown,
+            0 => ProjectionState::Current,
+            _ if !row.try_get::<bool, _>("settled")? => ProjectionState::Unprocessed,
+            _ if seconds > STUCK_AFTER_SECONDS => ProjectionState::Stuck,
+            _ => ProjectionState::Behind,
+        },
+        is_complete,
     })
 }
 

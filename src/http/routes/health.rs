@@ -1,17 +1,25 @@
 //! `GET /health`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::app::Foldlog;
 use crate::http::AppState;
 use crate::http::openapi::{Operation, Response, reference};
 use crate::http::problem::{Kind, Problem};
 use crate::projection::status::{self, MAX_COUNTED_EVENTS, ProjectionStatus};
+
+/// How long the measurement of one projection may take, and that of all together. Load balancers give up after 5 s by
+/// default.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
+const MEASURE_ALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The response while process and database are up. Without the database it is a 503, as for every route.
 #[derive(Serialize, ToSchema)]
@@ -20,7 +28,7 @@ pub(in crate::http) struct Health {
     status: Availability,
     #[schema(inline)]
     database: Availability,
-    projections: BTreeMap<String, ProjectionStatus>,
+    projections: BTreeMap<&'static str, ProjectionStatus>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -29,22 +37,43 @@ enum Availability {
     Up,
 }
 
+/// What a response of `GET /health` says about each projection: an extension of the response, for a host's metrics.
+#[derive(Clone, Debug)]
+pub struct MeasuredProjections(pub Arc<BTreeMap<&'static str, ProjectionStatus>>);
+
 /// Reports that process and database are up, and how far each projection lags behind.
 pub(in crate::http) async fn health(
     State(state): State<AppState>,
-) -> Result<Json<Health>, Problem> {
-    let mut projections = BTreeMap::new();
-    for view in state.foldlog.views.iter() {
-        projections.insert(
-            view.name().to_owned(),
-            status::measure(&state.foldlog.pool, view, MAX_COUNTED_EVENTS).await?,
-        );
-    }
-    Ok(Json(Health {
+) -> Result<(Extension<MeasuredProjections>, Json<Health>), Problem> {
+    let projections = measure_all(&state.foldlog).await?;
+    let measured = MeasuredProjections(Arc::new(projections.clone()));
+    let health = Health {
         status: Availability::Up,
         database: Availability::Up,
         projections,
-    }))
+    };
+    Ok((Extension(measured), Json(health)))
+}
+
+async fn measure_all(
+    foldlog: &Foldlog,
+) -> Result<BTreeMap<&'static str, ProjectionStatus>, Problem> {
+    let pool = &foldlog.pool;
+    // Whether the database answers at all: a measurement that takes too long cannot tell.
+    drop(pool.acquire().await?);
+    let all_by = Instant::now() + MEASURE_ALL_TIMEOUT;
+    let mut projections = BTreeMap::new();
+    for view in foldlog.views.iter() {
+        let by = all_by.min(Instant::now() + MEASURE_TIMEOUT);
+        let status = status::measure_until(pool, view, MAX_COUNTED_EVENTS, by).await?;
+        projections.insert(view.name(), status);
+    }
+    if !projections.is_empty() && projections.values().all(|status| !status.is_measured()) {
+        // Every measurement ran into its limit: the database may have stopped to answer. A suspect connection is pinged.
+        pool.mark_suspect();
+        drop(pool.acquire().await?);
+    }
+    Ok(projections)
 }
 
 /// Describes the route.

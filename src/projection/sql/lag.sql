@@ -1,10 +1,11 @@
 -- How far a projection is behind: events without a claim, not of parked aggregates; and its parked aggregates. Measured
 -- from the settled snapshot but decided by the locker, so a mark that stands still cannot make it look healthy.
+-- `whole`: there was no more to look at. `settled`: a worker has completed a pass of this projection.
 -- $1 text lock domain
 -- $2 smallint the first event type
 -- $3 smallint the event type before which to end
 -- $4 bigint look at so many events at most, claimed or not
--- returns a row (events bigint, seconds double precision, parked bigint, whole bool: there was no more to look at)
+-- returns a row (events bigint, seconds double precision, parked bigint, whole bool, settled bool)
 -- role: foldlog_query
 -- uses: settled_pkey events_txid_position_idx locker_pkey parked_pkey
 with mark as (
@@ -41,14 +42,22 @@ unclaimed as (
             and l.lock_domain = $1
         limit 1
     ) claimed on true
+    left join lateral (
+        select true as is
+        from foldlog.parked p
+        where p.lock_domain = $1
+            and p.aggregate_id = e.aggregate_id
+        limit 1
+    ) parked on true
     where e.type_id >= $2
         and e.type_id < $3
         and claimed.is is null
-        and e.aggregate_id not in (select aggregate_id from foldlog.parked where lock_domain = $1)
+        and parked.is is null
 )
 select
     count(*) as events,
     coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at)), 0), 0)::double precision as seconds,
     (select count(*) from foldlog.parked where lock_domain = $1) as parked,
-    (select count(*) from looked_at) < $4 as whole
+    (select count(*) from looked_at) < $4 as whole,
+    exists (select from foldlog.settled where lock_domain = $1) as settled
 from unclaimed

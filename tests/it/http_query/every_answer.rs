@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::support::app::{App, ORIGIN, send};
 use crate::support::json::{created, deposited, opened};
+use crate::support::locks::Held;
 use crate::support::poll::wait_until;
 
 // Fails when an unknown path or method gets the framework's plain-text response.
@@ -213,7 +214,7 @@ async fn health_reports_lag_and_parked_per_projection() {
         (&fresh.body["status"], &fresh.body["database"]),
         (&json!("up"), &json!("up"))
     );
-    let nothing = json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 0});
+    let nothing = json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 0, "state": "current"});
     for name in ["users", "accounts", "ledger"] {
         assert_eq!(projection(&fresh.body, name), nothing);
     }
@@ -240,7 +241,49 @@ async fn health_reports_lag_and_parked_per_projection() {
     let parked = app.read("/health").await.body;
     assert_eq!(
         projection(&parked, "accounts"),
-        json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 1})
+        json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 1, "state": "current"})
     );
     assert_eq!(projection(&parked, "ledger")["lag_events"], 4);
+}
+
+// Fails when a lag that cannot be measured is reported as 0, when it makes /health fail, or when a stuck projection, one that
+// no worker processes and one that is merely behind look alike.
+#[tokio::test]
+async fn health_distinguishes_unknown_stuck_unprocessed_and_behind() {
+    let app = App::new().await;
+    let users = async || app.read("/health").await.body["projections"]["users"].clone();
+    let appended = async |ago: &str| {
+        let values = format!(
+            "gen_random_uuid(), gen_random_uuid(), 1, 1004, '{{}}', now() - interval '{ago}'"
+        );
+        let columns = "id, aggregate_id, version, type_id, payload, created_at";
+        app.db
+            .run(&format!("insert into events ({columns}) values ({values})"))
+            .await;
+    };
+    appended("1 second").await;
+    assert_eq!(users().await["state"], "unprocessed");
+    app.db.catch_up("users").await;
+    appended("1 second").await;
+    assert_eq!(users().await["state"], "behind");
+    appended("6 minutes").await;
+    let stuck = users().await;
+    assert_eq!(
+        (&stuck["state"], &stuck["lag_events"]),
+        (&json!("stuck"), &json!(2))
+    );
+    app.db.catch_up("users").await;
+    assert_eq!(users().await["state"], "current");
+    let lock = Held::open(&app.db, "lock table parked in access exclusive mode").await;
+    let health = app.read("/health").await;
+    assert_eq!(
+        (health.status, &health.body["database"]),
+        (200, &json!("up"))
+    );
+    let unknown =
+        json!({"lag_events": null, "lag_seconds": null, "parked": null, "state": "unknown"});
+    assert_eq!(health.body["projections"]["users"], unknown);
+    assert_eq!(health.body["projections"]["ledger"], unknown);
+    lock.release().await;
+    assert_eq!(users().await["state"], "current");
 }

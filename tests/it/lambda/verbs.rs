@@ -6,8 +6,9 @@ use foldlog::lambda::Worker;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::function::{CATCH_UP, Function, event};
+use super::function::{CATCH_UP, Function, QUERY, event};
 use crate::support::events::{append, opened};
+use crate::support::locks::Held;
 use crate::support::runtime_api::in_ms;
 use crate::support::{TestDb, created};
 
@@ -39,7 +40,7 @@ async fn each_catch_up_verb_works_and_writes_metrics() {
     let status = users(&event("status")).await;
     assert!(status["lag_seconds"].as_f64().unwrap() > 0.0, "{status}");
     let expected = json!({"applied": 0, "remaining": 2, "parked": 0, "done": false,
-                          "lag_seconds": status["lag_seconds"]});
+                          "lag_seconds": status["lag_seconds"], "state": "unprocessed"});
     assert_eq!(status, expected);
 
     let caught_up = json!({"applied": 1, "remaining": 0, "parked": 1, "done": true});
@@ -74,6 +75,75 @@ async fn each_catch_up_verb_works_and_writes_metrics() {
             (&json!("users"), &json!([["Projection"]]))
         );
     }
+}
+
+/// Fails when a lag that cannot be measured is reported as 0, in the response or as a metric.
+#[tokio::test]
+async fn an_unknown_lag_is_null_and_has_no_metric() {
+    let db = TestDb::new().await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+    let lock = Held::open(&db, "lock table parked in access exclusive mode").await;
+    let catch_up = Function::start(&db.options, CATCH_UP, &[]).await;
+    let status = catch_up
+        .api
+        .try_invoke(&event("status"), in_ms(2_000))
+        .await;
+    let unknown = json!({"applied": 0, "remaining": null, "parked": null, "done": false,
+                         "lag_seconds": null, "state": "unknown"});
+    assert_eq!(status.unwrap()["projections"]["users"], unknown);
+    let query = Function::start(&db.options, QUERY, &[]).await;
+    let health = query.invoke(&event("health")).await;
+    let health: Value = serde_json::from_str(health["body"].as_str().unwrap()).unwrap();
+    let unknown =
+        json!({"lag_events": null, "lag_seconds": null, "parked": null, "state": "unknown"});
+    assert_eq!(health["projections"]["users"], unknown);
+    lock.release().await;
+
+    let [worker, server] = [catch_up, query].map(async |function| {
+        let ended = function.program.terminate().await;
+        metrics(&ended.well().out)
+    });
+    let (worker, server) = (worker.await, server.await);
+    for line in worker.iter().chain(&server) {
+        assert_eq!(line["Unmeasured"], 1, "{line}");
+        for name in ["LagEvents", "LagSeconds", "ServedLagSeconds", "Parked"] {
+            assert_eq!(line[name], Value::Null, "{line}");
+        }
+    }
+    assert_eq!((worker.len(), server.len()), (1, 1));
+}
+
+/// Fails when the function that serves a view does not report that no worker projects it, or when any client can make it write
+/// metrics.
+#[tokio::test]
+async fn a_view_without_a_worker_is_reported_by_the_function_that_serves_it() {
+    let db = TestDb::new().await;
+    db.run(
+        "insert into events (id, aggregate_id, version, type_id, payload, created_at) \
+         values (gen_random_uuid(), gen_random_uuid(), 1, 1000, '{}', now() - interval '1 hour')",
+    )
+    .await;
+    let query = Function::start(&db.options, QUERY, &[]).await;
+    let mut from_client = event("health");
+    from_client["requestContext"]["apiId"] = json!("a");
+    for health in [event("health"), from_client] {
+        let health = query.invoke(&health).await;
+        let health: Value = serde_json::from_str(health["body"].as_str().unwrap()).unwrap();
+        assert_eq!(health["projections"]["users"]["state"], "unprocessed");
+    }
+    let ended = query.program.terminate().await;
+    let metrics = metrics(&ended.well().out);
+    let [line] = metrics.as_slice() else {
+        panic!("{metrics:?}")
+    };
+    assert_eq!(
+        (&line["Projection"], &line["Unmeasured"]),
+        (&json!("users"), &json!(0))
+    );
+    assert!(
+        line["ServedLagSeconds"].as_f64().unwrap() >= 3600.0,
+        "{line}"
+    );
 }
 
 /// Fails when an unknown verb is taken for `{}`, or is refused without a word of what is known.
@@ -148,9 +218,9 @@ async fn status_is_not_done_while_unclaimed_events_lie_beyond_its_limit() {
     });
     let answer = worker.handle(json!({"status": true}), in_ms(60_000)).await;
     let users = &answer.unwrap()["projections"]["users"];
-    assert_eq!(users["remaining"], 0, "{users}");
-    assert_eq!(users["done"], false, "{users}");
-    assert_eq!(users["lag_seconds"], Value::Null, "{users}");
+    let expected = json!({"applied": 0, "remaining": null, "parked": 0, "done": false,
+                          "lag_seconds": null, "state": "unknown"});
+    assert_eq!(*users, expected);
 }
 
 /// Fails when one projection's failure ends the invocation before the others have done their work, hides what they did, or

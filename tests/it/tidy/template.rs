@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::settings::{in_code, is_variable};
 use super::watch::routes;
 use super::{binaries, files, read};
@@ -191,6 +193,7 @@ fn every_lambda_function_has_a_sample_event() {
         "schedule" | "status" | "retry" => "catch_up",
         event if event.starts_with("migrate-") => "migrate",
         event if event.ends_with("-append") => "command",
+        "health" => "query",
         event if event.ends_with("-list") => "query",
         event => panic!("events/{event}.json belongs to no function"),
     };
@@ -200,6 +203,20 @@ fn every_lambda_function_has_a_sample_event() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap());
     let tried: BTreeSet<String> = tried.map(|event| function(event).to_owned()).collect();
     assert_eq!(tried, functions().into_keys().collect());
+}
+
+/// Fails when the schedule of the query function sends another event than the sample, which the tests of the function send.
+#[test]
+fn the_health_schedule_sends_the_sample_event() {
+    let lines = &functions()["query"];
+    let input = lines.iter().skip_while(|line| *line != "Input: >-").skip(1);
+    let input: Vec<&str> = input
+        .take_while(|line| !line.starts_with("RoleArn"))
+        .map(String::as_str)
+        .collect();
+    let sent: Value = serde_json::from_str(&input.join(" ")).unwrap();
+    let sample: Value = serde_json::from_str(&read(Path::new("events/health.json"))).unwrap();
+    assert_eq!(sent, sample);
 }
 
 /// Fails when a role has a managed policy or a wildcard as resource or action.
@@ -274,14 +291,17 @@ fn cloudwatch_alarms_use_metrics_that_are_written_and_documented() {
             ours += 1;
         }
     }
-    assert!(alarms >= 9 && ours == 2, "{alarms} {ours}");
+    assert!(alarms >= 11 && ours == 4, "{alarms} {ours}");
     // A schedule of an hour leaves most periods of a minute without a data point, and they must not count as breaching.
-    let lag = &resources()["LagAlarm"];
-    for line in [
-        "DatapointsToAlarm: !If [EveryMinute, 5, 1]",
-        "TreatMissingData: !If [EveryMinute, breaching, notBreaching]",
-    ] {
-        assert!(lag.contains(&line.to_owned()), "{lag:?}");
+    // A projection that is not measured writes no lag, so a missing metric must not look healthy.
+    for name in ["LagAlarm", "UnprocessedAlarm", "UnmeasuredAlarm"] {
+        let lines = &resources()[name];
+        for line in [
+            "DatapointsToAlarm: !If [EveryMinute, 5, 1]",
+            "TreatMissingData: !If [EveryMinute, breaching, notBreaching]",
+        ] {
+            assert!(lines.contains(&line.to_owned()), "{name}: {lines:?}");
+        }
     }
 }
 
