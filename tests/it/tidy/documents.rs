@@ -51,6 +51,15 @@ fn commands_in_documents_exist() {
                         "{line}"
                     );
                 }
+                ["cargo", "run", "-p", package, ..] => {
+                    let members = read(Path::new("Cargo.toml"));
+                    let name = format!("name = \"{package}\"");
+                    let is_member = |folder: &str| {
+                        let path = Path::new(folder).join("Cargo.toml");
+                        path.is_file() && read(&path).contains(&name)
+                    };
+                    assert!(members.split('"').any(is_member), "{from}: {line}");
+                }
                 ["cargo", "run"] => {
                     assert!(read(Path::new("Cargo.toml")).contains("default-run = \"local\""));
                 }

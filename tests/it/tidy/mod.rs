@@ -101,6 +101,10 @@ const SLEEPS: &[(&str, &str)] = &[
         "tests/it/lambda/frozen.rs",
         "the frozen function compares its clock with the time at which a connection was last used",
     ),
+    (
+        "tests/schedules/src/clock.rs",
+        "a fault schedule says when its faults happen; its checks use no times",
+    ),
 ];
 
 /// Where Postgres sleeps, and why there.

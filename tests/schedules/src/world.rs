@@ -1,0 +1,164 @@
+//! The processes and clusters of one schedule.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+
+use crate::cluster::Cluster;
+use crate::host::Host;
+use crate::link::Link;
+use crate::plan::{Fault, Plan};
+use crate::pooler::Pooler;
+use crate::ports;
+use crate::record::Recorder;
+use crate::template::Template;
+
+/// A schedule while it runs.
+#[derive(Debug)]
+pub struct World {
+    pub plan: Plan,
+    pub recorder: Recorder,
+    pub folder: PathBuf,
+    pub template: Arc<Template>,
+    pub hosts: Vec<Arc<Host>>,
+    pub standby: Option<Arc<Cluster>>,
+    /// From the standby to the primary.
+    pub replication: Option<Link>,
+    pub pooler: tokio::sync::Mutex<Option<Pooler>>,
+    /// From the pooler to the primary.
+    pub pooler_link: Link,
+    primary: Mutex<Arc<Cluster>>,
+}
+
+impl World {
+    /// Starts the clusters and the pooler, and prepares the hosts.
+    pub async fn start(plan: Plan, template: Arc<Template>, folder: &Path) -> Result<Self> {
+        let parameters = parameters(&plan);
+        let origin = if plan.has_history {
+            &template.history
+        } else {
+            &template.empty
+        };
+        let place = folder.join("primary");
+        let primary = Cluster::copy(origin, place, ports::free()?, &parameters).await?;
+        let (mut standby, mut replication) = (None, None);
+        if plan.has_standby {
+            let link = Link::start(ports::free()?, primary.port).await?;
+            let place = folder.join("standby");
+            let port = ports::free()?;
+            let copied = Cluster::copy_as_standby(origin, place, port, &parameters, link.port);
+            standby = Some(Arc::new(copied.await?));
+            replication = Some(link);
+        }
+        primary.start().await?;
+        if let Some(standby) = &standby {
+            standby.start().await?;
+        }
+        if !plan.has_email_rule {
+            primary.execute("drop index users_email_key").await?;
+        }
+        let pooler_link = Link::start(ports::free()?, primary.port).await?;
+        let pooler_port = ports::free()?;
+        let mut pooler = None;
+        if plan.hosts.iter().any(|host| host.through_pooler) {
+            pooler = Some(Pooler::start(folder, pooler_port, pooler_link.port)?);
+        }
+        let mut hosts = Vec::new();
+        for (index, host) in plan.hosts.iter().enumerate() {
+            let target = if host.through_pooler {
+                pooler_port
+            } else {
+                primary.port
+            };
+            let link = Link::start(ports::free()?, target).await?;
+            let host = Host::new(index, host.clone(), link, ports::free()?).await?;
+            hosts.push(Arc::new(host));
+        }
+        Ok(Self {
+            recorder: Recorder::new(),
+            folder: folder.to_owned(),
+            template,
+            hosts,
+            standby,
+            replication,
+            pooler: pooler.into(),
+            pooler_link,
+            primary: Mutex::new(Arc::new(primary)),
+            plan,
+        })
+    }
+
+    /// The cluster that accepts writes.
+    pub fn primary(&self) -> Arc<Cluster> {
+        Arc::clone(&self.primary.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes another cluster the primary: new connections lead there.
+    pub fn switch_to(&self, cluster: Arc<Cluster>) {
+        self.route_all(cluster.port);
+        *self.primary.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
+    }
+
+    /// Where the new connections of one host lead. Those of a host behind the pooler keep leading to the pooler.
+    pub fn route(&self, host: &Host, port: u16) {
+        if host.plan.through_pooler {
+            self.pooler_link.redirect(port);
+        } else {
+            host.link.redirect(port);
+        }
+    }
+
+    fn route_all(&self, port: u16) {
+        for host in &self.hosts {
+            self.route(host, port);
+        }
+        self.pooler_link.redirect(port);
+    }
+
+    /// Closes the connections between all hosts and Postgres.
+    pub fn cut_all(&self) {
+        self.pooler_link.cut();
+        for host in &self.hosts {
+            host.link.cut();
+        }
+    }
+
+    /// Closes the connections of all links that were made silent.
+    pub fn cut_silent(&self) {
+        let silenced = self
+            .plan
+            .faults
+            .iter()
+            .filter_map(|fault| match fault.fault {
+                Fault::Silence { host } => Some(host),
+                _ => None,
+            });
+        for host in silenced {
+            self.hosts[host].link.cut();
+        }
+    }
+
+    /// Whether connections can be made.
+    pub fn refuse_all(&self, refuses: bool) {
+        self.pooler_link.refuse(refuses);
+        for host in &self.hosts {
+            host.link.refuse(refuses);
+        }
+    }
+
+    /// Settings of a cluster that joins during the schedule.
+    pub fn parameters(&self) -> Vec<String> {
+        parameters(&self.plan)
+    }
+}
+
+fn parameters(plan: &Plan) -> Vec<String> {
+    let mut parameters = Vec::new();
+    if !plan.synchronous_commit {
+        // The longer the WAL writer sleeps, the more commits a crash can lose.
+        parameters.push("synchronous_commit=off".to_owned());
+        parameters.push("wal_writer_delay=2s".to_owned());
+    }
+    parameters
+}
