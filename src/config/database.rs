@@ -1,7 +1,7 @@
 //! Database address and credentials.
 
 use super::Environment;
-use crate::db::Schema;
+use crate::db::{Pooler, Schema};
 use crate::event::Secret;
 
 /// How to reach Postgres and log in.
@@ -9,8 +9,9 @@ use crate::event::Secret;
 pub struct DatabaseConfig {
     /// The credentials; `None` if the environment has none, which only the local host accepts.
     pub login: Option<DatabaseLogin>,
-    /// `DB_POOLER`: `transaction` if a pooler in transaction mode is in front of Postgres, default `none`.
-    pub transaction_pooler: bool,
+    /// `DB_POOLER`: what is in front of Postgres, default `none`. `transaction` is a pooler in transaction mode, `prepared` one that
+    /// also tracks named statements.
+    pub pooler: Pooler,
     /// `DB_SCHEMA`: the schema that holds foldlog's tables, default `public`.
     pub schema: Schema,
 }
@@ -50,10 +51,14 @@ pub struct DatabaseAddress {
 
 impl DatabaseConfig {
     pub(super) fn read(env: &mut Environment<'_>) -> Self {
-        let pooler = env.choice("DB_POOLER", &[("none", false), ("transaction", true)]);
+        let poolers = [
+            ("none", Pooler::None),
+            ("transaction", Pooler::Transaction),
+            ("prepared", Pooler::Prepared),
+        ];
         Self {
             login: DatabaseLogin::read(env),
-            transaction_pooler: pooler.unwrap_or_default(),
+            pooler: env.choice("DB_POOLER", &poolers).unwrap_or_default(),
             schema: env
                 .parse("DB_SCHEMA", Schema::EXPECTED, |_| true)
                 .unwrap_or_default(),

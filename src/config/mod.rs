@@ -62,6 +62,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::Pooler;
 
     fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let mut env = Environment::new(|name| {
@@ -80,7 +81,7 @@ mod tests {
         assert!(config.projection.inline.is_empty() && config.http.cors_origins.is_empty());
         assert_eq!(config.projection.after_append, AfterAppend::None);
         assert_eq!(config.http.auth, AuthConfig::None);
-        assert!(config.database.login.is_none() && !config.database.transaction_pooler);
+        assert!(config.database.login.is_none() && config.database.pooler == Pooler::None);
         assert_eq!(config.database.schema.name(), "public");
     }
 

@@ -35,7 +35,7 @@ macro_rules! begin_work {
 
 /// Begins a transaction of several statements.
 pub(super) const fn several_statements(pooler: Pooler, role: Option<Role>) -> &'static str {
-    // Behind a pooler, the session's role is the pooler's choice, so each transaction sets its own.
+    // The role of a session that a pooler shares is the pooler's choice, so each transaction sets its own.
     match (pooler, role) {
         (Pooler::Transaction, Some(Role::Command)) => {
             begin_work!("; set local role foldlog_command")
@@ -47,7 +47,7 @@ pub(super) const fn several_statements(pooler: Pooler, role: Option<Role>) -> &'
         (Pooler::Transaction, Some(Role::Projection)) => {
             begin_work!("; set local role foldlog_projection")
         }
-        (Pooler::None, _) | (_, None) => begin_work!(""),
+        (Pooler::None | Pooler::Prepared, _) | (_, None) => begin_work!(""),
     }
 }
 

@@ -39,8 +39,28 @@ pub enum DbError {
         source: sqlx::Error,
     },
     /// The statements of one client reached the session of another one.
-    #[error("a pooler in transaction mode is in front of the database; set DB_POOLER=transaction")]
+    #[error(
+        "a pooler in transaction mode is in front of the database; set DB_POOLER=transaction, or DB_POOLER=prepared if it \
+         tracks named statements"
+    )]
     Pooler(#[source] sqlx::Error),
+    /// The pooler forwards the names of statements, although `DB_POOLER=prepared` says that it tracks them.
+    #[error(
+        "the pooler does not track named statements: set max_prepared_statements (PgBouncer 1.21 or newer), or set \
+         DB_POOLER=transaction"
+    )]
+    UntrackedNames(#[source] sqlx::Error),
+    /// The sessions of the login do not begin as `DB_POOLER=prepared` needs them.
+    #[error(
+        "DB_POOLER=prepared needs other defaults of the login {login}: run `{fixes}`, and then let the pooler open new server \
+         connections (`reconnect` in PgBouncer's console)"
+    )]
+    SessionDefaults {
+        /// The login's name.
+        login: String,
+        /// The statements that set the defaults.
+        fixes: String,
+    },
     /// Another transaction used the same rows (deadlock, serialization failure). Nothing was stored; retry immediately.
     #[error("the transaction lost against another one")]
     Contended(#[source] sqlx::Error),

@@ -61,6 +61,17 @@ impl Role {
             Self::Projection => "foldlog_projection",
         }
     }
+
+    /// Whether a session of the role of this name has the privileges of this role, and not much more.
+    pub(super) fn is_covered_by(self, role: &str) -> bool {
+        match self {
+            // One login has one default role, and a command host may also project.
+            Self::Command | Self::Projection => {
+                [self.name(), Self::CommandInline.name()].contains(&role)
+            }
+            Self::CommandInline | Self::Query => self.name() == role,
+        }
+    }
 }
 
 /// The settings of every session, spelled as Postgres shows them. The first three hold whatever the defaults of the database

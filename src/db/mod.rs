@@ -4,6 +4,7 @@ mod begin;
 mod error;
 pub mod login;
 mod pool;
+mod pooler;
 mod retry;
 mod schema;
 mod session;
@@ -18,9 +19,10 @@ use sqlx::{Connection as _, PgConnection};
 pub use self::error::DbError;
 pub use self::login::{Login, LoginError, Role};
 pub use self::pool::{Pool, PoolSettings};
+pub use self::pooler::Pooler;
 pub use self::retry::{RetryPolicy, Retryable};
 pub use self::schema::{Schema, SchemaError};
-pub use self::session::{Pooler, Session};
+pub use self::session::Session;
 pub use self::transaction::{Connection, Transaction};
 
 /// Raises the log's offset when the cluster's transaction counter is behind the log.

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult, Timeouts};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::pooler;
 use super::transaction::{Connection, Transaction};
 use super::{DbError, Login, Pooler, Role, Schema, Session};
 
@@ -95,6 +97,7 @@ impl Pool {
         let manager = Manager {
             settings,
             suspect_since: Arc::clone(&suspect_since),
+            names_verified: OnceCell::new(),
         };
         let limits = Timeouts {
             wait: Some(ACQUIRE_TIMEOUT),
@@ -229,6 +232,8 @@ fn unavailable(error: PoolError<DbError>) -> DbError {
 pub(super) struct Manager {
     settings: PoolSettings,
     suspect_since: Arc<Mutex<Option<Instant>>>,
+    /// Set once the first connection has verified that the pooler tracks named statements.
+    names_verified: OnceCell<()>,
 }
 
 impl fmt::Debug for Manager {
@@ -260,12 +265,18 @@ impl managed::Manager for Manager {
                 let connected = super::log_in(&**login, application, connect).await;
                 connected.map_err(|error| error.into_session_error(role))?
             }
-            Pooler::Transaction => {
+            Pooler::Transaction | Pooler::Prepared => {
                 let connect = async |options: PgConnectOptions| options.connect().await;
                 super::log_in_with(&**login, application, identity, connect).await?
             }
         };
         let mut session = Session::with_role(connection, schema.clone(), pooler, role);
+        if pooler == Pooler::Prepared {
+            // Boxed, so that every connection does not carry the futures of this check.
+            let verify = Box::pin(pooler::verify_names(&mut session, &**login));
+            self.names_verified.get_or_try_init(|| verify).await?;
+            Box::pin(pooler::verify_defaults(&mut session, role)).await?;
+        }
         // Behind a pooler this is the first statement that runs as the role.
         let healed = super::heal_log(&mut session).await;
         healed.map_err(|error| DbError::from_role(role, error))?;

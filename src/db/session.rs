@@ -3,9 +3,10 @@
 //! needs, so that no other module has to know which kind it has.
 //!
 //! - It puts the configured schema into the statement; see [`Schema`].
-//! - Behind a transaction-mode pooler (PgBouncer, RDS Proxy) nothing may outlive a transaction. Each statement there runs
-//!   within one, and unnamed: another client may have prepared another statement under the same name on the same server
+//! - Behind a transaction-mode pooler (older PgBouncers, RDS Proxy) nothing may outlive a transaction. Each statement there
+//!   runs within one, and unnamed: another client may have prepared another statement under the same name on the same server
 //!   connection, and the pooler would run that one. This costs round trips, so it must be configured.
+//! - A pooler that tracks named statements costs no more round trips than a direct connection; see [`Pooler::Prepared`].
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -15,17 +16,7 @@ use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Post
 use tracing::{Instrument as _, Span};
 
 use super::statement::Statement;
-use super::{DbError, Role, Schema, begin};
-
-/// What stands between foldlog and Postgres.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pooler {
-    /// Nothing, or a pooler in session mode, which gives each client a server connection until the client disconnects.
-    #[default]
-    None,
-    /// A pooler in transaction mode, which gives a client a server connection for one transaction at a time.
-    Transaction,
-}
+use super::{DbError, Pooler, Role, Schema, begin};
 
 /// A connection for foldlog's statements. It is an sqlx [`Executor`].
 #[derive(Debug)]
@@ -177,9 +168,9 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// Prepares a query for sending: qualifies it with the schema, and leaves it unnamed behind a pooler.
+    /// Prepares a query for sending: qualifies it with the schema, and leaves it unnamed behind a pooler that does not track names.
     fn statement<'q>(&self, mut query: impl Execute<'q, Postgres>) -> Statement {
-        let named = self.pooler == Pooler::None && query.persistent();
+        let named = self.pooler.keeps_names() && query.persistent();
         let arguments = query.take_arguments();
         Statement::new(self.schema.qualify(query.sql()), arguments, named)
     }
@@ -219,7 +210,7 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
     {
         let statement = self.statement(query);
         let span = statement.span();
-        let rows = if self.pooler == Pooler::None || self.open {
+        let rows = if self.pooler.keeps_names() || self.open {
             self.connection().fetch_many(statement)
         } else {
             // The rows of foldlog's statements are bounded, so they are kept until the transaction has ended.
@@ -236,7 +227,7 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.pooler == Pooler::None {
+        if self.pooler.keeps_names() {
             let statement = self.statement(query);
             let span = statement.span();
             let row = self.connection().fetch_optional(statement);

@@ -103,11 +103,6 @@ pub fn build_foldlog(
     role: Role,
     size: usize,
 ) -> Result<Foldlog, HostError> {
-    let pooler = if config.database.transaction_pooler {
-        Pooler::Transaction
-    } else {
-        Pooler::None
-    };
     let role = match role {
         Role::Command if !config.projection.inline.is_empty() => Role::CommandInline,
         role => role,
@@ -115,7 +110,7 @@ pub fn build_foldlog(
     let pool = Pool::open(PoolSettings {
         login,
         size,
-        pooler,
+        pooler: config.database.pooler,
         role: Some(role),
         schema: config.database.schema.clone(),
     });
@@ -200,7 +195,7 @@ pub fn print(text: &str) {
 
 /// The login of a program that needs a session: migrations hold a session lock, and a listener runs LISTEN.
 fn direct_login(config: &Config) -> Result<Arc<dyn Login>, HostError> {
-    if config.database.transaction_pooler {
+    if config.database.pooler != Pooler::None {
         return Err(HostError::DirectConnectionRequired);
     }
     login(config)

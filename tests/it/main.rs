@@ -34,6 +34,7 @@ mod openapi;
 mod order;
 mod parked;
 mod pooler;
+mod pooler_prepared;
 mod promises;
 mod properties;
 mod restored;

@@ -249,6 +249,8 @@ impl From<DbError> for Problem {
             DbError::Waking(_)
             | DbError::Refused(_)
             | DbError::Untrusted(_)
+            | DbError::UntrackedNames(_)
+            | DbError::SessionDefaults { .. }
             | DbError::Login(_) => Self::new(Kind::Unavailable, away)
                 .retry_after(15)
                 .because(error),

@@ -20,6 +20,7 @@ pub struct Bouncer {
     _folder: TempDir,
     target: PgConnectOptions,
     port: u16,
+    pooler: Pooler,
 }
 
 impl Bouncer {
@@ -30,6 +31,21 @@ impl Bouncer {
 
     /// As [`Self::start`], with more lines of configuration.
     pub async fn start_with(target: &PgConnectOptions, more: &str) -> Self {
+        let program = find("scripts/find-pgbouncer.sh").await;
+        let program = program.unwrap_or_else(|says| panic!("{says}"));
+        Self::run(&program, Pooler::Transaction, target, more).await
+    }
+
+    /// As [`Self::start_with`], with a PgBouncer that tracks named statements. `None` where none is installed or can be built;
+    /// `.ci/run` lists what is skipped there.
+    pub async fn start_tracking(target: &PgConnectOptions, more: &str) -> Option<Self> {
+        let program = find("scripts/build-pgbouncer.sh").await;
+        let program = program.inspect_err(|says| eprintln!("not tested: {says}"));
+        let program = program.ok()?;
+        Some(Self::run(&program, Pooler::Prepared, target, more).await)
+    }
+
+    async fn run(program: &str, pooler: Pooler, target: &PgConnectOptions, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
@@ -53,14 +69,7 @@ impl Bouncer {
         );
         let path = folder.path().join("pgbouncer.ini");
         std::fs::write(&path, config).unwrap();
-        let found = Command::new("scripts/find-pgbouncer.sh").output().await;
-        let found = found.unwrap();
-        let (program, says) = (
-            String::from_utf8(found.stdout).unwrap(),
-            String::from_utf8(found.stderr).unwrap(),
-        );
-        assert!(found.status.success(), "{says}");
-        let mut command = Command::new(program.trim());
+        let mut command = Command::new(program);
         command.arg("-q").arg(&path).kill_on_drop(true);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         if nix::unistd::geteuid().is_root() {
@@ -84,6 +93,7 @@ impl Bouncer {
             _folder: folder,
             target: target.clone(),
             port,
+            pooler,
         };
         let options = bouncer.options().extra_float_digits(None);
         wait_until("PgBouncer accepts connections", async || {
@@ -101,7 +111,7 @@ impl Bouncer {
         Pool::open(PoolSettings {
             login: Arc::new(self.options()),
             size: 10,
-            pooler: Pooler::Transaction,
+            pooler: self.pooler,
             role,
             schema: Schema::default(),
         })
@@ -114,5 +124,16 @@ impl Bouncer {
             .port(self.port)
             .username(self.target.get_username())
             .database(self.target.get_database().unwrap_or_default())
+    }
+}
+
+/// The path that a script prints, or what it reports instead.
+async fn find(script: &str) -> Result<String, String> {
+    let found = Command::new(script).output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+    if found.status.success() {
+        Ok(text(found.stdout))
+    } else {
+        Err(text(found.stderr))
     }
 }

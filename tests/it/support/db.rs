@@ -1,13 +1,13 @@
-//! The database of a test: see [`foldlog::testing`] for the server and the template. With `TEST_POOLER=transaction` the `Foldlog` of
-//! each test connects through its own PgBouncer.
+//! The database of a test: see [`foldlog::testing`] for the server and the template. With `TEST_POOLER=transaction` or
+//! `prepared` the `Foldlog` of each test connects through its own PgBouncer.
 
 use foldlog::Foldlog;
-use foldlog::db::Pool;
+use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role};
 use foldlog::domain::Domains;
 use foldlog::projection::{self, Budget, CatchUp};
 use foldlog::testing::TestDatabase;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, PgExecutor};
 
 use super::accounts;
 use super::bouncer::Bouncer;
@@ -20,7 +20,7 @@ pub struct TestDb {
     pub options: PgConnectOptions,
     pub foldlog: Foldlog,
     database: TestDatabase,
-    /// With `TEST_POOLER=transaction`: the PgBouncer that the `Foldlog` connects through.
+    /// With `TEST_POOLER`: the PgBouncer that the `Foldlog` connects through.
     _bouncer: Option<Bouncer>,
 }
 
@@ -41,14 +41,22 @@ impl TestDb {
             .create()
             .await;
         let options = database.connect_options();
-        let (foldlog, bouncer) = match std::env::var("TEST_POOLER").as_deref() {
-            Ok("transaction") => {
-                let bouncer = Bouncer::start(&options).await;
-                let inline = database.foldlog().inline().clone();
-                let foldlog = Foldlog::new(bouncer.pool(None), DOMAINS, inline).unwrap();
-                (foldlog, Some(bouncer))
+        let bouncer = match std::env::var("TEST_POOLER").as_deref() {
+            Ok("transaction") => Some(Bouncer::start(&options).await),
+            Ok("prepared") => {
+                set_login_defaults(&options, None).await;
+                let bouncer = Bouncer::start_tracking(&options, "").await;
+                Some(bouncer.expect("TEST_POOLER=prepared needs a PgBouncer that tracks names"))
             }
-            _ => (database.foldlog().clone(), None),
+            Ok(other) => panic!("TEST_POOLER must be transaction or prepared, not {other}"),
+            Err(_) => None,
+        };
+        let foldlog = match &bouncer {
+            Some(bouncer) => {
+                let inline = database.foldlog().inline().clone();
+                Foldlog::new(bouncer.pool(None), DOMAINS, inline).unwrap()
+            }
+            None => database.foldlog().clone(),
         };
         Self {
             options,
@@ -96,6 +104,25 @@ impl TestDb {
             super::events::assert_equals_fold(&mut connection, view).await;
         }
     }
+}
+
+/// Gives the login of `options` the defaults that `DB_POOLER=prepared` needs, in this database only: those that the error of a
+/// connection without them names.
+pub async fn set_login_defaults(options: &PgConnectOptions, role: Option<Role>) {
+    let pool = Pool::open(PoolSettings {
+        pooler: Pooler::Prepared,
+        role,
+        ..PoolSettings::new(options.clone(), 1)
+    });
+    let Err(error) = pool.acquire().await else {
+        return;
+    };
+    let DbError::SessionDefaults { fixes, .. } = error else {
+        panic!("{error}");
+    };
+    let here = format!(" in database {} set ", options.get_database().unwrap());
+    let mut connection = options.connect().await.unwrap();
+    run(&mut connection, &fixes.replace(" set ", &here)).await;
 }
 
 /// Runs statements; panics with their text if one fails.

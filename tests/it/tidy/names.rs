@@ -46,6 +46,10 @@ const SQL_IN_RUST: &[(&str, &str)] = &[
         "src/db/mod.rs",
         "the two halves of the check for a pooler belong together",
     ),
+    (
+        "src/db/pooler.rs",
+        "an error message with the statements that an operator has to run",
+    ),
     ("src/db/session.rs", "transaction control"),
     ("src/db/transaction.rs", "transaction control"),
     (
