@@ -1,5 +1,5 @@
-//! Append throughput through the library and over HTTP, as ratios to a bare insert of the same row, and the cost of the doorbell
-//! trigger.
+//! Append throughput through the library and over HTTP, as ratios to a bare insert of the same row by as many connections, and
+//! the cost of the doorbell trigger.
 
 #![expect(
     unreachable_pub,
@@ -12,17 +12,19 @@ mod support;
 
 use std::sync::Arc;
 
+use foldlog::STATE_CACHE_BYTES;
 use foldlog::command;
 use foldlog::db::Session;
 use foldlog::domain::domain;
-use foldlog::domains::users::Users;
-use foldlog::event::ExpectedVersion;
+use foldlog::domains::users::{UserEvent, Users};
+use foldlog::event::{AggregateId, ExpectedVersion, NewEvent, Version};
 use foldlog::http::{self, AppState, Auth};
 use foldlog::store;
 use sqlx::types::Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use support::{Bench, Scale, created, median, rate, report};
 
@@ -30,57 +32,71 @@ use support::{Bench, Scale, created, median, rate, report};
 const BARE_INSERT: &str = "insert into events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at) \
                            values ($1, $2, 1, $3, $4, $5, pg_current_xact_id(), statement_timestamp())";
 
+/// The connections of a host's pool for appends.
+const MAX_HOST_CONNECTIONS: usize = 24;
+
+/// The aggregates that exist before further events are appended to them.
+const EXISTING_COUNT: usize = 10_000;
+
 #[tokio::main]
 async fn main() {
     let scale = Scale::from_args();
     let bench = Bench::new("append").await;
-    for connections in [8, 32] {
-        let (mut bare, mut statement, mut library, mut over_http, mut no_trigger) =
-            (vec![], vec![], vec![], vec![], vec![]);
+    let existing = create_existing(&bench, scale).await;
+    for clients in [8, 32, 64] {
+        let mut rates: [Vec<f64>; 7] = Default::default();
         for _ in 0..scale.turns {
-            bare.push(bare_insert(&bench, connections, scale).await);
-            statement.push(statement_alone(&bench, connections, scale).await);
-            library.push(through_library(&bench, connections, scale).await);
-            over_http.push(through_http(&bench, connections, scale).await);
+            let mut turn = [0.0; 7];
+            turn[0] = bare_insert(&bench, clients, scale).await;
+            turn[1] = statement_alone(&bench, clients, scale).await;
+            turn[2] = through_library(&bench, clients, scale).await;
+            turn[3] = to_existing(&bench, &existing, clients, STATE_CACHE_BYTES, scale).await;
+            turn[4] = to_existing(&bench, &existing, clients, 0, scale).await;
+            turn[5] = through_http(&bench, clients, scale).await;
             bench
                 .run("alter table events disable trigger events_doorbell")
                 .await;
-            no_trigger.push(through_library(&bench, connections, scale).await);
+            turn[6] = through_library(&bench, clients, scale).await;
             bench
                 .run("alter table events enable trigger events_doorbell")
                 .await;
+            for (rates, rate) in rates.iter_mut().zip(turn) {
+                rates.push(rate);
+            }
         }
-        let ratio = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>();
         println!(
-            "{connections} connections: bare insert {:.0}/s",
-            median(bare.clone())
+            "{clients} clients: bare insert {:.0}/s",
+            median(rates[0].clone())
         );
-        report(
-            "the append statement alone ÷ bare insert",
-            median(statement.clone()),
-            "events/s",
-            ratio(&statement, &bare),
+        let show = |what, row: usize, base: usize, wanted| {
+            let ratios = rates[row].iter().zip(&rates[base]).map(|(a, b)| a / b);
+            report(
+                what,
+                median(rates[row].clone()),
+                "events/s",
+                ratios.collect(),
+                wanted,
+            );
+        };
+        let (library, http) = if clients == 64 {
+            ("-", "1.3")
+        } else {
+            ("0.9", "-")
+        };
+        show("the append statement alone ÷ bare insert", 1, 0, "-");
+        show("append through the library ÷ bare insert", 2, 0, library);
+        show("the same to existing aggregates ÷ bare insert", 3, 0, "-");
+        show(
+            "existing aggregates without remembered states ÷ bare insert",
+            4,
+            0,
             "-",
         );
-        report(
-            "append through the library ÷ bare insert",
-            median(library.clone()),
-            "events/s",
-            ratio(&library, &bare),
-            "0.8",
-        );
-        report(
-            "append over HTTP ÷ bare insert",
-            median(over_http.clone()),
-            "events/s",
-            ratio(&over_http, &bare),
-            "0.5",
-        );
-        report(
+        show("append over HTTP ÷ bare insert", 5, 0, http);
+        show(
             "append with the doorbell trigger, no listener asleep ÷ without",
-            median(library.clone()),
-            "events/s",
-            ratio(&library, &no_trigger),
+            2,
+            6,
             "0.9",
         );
     }
@@ -121,9 +137,9 @@ async fn statement_alone(bench: &Bench, connections: usize, scale: Scale) -> f64
         let connection = open[task].clone();
         async move {
             let event = created();
-            let expected = [(event.aggregate_id, 0)].into();
+            let expected = [(event.aggregate_id, Version(0).into())].into();
             let prepared = domain::<Users>().prepare(&event).unwrap();
-            store::append(&mut *connection.lock().await, &[prepared], &expected)
+            store::append(&mut *connection.lock().await, &[prepared], &expected, false)
                 .await
                 .unwrap();
         }
@@ -149,9 +165,59 @@ async fn through_library(bench: &Bench, connections: usize, scale: Scale) -> f64
     rate
 }
 
+/// Creates the aggregates to which [`to_existing`] appends.
+async fn create_existing(bench: &Bench, scale: Scale) -> Arc<[AggregateId]> {
+    let foldlog = bench.foldlog(1);
+    let count = if scale.smoke { 100 } else { EXISTING_COUNT };
+    let created: Vec<_> = (0..count).map(|_| created()).collect();
+    for events in created.chunks(command::MAX_EVENTS) {
+        command::execute(&foldlog, events, ExpectedVersion::Any, None)
+            .await
+            .unwrap();
+    }
+    foldlog.pool.close();
+    created.iter().map(|event| event.aggregate_id).collect()
+}
+
+/// Appends to aggregates chosen at random, whose state the rules need.
+async fn to_existing(
+    bench: &Bench,
+    existing: &Arc<[AggregateId]>,
+    clients: usize,
+    state_cache_bytes: usize,
+    scale: Scale,
+) -> f64 {
+    let foldlog = bench
+        .warm_foldlog_with(clients, |builder| {
+            builder.state_cache_bytes(state_cache_bytes)
+        })
+        .await;
+    let rate = rate(clients, scale.turn, {
+        let (foldlog, existing) = (foldlog.clone(), Arc::clone(existing));
+        move |_| {
+            let (foldlog, existing) = (foldlog.clone(), Arc::clone(&existing));
+            async move {
+                let (at, name) = Uuid::new_v4().as_u64_pair();
+                #[expect(clippy::cast_possible_truncation, reason = "any aggregate will do")]
+                let id = existing[at as usize % existing.len()];
+                let renamed = UserEvent::UsernameChanged {
+                    username: format!("user {name:032x} of the example, renamed"),
+                };
+                let event = NewEvent::new(id, renamed).encode().unwrap();
+                command::execute(&foldlog, &[event], ExpectedVersion::Any, None)
+                    .await
+                    .unwrap();
+            }
+        }
+    })
+    .await;
+    foldlog.pool.close();
+    rate
+}
+
 /// The client is minimal, because it runs on the same cores: it writes a request to a socket and reads the response.
-async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
-    let foldlog = bench.warm_foldlog(connections).await;
+async fn through_http(bench: &Bench, clients: usize, scale: Scale) -> f64 {
+    let foldlog = bench.warm_foldlog(clients.min(MAX_HOST_CONNECTIONS)).await;
     let state = AppState {
         foldlog: foldlog.clone(),
         cors_origins: [].into(),
@@ -165,12 +231,12 @@ async fn through_http(bench: &Bench, connections: usize, scale: Scale) -> f64 {
             .unwrap();
     });
     let mut sockets = Vec::new();
-    for _ in 0..connections {
+    for _ in 0..clients {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         sockets.push(Arc::new(Mutex::new(socket)));
     }
-    let rate = rate(connections, scale.turn, move |task| {
+    let rate = rate(clients, scale.turn, move |task| {
         let socket = sockets[task].clone();
         async move {
             let event = created();

@@ -7,7 +7,12 @@ use tokio::sync::Semaphore;
 use crate::db::Pool;
 use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection, is_reserved};
 use crate::event::{TypeId, TypeSchemaError};
+use crate::state::StateCache;
+use crate::store::Groups;
 use crate::view::{Inline, View, ViewError};
+
+/// The default of [`FoldlogBuilder::state_cache_bytes`].
+pub const STATE_CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// A domain together with its view.
 #[derive(Clone, Debug)]
@@ -43,14 +48,32 @@ pub struct Foldlog {
     inline: Arc<Inline>,
     /// Limits hashing, which takes 19 MiB and keeps a core busy for 20 ms, to the number of cores.
     pub(crate) hashing: Arc<Semaphore>,
+    /// Writes concurrent appends together; `None` in a process that serves one request at a time.
+    pub(crate) groups: Option<Groups>,
+    /// The states of recently appended aggregates.
+    pub(crate) states: StateCache,
 }
 
 /// Collects the domains and projections of a [`Foldlog`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FoldlogBuilder {
     domains: Vec<&'static dyn AnyDomain>,
     projections: Vec<&'static dyn AnyProjection>,
     inline: Inline,
+    group_appends: bool,
+    state_cache_bytes: usize,
+}
+
+impl Default for FoldlogBuilder {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            projections: Vec::new(),
+            inline: Inline::new(),
+            group_appends: true,
+            state_cache_bytes: STATE_CACHE_BYTES,
+        }
+    }
 }
 
 /// Why a [`Foldlog`] cannot be built.
@@ -119,6 +142,22 @@ impl FoldlogBuilder {
         self
     }
 
+    /// Whether concurrent appends of single events are written together, which is the default. Turn it off in a process
+    /// that serves one request at a time and may be suspended after each.
+    #[must_use]
+    pub const fn group_appends(mut self, group_appends: bool) -> Self {
+        self.group_appends = group_appends;
+        self
+    }
+
+    /// How much memory the states of recently appended aggregates may take, so that further appends do not load them. The
+    /// default is 32 MiB; 0 turns it off. The states contain the secrets of the aggregates, such as hashes of passwords.
+    #[must_use]
+    pub const fn state_cache_bytes(mut self, bytes: usize) -> Self {
+        self.state_cache_bytes = bytes;
+        self
+    }
+
     /// Builds the [`Foldlog`] over `pool`. It connects to the database when it is first used.
     ///
     /// # Errors
@@ -156,6 +195,8 @@ impl FoldlogBuilder {
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Foldlog {
+            groups: self.group_appends.then(|| Groups::new(pool.clone())),
+            states: StateCache::new(self.state_cache_bytes),
             pool,
             served: served.into(),
             views: views.into(),
@@ -205,6 +246,16 @@ impl Foldlog {
     /// See [`BuildError`].
     pub fn new(pool: Pool, domains: Domains, inline: Inline) -> Result<Self, BuildError> {
         Self::builder().domains(domains).inline(inline).build(pool)
+    }
+
+    /// For a process that serves one request at a time and may be suspended after each: appends are not grouped, and no states
+    /// are remembered.
+    #[cfg(feature = "lambda")]
+    #[must_use]
+    pub(crate) fn serving_one_request_at_a_time(mut self) -> Self {
+        self.groups = None;
+        self.states = StateCache::new(0);
+        self
     }
 
     /// The domain with this name.

@@ -139,7 +139,9 @@ pub mod view;
 #[cfg(any(test, feature = "users"))]
 extern crate self as foldlog;
 
-pub use self::app::{BuildError, Foldlog, FoldlogBuilder, NotServedError, Served};
+pub use self::app::{
+    BuildError, Foldlog, FoldlogBuilder, NotServedError, STATE_CACHE_BYTES, Served,
+};
 pub use self::typed::{Append, Get, List, Row, Rows};
 pub use serde;
 pub use utoipa;

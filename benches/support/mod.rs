@@ -14,14 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::domains;
 use foldlog::domains::users::UserEvent;
 use foldlog::event::{AggregateId, NewEvent, UntypedEvent};
 use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::migrations;
-use foldlog::view::Inline;
+use foldlog::{Foldlog, FoldlogBuilder};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
@@ -106,17 +105,31 @@ impl Bench {
     }
 
     pub fn foldlog(&self, connections: usize) -> Foldlog {
-        Foldlog::new(
-            Pool::new(self.options.clone(), connections),
-            domains::ALL,
-            Inline::new(),
-        )
-        .unwrap()
+        self.foldlog_with(connections, |builder| builder)
+    }
+
+    fn foldlog_with(
+        &self,
+        connections: usize,
+        set: impl FnOnce(FoldlogBuilder) -> FoldlogBuilder,
+    ) -> Foldlog {
+        let pool = Pool::new(self.options.clone(), connections);
+        let builder = Foldlog::builder().domains(domains::ALL);
+        set(builder).build(pool).unwrap()
     }
 
     /// Returns a `Foldlog` with all connections open, so that the benchmark does not measure connecting.
     pub async fn warm_foldlog(&self, connections: usize) -> Foldlog {
-        let foldlog = self.foldlog(connections);
+        self.warm_foldlog_with(connections, |builder| builder).await
+    }
+
+    /// As [`Self::warm_foldlog`], with other settings.
+    pub async fn warm_foldlog_with(
+        &self,
+        connections: usize,
+        set: impl FnOnce(FoldlogBuilder) -> FoldlogBuilder,
+    ) -> Foldlog {
+        let foldlog = self.foldlog_with(connections, set);
         let open = (0..connections).map(|_| foldlog.pool.acquire());
         let open = futures_util::future::try_join_all(open).await.unwrap();
         drop(open);

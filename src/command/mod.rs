@@ -1,27 +1,34 @@
-//! Appends events: prepare → optimistic first append → load → decide → append. (The binary `command` serves this module.)
+//! Appends events: prepare → decide → append. (The binary `command` serves this module.)
 //!
-//! An append takes one round trip if the rules need no state, two if they do. foldlog finds out which by trying: if the
-//! rules accept an event for an aggregate that does not exist, the event is first appended as version 1. If the aggregate
-//! does exist, the unique key of the log rejects that, and only then the state is loaded.
+//! An append takes one round trip if the rules need no state or the process remembers the state, two if the state has to be
+//! loaded. foldlog finds out by trying. It decides over the remembered states, if there are some; if not, and if the rules
+//! accept an event for an aggregate that does not exist, the event is first appended as version 1. If memory is outdated or
+//! the aggregate does exist, the statement stores nothing, and only then the state is loaded.
+//!
+//! Where a process serves several requests at a time, single events of different requests are written together; see
+//! [`Groups`](crate::store::Groups).
 
 mod batch;
+mod decide;
 mod error;
 mod idempotency;
 mod passwords;
 mod target;
 mod trace;
 
+use std::time::Instant;
+
 use tracing::Instrument as _;
 
 pub(crate) use self::batch::Batch;
 pub use self::batch::MAX_EVENTS;
+use self::decide::{Decision, Remembered};
 pub use self::error::AppendError;
+use self::target::Attempt;
 pub(crate) use self::target::Target;
 use crate::app::{Foldlog, Served};
-use crate::db::{RetryPolicy, Session};
-use crate::event::{AppendedEvent, ExpectedVersion, UntypedEvent, Version};
-use crate::state;
-use crate::store::ExpectedVersions;
+use crate::db::RetryPolicy;
+use crate::event::{AppendedEvent, ExpectedVersion, UntypedEvent};
 
 /// How often an append tries again after a lost race. Of n concurrent appends to one aggregate, at least one succeeds per
 /// round, so this many appends to one aggregate can be concurrent.
@@ -83,16 +90,10 @@ async fn try_append(
     batch: &mut Batch<'_>,
     expected: ExpectedVersion,
 ) -> Result<Appended, AppendError> {
-    // Hashing takes a core for 20 ms, so the rules decide about an event with a password first.
-    if !batch.has_unhashed_passwords()
-        && let Some(versions) = optimistic_versions(batch, expected)
-        && let Some(events) = target.append(foldlog, batch, &versions).await?
-    {
-        return Ok(stored(events));
-    }
-    for _ in 0..MAX_ATTEMPTS {
-        let versions = match target.decide(batch, expected).await {
-            Ok(versions) => versions,
+    for attempt in 0..MAX_ATTEMPTS {
+        let may_guess = attempt == 0;
+        let (decision, is_guess) = match decide(foldlog, target, batch, expected, may_guess).await {
+            Ok(decided) => decided,
             // A replay is recognized before an error is returned: the rules would reject a second `Created`, and the
             // version has advanced by the replayed event itself.
             Err(error @ (AppendError::Rejected { .. } | AppendError::VersionMismatch { .. })) => {
@@ -101,22 +102,72 @@ async fn try_append(
             }
             Err(error) => return Err(error),
         };
-        Box::pin(passwords::hash(foldlog, &mut batch.events)).await?;
-        if let Some(events) = target.append(foldlog, batch, &versions).await? {
-            return Ok(stored(events));
+        if batch.has_unhashed_passwords() {
+            Box::pin(passwords::hash(foldlog, &mut batch.events)).await?;
         }
-        if let Some(replayed) = find_replayed(foldlog, target, batch).await? {
-            return Ok(replayed);
+        let remembers = target.is_pool() && foldlog.states.is_enabled() && decision.has_states();
+        match target
+            .append(foldlog, batch, &decision.heads, remembers)
+            .await?
+        {
+            Attempt::Stored(events) => {
+                let appended = events.iter().map(|event| event.appended.clone()).collect();
+                if remembers {
+                    decision.remember(foldlog, batch, events);
+                }
+                return Ok(Appended {
+                    events: appended,
+                    duplicate: false,
+                });
+            }
+            // Whether the id is stored already, the next statement will tell.
+            Attempt::Overtaken => decision.forget(foldlog),
+            Attempt::LostRace if is_guess => decision.forget(foldlog),
+            Attempt::LostRace => {
+                if let Some(replayed) = find_replayed(foldlog, target, batch).await? {
+                    return Ok(replayed);
+                }
+            }
         }
     }
     Err(AppendError::Contended)
 }
 
-const fn stored(events: Vec<AppendedEvent>) -> Appended {
-    Appended {
-        events,
-        duplicate: false,
+/// Checks the rules: over remembered states; else, if `may_guess`, as if the aggregates did not exist; else over loaded
+/// states. Says whether the decision is a guess, which costs nothing to be wrong about but a statement.
+async fn decide(
+    foldlog: &Foldlog,
+    target: &mut Target<'_>,
+    batch: &Batch<'_>,
+    expected: ExpectedVersion,
+    may_guess: bool,
+) -> Result<(Decision, bool), AppendError> {
+    if target.is_pool() {
+        match decide::from_memory(foldlog, batch, expected) {
+            Remembered::Accepted(decision) => return Ok((decision, true)),
+            Remembered::Unknown => {}
+            Remembered::Load => return load_and_decide(target, batch, expected).await,
+        }
     }
+    // Hashing takes a core for 20 ms, so the rules decide about an event with a password first.
+    if may_guess
+        && !batch.has_unhashed_passwords()
+        && let Some(decision) = decide::without_state(batch, expected)
+    {
+        return Ok((decision, true));
+    }
+    load_and_decide(target, batch, expected).await
+}
+
+async fn load_and_decide(
+    target: &mut Target<'_>,
+    batch: &Batch<'_>,
+    expected: ExpectedVersion,
+) -> Result<(Decision, bool), AppendError> {
+    let loaded_at = Instant::now();
+    let states = target.load(batch).await?;
+    let decision = decide::over_states(batch, expected, states, loaded_at)?;
+    Ok((decision, false))
 }
 
 async fn find_replayed(
@@ -130,60 +181,4 @@ async fn find_replayed(
         events,
         duplicate: true,
     }))
-}
-
-/// The expected versions of an append that does not load the aggregates; `None` if it must load them.
-fn optimistic_versions(batch: &Batch<'_>, expected: ExpectedVersion) -> Option<ExpectedVersions> {
-    let mut versions = ExpectedVersions::new();
-    for group in &batch.groups {
-        let domain = group.served.domain;
-        match expected {
-            ExpectedVersion::Any if domain.stateless() => {}
-            ExpectedVersion::Exact(version) if domain.stateless() => {
-                versions.insert(group.aggregate_id, version.0);
-            }
-            ExpectedVersion::Any | ExpectedVersion::NoStream => {
-                domain.decide(None, &[], &batch.events_of(group)).ok()?;
-                versions.insert(group.aggregate_id, 0);
-            }
-            ExpectedVersion::Exact(_) => return None,
-        }
-    }
-    Some(versions)
-}
-
-/// Loads the aggregates and checks the rules; returns the versions at which they were checked.
-async fn decide(
-    session: &mut Session<'_>,
-    batch: &Batch<'_>,
-    expected: ExpectedVersion,
-) -> Result<ExpectedVersions, AppendError> {
-    let mut states = std::collections::HashMap::new();
-    for (served, ids) in batch.aggregates_by_domain() {
-        states.extend(state::load(session, &served.view, &ids).await?);
-    }
-    let mut versions = ExpectedVersions::new();
-    for group in &batch.groups {
-        let state = states.remove(&group.aggregate_id).unwrap_or_default();
-        let actual = state.version();
-        let matches = match expected {
-            ExpectedVersion::Any => true,
-            ExpectedVersion::NoStream => actual == Version(0),
-            ExpectedVersion::Exact(version) => actual == version,
-        };
-        if !matches {
-            return Err(AppendError::VersionMismatch {
-                aggregate_id: group.aggregate_id,
-                actual,
-            });
-        }
-        let domain = group.served.domain;
-        let decided = domain.decide(state.row_json(), &state.tail, &batch.events_of(group));
-        decided.map_err(|(at, error)| AppendError::Rejected {
-            index: group.indexes[at],
-            error,
-        })?;
-        versions.insert(group.aggregate_id, actual.0);
-    }
-    Ok(versions)
 }

@@ -1,11 +1,14 @@
 //! Where an append is stored: in a transaction of its own, or in the caller's.
 
-use super::{AppendError, Batch, decide, idempotency};
+use std::collections::HashMap;
+
+use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
 use crate::db::{Pool, Session};
-use crate::event::{AggregateId, AppendedEvent, ExpectedVersion, TypeId};
+use crate::event::{AggregateId, AppendedEvent, TypeId};
 use crate::projection::{self, ProjectionError};
-use crate::store::{self, ExpectedVersions, Outcome};
+use crate::state::{self, State};
+use crate::store::{self, ExpectedHeads, GroupOutcome, Outcome, StoredEvent};
 
 /// Where an append is stored.
 #[derive(Debug)]
@@ -16,16 +19,45 @@ pub(crate) enum Target<'a> {
     Transaction(Session<'a>),
 }
 
+/// What became of an attempt to append.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// All events are stored and, in a transaction of foldlog's own, committed.
+    Stored(Vec<StoredEvent>),
+    /// Nothing is stored; see [`Outcome::LostRace`].
+    LostRace,
+    /// Nothing is stored, because this process has stored another event of the aggregate.
+    Overtaken,
+}
+
+impl From<Outcome> for Attempt {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Stored(events) => Self::Stored(events),
+            Outcome::LostRace => Self::LostRace,
+        }
+    }
+}
+
+impl From<GroupOutcome> for Attempt {
+    fn from(outcome: GroupOutcome) -> Self {
+        match outcome {
+            GroupOutcome::Stored(event) => Self::Stored(vec![event]),
+            GroupOutcome::LostRace => Self::LostRace,
+            GroupOutcome::Overtaken => Self::Overtaken,
+        }
+    }
+}
+
 impl Target<'_> {
-    /// Loads the aggregates and checks the rules; see [`decide`].
-    pub(super) async fn decide(
+    /// Loads the aggregates.
+    pub(super) async fn load(
         &mut self,
         batch: &Batch<'_>,
-        expected: ExpectedVersion,
-    ) -> Result<ExpectedVersions, AppendError> {
+    ) -> Result<HashMap<AggregateId, State>, AppendError> {
         match self {
-            Self::Pool(pool) => decide(&mut *pool.acquire().await?, batch, expected).await,
-            Self::Transaction(session) => decide(session, batch, expected).await,
+            Self::Pool(pool) => load(&mut *pool.acquire().await?, batch).await,
+            Self::Transaction(session) => load(session, batch).await,
         }
     }
 
@@ -47,46 +79,45 @@ impl Target<'_> {
         }
     }
 
-    /// Stores the events and folds the inline views; `None` after a lost race.
+    /// Stores the events and folds the inline views. With `return_payloads` the stored events have the payloads as the log
+    /// holds them.
     pub(super) async fn append(
         &mut self,
         foldlog: &Foldlog,
         batch: &Batch<'_>,
-        versions: &ExpectedVersions,
-    ) -> Result<Option<Vec<AppendedEvent>>, AppendError> {
-        let stored = match self {
+        heads: &ExpectedHeads,
+        return_payloads: bool,
+    ) -> Result<Attempt, AppendError> {
+        let appended = match self {
             Self::Pool(pool) if has_inline_views(foldlog, batch) => {
                 let mut transaction = pool.begin().await?;
-                let stored = append_and_fold(&mut transaction, foldlog, batch, versions).await;
-                if matches!(stored, Ok(Outcome::Stored(_))) {
+                let appended =
+                    append_and_fold(&mut transaction, foldlog, batch, heads, return_payloads).await;
+                if matches!(appended, Ok(Outcome::Stored(_))) {
                     transaction.commit().await?;
                 }
-                stored
+                appended.map(Attempt::from)
             }
-            Self::Pool(pool) => {
-                let mut connection = pool.acquire().await?;
-                let stored = store::append(&mut connection, &batch.events, versions).await;
-                stored.map_err(AppendError::from)
-            }
+            Self::Pool(pool) => append_alone(pool, foldlog, batch, heads, return_payloads).await,
             Self::Transaction(session) => {
                 session.savepoint().await?;
-                let stored = append_and_fold(session, foldlog, batch, versions).await;
-                match stored {
+                let appended = append_and_fold(session, foldlog, batch, heads, false).await;
+                match appended {
                     Ok(Outcome::Stored(_)) => session.release_savepoint().await?,
                     Ok(Outcome::LostRace) => session.rollback_to_savepoint().await?,
                     // A lost connection fails the undo, too; the first error is the cause.
                     Err(_) => drop(session.rollback_to_savepoint().await),
                 }
-                stored
+                appended.map(Attempt::from)
             }
         };
-        match stored {
-            Ok(Outcome::Stored(events)) => Ok(Some(events)),
-            Ok(Outcome::LostRace) => Ok(None),
+        match appended {
             // Two appends to the same aggregates in opposite order have deadlocked. In the caller's transaction the locks
             // of earlier statements may be a part of that, so the caller has to roll back.
-            Err(AppendError::Db(error)) if error.is_contended() && self.is_pool() => Ok(None),
-            Err(error) => Err(error),
+            Err(AppendError::Db(error)) if error.is_contended() && self.is_pool() => {
+                Ok(Attempt::LostRace)
+            }
+            appended => appended,
         }
     }
 
@@ -100,13 +131,42 @@ fn has_inline_views(foldlog: &Foldlog, batch: &Batch<'_>) -> bool {
     foldlog.inline_views(&types).next().is_some()
 }
 
+async fn load(
+    session: &mut Session<'_>,
+    batch: &Batch<'_>,
+) -> Result<HashMap<AggregateId, State>, AppendError> {
+    let mut states = HashMap::new();
+    for (served, ids) in batch.aggregates_by_domain() {
+        states.extend(state::load(session, &served.view, &ids).await?);
+    }
+    Ok(states)
+}
+
+/// Appends in one statement, which may be a group's.
+async fn append_alone(
+    pool: &Pool,
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+    heads: &ExpectedHeads,
+    return_payloads: bool,
+) -> Result<Attempt, AppendError> {
+    if let ([event], Some(groups)) = (&batch.events[..], &foldlog.groups) {
+        let head = heads.get(&event.aggregate_id).copied();
+        return Ok(groups.append(event, head, return_payloads).await?.into());
+    }
+    let mut connection = pool.acquire().await?;
+    let outcome = store::append(&mut connection, &batch.events, heads, return_payloads).await?;
+    Ok(outcome.into())
+}
+
 async fn append_and_fold(
     session: &mut Session<'_>,
     foldlog: &Foldlog,
     batch: &Batch<'_>,
-    versions: &ExpectedVersions,
+    heads: &ExpectedHeads,
+    return_payloads: bool,
 ) -> Result<Outcome, AppendError> {
-    let stored = store::append(session, &batch.events, versions).await?;
+    let stored = store::append(session, &batch.events, heads, return_payloads).await?;
     if let Outcome::Stored(_) = stored {
         let aggregates: Vec<AggregateId> = batch.groups.iter().map(|g| g.aggregate_id).collect();
         let types: Vec<TypeId> = batch.events.iter().map(|event| event.type_id).collect();

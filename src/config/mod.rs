@@ -1,11 +1,13 @@
 //! The configuration, read once at start from environment variables. One error names all variables that are invalid.
 
+mod append;
 mod auth;
 mod database;
 mod environment;
 mod http;
 mod projection;
 
+pub use self::append::AppendConfig;
 pub use self::auth::AuthConfig;
 pub use self::database::{DatabaseAddress, DatabaseConfig, DatabaseLogin};
 pub use self::environment::{ConfigError, Environment};
@@ -31,6 +33,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Where the API listens and who may call it.
     pub http: HttpConfig,
+    /// How events are appended.
+    pub append: AppendConfig,
     /// How the views follow the events.
     pub projection: ProjectionConfig,
 }
@@ -54,6 +58,7 @@ impl Config {
         Self {
             database: DatabaseConfig::read(env),
             http: HttpConfig::read(env),
+            append: AppendConfig::read(env),
             projection: ProjectionConfig::read(env),
         }
     }
@@ -78,6 +83,7 @@ mod tests {
         let config = config(&[("DATABASE_URL", " ")]).unwrap();
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:7755");
         assert_eq!(config.projection.batch_size, 2000);
+        assert_eq!(config.append.state_cache_bytes, crate::STATE_CACHE_BYTES);
         assert!(config.projection.inline.is_empty() && config.http.cors_origins.is_empty());
         assert_eq!(config.projection.after_append, AfterAppend::None);
         assert_eq!(config.http.auth, AuthConfig::None);
@@ -90,6 +96,7 @@ mod tests {
         let bad = [
             ("APP_SERVER_PORT", "x"),
             ("BATCH_SIZE", "0"),
+            ("STATE_CACHE_BYTES", "-1"),
             ("CORS_ORIGINS", "https://ok.example,*"),
             ("DB_POOLER", "x"),
             ("DB_PORT", "x"),

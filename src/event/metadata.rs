@@ -66,6 +66,11 @@ impl Metadata {
             .any(|(key, json)| key.contains('\0') || has_nul(json))
     }
 
+    /// How many bytes its keys and values have.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.texts().map(|(key, json)| key.len() + json.len()).sum()
+    }
+
     fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()

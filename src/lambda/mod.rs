@@ -60,7 +60,8 @@ pub async fn command(
     let config = init(domains)?;
     let login = run::login(&config)?;
     let after_append = after_append::AfterAppendHook::new(&config, domains)?;
-    let foldlog = run::build_foldlog(&config, domains, login, Role::Command, max_connections())?;
+    let foldlog = run::build_foldlog(&config, domains, login, Role::Command, max_connections())?
+        .serving_one_request_at_a_time();
     let mut pools = vec![foldlog.pool.clone()];
     pools.extend(after_append.pool().cloned());
     let router = after_append.wrap(router(app_state(&config, foldlog)?));

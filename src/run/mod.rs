@@ -114,11 +114,11 @@ pub fn build_foldlog(
         role: Some(role),
         schema: config.database.schema.clone(),
     });
-    Ok(Foldlog::new(
-        pool,
-        domains,
-        config.projection.inline.clone(),
-    )?)
+    Ok(Foldlog::builder()
+        .domains(domains)
+        .inline(config.projection.inline.clone())
+        .state_cache_bytes(config.append.state_cache_bytes)
+        .build(pool)?)
 }
 
 /// A listener for the views of a [`Foldlog`]; `stop` ends it.

@@ -1,6 +1,8 @@
 //! The state of an aggregate, as the rules and a consistent read need it: its view row and the events after it. The view
 //! is the snapshot.
 
+mod cache;
+
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
@@ -10,6 +12,8 @@ use crate::db::{DbError, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
 use crate::view::{self, StoredRow, View};
+
+pub use self::cache::{MAX_AGE, RememberedState, StateCache};
 
 /// An aggregate at one moment.
 #[derive(Debug, Default)]

@@ -6,25 +6,91 @@ use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use time::OffsetDateTime;
 
+use super::stream::decode_created_at;
 use crate::db::{DbError, Session};
-use crate::event::{AggregateId, AppendedEvent, EventId, Position, Prepared, Version};
+use crate::event::{
+    AggregateId, AppendedEvent, EventId, Metadata, Position, Prepared, RecordedEvent, TypeId,
+    Version,
+};
 
-/// The version that each aggregate of an append must have; 0 means that the aggregate must not exist. An aggregate that is
-/// missing here may have any version.
-pub type ExpectedVersions = HashMap<AggregateId, i32>;
+/// Where each aggregate of an append must be. An aggregate that is missing here may be anywhere.
+pub type ExpectedHeads = HashMap<AggregateId, ExpectedHead>;
+
+/// Where an aggregate must be for an append to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpectedHead {
+    /// Its version; 0 means that it must not exist.
+    pub version: Version,
+    /// The event at this version, if the caller knows more than its version.
+    pub last: Option<LastEvent>,
+}
+
+/// One event of one log. After a restore, an aggregate may reach the same version again with another event, and a client
+/// may send an event again with the same id; it is appended at another time then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastEvent {
+    /// Its id.
+    pub id: EventId,
+    /// When it was appended.
+    pub created_at: OffsetDateTime,
+}
+
+impl From<Version> for ExpectedHead {
+    fn from(version: Version) -> Self {
+        Self {
+            version,
+            last: None,
+        }
+    }
+}
 
 /// The result of an append.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// All events are stored. They are listed in the order of the request.
-    Stored(Vec<AppendedEvent>),
+    Stored(Vec<StoredEvent>),
     /// No event is stored: an aggregate has another version than expected, another transaction appended to it first, or an
     /// event id is already stored. The caller must roll back the surrounding transaction, if there is one.
     LostRace,
 }
 
-/// Appends all `events` or none, in one statement. An aggregate that is missing in `expected` may have any version.
+/// An event that was just stored.
+#[derive(Debug)]
+pub struct StoredEvent {
+    /// Its id, aggregate, version and position.
+    pub appended: AppendedEvent,
+    /// When it was appended.
+    pub created_at: OffsetDateTime,
+    /// Its payload as the log holds it, if the append asked for it.
+    pub payload: Option<Box<RawValue>>,
+}
+
+impl StoredEvent {
+    /// The event as a read of the log returns it, without metadata; `None` when the append did not ask for the payload.
+    #[must_use]
+    pub fn into_recorded(self, type_id: TypeId) -> Option<RecordedEvent> {
+        let AppendedEvent {
+            id,
+            aggregate_id,
+            version,
+            position,
+        } = self.appended;
+        Some(RecordedEvent {
+            id,
+            aggregate_id,
+            type_id,
+            version,
+            position,
+            created_at: self.created_at,
+            payload: self.payload?,
+            metadata: Metadata::default(),
+        })
+    }
+}
+
+/// Appends all `events` or none, in one statement. With `return_payloads` the answer has the payloads as the log holds them.
 ///
 /// # Errors
 ///
@@ -32,22 +98,135 @@ pub enum Outcome {
 pub async fn append(
     connection: &mut Session<'_>,
     events: &[Prepared],
-    expected: &ExpectedVersions,
+    expected: &ExpectedHeads,
+    return_payloads: bool,
 ) -> Result<Outcome, DbError> {
-    let stored = match events {
-        [] => return Ok(Outcome::Stored(Vec::new())),
+    match events {
+        [] => Ok(Outcome::Stored(Vec::new())),
         [event] => {
-            append_single(
-                connection,
-                event,
-                expected.get(&event.aggregate_id).copied(),
-            )
-            .await
+            let expected = expected.get(&event.aggregate_id).copied();
+            append_single(connection, event, expected, return_payloads).await
         }
-        _ => append_batch(connection, events, expected).await,
+        _ => {
+            let stored = append_batch(connection, events, expected, return_payloads).await;
+            outcome(stored, events.len())
+        }
+    }
+}
+
+/// Appends one event.
+///
+/// # Errors
+///
+/// See [`append`].
+pub(super) async fn append_single(
+    connection: &mut Session<'_>,
+    event: &Prepared,
+    expected: Option<ExpectedHead>,
+    return_payload: bool,
+) -> Result<Outcome, DbError> {
+    let is_first = expected.is_some_and(|expected| expected.version == Version(0));
+    let statement = if is_first {
+        include_str!("sql/append_first.sql")
+    } else {
+        include_str!("sql/append_event.sql")
     };
+    let mut query = sqlx::query(statement)
+        .bind(event.id.0)
+        .bind(event.aggregate_id.0)
+        .bind(event.type_id.0)
+        .bind(Json(stored_payload(event)?))
+        .bind(Json(&event.metadata));
+    if !is_first {
+        let last = expected.and_then(|expected| expected.last);
+        query = query
+            .bind(expected.map(|expected| expected.version.0))
+            .bind(last.map(|last| last.id.0))
+            .bind(last.map(|last| last.created_at));
+    }
+    let row = query.bind(return_payload).fetch_optional(connection).await;
+    let decode = |row: PgRow| decode_stored(&row, event.id, event.aggregate_id);
+    let stored = row.and_then(|row| row.map(decode).transpose());
+    outcome(
+        stored
+            .map(|stored| stored.into_iter().collect())
+            .map_err(DbError::from),
+        1,
+    )
+}
+
+async fn append_batch(
+    connection: &mut Session<'_>,
+    events: &[Prepared],
+    expected: &ExpectedHeads,
+    return_payloads: bool,
+) -> Result<Vec<StoredEvent>, DbError> {
+    let mut counts: HashMap<AggregateId, i32> = HashMap::new();
+    let step_of = |event: &Prepared| {
+        let count = counts.entry(event.aggregate_id).or_default();
+        *count += 1;
+        *count
+    };
+    let step: Vec<i32> = events.iter().map(step_of).collect();
+    let aggregates: Vec<AggregateId> = counts.into_keys().collect();
+    let heads: Vec<Option<ExpectedHead>> = aggregates
+        .iter()
+        .map(|id| expected.get(id).copied())
+        .collect();
+    let payloads: Vec<Json<&RawValue>> = events
+        .iter()
+        .map(|event| stored_payload(event).map(Json))
+        .collect::<Result<_, _>>()?;
+    let rows = sqlx::query(include_str!("sql/append_events.sql"))
+        .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.type_id.0).collect::<Vec<_>>())
+        .bind(payloads)
+        .bind(events.iter().map(|e| Json(&e.metadata)).collect::<Vec<_>>())
+        .bind(step)
+        .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(versions(&heads))
+        .bind(last_ids(&heads))
+        .bind(last_times(&heads))
+        .bind(return_payloads)
+        .fetch_all(connection)
+        .await?;
+    let mut stored = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let key = (
+            EventId(row.try_get("id")?),
+            AggregateId(row.try_get("aggregate_id")?),
+        );
+        stored.insert(key, decode_stored(row, key.0, key.1)?);
+    }
+    Ok(events
+        .iter()
+        .filter_map(|e| stored.remove(&(e.id, e.aggregate_id)))
+        .collect())
+}
+
+/// The expected versions, as a bind.
+pub(super) fn versions(heads: &[Option<ExpectedHead>]) -> Vec<Option<i32>> {
+    let version = |head: &Option<ExpectedHead>| head.map(|head| head.version.0);
+    heads.iter().map(version).collect()
+}
+
+/// The ids of the expected events, as a bind.
+pub(super) fn last_ids(heads: &[Option<ExpectedHead>]) -> Vec<Option<uuid::Uuid>> {
+    let id = |head: &Option<ExpectedHead>| Some(head.as_ref()?.last?.id.0);
+    heads.iter().map(id).collect()
+}
+
+/// When the expected events were appended, as a bind.
+pub(super) fn last_times(heads: &[Option<ExpectedHead>]) -> Vec<Option<OffsetDateTime>> {
+    let time = |head: &Option<ExpectedHead>| Some(head.as_ref()?.last?.created_at);
+    heads.iter().map(time).collect()
+}
+
+/// What the answer to a statement that should store `wanted` events says.
+fn outcome(stored: Result<Vec<StoredEvent>, DbError>, wanted: usize) -> Result<Outcome, DbError> {
     match stored {
-        Ok(stored) if stored.len() == events.len() => Ok(Outcome::Stored(stored)),
+        Ok(stored) if stored.len() == wanted => Ok(Outcome::Stored(stored)),
         Ok(_) => Ok(Outcome::LostRace),
         Err(DbError::Conflict { constraint, .. })
             if matches!(
@@ -61,95 +240,27 @@ pub async fn append(
     }
 }
 
-async fn append_single(
-    connection: &mut Session<'_>,
-    event: &Prepared,
-    expected: Option<i32>,
-) -> Result<Vec<AppendedEvent>, DbError> {
-    let statement = match expected {
-        Some(0) => include_str!("sql/append_first.sql"),
-        _ => include_str!("sql/append_event.sql"),
-    };
-    let mut query = sqlx::query(statement)
-        .bind(event.id.0)
-        .bind(event.aggregate_id.0)
-        .bind(event.type_id.0)
-        .bind(Json(stored_payload(event)?))
-        .bind(Json(&event.metadata));
-    if expected != Some(0) {
-        query = query.bind(expected);
-    }
-    let row = query.fetch_optional(connection).await?;
-    let decode = |row: PgRow| decode_appended(&row, event.id, event.aggregate_id);
-    Ok(row.map(decode).transpose()?.into_iter().collect())
-}
-
-async fn append_batch(
-    connection: &mut Session<'_>,
-    events: &[Prepared],
-    expected: &ExpectedVersions,
-) -> Result<Vec<AppendedEvent>, DbError> {
-    let mut counts: HashMap<AggregateId, i32> = HashMap::new();
-    let step_of = |event: &Prepared| {
-        let count = counts.entry(event.aggregate_id).or_default();
-        *count += 1;
-        *count
-    };
-    let step: Vec<i32> = events.iter().map(step_of).collect();
-    let aggregates: Vec<AggregateId> = counts.into_keys().collect();
-    let payloads: Vec<Json<&RawValue>> = events
-        .iter()
-        .map(|event| stored_payload(event).map(Json))
-        .collect::<Result<_, _>>()?;
-    let rows = sqlx::query(include_str!("sql/append_events.sql"))
-        .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.type_id.0).collect::<Vec<_>>())
-        .bind(payloads)
-        .bind(events.iter().map(|e| Json(&e.metadata)).collect::<Vec<_>>())
-        .bind(step)
-        .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
-        .bind(
-            aggregates
-                .iter()
-                .map(|id| expected.get(id).copied())
-                .collect::<Vec<_>>(),
-        )
-        .fetch_all(connection)
-        .await?;
-    let mut stored = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let key = (
-            EventId(row.try_get("id")?),
-            AggregateId(row.try_get("aggregate_id")?),
-        );
-        stored.insert(key, decode_appended(row, key.0, key.1)?);
-    }
-    Ok(events
-        .iter()
-        .filter_map(|e| stored.remove(&(e.id, e.aggregate_id)))
-        .collect())
-}
-
 /// The payload that is stored. A payload with a password that is not hashed yet must never reach the log.
-fn stored_payload(event: &Prepared) -> Result<&RawValue, sqlx::Error> {
+pub(super) fn stored_payload(event: &Prepared) -> Result<&RawValue, sqlx::Error> {
     let unhashed = || sqlx::Error::Encode("a payload has a password that is not hashed".into());
     event.stored_payload().ok_or_else(unhashed)
 }
 
-fn decode_appended(
+/// Decodes what an append statement returns about an event.
+pub(super) fn decode_stored(
     row: &PgRow,
     id: EventId,
     aggregate_id: AggregateId,
-) -> Result<AppendedEvent, sqlx::Error> {
-    let (version, position) = (
-        Version(row.try_get("version")?),
-        Position(row.try_get("position")?),
-    );
-    Ok(AppendedEvent {
-        id,
-        aggregate_id,
-        version,
-        position,
+) -> Result<StoredEvent, sqlx::Error> {
+    let payload: Option<Json<Box<RawValue>>> = row.try_get("payload")?;
+    Ok(StoredEvent {
+        appended: AppendedEvent {
+            id,
+            aggregate_id,
+            version: Version(row.try_get("version")?),
+            position: Position(row.try_get("position")?),
+        },
+        created_at: decode_created_at(row)?,
+        payload: payload.map(|Json(payload)| payload),
     })
 }

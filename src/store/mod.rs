@@ -13,11 +13,14 @@
 //!    finds out whether the append is a duplicate or reuses the id for another event. (tests:
 //!    `twenty_senders_of_one_event_store_it_once`, `a_reused_event_id_with_other_content_returns_409`)
 //! 4. A trigger sends NOTIFY in the same transaction: see [`projection::listener`](crate::projection).
-//! 5. The statement computes `txid` explicitly, with the log's offset, so that the log order survives a restore into
+//! 5. A group of appends from different requests is one statement with the same properties for each of them: see [`Groups`].
+//! 6. The statement computes `txid` explicitly, with the log's offset, so that the log order survives a restore into
 //!    another cluster: see [`db`](crate::db).
 
 mod append;
+mod group;
 mod stream;
 
-pub use self::append::{ExpectedVersions, Outcome, append};
+pub use self::append::{ExpectedHead, ExpectedHeads, LastEvent, Outcome, StoredEvent, append};
+pub use self::group::{GroupOutcome, Groups};
 pub use self::stream::{decode_event, find_events};

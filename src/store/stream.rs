@@ -48,7 +48,7 @@ pub fn decode_event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
 }
 
 /// Decodes `created_at`. Postgres stores `infinity` and years above 9999, and sqlx panics on them.
-fn decode_created_at(row: &PgRow) -> Result<OffsetDateTime, sqlx::Error> {
+pub(super) fn decode_created_at(row: &PgRow) -> Result<OffsetDateTime, sqlx::Error> {
     let microseconds: i64 = row.try_get_unchecked("created_at")?;
     POSTGRES_EPOCH
         .checked_add(Duration::microseconds(microseconds))

@@ -5,7 +5,8 @@
 -- $3 smallint type id
 -- $4 jsonb payload
 -- $5 jsonb metadata
--- returns a row (version, position), or none when the id is taken
+-- $6 boolean whether to return the payload
+-- returns a row (version, position, created_at, payload), or none when the id is taken
 -- role: foldlog_command
 -- uses: events_pkey
 insert into foldlog.events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
@@ -21,5 +22,5 @@ select
         else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
     end,
     statement_timestamp()
-where not exists (select from foldlog.events e where e.id = $1)
-returning version, position
+where (select e.id from foldlog.events e where e.id = $1 order by e.aggregate_id limit 1) is null
+returning version, position, created_at, case when $6 then payload end as payload

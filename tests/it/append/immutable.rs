@@ -1,7 +1,8 @@
 //! What the database itself holds about recorded events.
 
 use foldlog::db::Session;
-use foldlog::store::{self, ExpectedVersions, Outcome};
+use foldlog::event::Version;
+use foldlog::store::{self, ExpectedHeads, Outcome};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -76,15 +77,15 @@ async fn an_append_that_loses_stores_nothing() {
     for (events, expected) in [
         (
             vec![created(bob, "bob"), renamed(ada, "b")],
-            ExpectedVersions::from([(taken.aggregate_id, 7)]),
+            ExpectedHeads::from([(taken.aggregate_id, Version(7).into())]),
         ),
         (
             vec![renamed(ada, "b")],
-            ExpectedVersions::from([(taken.aggregate_id, 0)]),
+            ExpectedHeads::from([(taken.aggregate_id, Version(0).into())]),
         ),
     ] {
-        let outcome = store::append(&mut connection, &prepare(&events), &expected).await;
-        assert_eq!(outcome.unwrap(), Outcome::LostRace);
+        let outcome = store::append(&mut connection, &prepare(&events), &expected, false).await;
+        assert!(matches!(outcome, Ok(Outcome::LostRace)), "{outcome:?}");
         assert_eq!(db.count("select count(*) from events").await, 2);
     }
 }

@@ -1,8 +1,10 @@
 //! Appending: versions, expected versions, resent events, lost races.
 
 mod cost;
+mod grouped;
 mod immutable;
 mod races;
+mod remembered;
 mod stateless;
 
 use foldlog::command::{self, AppendError};

@@ -68,7 +68,12 @@ async fn every_bind_has_the_type_in_its_header() {
         let said: Vec<&str> = statement
             .types
             .iter()
-            .map(|t| if t == "bool" { "boolean" } else { t })
+            .map(|t| match t.as_str() {
+                "bool" => "boolean",
+                "timestamptz" => "timestamp with time zone",
+                "timestamptz[]" => "timestamp with time zone[]",
+                other => other,
+            })
             .collect();
         assert_eq!(found, said, "{}", statement.name);
         run(&mut connection, "deallocate statement").await;

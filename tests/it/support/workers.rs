@@ -3,7 +3,7 @@
 use foldlog::db::Session;
 use foldlog::event::{AggregateId, UntypedEvent, Version};
 use foldlog::projection::{self, Budget, CatchUp, ProjectionError};
-use foldlog::store::{self, ExpectedVersions};
+use foldlog::store::{self, ExpectedHeads};
 use sqlx::PgExecutor;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -42,7 +42,7 @@ pub async fn account(db: &TestDb, deposits: usize) -> (Uuid, Vec<UntypedEvent>) 
 
 /// Appends in the given transaction and without checking rules, like a host that is slow to commit.
 pub async fn append_in(connection: &mut Session<'_>, events: &[UntypedEvent]) {
-    let stored = store::append(connection, &prepare(events), &ExpectedVersions::new()).await;
+    let stored = store::append(connection, &prepare(events), &ExpectedHeads::new(), false).await;
     assert!(
         matches!(stored, Ok(store::Outcome::Stored(_))),
         "{stored:?}"

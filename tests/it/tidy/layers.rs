@@ -43,8 +43,8 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "app",
-        &["event", "domain", "db", "view"],
-        "put together once per process",
+        &["event", "domain", "db", "view", "store", "state"],
+        "put together once per process: uses of store and state only what a process has one of",
     ),
     (
         "migrations",

@@ -43,6 +43,10 @@ fn env_example_contains_the_defaults() {
     example_env.finish(()).unwrap();
     assert_eq!(set.http.listen, default.http.listen);
     assert_eq!(set.projection.batch_size, default.projection.batch_size);
+    assert_eq!(
+        set.append.state_cache_bytes,
+        default.append.state_cache_bytes
+    );
     assert_eq!(set.projection.inline, default.projection.inline);
     assert_eq!(set.projection.after_append, default.projection.after_append);
     assert_eq!(set.http.cors_origins, default.http.cors_origins);

@@ -1,0 +1,217 @@
+//! Decides about an append by the rules of the domains: over no state, over remembered states, or over loaded ones.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+
+use super::{AppendError, Batch};
+use crate::app::Foldlog;
+use crate::event::{AggregateId, ExpectedVersion, RecordedEvent, Version};
+use crate::state::{RememberedState, State};
+use crate::store::{ExpectedHeads, LastEvent, StoredEvent};
+
+/// An append that the rules accept.
+#[derive(Debug, Default)]
+pub(super) struct Decision {
+    /// Where the aggregates must be for the decision to hold.
+    pub heads: ExpectedHeads,
+    /// The states that the rules have seen. An aggregate whose rules see none is missing.
+    basis: HashMap<AggregateId, Basis>,
+}
+
+/// The state that the rules have seen.
+#[derive(Debug)]
+enum Basis {
+    /// The aggregate does not exist.
+    New,
+    Remembered(Arc<RememberedState>),
+    Loaded(State, Instant),
+}
+
+/// What memory says about an append.
+#[derive(Debug)]
+pub(super) enum Remembered {
+    /// The rules accept it.
+    Accepted(Decision),
+    /// The states of the aggregates have to be loaded.
+    Load,
+    /// Not all aggregates are remembered.
+    Unknown,
+}
+
+impl Basis {
+    fn row(&self) -> Option<&RawValue> {
+        match self {
+            Self::New => None,
+            Self::Remembered(state) => Some(&state.row),
+            Self::Loaded(state, _) => state.row_json(),
+        }
+    }
+
+    /// The events that are not part of the row.
+    fn take_tail(&mut self) -> Vec<RecordedEvent> {
+        match self {
+            Self::New | Self::Remembered(_) => Vec::new(),
+            Self::Loaded(state, _) => std::mem::take(&mut state.tail),
+        }
+    }
+
+    fn loaded_at(&self) -> Instant {
+        match self {
+            Self::New => Instant::now(),
+            Self::Remembered(state) => state.loaded_at,
+            Self::Loaded(_, at) => *at,
+        }
+    }
+}
+
+/// Decides over remembered states.
+pub(super) fn from_memory(
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+    expected: ExpectedVersion,
+) -> Remembered {
+    let mut decision = Decision::default();
+    for group in &batch.groups {
+        let (id, domain) = (group.aggregate_id, group.served.domain);
+        if domain.stateless() {
+            return Remembered::Unknown;
+        }
+        let Some(state) = foldlog.states.get(domain.name(), id) else {
+            return Remembered::Unknown;
+        };
+        // The client gets no error that rests on memory, because the state may be outdated.
+        if !is_expected(expected, state.version)
+            || domain
+                .decide(Some(&state.row), &[], &batch.events_of(group))
+                .is_err()
+        {
+            return Remembered::Load;
+        }
+        decision.heads.insert(id, state.head());
+        decision.basis.insert(id, Basis::Remembered(state));
+    }
+    Remembered::Accepted(decision)
+}
+
+/// Decides as if the aggregates did not exist; `None` if they must be loaded.
+pub(super) fn without_state(batch: &Batch<'_>, expected: ExpectedVersion) -> Option<Decision> {
+    let mut decision = Decision::default();
+    for group in &batch.groups {
+        let (id, domain) = (group.aggregate_id, group.served.domain);
+        match expected {
+            ExpectedVersion::Any if domain.stateless() => {}
+            ExpectedVersion::Exact(version) if domain.stateless() => {
+                decision.heads.insert(id, version.into());
+            }
+            ExpectedVersion::Any | ExpectedVersion::NoStream => {
+                domain.decide(None, &[], &batch.events_of(group)).ok()?;
+                decision.heads.insert(id, Version(0).into());
+                decision.basis.insert(id, Basis::New);
+            }
+            ExpectedVersion::Exact(_) => return None,
+        }
+    }
+    Some(decision)
+}
+
+/// Decides over states that were loaded at this time.
+pub(super) fn over_states(
+    batch: &Batch<'_>,
+    expected: ExpectedVersion,
+    mut states: HashMap<AggregateId, State>,
+    loaded_at: Instant,
+) -> Result<Decision, AppendError> {
+    let mut decision = Decision::default();
+    for group in &batch.groups {
+        let id = group.aggregate_id;
+        let state = states.remove(&id).unwrap_or_default();
+        let actual = state.version();
+        if !is_expected(expected, actual) {
+            return Err(AppendError::VersionMismatch {
+                aggregate_id: id,
+                actual,
+            });
+        }
+        let domain = group.served.domain;
+        let decided = domain.decide(state.row_json(), &state.tail, &batch.events_of(group));
+        decided.map_err(|(at, error)| AppendError::Rejected {
+            index: group.indexes[at],
+            error,
+        })?;
+        decision.heads.insert(id, actual.into());
+        if !domain.stateless() {
+            decision.basis.insert(id, Basis::Loaded(state, loaded_at));
+        }
+    }
+    Ok(decision)
+}
+
+fn is_expected(expected: ExpectedVersion, actual: Version) -> bool {
+    match expected {
+        ExpectedVersion::Any => true,
+        ExpectedVersion::NoStream => actual == Version(0),
+        ExpectedVersion::Exact(version) => actual == version,
+    }
+}
+
+impl Decision {
+    /// Whether the states after the append can be remembered, for which it has to return the payloads.
+    pub(super) fn has_states(&self) -> bool {
+        !self.basis.is_empty()
+    }
+
+    /// Forgets the states that the rules have seen, because the append has not stored anything.
+    pub(super) fn forget(&self, foldlog: &Foldlog) {
+        for (id, basis) in &self.basis {
+            if let Basis::Remembered(state) = basis {
+                foldlog.states.forget(*id, state.head());
+            }
+        }
+    }
+
+    /// Remembers the states after the append of these events, which are committed.
+    pub(super) fn remember(
+        mut self,
+        foldlog: &Foldlog,
+        batch: &Batch<'_>,
+        stored: Vec<StoredEvent>,
+    ) {
+        let mut stored: Vec<Option<StoredEvent>> = stored.into_iter().map(Some).collect();
+        for group in &batch.groups {
+            let id = group.aggregate_id;
+            let Some(mut basis) = self.basis.remove(&id) else {
+                continue;
+            };
+            let mut events = basis.take_tail();
+            for index in &group.indexes {
+                let stored = stored.get_mut(*index).and_then(Option::take);
+                let type_id = batch.events[*index].type_id;
+                events.extend(stored.and_then(|stored| stored.into_recorded(type_id)));
+            }
+            let Some(last) = events.last() else {
+                continue;
+            };
+            let domain = group.served.domain;
+            let folded = domain.projection().fold(basis.row(), &events);
+            if let (None, Some(row)) = (folded.failure, folded.row) {
+                let state = RememberedState {
+                    domain: domain.name(),
+                    version: last.version,
+                    last: LastEvent {
+                        id: last.id,
+                        created_at: last.created_at,
+                    },
+                    row,
+                    loaded_at: basis.loaded_at(),
+                };
+                foldlog.states.put(id, state);
+            } else if let Basis::Remembered(state) = basis {
+                // An aggregate that has ended is not remembered: the rules have to see that it existed.
+                foldlog.states.forget(id, state.head());
+            }
+        }
+    }
+}
