@@ -1,11 +1,13 @@
 //! Appending: versions, expected versions, resent events, lost races.
 
 mod cost;
+mod explained;
 mod grouped;
 mod immutable;
 mod races;
 mod remembered;
 mod stateless;
+mod switches;
 
 use foldlog::command::{self, AppendError};
 use foldlog::event::{ExpectedVersion, Version};

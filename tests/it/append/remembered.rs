@@ -2,88 +2,20 @@
 
 use foldlog::Foldlog;
 use foldlog::command::{self, AppendError};
-use foldlog::db::Pool;
-use foldlog::domain::prelude::*;
-use foldlog::domain::{Domains, RejectedError};
+use foldlog::domain::RejectedError;
 use foldlog::domains::users::UserEvent;
-use foldlog::event::{ExpectedVersion, UntypedEvent};
-use foldlog::migrations;
+use foldlog::event::{ExpectedVersion, UntypedEvent, Version};
 use uuid::Uuid;
 
+use super::switches::{confirmed, database, process, set, touched};
 use crate::support::events::{append, deposited, event, opened};
 use crate::support::{TestDb, created, renamed};
 
-events! {
-    /// What happens to a switch.
-    pub enum SwitchEvent in 4000..5000 {
-        4000 => Set { to: i64 },
-        4001 => Confirmed { at: i64 },
-        4002 => Touched {},
-    }
-}
-
-/// Where a switch is.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-struct Switch {
-    at: i64,
-}
-
-/// The switch is somewhere else.
-#[derive(Debug, thiserror::Error)]
-#[error("the switch is not there")]
-struct ElsewhereError;
-
-struct Switches;
-
-impl Domain for Switches {
-    const NAME: &'static str = "switches";
-    const VIEW: &'static str =
-        "create table switches (id uuid primary key, version integer not null, at bigint not null)";
-    type Event = SwitchEvent;
-    type State = Switch;
-    type Error = ElsewhereError;
-
-    fn check(switch: Option<&Switch>, event: &SwitchEvent) -> Result<(), ElsewhereError> {
-        match (switch, event) {
-            (_, SwitchEvent::Set { .. } | SwitchEvent::Touched {}) => Ok(()),
-            (Some(switch), SwitchEvent::Confirmed { at }) if switch.at == *at => Ok(()),
-            _ => Err(ElsewhereError),
-        }
-    }
-
-    fn apply(switch: Option<Switch>, event: &SwitchEvent) -> Option<Switch> {
-        match event {
-            SwitchEvent::Set { to } => Some(Switch { at: *to }),
-            SwitchEvent::Confirmed { .. } | SwitchEvent::Touched {} => switch,
-        }
-    }
-}
-
-const SWITCHES: Domains = foldlog::domains![Switches];
-
-/// A process of its own on the database.
-fn process(db: &TestDb) -> Foldlog {
-    let pool = Pool::new(db.options.clone(), 2);
-    Foldlog::builder().domains(SWITCHES).build(pool).unwrap()
-}
-
 /// A database for switches, and two processes.
 async fn two_processes() -> (TestDb, Foldlog, Foldlog) {
-    let db = TestDb::new().await;
-    let (one, other) = (process(&db), process(&db));
-    let (mut connection, schema) = (db.connect().await, one.pool.schema());
-    migrations::up(&mut connection, schema, &one.views, one.inline())
-        .await
-        .unwrap();
+    let db = database().await;
+    let (one, other) = (process(&db, true), process(&db, true));
     (db, one, other)
-}
-
-fn set(switch: Uuid, to: i64) -> UntypedEvent {
-    event(switch, SwitchEvent::Set { to })
-}
-
-fn confirmed(switch: Uuid, at: i64) -> UntypedEvent {
-    event(switch, SwitchEvent::Confirmed { at })
 }
 
 async fn try_append(foldlog: &Foldlog, event: UntypedEvent) -> Result<i32, AppendError> {
@@ -133,7 +65,7 @@ async fn a_restored_log_with_the_same_versions_is_noticed() {
     let (db, one, other) = two_processes().await;
     for (resent, as_array) in [(false, false), (true, false), (false, true), (true, true)] {
         let switch = Uuid::now_v7();
-        let touched = || event(switch, SwitchEvent::Touched {});
+        let touched = || touched(switch);
         let last = touched();
         append(&one, &[set(switch, 1)]).await;
         append(&one, &[set(switch, 2)]).await;

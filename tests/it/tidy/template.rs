@@ -18,6 +18,7 @@ const HOSTS: [&str; 2] = ["listener", "local"];
 const NOT_GIVEN: &[(&str, &str)] = &[
     ("APP_SERVER_PORT", "used by the local server only"),
     ("LOCAL_POSTGRES", "used by the local server only"),
+    ("STATE_CACHE_BYTES", "functions remember no states"),
     ("LOCAL_DATA_DIR", "used by the local server only"),
     ("FOLDLOG_PG_BIN", "used by the local server only"),
     (
