@@ -134,6 +134,7 @@ impl Cluster {
             "log_line_prefix=%m [%p] %a ",
             "log_min_duration_statement=2000",
             "log_lock_waits=on",
+            "max_prepared_transactions=8",
         ];
         let parameters = self.parameters.iter().map(String::as_str);
         for parameter in fixed.into_iter().chain(parameters) {
@@ -199,6 +200,7 @@ impl Cluster {
             .database(DATABASE)
             .ssl_mode(PgSslMode::Disable)
             .application_name("schedule")
+            .options([("default_transaction_isolation", "read committed")])
     }
 
     /// Connects as superuser.

@@ -133,10 +133,15 @@ async fn health(world: &World, problems: &mut Vec<String>) {
     }
 }
 
-/// Invokes a function as a schedule does, until the task is aborted.
-pub async fn invoke_on_schedule(host: Arc<Host>) {
+/// Invokes a function as a schedule and an operator do, until the task is aborted.
+pub async fn invoke_on_schedule(host: Arc<Host>, mut rng: Rng) {
     loop {
-        host.invoke(&json!({})).await;
+        let payload = match rng.below(12) {
+            0 => json!({"retry": "users"}),
+            1 => json!({"status": true}),
+            _ => json!({}),
+        };
+        host.invoke(&payload).await;
         pause(100).await;
     }
 }

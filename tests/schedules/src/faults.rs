@@ -81,6 +81,13 @@ async fn carry_out(
                 Ok(())
             });
         }
+        Fault::DeleteFrom { table } => {
+            // A session that holds a lock on it may be frozen.
+            let delete = format!("set lock_timeout = '2s'; delete from {table}");
+            if let Err(error) = world.primary().execute(&delete).await {
+                world.recorder.note(&format!("{delete}: {error:#}"));
+            }
+        }
         Fault::Crash { kind, down_ms } => crash(world, kind, down_ms).await?,
         Fault::RestoreInPlace { after_ms } => restore_in_place(world, after_ms).await?,
         Fault::RestoreHistory => {

@@ -15,6 +15,9 @@ use crate::template::Template;
 
 const USAGE: &str = "usage: schedules [--seeds COUNT] [--first SEED] [--jobs COUNT] [--folder PATH] [--log FILE] [--keep]";
 
+/// How many problems of a seed are printed; its folder has all of them.
+const MAX_SHOWN_LINES: usize = 8;
+
 #[derive(Debug)]
 struct Options {
     seeds: u64,
@@ -127,7 +130,8 @@ async fn run_seed(seed: u64, options: &Options, template: &Arc<Template>) -> Res
     let line = if is_good {
         format!("seed {seed}: ok, {}", verdict.summary)
     } else {
-        let problems = verdict.problems.join("\n    ");
+        let shown = &verdict.problems[..verdict.problems.len().min(MAX_SHOWN_LINES)];
+        let problems = shown.join("\n    ");
         format!(
             "seed {seed}: FAILED, {}; see {}\n    {problems}",
             verdict.summary,

@@ -1,5 +1,6 @@
 //! Runs one schedule from its seed to its verdict.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::check::{self, Seen};
 use crate::plan::{Plan, Program};
 use crate::record::Outcome;
+use crate::rng::Rng;
 use crate::template::Template;
 use crate::world::World;
 use crate::{client, drain, faults, transaction};
@@ -58,7 +60,7 @@ pub async fn run(seed: u64, template: Arc<Template>, folder: &Path) -> Result<Ve
         stale_from: world.recorder.stale_from(),
     };
     problems.extend(check::check(&mut cluster.connect().await?, &observed).await?);
-    problems.extend(panics(folder)?);
+    problems.extend(logged(folder)?);
     let mut text = world.recorder.notes();
     for attempt in &attempts {
         writeln!(text, "{attempt:?}")?;
@@ -92,7 +94,8 @@ async fn run_to_end(world: &Arc<World>) -> Result<Vec<String>> {
     let mut scheduled = JoinSet::new();
     for host in &world.hosts {
         if host.plan.program == Program::CatchUp {
-            scheduled.spawn(drain::invoke_on_schedule(Arc::clone(host)));
+            let rng = Rng::new(world.plan.seed);
+            scheduled.spawn(drain::invoke_on_schedule(Arc::clone(host), rng));
         }
     }
     let mut tasks = JoinSet::new();
@@ -113,24 +116,28 @@ async fn run_to_end(world: &Arc<World>) -> Result<Vec<String>> {
     problems
 }
 
-/// Panics that a host logged, other than that of the domain's fold.
-fn panics(folder: &Path) -> Result<Vec<String>> {
-    let mut problems = Vec::new();
+/// Panics other than that of the domain's fold, and internal errors, each once.
+fn logged(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut problems = BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "log") {
             continue;
         }
+        let name = path.file_name().unwrap_or_default().display().to_string();
         let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             if line.contains("panicked at") {
                 let message = lines.next().unwrap_or_default();
-                if !message.contains("the fold of this deposit panics")
-                    && !message.contains("assertion")
+                if !message
+                    .contains("assertion `left != right` failed: the fold of this deposit panics")
                 {
-                    problems.push(format!("{}: {line} {message}", path.display()));
+                    problems.insert(format!("{name}: {line} {message}"));
                 }
+            } else if let Some((_, error)) = line.split_once(" 500: ") {
+                let error = error.split(" request.id").next().unwrap_or_default();
+                problems.insert(format!("{name}: 500: {error}"));
             }
         }
     }

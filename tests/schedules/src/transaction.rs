@@ -9,14 +9,17 @@ use foldlog::db::Pool;
 use foldlog::domains::users::{UserEvent, Users};
 use foldlog::event::{AggregateId, EventId};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::clock::pause;
 use crate::domains::{ALL, AccountEvent, Accounts};
 use crate::model::{Body, Event};
-use crate::plan::{Append, Expected, Request, SlowTransaction};
+use crate::plan::{Append, End, Expected, Request, SlowTransaction};
 use crate::record::{Attempt, Outcome};
 use crate::world::World;
+
+/// How often a prepared transaction is committed: for longer than a crash or a fail-over takes.
+const COMMIT_ATTEMPTS: usize = 200;
 
 /// Runs a transaction and records how it ended.
 pub async fn run(world: Arc<World>, plan: SlowTransaction) {
@@ -54,14 +57,31 @@ async fn append(world: &World, plan: &SlowTransaction) -> Result<Outcome> {
         .execute(&mut *transaction)
         .await?;
     pause(plan.before_append_ms).await;
-    let appended = append_all(&foldlog, &mut transaction, &plan.events).await?;
-    pause(plan.before_commit_ms).await;
-    if !plan.commits {
-        transaction.rollback().await?;
-        return Ok(Outcome::RolledBack);
+    let mut appended = Vec::new();
+    for events in plan.events.chunk_by(|a, b| a.aggregate == b.aggregate) {
+        let stored = append_all(&foldlog, &mut transaction, events).await?;
+        appended.extend(stored.events);
     }
-    transaction.commit().await?;
-    let events = appended.events.iter().map(|event| -> Value {
+    match plan.end {
+        End::Prepare => {
+            let name = plan.events[0].id;
+            sqlx::raw_sql(AssertSqlSafe(format!("prepare transaction '{name}'")))
+                .execute(&mut *transaction)
+                .await?;
+            pause(plan.before_commit_ms).await;
+            commit_prepared(world, &name.to_string()).await?;
+        }
+        End::Rollback => {
+            pause(plan.before_commit_ms).await;
+            transaction.rollback().await?;
+            return Ok(Outcome::RolledBack);
+        }
+        End::Commit => {
+            pause(plan.before_commit_ms).await;
+            transaction.commit().await?;
+        }
+    }
+    let events = appended.iter().map(|event| -> Value {
         json!({
             "id": event.id.0, "aggregate_id": event.aggregate_id.0,
             "version": event.version.0, "position": event.position.0,
@@ -72,6 +92,21 @@ async fn append(world: &World, plan: &SlowTransaction) -> Result<Outcome> {
         body: json!({"events": events.collect::<Vec<_>>()}),
         has_retry_after: false,
     })
+}
+
+/// Commits a prepared transaction on the primary, which may crash or be replaced meanwhile. It is an error if the transaction is
+/// gone: it may have been committed by a try whose response was lost.
+async fn commit_prepared(world: &World, name: &str) -> Result<()> {
+    let exists = format!("select exists (select from pg_prepared_xacts where gid = '{name}')");
+    for _ in 0..COMMIT_ATTEMPTS {
+        let cluster = world.primary();
+        let committed = cluster.execute(&format!("commit prepared '{name}'")).await;
+        if committed.is_ok() || matches!(cluster.value::<bool>(&exists).await, Ok(Some(false))) {
+            return committed;
+        }
+        pause(100).await;
+    }
+    bail!("a prepared transaction cannot be committed")
 }
 
 async fn append_all(

@@ -154,7 +154,7 @@ impl World {
 }
 
 fn parameters(plan: &Plan) -> Vec<String> {
-    let mut parameters = Vec::new();
+    let mut parameters = vec![format!("default_transaction_isolation={}", plan.isolation)];
     if !plan.synchronous_commit {
         // The longer the WAL writer sleeps, the more commits a crash can lose.
         parameters.push("synchronous_commit=off".to_owned());

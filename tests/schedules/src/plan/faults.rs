@@ -43,6 +43,8 @@ pub enum Fault {
     TerminateBackends,
     /// A foreign session locks a table of foldlog for a while.
     LockTable { table: &'static str, ms: u64 },
+    /// An operator deletes the rows of a table of foldlog.
+    DeleteFrom { table: &'static str },
     /// Postgres crashes and recovers.
     Crash { kind: CrashKind, down_ms: u64 },
     /// A dump is taken, and restored into the same database after a while.
@@ -151,7 +153,7 @@ fn crash(rng: &mut Rng) -> Fault {
 fn small(rng: &mut Rng, hosts: usize) -> Fault {
     let host = rng.index(hosts);
     let ms = rng.between(50, 700);
-    match rng.below(20) {
+    match rng.below(21) {
         0..=3 => Fault::Kill {
             host,
             down_ms: rng.pick(&[0, 50, 300]),
@@ -167,6 +169,9 @@ fn small(rng: &mut Rng, hosts: usize) -> Fault {
         17 => Fault::LockTable {
             table: rng.pick(&["parked", "settled", "locker", "users", "log"]),
             ms,
+        },
+        18 => Fault::DeleteFrom {
+            table: rng.pick(&["settled", "parked"]),
         },
         _ => crash(rng),
     }

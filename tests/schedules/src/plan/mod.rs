@@ -28,6 +28,8 @@ pub struct Plan {
     /// The view of users has the unique index on e-mail addresses.
     pub has_email_rule: bool,
     pub has_standby: bool,
+    /// `default_transaction_isolation` of the cluster.
+    pub isolation: &'static str,
     /// Silent connections stay silent until the end. They are closed before the end in most schedules, because a schedule that
     /// waits for time limits takes long.
     pub silence_lasts: bool,
@@ -127,9 +129,19 @@ pub struct SlowTransaction {
     pub at_ms: u64,
     pub before_append_ms: u64,
     pub before_commit_ms: u64,
-    pub commits: bool,
+    pub end: End,
     pub inline: Vec<&'static str>,
+    /// Those of one aggregate stand together.
     pub events: Vec<Event>,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Commit,
+    Rollback,
+    /// `prepare transaction`, and `commit prepared` after the pause, perhaps after a crash.
+    Prepare,
 }
 
 impl Plan {
@@ -151,6 +163,12 @@ impl Plan {
             synchronous_commit: !big.loses_commits(),
             has_email_rule: has_inline || rng.percent(50),
             has_standby: big.has_standby(),
+            isolation: rng.pick(&[
+                "read committed",
+                "read committed",
+                "read committed",
+                "serializable",
+            ]),
             silence_lasts: rng.percent(8),
             hosts,
             clients,

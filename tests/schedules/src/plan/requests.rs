@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Action, Append, Expected, Read, ReadMode, Request, SlowTransaction};
+use super::{Action, Append, End, Expected, Read, ReadMode, Request, SlowTransaction};
 use crate::domains::{PANICKING_DEPOSIT_SIZE, UNFOLDABLE_DEPOSIT_SIZE};
 use crate::model::{Body, Event};
 use crate::rng::Rng;
@@ -56,12 +56,18 @@ pub(super) fn client(rng: &mut Rng, ids: &Ids, client: u64) -> Vec<Action> {
 /// Transactions that are open for long.
 pub(super) fn transactions(rng: &mut Rng, ids: &Ids, duration_ms: u64) -> Vec<SlowTransaction> {
     let count = rng.below(5);
-    (0..count)
+    let mut transactions: Vec<_> = (0..count)
         .map(|_| SlowTransaction {
             at_ms: rng.below(duration_ms * 3 / 4),
             before_append_ms: rng.pick(&[0, 50, 200, 500]),
             before_commit_ms: rng.pick(&[0, 50, 200, 500]),
-            commits: rng.percent(80),
+            end: rng.pick(&[
+                End::Commit,
+                End::Commit,
+                End::Commit,
+                End::Prepare,
+                End::Rollback,
+            ]),
             inline: rng
                 .pick(&[&[][..], &[], &["users", "accounts", "ledger"]])
                 .to_vec(),
@@ -78,7 +84,39 @@ pub(super) fn transactions(rng: &mut Rng, ids: &Ids, duration_ms: u64) -> Vec<Sl
                     .collect()
             },
         })
-        .collect()
+        .collect();
+    if rng.percent(50) {
+        transactions.push(backlog(rng, duration_ms));
+    }
+    transactions
+}
+
+/// Many events of new accounts in one transaction: more than the workers fold in one batch.
+fn backlog(rng: &mut Rng, duration_ms: u64) -> SlowTransaction {
+    let mut events = Vec::new();
+    for _ in 0..rng.between(5, 30) {
+        let aggregate = rng.uuid();
+        let opened = body(rng, false, true);
+        events.push(event(rng, aggregate, opened));
+        for _ in 0..rng.between(1, 12) {
+            let deposited = Body::Deposited {
+                cents: if rng.percent(1) {
+                    UNFOLDABLE_DEPOSIT_SIZE
+                } else {
+                    1
+                },
+            };
+            events.push(event(rng, aggregate, deposited));
+        }
+    }
+    SlowTransaction {
+        at_ms: rng.below(duration_ms / 2),
+        before_append_ms: 0,
+        before_commit_ms: 0,
+        end: End::Commit,
+        inline: Vec::new(),
+        events,
+    }
 }
 
 fn single(rng: &mut Rng, ids: &Ids, first: bool) -> Append {
