@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::run::{self, Verdict};
 use crate::template::Template;
 
-const USAGE: &str = "usage: schedules [--seeds COUNT] [--first SEED] [--jobs COUNT] [--folder PATH] [--log FILE] [--keep]";
+const USAGE: &str = "usage: schedules [--seeds COUNT] [--first SEED] [--jobs COUNT] [--folder PATH] [--log FILE] [--keep] [--until-failure]";
 
 /// How many problems of a seed are printed; its folder has all of them.
 const MAX_SHOWN_LINES: usize = 8;
@@ -29,6 +29,8 @@ struct Options {
     log: Option<PathBuf>,
     /// Keeps the folders of all seeds, and not only of those that failed.
     keep: bool,
+    /// Starts no further seed once one has failed.
+    until_failure: bool,
 }
 
 /// Runs the schedules; fails if one of them found something.
@@ -51,6 +53,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         folder: std::env::temp_dir().join(format!("foldlog-schedules-{}", std::process::id())),
         log: None,
         keep: false,
+        until_failure: false,
     };
     let mut arguments = arguments.iter();
     while let Some(name) = arguments.next() {
@@ -62,6 +65,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--folder" => options.folder = value()?.into(),
             "--log" => options.log = Some(value()?.into()),
             "--keep" => options.keep = true,
+            "--until-failure" => options.until_failure = true,
             _ => bail!("{USAGE}"),
         }
     }
@@ -91,6 +95,9 @@ fn run_all(options: &Options) -> Result<bool> {
             count += 1;
             if !runtime.block_on(run_seed(seed, options, &template))? {
                 failed.push(seed);
+                if options.until_failure {
+                    next.store(u64::MAX / 2, Ordering::SeqCst);
+                }
             }
         }
     };
