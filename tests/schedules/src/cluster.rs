@@ -179,16 +179,28 @@ impl Cluster {
         match kind {
             CrashKind::Immediate => self.stop_by(Signal::SIGQUIT).await?,
             CrashKind::KillPostmaster => self.stop_by(Signal::SIGKILL).await?,
-            CrashKind::KillBackend => {
-                let sql = "select pid from pg_stat_activity where application_name like 'foldlog%' limit 1";
-                if let Some(pid) = self.value::<i32>(sql).await? {
-                    // It may have ended in the meantime.
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                }
-            }
+            CrashKind::KillBackend => self.kill_backend().await?,
         }
         pause(down_ms).await;
         self.start().await
+    }
+
+    /// Kills one of foldlog's backends and waits until the postmaster has ended all sessions.
+    async fn kill_backend(&self) -> Result<()> {
+        let mut session = self.connect().await?;
+        let sql = "select pid from pg_stat_activity where application_name like 'foldlog%' limit 1";
+        let pid: Option<i32> = sqlx::query_scalar(sql).fetch_optional(&mut session).await?;
+        // Without such a session, this one ends itself.
+        let own = sqlx::query_scalar("select pg_backend_pid()");
+        let pid = match pid {
+            Some(pid) => pid,
+            None => own.fetch_one(&mut session).await?,
+        };
+        // It may have ended in the meantime; then there is no crash.
+        if kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
+            poll(START_TIMEOUT, async || session.ping().await.is_err()).await;
+        }
+        Ok(())
     }
 
     /// Options to connect as superuser.

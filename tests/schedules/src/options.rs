@@ -10,10 +10,11 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use tokio::runtime::Runtime;
 
+use crate::plan::Plan;
 use crate::run::{self, Verdict};
 use crate::template::Template;
 
-const USAGE: &str = "usage: schedules [--seeds COUNT] [--first SEED] [--jobs COUNT] [--folder PATH] [--log FILE] [--keep] [--until-failure]";
+const USAGE: &str = "usage: schedules [--seeds COUNT] [--first SEED] [--jobs COUNT] [--folder PATH] [--log FILE] [--keep] [--until-failure] [--skip FAULT]…";
 
 /// How many problems of a seed are printed; its folder has all of them.
 const MAX_SHOWN_LINES: usize = 8;
@@ -31,6 +32,15 @@ struct Options {
     keep: bool,
     /// Starts no further seed once one has failed.
     until_failure: bool,
+    /// Faults whose schedules are skipped, such as one that is known to fail.
+    skip: Vec<String>,
+}
+
+impl Options {
+    fn skips(&self, seed: u64) -> bool {
+        let faults = format!("{:?}", Plan::new(seed).faults);
+        self.skip.iter().any(|name| faults.contains(name))
+    }
 }
 
 /// Runs the schedules; fails if one of them found something.
@@ -54,6 +64,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         log: None,
         keep: false,
         until_failure: false,
+        skip: Vec::new(),
     };
     let mut arguments = arguments.iter();
     while let Some(name) = arguments.next() {
@@ -65,6 +76,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--folder" => options.folder = value()?.into(),
             "--log" => options.log = Some(value()?.into()),
             "--keep" => options.keep = true,
+            "--skip" => options.skip.push(value()?.clone()),
             "--until-failure" => options.until_failure = true,
             _ => bail!("{USAGE}"),
         }
@@ -89,7 +101,7 @@ fn run_all(options: &Options) -> Result<bool> {
             if seed >= options.first + options.seeds {
                 return Ok((count, failed));
             }
-            if done.contains(&seed) {
+            if done.contains(&seed) || options.skips(seed) {
                 continue;
             }
             count += 1;

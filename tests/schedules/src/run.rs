@@ -136,7 +136,8 @@ fn logged(folder: &Path) -> Result<BTreeSet<String>> {
                     problems.insert(format!("{name}: {line} {message}"));
                 }
             } else if let Some((_, error)) = line.split_once(" 500: ") {
-                let error = error.split(" request.id").next().unwrap_or_default();
+                let end = error.find(" request.id").or_else(|| error.find("\",\""));
+                let error = &error[..end.unwrap_or(error.len())];
                 problems.insert(format!("{name}: 500: {error}"));
             }
         }
