@@ -5,6 +5,12 @@ use std::borrow::Cow;
 
 use super::{LoginError, Role};
 
+/// The log was restored under open connections. The next connection checks it, and so does one that is suspect.
+pub(super) const UNTRUSTED_LOG: &str = "FL001";
+
+/// A view has not caught up since its table was created, so a rule over all of its rows cannot be checked.
+pub(super) const INCOMPLETE_VIEW: &str = "FL002";
+
 /// An error of the database, as far as a caller can act on it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -170,6 +176,9 @@ impl From<sqlx::Error> for DbError {
             // Idle transaction or session ended, too many connections, shutdown.
             "25P03" | "53300" | "57P01" | "57P02" | "57P05" => Self::Unavailable(error),
             "57P03" => Self::Waking(error),
+            // Raised by foldlog's own functions: the log comes from another cluster and is not checked yet, or a view that is
+            // folded inline has not caught up since its table was created.
+            UNTRUSTED_LOG | INCOMPLETE_VIEW => Self::Unavailable(error),
             "28000" | "28P01" | "3D000" => Self::Refused(error),
             // A statement's name is taken or unknown: it went to another session than the one before.
             "42P05" | "26000" => Self::Pooler(error),

@@ -25,7 +25,7 @@ pub use self::schema::{Schema, SchemaError};
 pub use self::session::Session;
 pub use self::transaction::{Connection, Transaction};
 
-/// Raises the log's offset when the cluster's transaction counter is behind the log.
+/// Checks a log that was restored or replicated, and raises its offset when the cluster's transaction counter is behind it.
 pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::Error> {
     let behind: Option<bool> = match sqlx::query_scalar(include_str!("sql/log_is_behind.sql"))
         .fetch_one(&mut *connection)
@@ -36,14 +36,24 @@ pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::E
         Err(error) if matches!(error::code(&error).as_deref(), Some("42883" | "3F000")) => None,
         Err(error) => return Err(error),
     };
-    if behind == Some(true) {
-        let offset: i64 = sqlx::query_scalar(include_str!("sql/heal_log.sql"))
+    // A host that only reads needs no new ids, and its role may not raise them.
+    if behind == Some(true) && connection.role() != Some(Role::Query) {
+        let healed = sqlx::query_scalar::<_, i64>(include_str!("sql/heal_log.sql"))
             .fetch_one(connection)
-            .await?;
-        tracing::warn!(
-            log.offset = offset,
-            "the log was restored from another cluster: its transaction ids are now offset by {offset}"
-        );
+            .await;
+        match healed {
+            Ok(offset) => tracing::warn!(
+                log.offset = offset,
+                "the log comes from another cluster: {offset} is added to its transaction ids"
+            ),
+            // A login of the application's own that only reads.
+            Err(error) if error::code(&error).as_deref() == Some("42501") => {
+                tracing::warn!(
+                    "the log comes from another cluster, and this login may not check it"
+                );
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

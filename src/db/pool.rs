@@ -300,7 +300,11 @@ impl managed::Manager for Manager {
                 "a statement of a cancelled request is still running",
             ));
         }
-        if suspect_since || used.elapsed() > MAX_IDLE_WITHOUT_PING {
+        if suspect_since {
+            // The check of a new connection is also a ping, and the log may have been restored since the connection was new.
+            let healed = super::heal_log(session).await;
+            healed.map_err(|error| RecycleError::Backend(error.into()))?;
+        } else if used.elapsed() > MAX_IDLE_WITHOUT_PING {
             let ping = session.ping().await;
             ping.map_err(|error| RecycleError::Backend(error.into()))?;
         }

@@ -17,7 +17,10 @@ impl Retryable for DbError {
         match self {
             Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
             // 53300: a server without free connections rejects every new one.
-            Self::Unavailable(error) => error::code(error).as_deref() != Some("53300"),
+            Self::Unavailable(error) => !matches!(
+                error::code(error).as_deref(),
+                Some("53300" | error::INCOMPLETE_VIEW)
+            ),
             _ => false,
         }
     }

@@ -149,6 +149,11 @@ impl<'c> Session<'c> {
     }
 
     /// Asks the server whether it still answers.
+    /// The role that the statements run as; `None` is the login's own role.
+    pub(super) const fn role(&self) -> Option<Role> {
+        self.role
+    }
+
     pub(super) async fn ping(&mut self) -> Result<(), Error> {
         self.connection().ping().await
     }

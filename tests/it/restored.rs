@@ -244,3 +244,130 @@ async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
     there.close().await.unwrap();
     assert!(server.stop_if_unused().await.unwrap());
 }
+
+/// Replaces the tables of a database by those of another one, as `pg_restore --clean` does: no trigger fires.
+async fn restore(from: &TestDb, to: &TestDb) {
+    let (mut source, mut target) = (from.connect().await, to.connect().await);
+    let tables = ["log", "events", "locker", "settled", "parked", "ledger"];
+    run(&mut target, "begin").await;
+    for table in tables {
+        run(
+            &mut target,
+            &format!("alter table {table} disable trigger all; delete from {table}"),
+        )
+        .await;
+        copy(&mut source, &mut target, table).await;
+        run(&mut target, &format!("alter table {table} enable trigger all; \
+             alter table events enable always trigger events_rewritten; alter table events enable replica trigger events_replica; \
+             alter table settled enable replica trigger settled_replica")).await;
+    }
+    run(&mut target, "commit").await;
+}
+
+/// A log whose transaction ids are far above the counter, with a settled snapshot and one event that is not folded.
+async fn restored_source() -> (TestDb, Uuid) {
+    let source = TestDb::new().await;
+    let (folded, _) = account(&source, 2).await;
+    source.catch_up("ledger").await;
+    append(&source.foldlog, &[deposited(folded, 1)]).await;
+    age(&source, 1_000_000).await;
+    // As in the cluster that assigned these ids.
+    source
+        .run("update log set written = pg_current_xact_id()")
+        .await;
+    (source, folded)
+}
+
+/// Fails when an append over a connection that was open before a restore stores a transaction id below the restored ones:
+/// nothing would ever project its event.
+#[tokio::test]
+async fn an_append_over_an_old_connection_sorts_above_a_restored_log() {
+    let (source, folded) = restored_source().await;
+    for inline in [&[][..], &["ledger"]] {
+        let db = TestDb::with_inline(inline).await;
+        append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
+        restore(&source, &db).await;
+        append(&db.foldlog, &[deposited(folded, 1)]).await;
+        append(&db.foldlog, &[deposited(folded, 1), opened(Uuid::now_v7())]).await;
+        assert_eq!(db.count(IN_ORDER).await, 0);
+        assert_eq!(
+            db.count("select count(*) - count(distinct position) from events")
+                .await,
+            0
+        );
+        db.catch_up("ledger").await;
+        assert_all_applied(&db, "ledger").await;
+    }
+}
+
+/// Fails when an insert by plain SQL, or by `copy`, stores a transaction id below those of a restored log.
+#[tokio::test]
+async fn an_insert_into_a_restored_log_is_refused_until_a_host_has_checked_it() {
+    let (source, _) = restored_source().await;
+    let db = TestDb::new().await;
+    let mut old = db.connect().await;
+    restore(&source, &db).await;
+    let insert = "insert into events (id, aggregate_id, version, type_id, payload) \
+                  values (gen_random_uuid(), gen_random_uuid(), 1, 2000, '{\"owner\":\"ada\"}')";
+    let refused = sqlx::raw_sql(insert).execute(&mut old).await.unwrap_err();
+    assert_eq!(
+        refused.as_database_error().unwrap().code().as_deref(),
+        Some("FL001")
+    );
+    let copied = async |connection: &mut PgConnection| {
+        let mut copy = connection
+            .copy_in_raw("copy events (id, aggregate_id, version, type_id, payload) from stdin")
+            .await?;
+        let row = format!(
+            "{}\t{}\t1\t2000\t{{\"owner\":\"ada\"}}\n",
+            Uuid::now_v7(),
+            Uuid::now_v7()
+        );
+        copy.send(row.into_bytes()).await?;
+        copy.finish().await
+    };
+    assert!(copied(&mut old).await.is_err());
+    drop(host(&db.options).pool.acquire().await.unwrap());
+    run(&mut old, insert).await;
+    assert_eq!(copied(&mut old).await.unwrap(), 1);
+    assert_eq!(db.count(IN_ORDER).await, 0);
+    db.catch_up("ledger").await;
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when the ids of an existing log are raised under open connections and an append stores a lower one.
+#[tokio::test]
+async fn an_append_over_an_old_connection_sorts_above_rewritten_ids() {
+    let db = TestDb::new().await;
+    let (account, _) = account(&db, 2).await;
+    db.catch_up("ledger").await;
+    age(&db, 1_000_000).await;
+    append(&db.foldlog, &[deposited(account, 1)]).await;
+    assert_eq!(db.count(IN_ORDER).await, 0);
+    db.catch_up("ledger").await;
+    // Only the settled snapshot.
+    db.run(
+        "update settled set snapshot = concat(ahead, ':', ahead, ':')::pg_snapshot \
+         from (select pg_snapshot_xmax(log_snapshot())::text::bigint + 500000 as ahead) as later",
+    )
+    .await;
+    append(&db.foldlog, &[deposited(account, 1)]).await;
+    db.catch_up("ledger").await;
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a log in which one impossible transaction id was stored, by an earlier build without the check, stops every host.
+#[tokio::test]
+async fn an_impossible_transaction_id_does_not_stop_hosts() {
+    let db = TestDb::new().await;
+    let (account, _) = account(&db, 1).await;
+    db.run(
+        "alter table events drop constraint events_txid_check; \
+         insert into events (id, aggregate_id, version, type_id, payload, txid) \
+         values (gen_random_uuid(), gen_random_uuid(), 1, 2000, '{}', '18446744073709551615')",
+    )
+    .await;
+    let foldlog = host(&db.options);
+    append(&foldlog, &[deposited(account, 1)]).await;
+    assert_eq!(catch_up(&foldlog, "ledger").await.applied, 3);
+}

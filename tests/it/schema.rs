@@ -266,7 +266,7 @@ async fn heal_log_ignores_temporary_tables_of_the_caller() {
     let mut connection = db.connect().await;
     run(
         &mut connection,
-        "set role foldlog_query; create temporary table log as select 99::bigint as txid_offset, true as one",
+        "set role foldlog_command; create temporary table log as select 99::bigint as txid_offset, true as one",
     )
     .await;
     assert_eq!(
@@ -312,4 +312,174 @@ async fn lines(connection: &mut PgConnection, sql: &str) -> Vec<String> {
         .await;
     let rows = rows.unwrap_or_else(|e| panic!("{sql}: {e}"));
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Fails when a role that cannot append can stop appends: with a function, or with a lock on a table of the log.
+#[tokio::test]
+async fn no_role_that_cannot_append_can_stop_appends() {
+    let db = TestDb::new().await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+    let functions = lines(
+        &mut db.connect().await,
+        "select format('select %s()', proname) from pg_proc where pronamespace = 'public'::regnamespace \
+         and pronargs = 0 and prorettype <> 'trigger'::regtype order by 1",
+    )
+    .await;
+    assert!(functions.contains(&"select heal_log()".to_owned()));
+    let locks = ["log", "events"].into_iter().flat_map(|table| {
+        [
+            format!("lock table {table} in access share mode"),
+            format!("lock table {table} in row exclusive mode"),
+            format!("lock table {table} in share mode"),
+            format!("lock table {table} in access exclusive mode"),
+            format!("select from {table} for share"),
+            format!("select from {table} for update"),
+        ]
+    });
+    for statement in functions.into_iter().chain(locks) {
+        for role in ["foldlog_query", "foldlog_projection"] {
+            let mut open = db.connect().await;
+            run(
+                &mut open,
+                &format!("begin; set local role {role}; set local lock_timeout = '1s'"),
+            )
+            .await;
+            // Refused or not: what counts is the transaction that stays open.
+            let _ = sqlx::raw_sql(AssertSqlSafe(statement.clone()))
+                .execute(&mut open)
+                .await;
+            let mut appender = db.connect().await;
+            run(
+                &mut appender,
+                "set role foldlog_command; set lock_timeout = '2s'",
+            )
+            .await;
+            let appended = sqlx::raw_sql(
+                "insert into events (id, aggregate_id, version, type_id, payload) \
+                 values (gen_random_uuid(), gen_random_uuid(), 1, 1000, '{}')",
+            )
+            .execute(&mut appender)
+            .await;
+            assert!(appended.is_ok(), "{role}: {statement}: {appended:?}");
+            run(&mut open, "rollback").await;
+        }
+    }
+    for role in ["foldlog_query", "foldlog_command", "foldlog_projection"] {
+        let refused = refused(&mut db.connect().await, role, "select heal_log()").await;
+        assert_eq!(
+            refused.is_some(),
+            role == "foldlog_query",
+            "{role}: {refused:?}"
+        );
+    }
+}
+
+/// Fails when a role can store a transaction id or a settled snapshot from the future: no transaction of this cluster would ever
+/// sort above it.
+#[tokio::test]
+async fn no_role_can_put_the_log_ahead_of_the_counter() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    for txid in [
+        "18446744073709551615",
+        "4611686018427387903",
+        "1000000000000",
+        "3",
+    ] {
+        let insert = format!(
+            "insert into events (id, aggregate_id, version, type_id, payload, txid) \
+             values (gen_random_uuid(), gen_random_uuid(), 1, 1000, '{{}}', '{txid}')"
+        );
+        for role in ["foldlog_command", "foldlog_command_inline"] {
+            let refused = refused(&mut connection, role, &insert).await;
+            assert!(refused.is_some(), "{role}: {txid}");
+        }
+    }
+    let settle =
+        "insert into settled (lock_domain, snapshot) values ('x', '1000000000000:1000000000000:')";
+    for role in ["foldlog_projection", "foldlog_command_inline"] {
+        assert!(
+            refused(&mut connection, role, settle).await.is_some(),
+            "{role}"
+        );
+    }
+    // What the roles store themselves.
+    run(
+        &mut connection,
+        "set role foldlog_command; \
+         insert into events (id, aggregate_id, version, type_id, payload, txid) \
+         values (gen_random_uuid(), gen_random_uuid(), 1, 1000, '{}', pg_current_xact_id()); \
+         set role foldlog_projection; \
+         insert into settled (lock_domain, snapshot) values ('x', pg_current_snapshot())",
+    )
+    .await;
+}
+
+/// Fails when foreign SQL can store an event that a host cannot read, or one whose numbers no later event can follow.
+#[tokio::test]
+async fn an_event_that_hosts_cannot_read_is_rejected_by_a_check() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    for (column, value, constraint) in [
+        ("created_at", "'infinity'", "events_created_at_check"),
+        ("created_at", "'-infinity'", "events_created_at_check"),
+        ("created_at", "'20000-01-01'", "events_created_at_check"),
+        (
+            "created_at",
+            "'10000-01-01 00:00:00+00'",
+            "events_created_at_check",
+        ),
+        (
+            "created_at",
+            "'0001-12-31 23:59:59+00 BC'",
+            "events_created_at_check",
+        ),
+        ("txid", "'18446744073709551615'", "events_txid_check"),
+        ("txid", "'4611686018427387904'", "events_txid_check"),
+        ("position", "0", "events_position_check"),
+        ("position", "-9223372036854775808", "events_position_check"),
+        ("payload", "'[]'", "events_payload_check"),
+        ("payload", "'null'", "events_payload_check"),
+        ("metadata", "'1e400'", "events_metadata_check"),
+        ("version", "0", "events_version_check"),
+        ("type_id", "0", "events_type_id_check"),
+    ] {
+        let mut columns = vec![
+            ("id", "gen_random_uuid()"),
+            ("aggregate_id", "gen_random_uuid()"),
+            ("version", "1"),
+            ("type_id", "1000"),
+            ("payload", "'{}'"),
+        ];
+        columns.retain(|(name, _)| *name != column);
+        columns.push((column, value));
+        let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let insert = format!(
+            "insert into events ({}) overriding system value values ({})",
+            names.join(", "),
+            values.join(", ")
+        );
+        let error = sqlx::raw_sql(AssertSqlSafe(insert))
+            .execute(&mut connection)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.as_database_error().unwrap().constraint(),
+            Some(constraint),
+            "{column} {value}: {error}"
+        );
+    }
+    for in_range in [
+        "'9999-12-31 23:59:59.999999+00'",
+        "'0001-01-01 00:00:00+00'",
+    ] {
+        run(
+            &mut connection,
+            &format!(
+                "insert into events (id, aggregate_id, version, type_id, payload, created_at) \
+                 values (gen_random_uuid(), gen_random_uuid(), 1, 1000, '{{}}', {in_range})"
+            ),
+        )
+        .await;
+    }
 }

@@ -19,9 +19,9 @@ select
     $3,
     $4,
     $5,
-    case (select txid_offset from foldlog.log)
+    case (select txid_offset from foldlog.log where written::xid = xmin)
         when 0 then pg_current_xact_id()
-        else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
+        else foldlog.log_txid()
     end,
     greatest(statement_timestamp(), newest.created_at)
 from (select) as one

@@ -37,9 +37,9 @@ select
     new.type_id,
     new.payload,
     new.metadata,
-    case (select txid_offset from foldlog.log)
+    case (select txid_offset from foldlog.log where written::xid = xmin)
         when 0 then pg_current_xact_id()
-        else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
+        else foldlog.log_txid()
     end,
     greatest(statement_timestamp(), heads.created_at)
 from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[])

@@ -17,9 +17,9 @@ select
     $3,
     $4,
     $5,
-    case (select txid_offset from foldlog.log)
+    case (select txid_offset from foldlog.log where written::xid = xmin)
         when 0 then pg_current_xact_id()
-        else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
+        else foldlog.log_txid()
     end,
     statement_timestamp()
 where (select e.id from foldlog.events e where e.id = $1 order by e.aggregate_id limit 1) is null

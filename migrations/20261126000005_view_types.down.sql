@@ -1,0 +1,3 @@
+alter table views
+    drop column end_type,
+    drop column first_type;
