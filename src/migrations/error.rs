@@ -40,6 +40,17 @@ pub enum MigrationError {
         /// The configured schema.
         schema: String,
     },
+    /// A newer build has removed what this build uses.
+    #[error(
+        "a newer foldlog has migrated the database: it needs a build that knows the migration {required}, and this build knows \
+         those up to {newest}; deploy a newer build"
+    )]
+    TooOld {
+        /// The newest migration that a build must know.
+        required: i64,
+        /// The newest migration that this build knows.
+        newest: i64,
+    },
     /// The name of a new migration.
     #[error(
         "the name of a migration consists of lower-case letters, digits and underscores, like add_archive"

@@ -4,7 +4,7 @@
 use sqlx::migrate::Migrate as _;
 use sqlx::{Connection as _, PgConnection};
 
-use super::{MigrationError, TABLES, ups};
+use super::{MigrationError, TABLES, newest, ups};
 use crate::db::{DbError, Pooler, Schema, Session};
 
 /// foldlog's ledger, in foldlog's schema.
@@ -106,6 +106,39 @@ pub(super) async fn take_over(
     }
     transaction.commit().await.map_err(DbError::from)?;
     Ok(())
+}
+
+/// Whether the database has migrations that this build does not know.
+///
+/// # Errors
+///
+/// [`MigrationError::TooOld`] if one of them removed what this build uses.
+pub(super) async fn accepts_this_build(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<bool, MigrationError> {
+    let newest = newest();
+    if applied(connection, schema)
+        .await?
+        .iter()
+        .all(|version| *version <= newest)
+    {
+        return Ok(false);
+    }
+    let mut transaction = connection.begin().await.map_err(DbError::from)?;
+    let mut session = Session::in_transaction(&mut transaction, schema.clone(), Pooler::None);
+    let required: i64 = sqlx::query_scalar(include_str!("sql/read_required_migration.sql"))
+        .fetch_one(&mut session)
+        .await
+        .map_err(DbError::from)?;
+    transaction.commit().await.map_err(DbError::from)?;
+    if required > newest {
+        return Err(MigrationError::TooOld { required, newest });
+    }
+    tracing::warn!(
+        "a newer foldlog has migrated the database; this build knows the migrations up to {newest}, which is enough"
+    );
+    Ok(true)
 }
 
 /// Fails if an earlier build has migrated another schema, which it found through the login's search path. Otherwise `up`

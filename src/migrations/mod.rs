@@ -12,9 +12,10 @@ mod ledger;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, SqlSafeStr as _};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -22,7 +23,14 @@ pub use self::error::MigrationError;
 use crate::db::{DbError, Pooler, Schema, Session};
 use crate::view::{self, Inline, View};
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATOR: LazyLock<Vec<Migration>> = LazyLock::new(|| {
+    let embedded = sqlx::migrate!();
+    embedded
+        .migrations
+        .iter()
+        .map(with_unix_line_ends)
+        .collect()
+});
 
 /// The migration that changes settings of the whole database.
 const SETTINGS_VERSION: i64 = 20_261_124_000_006;
@@ -35,7 +43,7 @@ const TABLES: [&str; 6] = ["log", "events", "locker", "settled", "parked", "view
 ///
 /// ```no_run
 /// use foldlog::{Foldlog, migrations};
-/// use sqlx::{Connection as _, PgConnection};
+/// use sqlx::{Connection as _, PgConnection, SqlSafeStr as _};
 ///
 /// # async fn example(foldlog: Foldlog) -> Result<(), Box<dyn std::error::Error>> {
 /// // A login that may create tables; the one of the application does not need this privilege.
@@ -61,8 +69,9 @@ pub async fn up(
     let owns_database = owns_database(connection, schema).await?;
     let apply = async |connection: &mut PgConnection| {
         ledger::take_over(connection, schema).await?;
-        let applied = migrator(schema).run_direct(None, connection, false).await;
-        Ok(applied?)
+        let mut migrator = migrator(schema);
+        migrator.set_ignore_missing(ledger::accepts_this_build(connection, schema).await?);
+        Ok(migrator.run_direct(None, connection, false).await?)
     };
     run_locked(connection, schema, owns_database, apply).await?;
     view::define(connection, schema, views, inline).await?;
@@ -271,7 +280,7 @@ async fn owns_database(
 
 /// sqlx's migrator over foldlog's files, with foldlog's ledger. It takes no lock, because [`run_locked`] has it.
 fn migrator(schema: &Schema) -> Migrator {
-    let mut migrator = Migrator::with_migrations(MIGRATOR.migrations.to_vec());
+    let mut migrator = Migrator::with_migrations(MIGRATOR.clone());
     migrator.dangerous_set_table_name(format!("\"{}\".{}", schema.name(), ledger::TABLE));
     migrator.set_locking(false);
     migrator
@@ -283,9 +292,51 @@ fn ups() -> impl Iterator<Item = &'static Migration> {
         .filter(|m| m.migration_type != MigrationType::ReversibleDown)
 }
 
+/// The newest migration that this build knows.
+fn newest() -> i64 {
+    ups().map(|m| m.version).max().unwrap_or_default()
+}
+
+/// The migration as a checkout with Unix line endings has it. The ledger's checksums are of those, and a checkout on Windows
+/// embeds other bytes.
+fn with_unix_line_ends(migration: &Migration) -> Migration {
+    let sql = migration.sql.as_str();
+    if !sql.contains('\r') {
+        return migration.clone();
+    }
+    // Leaked, because sqlx takes only a static text without an assertion that it is safe; this runs once per process.
+    let sql: &'static str = sql.replace("\r\n", "\n").leak();
+    Migration::new(
+        migration.version,
+        migration.description.clone(),
+        migration.migration_type,
+        sql.into_sql_str(),
+        migration.no_tx,
+    )
+}
+
 fn name(version: i64) -> String {
     let description = ups()
         .find(|m| m.version == version)
         .map_or("", |m| &*m.description);
     format!("{version} {description}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when a checkout with Windows line endings has other checksums than the ledger of a database that was migrated from
+    /// another checkout.
+    #[test]
+    fn windows_line_ends_do_not_change_a_migration() {
+        for embedded in ups() {
+            let windows: &'static str = embedded.sql.as_str().replace('\n', "\r\n").leak();
+            let windows = Migration {
+                sql: windows.into_sql_str(),
+                ..embedded.clone()
+            };
+            assert_eq!(with_unix_line_ends(&windows).checksum, embedded.checksum);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use sqlx::{Connection as _, Executor, PgConnection, Row};
 
-use super::{View, statements};
+use super::{View, definition, statements};
 use crate::db::{DbError, Pooler, Schema, Session};
 use crate::domain::SetRule;
 
@@ -40,6 +40,21 @@ pub enum DefineError {
         "{1}: existing rows break this rule of the view `{0}`; correct them before you fold the view inline"
     )]
     Broken(&'static str, &'static str),
+    /// The index of a rule is on another table, for example on one that was the view's table before it was renamed.
+    #[error(
+        "{rule}: the index of this rule of the view `{view}` is on the table `{table}`; run `alter index {schema}.{rule} rename \
+         to {rule}_old` and migrate again"
+    )]
+    RuleElsewhere {
+        /// The view.
+        view: &'static str,
+        /// The rule.
+        rule: &'static str,
+        /// The table that has the index.
+        table: String,
+        /// The schema of both tables.
+        schema: String,
+    },
 }
 
 /// Creates the tables of `views` that do not exist yet in `schema`, and the indexes of each view's set rules if `inline`
@@ -69,8 +84,13 @@ pub async fn define(
         .map_err(DbError::from)?;
     for view in views {
         create(&mut session, view).await?;
+        let mut rule_created = false;
         for rule in view.projection.set_rules() {
-            create_rule(&mut session, view, rule, inline.contains(view.name())).await?;
+            rule_created |=
+                create_rule(&mut session, view, rule, inline.contains(view.name())).await?;
+        }
+        if !view.projection.set_rules().is_empty() {
+            guard(&mut session, view, rule_created).await?;
         }
     }
     transaction.commit().await.map_err(DbError::from)?;
@@ -78,13 +98,16 @@ pub async fn define(
 }
 
 async fn create(session: &mut Session<'_>, view: &View) -> Result<(), DefineError> {
+    let types = view.projection.block();
     let known: Option<String> = sqlx::query_scalar(include_str!("sql/find_definition.sql"))
         .bind(view.name())
         .fetch_optional(&mut *session)
         .await
         .map_err(DbError::from)?;
     match known {
-        Some(known) if known == view.projection.definition() => return Ok(()),
+        Some(known) if definition::is_same(&known, view.projection.definition()) => {
+            return widen(session, view).await;
+        }
         Some(_) => {
             return Err(DefineError::Changed {
                 view: view.name(),
@@ -119,44 +142,130 @@ async fn create(session: &mut Session<'_>, view: &View) -> Result<(), DefineErro
     sqlx::query(include_str!("sql/insert_definition.sql"))
         .bind(view.name())
         .bind(view.projection.definition())
+        .bind(types.start)
+        .bind(types.end)
         .execute(session)
         .await
         .map_err(DbError::from)?;
     Ok(())
 }
 
+/// Lets the projection look at the whole log again if it folds more types than before: their older events lie behind the
+/// settled snapshot.
+async fn widen(session: &mut Session<'_>, view: &View) -> Result<(), DefineError> {
+    let types = view.projection.block();
+    let widened = sqlx::query(include_str!("sql/widen_types.sql"))
+        .bind(view.name())
+        .bind(types.start)
+        .bind(types.end)
+        .fetch_optional(&mut *session)
+        .await
+        .map_err(DbError::from)?;
+    if widened.is_some() {
+        tracing::info!(
+            projection = view.name(),
+            "the projection {} folds more event types than before and reads the log from its beginning",
+            view.name()
+        );
+    }
+    Ok(())
+}
+
+/// Creates the index of a rule if the view is folded inline; returns whether it did.
 async fn create_rule(
     session: &mut Session<'_>,
     view: &View,
     rule: &SetRule,
     inline: bool,
-) -> Result<(), DefineError> {
-    let exists: bool = sqlx::query_scalar(include_str!("sql/index_exists.sql"))
+) -> Result<bool, DefineError> {
+    let found = sqlx::query(include_str!("sql/find_rule.sql"))
         .bind(rule.name)
-        .fetch_one(&mut *session)
+        .fetch_optional(&mut *session)
         .await
         .map_err(DbError::from)?;
-    if exists && !inline {
-        // INLINE belongs to this process and the index to the database: another host may rely on the rule, so it stays.
-        tracing::warn!(
-            projection = view.name(),
-            db.constraint = rule.name,
-            "INLINE does not name {0}, but its rule {1} stays; run `drop index {2}.{1}` if no host folds {0} inline any more",
-            view.name(),
-            rule.name,
-            session.schema().name()
-        );
-    }
-    if exists || !inline {
-        return Ok(());
+    let found = match found {
+        None => None,
+        Some(row) => {
+            let table: String = row.try_get("on_table").map_err(DbError::from)?;
+            let definition: Option<String> = row.try_get("definition").map_err(DbError::from)?;
+            Some((table, definition))
+        }
+    };
+    match found {
+        Some((table, _)) if table == view.name() && !inline => {
+            // INLINE belongs to this process and the index to the database: another host may rely on the rule, so it stays.
+            tracing::warn!(
+                projection = view.name(),
+                db.constraint = rule.name,
+                "INLINE does not name {0}, but its rule {1} stays; run `drop index {2}.{1}` if no host folds {0} inline any more",
+                view.name(),
+                rule.name,
+                session.schema().name()
+            );
+            return Ok(false);
+        }
+        _ if !inline => return Ok(false),
+        Some((table, _)) if table != view.name() => {
+            return Err(DefineError::RuleElsewhere {
+                view: view.name(),
+                rule: rule.name,
+                table,
+                schema: session.schema().name().to_owned(),
+            });
+        }
+        Some((_, definition)) if definition.as_deref() == Some(rule.unique_on) => return Ok(false),
+        // An earlier build had another definition of the rule.
+        Some(_) => {
+            let sql = sqlx::raw_sql(view.sql.drop_set_rule(rule));
+            session.execute(sql).await.map_err(DbError::from)?;
+        }
+        None => {}
     }
     match session
         .execute(sqlx::raw_sql(view.sql.set_rule(rule)))
         .await
         .map_err(DbError::from)
     {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         Err(DbError::Conflict { .. }) => Err(DefineError::Broken(view.name(), rule.name)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Refuses inline appends until the view has all rows that the log had when the index of a rule was created, and ends that
+/// once the view has them.
+async fn guard(
+    session: &mut Session<'_>,
+    view: &View,
+    rule_created: bool,
+) -> Result<(), DefineError> {
+    let types = view.projection.block();
+    let behind: bool = sqlx::query_scalar(include_str!("sql/view_is_behind.sql"))
+        .bind(view.name())
+        .bind(types.start)
+        .bind(types.end)
+        .fetch_one(&mut *session)
+        .await
+        .map_err(DbError::from)?;
+    if !behind {
+        let sql = sqlx::raw_sql(view.sql.drop_guard());
+        session.execute(sql).await.map_err(DbError::from)?;
+    }
+    if !rule_created {
+        return Ok(());
+    }
+    let log_end: Option<String> = sqlx::query_scalar(include_str!("sql/read_log_end.sql"))
+        .fetch_optional(&mut *session)
+        .await
+        .map_err(DbError::from)?;
+    if let Some(log_end) = log_end {
+        let sql = sqlx::raw_sql(view.sql.create_guard(&types, &log_end));
+        session.execute(sql).await.map_err(DbError::from)?;
+        tracing::info!(
+            projection = view.name(),
+            "appends that fold {} inline are refused until the view has all events before now",
+            view.name()
+        );
+    }
+    Ok(())
 }

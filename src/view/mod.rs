@@ -2,6 +2,7 @@
 //! them. This module never touches `events` and `locker`.
 
 mod define;
+mod definition;
 mod list;
 mod row;
 mod statements;

@@ -1,6 +1,7 @@
 //! The only dynamic SQL: table and column names are identifiers that come from the program text (checked by
 //! [`is_identifier`]), everything else is a bind.
 
+use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
@@ -111,14 +112,39 @@ impl Statements {
         ))
     }
 
-    /// Creates the unique index of a set rule.
+    /// Creates the unique index of a set rule, with the rule's definition as its comment: Postgres would tell the definition in
+    /// another spelling.
     pub(super) fn set_rule(&self, rule: &SetRule) -> SqlStr {
         let SetRule {
             name, unique_on, ..
         } = rule;
         text(format!(
-            "create unique index \"{name}\" on foldlog.\"{}\" {unique_on}",
-            self.table
+            "create unique index \"{name}\" on foldlog.\"{}\" {unique_on}; comment on index foldlog.\"{name}\" is '{}'",
+            self.table,
+            unique_on.replace('\'', "''")
+        ))
+    }
+
+    /// Drops the unique index of a set rule.
+    pub(super) fn drop_set_rule(&self, rule: &SetRule) -> SqlStr {
+        text(format!("drop index foldlog.\"{}\"", rule.name))
+    }
+
+    /// Refuses inline appends until the projection has folded its `types` below the transaction id `log_end`.
+    pub(super) fn create_guard(&self, types: &Range<i16>, log_end: &str) -> SqlStr {
+        let table = self.table;
+        text(format!(
+            "create or replace trigger \"{table}_incomplete\" before insert on foldlog.\"{table}\" for each statement \
+             execute function foldlog.refuse_incomplete('{table}', '{}', '{}', '{log_end}')",
+            types.start, types.end
+        ))
+    }
+
+    /// Ends what [`Self::create_guard`] began.
+    pub(super) fn drop_guard(&self) -> SqlStr {
+        let table = self.table;
+        text(format!(
+            "drop trigger if exists \"{table}_incomplete\" on foldlog.\"{table}\""
         ))
     }
 

@@ -1,9 +1,11 @@
 //! Migrations forwards and backwards, and the views that follow from the code after them.
 
+use foldlog::command;
 use foldlog::domains::users::UserEvent;
-use foldlog::migrations;
+use foldlog::event::ExpectedVersion;
 use foldlog::view::Inline;
-use sqlx::PgConnection;
+use foldlog::{Foldlog, migrations};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::bins::empty;
@@ -135,9 +137,10 @@ async fn concurrent_migrations_are_serialized() {
     }
 }
 
-/// Fails when a database of a newer version is taken for one of this version.
+/// Fails when a build does not start because a newer one has added to the schema, or when it starts although a newer one has
+/// removed what it uses.
 #[tokio::test]
-async fn an_applied_migration_of_a_newer_version_is_reported() {
+async fn an_older_build_starts_unless_a_newer_migration_requires_a_newer_one() {
     let db = TestDb::new().await;
     db.run("insert into foldlog_migrations (version, description, success, checksum, execution_time) values (30000101000000, 'x', true, '', 0)")
         .await;
@@ -149,13 +152,99 @@ async fn an_applied_migration_of_a_newer_version_is_reported() {
         status.contains("unknown  30000101000000 (of a newer foldlog)"),
         "{status}"
     );
+    up(&db, &[]).await.unwrap();
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+
+    db.run("update log set required_migration = 30000101000000")
+        .await;
     let error = format!("{:#}", up(&db, &[]).await.unwrap_err());
-    assert!(error.contains("30000101000000"), "{error}");
+    assert!(
+        error.contains("needs a build that knows the migration 30000101000000"),
+        "{error}"
+    );
     let error = migrations::down(&mut connection, db.pool().schema())
         .await
         .unwrap_err();
     let error = format!("{:#}", anyhow::Error::from(error));
     assert!(error.contains("30000101000000"), "{error}");
+}
+
+/// Fails when events that an earlier build let in stop the migration that would refuse them now.
+#[tokio::test]
+async fn events_that_violate_a_new_check_do_not_stop_its_migration() {
+    let db = TestDb::new().await;
+    let mut connection = db.connect().await;
+    while db
+        .count("select count(*) from foldlog_migrations where version >= 20261126000004")
+        .await
+        > 0
+    {
+        migrations::down(&mut connection, db.pool().schema())
+            .await
+            .unwrap();
+    }
+    db.run(
+        "insert into events (id, aggregate_id, version, type_id, payload, created_at) \
+         values (gen_random_uuid(), gen_random_uuid(), 1, 1000, '{}', 'infinity')",
+    )
+    .await;
+    up(&db, &[]).await.unwrap();
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+}
+
+/// Fails when a view's definition is compared by its spelling.
+#[tokio::test]
+async fn another_spelling_of_a_view_definition_is_accepted() {
+    let db = TestDb::new().await;
+    for spelling in [
+        "replace(definition, e'\\n', e'\\r\\n')",
+        "e'-- Another comment.\\n' || definition",
+        "replace(definition, 'create table', 'CREATE  TABLE')",
+        "regexp_replace(definition, '--[^\\n]*', '', 'g')",
+    ] {
+        db.run(&format!("update views set definition = {spelling}"))
+            .await;
+        up(&db, &[])
+            .await
+            .unwrap_or_else(|e| panic!("{spelling}: {e:#}"));
+    }
+    db.run("update views set definition = replace(definition, 'integer', 'bigint') where name = 'users'")
+        .await;
+    assert!(up(&db, &[]).await.is_err());
+}
+
+/// Fails when the events of types that a new build adds to a projection stay behind what an older build has settled.
+#[tokio::test]
+async fn a_projection_that_folds_more_types_reads_the_log_again() {
+    let db = TestDb::new().await;
+    let (user, account) = (Uuid::now_v7(), Uuid::now_v7());
+    append(&db.foldlog, &[created(user, "ada"), opened(account)]).await;
+    // As after a build whose projections folded other types.
+    db.run(
+        "update views set first_type = 2900, end_type = 3000 where name in ('accounts', 'ledger'); \
+         insert into settled (lock_domain, snapshot) \
+         select name, pg_current_snapshot() from unnest(array['accounts', 'ledger', 'users']) as name",
+    )
+    .await;
+    assert_eq!(db.catch_up("ledger").await.applied, 0, "the arrangement");
+    up(&db, &[]).await.unwrap();
+    assert_eq!(db.catch_up("ledger").await.applied, 1);
+    assert_eq!(db.catch_up("accounts").await.applied, 1);
+    assert_eq!(
+        db.count("select count(*) from settled where lock_domain = 'users'")
+            .await,
+        1,
+        "its types are the same"
+    );
+    assert_eq!(
+        db.count("select count(*) from views where name = 'ledger' and first_type = 2000 and end_type = 3000")
+            .await,
+        1
+    );
+    // A host of the older build migrates again.
+    let settled = "select count(*) from settled where lock_domain = 'ledger'";
+    up(&db, &[]).await.unwrap();
+    assert_eq!(db.count(settled).await, 1);
 }
 
 /// Fails when a changed view definition is accepted, when the error does not say what to do, or when following its instructions to
@@ -250,4 +339,170 @@ async fn views_are_created_all_or_none() {
     );
     db.run("drop table ledger").await;
     up(&db, &[]).await.unwrap();
+}
+
+/// Whether an inline append of a user with this e-mail address is accepted; `Err` is the error's text.
+async fn add_user(foldlog: &Foldlog, email: &str) -> Result<(), String> {
+    let id = Uuid::now_v7();
+    let created = UserEvent::Created {
+        id,
+        username: "bob".to_owned(),
+        email: email.to_owned(),
+        password: None,
+    };
+    command::execute(foldlog, &[event(id, created)], ExpectedVersion::Any, None)
+        .await
+        .map(drop)
+        .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+}
+
+/// Fails when a view that is folded inline accepts an append before it has the rows that a rule over all rows is about: after
+/// it was rebuilt by the instructions, or after its rule's index went away with another table.
+#[tokio::test]
+async fn a_rebuilt_inline_view_refuses_appends_until_it_has_caught_up() {
+    let db = TestDb::with_inline(&["users"]).await;
+    for index in 0..3 {
+        add_user(&db.foldlog, &format!("ada{index}@example.org"))
+            .await
+            .unwrap();
+    }
+    db.catch_up("users").await;
+    db.run("update views set definition = 'before' where name = 'users'")
+        .await;
+    let error = format!("{:#}", up(&db, &["users"]).await.unwrap_err());
+    let (_, rest) = error.split_once("run `").unwrap();
+    db.run(rest.split_once('`').unwrap().0).await;
+    up(&db, &["users"]).await.unwrap();
+
+    for email in ["ADA1@example.org", "new@example.org"] {
+        let refused = add_user(&db.foldlog, email).await.unwrap_err();
+        assert!(
+            refused.contains("the database is not available"),
+            "{refused}"
+        );
+    }
+    assert_eq!(db.count("select count(*) from events").await, 3);
+    assert_eq!(db.catch_up("users").await.applied, 3);
+    let refused = add_user(&db.foldlog, "ADA1@example.org").await.unwrap_err();
+    assert!(refused.contains("taken"), "{refused}");
+    add_user(&db.foldlog, "new@example.org").await.unwrap();
+    assert_eq!(db.count("select count(*) from parked").await, 0);
+    let guards = "select count(*) from pg_trigger where tgname = 'users_incomplete'";
+    assert_eq!(db.count(guards).await, 1);
+    db.catch_up("users").await;
+    up(&db, &["users"]).await.unwrap();
+    assert_eq!(db.count(guards).await, 0, "the view is complete");
+    db.assert_views_equal_a_fold_from_scratch().await;
+}
+
+/// Fails when a projection that becomes inline while it is behind accepts a duplicate of a row that it does not have yet.
+#[tokio::test]
+async fn a_view_that_becomes_inline_refuses_appends_until_it_has_caught_up() {
+    let db = TestDb::new().await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+    add_user(&db.foldlog, "ada@example.org").await.unwrap();
+    up(&db, &["users"]).await.unwrap();
+    let inline = Foldlog::new(
+        foldlog::db::Pool::new(db.options.clone(), 4),
+        crate::support::db::DOMAINS,
+        Inline::from(["users".to_owned()]),
+    )
+    .unwrap();
+    assert!(add_user(&inline, "Ada@example.org").await.is_err());
+    db.catch_up("users").await;
+    let refused = add_user(&inline, "Ada@example.org").await.unwrap_err();
+    assert!(refused.contains("taken"), "{refused}");
+    add_user(&inline, "bob@example.org").await.unwrap();
+}
+
+/// Fails when an index of a rule's name is taken for the rule, though it is on another table or enforces something else.
+#[tokio::test]
+async fn a_rule_is_enforced_by_its_own_index_only() {
+    let db = TestDb::with_inline(&["users"]).await;
+    // The definition of an earlier build.
+    db.run(
+        "drop index users_email_key; create unique index users_email_key on users (lower(email))",
+    )
+    .await;
+    up(&db, &["users"]).await.unwrap();
+    let definition = "select count(*) from pg_indexes where indexname = 'users_email_key' and tablename = 'users' \
+                      and indexdef like '%COLLATE%'";
+    assert_eq!(db.count(definition).await, 1);
+    db.run("drop index users_email_key; create index users_email_key on users (lower(email collate \"C\"))")
+        .await;
+    up(&db, &["users"]).await.unwrap();
+    assert_eq!(
+        db.count("select count(*) from pg_indexes where indexname = 'users_email_key' and indexdef like 'CREATE UNIQUE%'")
+            .await,
+        1
+    );
+
+    db.run("alter table users rename to users_before; alter index users_pkey rename to users_before_pkey; \
+            alter index users_username_idx rename to users_before_idx; delete from views where name = 'users'")
+        .await;
+    let error = format!("{:#}", up(&db, &["users"]).await.unwrap_err());
+    assert!(error.contains("is on the table `users_before`"), "{error}");
+    let (_, rest) = error.split_once("run `").unwrap();
+    db.run(rest.split_once('`').unwrap().0).await;
+    up(&db, &["users"]).await.unwrap();
+    assert_eq!(db.count(definition).await, 1);
+}
+
+/// Fails when two e-mail addresses are the same or not depending on the database's locale: in Turkish, `I` and `i` are two letters.
+#[tokio::test]
+async fn an_email_address_is_unique_in_every_locale() {
+    let db = TestDb::new().await;
+    let name = format!("{}_tr", db.options.get_database().unwrap());
+    let mut admin = db.connect().await;
+    let created = sqlx::raw_sql(AssertSqlSafe(format!(
+        "create database {name} template template0 encoding 'UTF8' locale_provider icu icu_locale 'tr' locale 'C.UTF-8'"
+    )))
+    .execute(&mut admin)
+    .await;
+    if let Err(error) = created {
+        // Postgres 14 has no ICU databases, and a build may have no ICU.
+        let code = error
+            .as_database_error()
+            .and_then(|e| e.code().map(|c| c.into_owned()));
+        assert!(
+            matches!(code.as_deref(), Some("42601" | "0A000" | "22023")),
+            "{error}"
+        );
+        return;
+    }
+    let options = db.options.clone().database(&name);
+    let foldlog = Foldlog::new(
+        foldlog::db::Pool::new(options.clone(), 4),
+        crate::support::db::DOMAINS,
+        Inline::from(["users".to_owned()]),
+    )
+    .unwrap();
+    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    migrations::up(
+        &mut connection,
+        foldlog.pool.schema(),
+        &foldlog.views,
+        foldlog.inline(),
+    )
+    .await
+    .unwrap();
+    add_user(&foldlog, "INFO@example.org").await.unwrap();
+    let refused = add_user(&foldlog, "info@example.org").await.unwrap_err();
+    assert!(refused.contains("taken"), "{refused}");
+    for (column, value) in [("email", "INFO@example.org"), ("username", "bob")] {
+        let view = foldlog.view("users").unwrap();
+        let page = foldlog::view::list(
+            &mut foldlog.pool.acquire().await.unwrap(),
+            view,
+            &[(column, value.to_owned())],
+            None,
+            10,
+        )
+        .await
+        .unwrap();
+        assert_eq!(page.rows.len(), 1, "{column}");
+    }
+    foldlog.pool.close();
+    connection.close().await.unwrap();
+    run(&mut admin, &format!("drop database {name} with (force)")).await;
 }

@@ -28,7 +28,8 @@ impl Domain for Users {
     const VIEW: &'static str = include_str!("view.sql");
     const SET_RULES: &'static [SetRule] = &[SetRule {
         name: "users_email_key",
-        unique_on: "(lower(email))",
+        // Whatever the database's locale: Turkish lower-cases `I` to another letter than `i`.
+        unique_on: "(lower(email collate \"C\"))",
         message: "the e-mail address is taken by another user",
     }];
     type Event = UserEvent;
