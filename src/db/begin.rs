@@ -5,7 +5,8 @@ use super::{Pooler, Role};
 /// Begins every transaction of foldlog's own. It asks for READ COMMITTED whatever the database's default is: under
 /// REPEATABLE READ a claim of an event that another worker has just claimed raises an error instead of skipping the event.
 /// The limits end, on the server's side, what a worker that vanished or was frozen left open. `jit` is off because it
-/// turned a claim of 7 ms into one of 450 ms, all of it compilation. `set local` passes through a transaction-mode pooler
+/// turned a claim of 7 ms into one of 450 ms, all of it compilation, and `enable_seqscan` because Postgres would plan to read
+/// whole tables while it has no statistics; see [`SESSION_SETTINGS`](super::login). `set local` passes through a transaction-mode pooler
 /// and ends with the transaction.
 macro_rules! begin {
     ($access:literal $(, $more:literal)*) => {
@@ -15,7 +16,8 @@ macro_rules! begin {
             "; set local idle_in_transaction_session_timeout = '10s'; \
              set local statement_timeout = '30s'; \
              set local lock_timeout = '5s'; \
-             set local jit = off"
+             set local jit = off; \
+             set local enable_seqscan = off"
             $(, $more)*
         )
     };

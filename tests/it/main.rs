@@ -34,6 +34,7 @@ mod openapi;
 mod order;
 mod parked;
 mod parked_by_hand;
+mod plans;
 mod pooler;
 mod pooler_prepared;
 mod promises;

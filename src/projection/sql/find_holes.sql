@@ -9,12 +9,14 @@
 -- uses: events_aggregate_id_version_key
 select event.aggregate_id
 from unnest($1::uuid[], $2::integer[]) as event (aggregate_id, version)
+left join lateral (
+    select true as exists
+    from foldlog.events e
+    where e.aggregate_id = event.aggregate_id
+        and e.version = event.version - 1
+        and e.type_id >= $3
+        and e.type_id < $4
+    limit 1
+) predecessor on true
 where event.version > 1
-    and not exists (
-        select
-        from foldlog.events e
-        where e.aggregate_id = event.aggregate_id
-            and e.version = event.version - 1
-            and e.type_id >= $3
-            and e.type_id < $4
-    )
+    and predecessor.exists is null

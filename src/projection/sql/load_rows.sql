@@ -1,6 +1,6 @@
 -- Reads the view row of each aggregate that is to be folded. If the aggregate has no row, it also reads whether the
--- predecessor of the first event is claimed. Both come from one snapshot, because this is a single statement. The select
--- around `exists` is necessary: without it, Postgres may hash all claims of the projection instead of probing the index.
+-- predecessor of the first event is claimed. Both come from one snapshot, because this is a single statement. The limits and
+-- the select around `exists` are necessary: without them, Postgres may hash all rows or claims instead of probing the index.
 -- $1 uuid[] aggregate ids
 -- $2 integer[] the lowest version to fold into each
 -- $3 text lock domain
@@ -16,7 +16,14 @@ select
             select exists (
                 select
                 from foldlog.events e
-                join foldlog.locker l on l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = $3
+                cross join lateral (
+                    select
+                    from foldlog.locker l
+                    where l.event_id = e.id
+                        and l.aggregate_id = e.aggregate_id
+                        and l.lock_domain = $3
+                    limit 1
+                ) claim
                 where e.aggregate_id = wanted.id
                     and e.version = wanted.lowest - 1
             )
@@ -27,4 +34,5 @@ left join lateral (
     select to_json(v) as json, v.version
     from foldlog."{table}" v
     where v.id = wanted.id
+    limit 1
 ) viewed on true

@@ -179,16 +179,17 @@ async fn log_is_behind_reads_only_the_end_of_the_log() {
 }
 
 /// A statement and what its header says.
-struct Statement {
-    name: String,
-    sql: String,
-    types: Vec<String>,
+pub struct Statement {
+    /// As in [`SqlFile::name`].
+    pub name: String,
+    pub sql: String,
+    pub types: Vec<String>,
     role: String,
     uses: Vec<String>,
 }
 
 /// The statements of all files, those over a view's table with the view of users.
-fn statements() -> Vec<Statement> {
+pub fn statements() -> Vec<Statement> {
     let fill = |text: &str| text.replace("{table}", "users");
     let statement = |file: &SqlFile| Statement {
         name: file.name.clone(),
