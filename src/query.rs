@@ -53,8 +53,11 @@ pub enum QueryError {
 }
 
 impl Retryable for QueryError {
-    fn is_retryable(&self) -> bool {
-        matches!(self, Self::Db(error) if error.is_retryable())
+    fn max_retries(&self) -> u32 {
+        match self {
+            Self::Db(error) => Retryable::max_retries(error),
+            _ => 0,
+        }
     }
 }
 

@@ -151,10 +151,12 @@ impl AppendError {
 }
 
 impl Retryable for AppendError {
-    fn is_retryable(&self) -> bool {
+    fn max_retries(&self) -> u32 {
         match self {
-            Self::Db(error) | Self::Inline(ProjectionError::Db(error)) => error.is_retryable(),
-            _ => false,
+            Self::Db(error) | Self::Inline(ProjectionError::Db(error)) => {
+                Retryable::max_retries(error)
+            }
+            _ => 0,
         }
     }
 }

@@ -1,28 +1,24 @@
 //! Database errors as one enum that all layers share. It distinguishes what a caller can act on, by SQLSTATE and never by
-//! message.
+//! message; `sqlstate.rs` has the table.
 
-use std::borrow::Cow;
-
+use super::sqlstate::{self, Kind, MAX_DEAD_CONNECTIONS, reason};
 use super::{LoginError, Role};
-
-/// The log was restored under open connections. The next connection checks it, and so does one that is suspect.
-pub(super) const UNTRUSTED_LOG: &str = "FL001";
-
-/// A view has not caught up since its table was created, so a rule over all of its rows cannot be checked.
-pub(super) const INCOMPLETE_VIEW: &str = "FL002";
 
 /// An error of the database, as far as a caller can act on it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
-    /// Postgres cannot be reached, shuts down or has no connection left. Retry later.
-    #[error("the database is not available")]
+    /// Postgres cannot be reached, shuts down, has no connection left, or is a standby. Retry later.
+    #[error("the database is not available{}", reason(.0))]
     Unavailable(#[source] sqlx::Error),
+    /// Postgres answers, but cannot run the statement for now: its disk is full, a file is damaged, it lacks memory.
+    #[error("the database cannot run the statement{}", reason(.0))]
+    Impaired(#[source] sqlx::Error),
     /// Postgres is starting, or resuming from a pause. It accepts connections in about 15 seconds; retry then.
     #[error("the database is waking up")]
     Waking(#[source] sqlx::Error),
     /// Postgres rejected the login: wrong password, unknown user or unknown database.
-    #[error("the database rejected the login")]
+    #[error("the database rejected the login{}", reason(.0))]
     Refused(#[source] sqlx::Error),
     /// TLS could not be established with the database.
     #[error(
@@ -67,11 +63,17 @@ pub enum DbError {
         /// The statements that set the defaults.
         fixes: String,
     },
+    /// A table, a column, a function or a privilege is missing: the database is not migrated, or was changed by hand.
+    #[error(
+        "the database is not set up for this build{}; run `migrate up` and `migrate status`",
+        reason(.0)
+    )]
+    Installation(#[source] sqlx::Error),
     /// Another transaction used the same rows (deadlock, serialization failure). Nothing was stored; retry immediately.
-    #[error("the transaction lost against another one")]
+    #[error("the transaction lost against another one{}", reason(.0))]
     Contended(#[source] sqlx::Error),
     /// A lock or a statement took longer than its limit. Nothing was stored; retry later.
-    #[error("a lock or a statement took too long")]
+    #[error("a lock or a statement took too long{}", reason(.0))]
     TimedOut(#[source] sqlx::Error),
     /// A unique, foreign key, check or not-null constraint rejected a row.
     #[error("constraint {constraint} rejected a row")]
@@ -82,8 +84,8 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
-    /// The data does not fit a column, an index or a trigger of the table (a number too big, a text with a NUL).
-    #[error("a value does not fit its column (SQLSTATE {code})")]
+    /// The data does not fit a column, or a function or a trigger of the application rejects it.
+    #[error("a row was rejected{}", reason(source))]
     Data {
         /// The five-character SQLSTATE.
         code: String,
@@ -91,8 +93,11 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
-    /// Any other error is a bug or a faulty installation, as a missing table or grant.
-    #[error("the database rejected a statement{}", .0.as_database_error().and_then(sqlx::error::DatabaseError::code).map(|c| format!(" (SQLSTATE {c})")).unwrap_or_default())]
+    /// A limit of Postgres is exceeded: a value too long for an index, or no transaction ids or no notifications left.
+    #[error("the database reports a limit{}", reason(.0))]
+    Limit(#[source] sqlx::Error),
+    /// Any other error is a bug.
+    #[error("the database rejected a statement{}", reason(.0))]
     Other(#[source] sqlx::Error),
 }
 
@@ -106,9 +111,11 @@ impl DbError {
     /// The reason why a connection that sends startup options cannot be opened.
     pub(super) fn into_session_error(self, role: Option<Role>) -> Self {
         match self {
-            Self::Other(error) | Self::Data { source: error, .. } => Self::from_role(role, error),
+            Self::Other(error) | Self::Installation(error) | Self::Data { source: error, .. } => {
+                Self::from_role(role, error)
+            }
             // 08P01 on startup options: the peer is a pooler, not Postgres.
-            Self::Unavailable(error) if code(&error).as_deref() == Some("08P01") => {
+            Self::Unavailable(error) if sqlstate::code(&error).as_deref() == Some("08P01") => {
                 Self::Pooler(error)
             }
             other => other,
@@ -117,7 +124,7 @@ impl DbError {
 
     /// The reason why a connection cannot act as its host's role.
     pub(super) fn from_role(role: Option<Role>, error: sqlx::Error) -> Self {
-        match (role, code(&error).as_deref()) {
+        match (role, sqlstate::code(&error).as_deref()) {
             // Insufficient privilege, and a role that does not exist.
             (Some(role), Some("42501" | "22023")) => Self::Role {
                 role: role.name(),
@@ -133,6 +140,7 @@ impl DbError {
         matches!(
             self,
             Self::Unavailable(_)
+                | Self::Impaired(_)
                 | Self::Waking(_)
                 | Self::Refused(_)
                 | Self::Untrusted(_)
@@ -143,18 +151,70 @@ impl DbError {
     /// Whether the rows themselves are at fault, so that trying again cannot help.
     #[must_use]
     pub const fn is_about_rows(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::Data { .. })
+        matches!(
+            self,
+            Self::Conflict { .. } | Self::Data { .. } | Self::Limit(_)
+        )
     }
-}
 
-/// The SQLSTATE of an error that Postgres reported.
-pub(super) fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
-    error.as_database_error()?.code()
+    /// Whether a value of one row may have raised the error, although most often it says something about the whole statement
+    /// or the server: an input function of a type may look a table up (`regclass`), report a syntax error (`jsonpath`,
+    /// `ltree`), a feature that is not supported (`xml`) or an internal error (PostGIS). Writing no rows at all tells: if that
+    /// fails in the same way, the rows are not at fault.
+    #[must_use]
+    pub fn may_be_about_rows(&self) -> bool {
+        match self {
+            Self::Conflict { .. }
+            | Self::Data { .. }
+            | Self::Limit(_)
+            | Self::Installation(_)
+            | Self::Other(_) => true,
+            Self::Impaired(error) => {
+                matches!(sqlstate::code(error).as_deref(), Some("XX000" | "0A000"))
+            }
+            Self::Unavailable(_)
+            | Self::Waking(_)
+            | Self::Refused(_)
+            | Self::Untrusted(_)
+            | Self::Login(_)
+            | Self::Role { .. }
+            | Self::Pooler(_)
+            | Self::UntrackedNames(_)
+            | Self::SessionDefaults { .. }
+            | Self::Contended(_)
+            | Self::TimedOut(_) => false,
+        }
+    }
+
+    /// How often a request that got this error may be repeated on another connection.
+    pub(super) fn max_retries(&self) -> u32 {
+        match self {
+            Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => 0,
+            Self::Unavailable(error) | Self::Impaired(error) | Self::Pooler(error) => {
+                sqlstate::classify(error)
+                    .map_or(MAX_DEAD_CONNECTIONS, |meaning| meaning.max_retries)
+            }
+            Self::Waking(_)
+            | Self::Refused(_)
+            | Self::Untrusted(_)
+            | Self::Login(_)
+            | Self::Role { .. }
+            | Self::UntrackedNames(_)
+            | Self::SessionDefaults { .. }
+            | Self::Installation(_)
+            | Self::Contended(_)
+            | Self::TimedOut(_)
+            | Self::Conflict { .. }
+            | Self::Data { .. }
+            | Self::Limit(_)
+            | Self::Other(_) => 0,
+        }
+    }
 }
 
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
-        let Some(database) = error.as_database_error() else {
+        let Some(code) = sqlstate::code(&error) else {
             return match error {
                 sqlx::Error::Tls(_) => Self::Untrusted(error),
                 // A handshake that fails over a certificate is an error of the stream beneath.
@@ -169,40 +229,29 @@ impl From<sqlx::Error> for DbError {
                 other => Self::Other(other),
             };
         };
-        let code = database.code().unwrap_or_default().into_owned();
-        match code.as_str() {
-            "40001" | "40P01" => Self::Contended(error),
-            "55P03" | "57014" => Self::TimedOut(error),
-            // Idle transaction or session ended, too many connections, shutdown.
-            "25P03" | "53300" | "57P01" | "57P02" | "57P05" => Self::Unavailable(error),
-            "57P03" => Self::Waking(error),
-            // Raised by foldlog's own functions: the log comes from another cluster and is not checked yet, or a view that is
-            // folded inline has not caught up since its table was created.
-            UNTRUSTED_LOG | INCOMPLETE_VIEW => Self::Unavailable(error),
-            "28000" | "28P01" | "3D000" => Self::Refused(error),
-            // A statement's name is taken or unknown: it went to another session than the one before.
-            "42P05" | "26000" => Self::Pooler(error),
-            _ if code.starts_with("08") => Self::Unavailable(error),
-            _ if code.starts_with("23") => {
-                let constraint = database.constraint().unwrap_or_default().to_owned();
+        match sqlstate::find(&code).kind {
+            Kind::Unavailable => Self::Unavailable(error),
+            Kind::Impaired => Self::Impaired(error),
+            Kind::Waking => Self::Waking(error),
+            Kind::Refused => Self::Refused(error),
+            Kind::Pooler => Self::Pooler(error),
+            Kind::Installation => Self::Installation(error),
+            Kind::Contended => Self::Contended(error),
+            Kind::TimedOut => Self::TimedOut(error),
+            Kind::Conflict => {
+                let database = error.as_database_error();
+                let constraint = database.and_then(|error| error.constraint());
                 Self::Conflict {
-                    constraint,
+                    constraint: constraint.unwrap_or_default().to_owned(),
                     source: error,
                 }
             }
-            // 22 a value, 54 a limit (an index row that is too long), 21 and 44 a row that is not what a statement or a view
-            // takes, 38, 39 and P0001 what a function or a trigger of the view raised.
-            _ if code == "P0001"
-                || ["21", "22", "38", "39", "44", "54"]
-                    .iter()
-                    .any(|class| code.starts_with(class)) =>
-            {
-                Self::Data {
-                    code,
-                    source: error,
-                }
-            }
-            _ => Self::Other(error),
+            Kind::Data => Self::Data {
+                code: code.into_owned(),
+                source: error,
+            },
+            Kind::Limit => Self::Limit(error),
+            Kind::Statement => Self::Other(error),
         }
     }
 }

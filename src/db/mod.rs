@@ -2,12 +2,14 @@
 
 mod begin;
 mod error;
+mod health;
 pub mod login;
 mod pool;
 mod pooler;
 mod retry;
 mod schema;
 mod session;
+mod sqlstate;
 mod statement;
 mod transaction;
 
@@ -33,7 +35,7 @@ pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::E
     {
         Ok(behind) => behind,
         // Not migrated yet (the function or the schema does not exist), so no log exists that could be behind.
-        Err(error) if matches!(error::code(&error).as_deref(), Some("42883" | "3F000")) => None,
+        Err(error) if matches!(sqlstate::code(&error).as_deref(), Some("42883" | "3F000")) => None,
         Err(error) => return Err(error),
     };
     // A host that only reads needs no new ids, and its role may not raise them.
@@ -47,7 +49,7 @@ pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::E
                 "the log comes from another cluster: {offset} is added to its transaction ids"
             ),
             // A login of the application's own that only reads.
-            Err(error) if error::code(&error).as_deref() == Some("42501") => {
+            Err(error) if sqlstate::code(&error).as_deref() == Some("42501") => {
                 tracing::warn!(
                     "the log comes from another cluster, and this login may not check it"
                 );

@@ -5,8 +5,8 @@
 
 use std::convert::identity;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult, Timeouts};
 use sqlx::postgres::PgConnectOptions;
@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::health::{Health, Suspicions};
 use super::pooler;
 use super::transaction::{Connection, Transaction};
 use super::{DbError, Login, Pooler, Role, Schema, Session};
@@ -34,8 +35,7 @@ pub struct Pool {
     connections: managed::Pool<Manager>,
     schema: Schema,
     pooler: Pooler,
-    /// When the last dead connection was found. Connections that were last used before are pinged first.
-    suspect_since: Arc<Mutex<Option<Instant>>>,
+    suspicions: Arc<Suspicions>,
 }
 
 /// The settings of a pool.
@@ -92,11 +92,11 @@ impl Pool {
     /// `migrations/…_heal_log.up.sql`.
     #[must_use]
     pub fn open(settings: PoolSettings) -> Self {
-        let suspect_since = Arc::default();
+        let suspicions = Arc::default();
         let (size, schema, pooler) = (settings.size, settings.schema.clone(), settings.pooler);
         let manager = Manager {
             settings,
-            suspect_since: Arc::clone(&suspect_since),
+            suspicions: Arc::clone(&suspicions),
             names_verified: OnceCell::new(),
         };
         let limits = Timeouts {
@@ -121,7 +121,7 @@ impl Pool {
             connections,
             schema,
             pooler,
-            suspect_since,
+            suspicions,
         }
     }
 
@@ -133,7 +133,7 @@ impl Pool {
     pub async fn acquire(&self) -> Result<Connection, DbError> {
         // One limit around all steps: deadpool's limits apply to each step, and it tries the next idle connection after each.
         match timeout(ACQUIRE_TIMEOUT, self.connections.get()).await {
-            Ok(connection) => connection.map(Connection).map_err(unavailable),
+            Ok(connection) => connection.map(Connection::new).map_err(unavailable),
             // Either all connections are in use, or a new one could not be opened in time.
             Err(_) if self.is_full() => Err(sqlx::Error::PoolTimedOut.into()),
             Err(_) => Err(DbError::Waking(sqlx::Error::PoolTimedOut)),
@@ -151,7 +151,9 @@ impl Pool {
             ..self.connections.timeouts()
         };
         match self.connections.timeout_get(&limits).await {
-            Ok(connection) => Transaction::begin(Connection(connection)).await.map(Some),
+            Ok(connection) => Transaction::begin(Connection::new(connection))
+                .await
+                .map(Some),
             Err(PoolError::Timeout(managed::TimeoutType::Wait)) => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
@@ -182,10 +184,7 @@ impl Pool {
     /// Pings every other connection before its next use, because one was found dead: after a restart of Postgres or a
     /// fail-over all of them are.
     pub fn mark_suspect(&self) {
-        *self
-            .suspect_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.suspicions.ping_all();
     }
 
     /// Closes idle connections now and the others when they are returned. The pool cannot be used afterwards.
@@ -231,7 +230,7 @@ fn unavailable(error: PoolError<DbError>) -> DbError {
 
 pub(super) struct Manager {
     settings: PoolSettings,
-    suspect_since: Arc<Mutex<Option<Instant>>>,
+    suspicions: Arc<Suspicions>,
     /// Set once the first connection has verified that the pooler tracks named statements.
     names_verified: OnceCell<()>,
 }
@@ -255,6 +254,7 @@ impl managed::Manager for Manager {
             ..
         } = &self.settings;
         let (pooler, role) = (*pooler, *role);
+        let health = Health::in_pool(Arc::clone(&self.suspicions));
         let application = "foldlog";
         let connection = match pooler {
             Pooler::None => {
@@ -270,7 +270,7 @@ impl managed::Manager for Manager {
                 super::log_in_with(&**login, application, identity, connect).await?
             }
         };
-        let mut session = Session::with_role(connection, schema.clone(), pooler, role);
+        let mut session = Session::with_role(connection, schema.clone(), pooler, role, health);
         if pooler == Pooler::Prepared {
             // Boxed, so that every connection does not carry the futures of this check.
             let verify = Box::pin(pooler::verify_names(&mut session, &**login));
@@ -288,19 +288,13 @@ impl managed::Manager for Manager {
         session: &mut Session<'static>,
         about: &Metrics,
     ) -> RecycleResult<DbError> {
-        let used = about.recycled.unwrap_or(about.created);
-        let suspect_since = self
-            .suspect_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some_and(|since| used <= since);
-        // A cancelled request has left its statement running. The next request would wait for it and receive its result.
-        if session.is_open() || !session.is_at_rest() {
-            return Err(RecycleError::message(
-                "a statement of a cancelled request is still running",
-            ));
+        if !session.is_reusable() {
+            return Err(RecycleError::message("the connection is at fault"));
         }
-        if suspect_since {
+        let settled = session.settle().await;
+        settled.map_err(|error| RecycleError::Backend(error.into()))?;
+        let used = about.recycled.unwrap_or(about.created);
+        if self.suspicions.is_suspect(used) {
             // The check of a new connection is also a ping, and the log may have been restored since the connection was new.
             let healed = super::heal_log(session).await;
             healed.map_err(|error| RecycleError::Backend(error.into()))?;

@@ -7,7 +7,7 @@ use std::convert::identity;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use super::error::code;
+use super::sqlstate::code;
 use super::{DbError, Login, Role, Session, login};
 
 /// How often two clients of a pooler take turns until [`verify_names`] concludes that each has a server session of its own.

@@ -1,42 +1,31 @@
 //! Retries after a connection turned out to be dead.
 
-use super::{DbError, Pool, error};
-
-/// How many times a request is retried on another connection.
-const MAX_RETRIES: u32 = 3;
+use super::{DbError, Pool};
 
 /// An error that may not occur on another connection.
 pub trait Retryable {
-    /// Whether the connection broke during the statement. It is unknown whether the statement took effect, so a caller may
-    /// retry only what is idempotent: a read, or an append, because events carry their ids.
-    fn is_retryable(&self) -> bool;
+    /// How often to repeat the request on another connection. The connection broke during the statement, or is at fault. It is
+    /// unknown whether the statement took effect, so a caller may repeat only what is idempotent: a read, or an append, because
+    /// events carry their ids.
+    fn max_retries(&self) -> u32;
+
+    /// Whether the error may not occur on another connection.
+    fn is_retryable(&self) -> bool {
+        self.max_retries() > 0
+    }
 }
 
 impl Retryable for DbError {
-    fn is_retryable(&self) -> bool {
-        match self {
-            Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
-            // 53300: a server without free connections rejects every new one.
-            Self::Unavailable(error) => !matches!(
-                error::code(error).as_deref(),
-                Some("53300" | error::INCOMPLETE_VIEW)
-            ),
-            _ => false,
-        }
+    fn max_retries(&self) -> u32 {
+        Self::max_retries(self)
     }
 }
 
-/// The retries that one request has left. After a restart of Postgres, a fail-over or a thaw, every connection of the pool
+/// The retries that one request has made. After a restart of Postgres, a fail-over or a thaw, every connection of the pool
 /// may be dead, and only the next statement on each of them shows it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RetryPolicy {
-    left: u32,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { left: MAX_RETRIES }
-    }
+    made: u32,
 }
 
 impl RetryPolicy {
@@ -46,8 +35,8 @@ impl RetryPolicy {
             return false;
         }
         pool.mark_suspect();
-        let retry = self.left > 0;
-        self.left = self.left.saturating_sub(1);
+        let retry = self.made < error.max_retries();
+        self.made = self.made.saturating_add(1);
         retry
     }
 }

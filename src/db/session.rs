@@ -13,8 +13,9 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
+use super::health::Health;
 use super::statement::Statement;
 use super::{DbError, Pooler, Role, Schema, begin};
 
@@ -27,6 +28,7 @@ pub struct Session<'c> {
     role: Option<Role>,
     /// Whether a transaction is open, or may be because its begin or end was given up.
     open: bool,
+    health: Health,
 }
 
 #[derive(Debug)]
@@ -35,11 +37,20 @@ enum Handle<'c> {
     Borrowed(&'c mut PgConnection),
 }
 
+impl Handle<'_> {
+    fn get(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Owned(connection) => connection,
+            Self::Borrowed(connection) => connection,
+        }
+    }
+}
+
 impl Session<'static> {
     /// A session over a direct connection of the caller's that works as its login's own role.
     #[must_use]
     pub fn new(connection: PgConnection, schema: Schema) -> Self {
-        Self::with_role(connection, schema, Pooler::None, None)
+        Self::with_role(connection, schema, Pooler::None, None, Health::default())
     }
 
     pub(super) const fn with_role(
@@ -47,6 +58,7 @@ impl Session<'static> {
         schema: Schema,
         pooler: Pooler,
         role: Option<Role>,
+        health: Health,
     ) -> Self {
         Self {
             connection: Handle::Owned(connection),
@@ -54,6 +66,7 @@ impl Session<'static> {
             pooler,
             role,
             open: false,
+            health,
         }
     }
 }
@@ -66,7 +79,7 @@ impl<'c> Session<'c> {
     /// The caller's transaction should be READ COMMITTED, Postgres's default: with a stricter isolation level, an append
     /// that loses a race fails with every retry in the same transaction.
     #[must_use]
-    pub const fn in_transaction(
+    pub fn in_transaction(
         connection: &'c mut PgConnection,
         schema: Schema,
         pooler: Pooler,
@@ -77,6 +90,7 @@ impl<'c> Session<'c> {
             pooler,
             role: None,
             open: true,
+            health: Health::default(),
         }
     }
 
@@ -94,13 +108,12 @@ impl<'c> Session<'c> {
 
     async fn open(&mut self, begin: &'static str) -> Result<(), Error> {
         self.open = true;
-        self.connection().execute(sqlx::raw_sql(begin)).await?;
-        Ok(())
+        self.run_raw(begin).await
     }
 
     /// Ends the transaction with `commit` or `rollback`.
     pub(super) async fn end(&mut self, how: &'static str) -> Result<(), Error> {
-        self.connection().execute(sqlx::raw_sql(how)).await?;
+        self.run_raw(how).await?;
         self.open = false;
         Ok(())
     }
@@ -111,7 +124,7 @@ impl<'c> Session<'c> {
     ///
     /// Any [`DbError`].
     pub async fn savepoint(&mut self) -> Result<(), DbError> {
-        self.run_raw("savepoint foldlog").await
+        Ok(self.run_raw("savepoint foldlog").await?)
     }
 
     /// Removes the last savepoint and keeps what was written since.
@@ -120,7 +133,7 @@ impl<'c> Session<'c> {
     ///
     /// Any [`DbError`].
     pub async fn release_savepoint(&mut self) -> Result<(), DbError> {
-        self.run_raw("release savepoint foldlog").await
+        Ok(self.run_raw("release savepoint foldlog").await?)
     }
 
     /// Undoes what was written since the last savepoint, and removes it.
@@ -129,31 +142,40 @@ impl<'c> Session<'c> {
     ///
     /// Any [`DbError`].
     pub async fn rollback_to_savepoint(&mut self) -> Result<(), DbError> {
-        self.run_raw("rollback to savepoint foldlog; release savepoint foldlog")
-            .await
+        let undo = "rollback to savepoint foldlog; release savepoint foldlog";
+        Ok(self.run_raw(undo).await?)
     }
 
-    async fn run_raw(&mut self, sql: &'static str) -> Result<(), DbError> {
-        self.connection().execute(sqlx::raw_sql(sql)).await?;
-        Ok(())
+    async fn run_raw(&mut self, sql: &'static str) -> Result<(), Error> {
+        let Self {
+            connection, health, ..
+        } = self;
+        let ran = connection.get().execute(sqlx::raw_sql(sql));
+        health.watch(ran).await.map(drop)
     }
 
-    /// Whether a transaction is open, or may be because its begin or end was given up.
-    pub(super) const fn is_open(&self) -> bool {
-        self.open
+    /// Whether the connection can serve another request: no error said that it is at fault, no transaction is open or may be, and
+    /// no statement was given up.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.health.is_good() && !self.open
     }
 
-    /// Whether the server has answered everything that it was sent.
-    pub(super) fn is_at_rest(&mut self) -> bool {
-        matches!(self.connection().flush().now_or_never(), Some(Ok(())))
+    /// Whether a statement runs whose caller has given it up.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.health.is_busy()
     }
 
-    /// Asks the server whether it still answers.
+    /// Waits until the server has answered everything that it was sent: the end of a failed statement may still be under way.
+    pub(super) async fn settle(&mut self) -> Result<(), Error> {
+        self.connection().flush().await
+    }
+
     /// The role that the statements run as; `None` is the login's own role.
     pub(super) const fn role(&self) -> Option<Role> {
         self.role
     }
 
+    /// Asks the server whether it still answers.
     pub(super) async fn ping(&mut self) -> Result<(), Error> {
         self.connection().ping().await
     }
@@ -167,10 +189,7 @@ impl<'c> Session<'c> {
     }
 
     fn connection(&mut self) -> &mut PgConnection {
-        match &mut self.connection {
-            Handle::Owned(connection) => connection,
-            Handle::Borrowed(connection) => connection,
-        }
+        self.connection.get()
     }
 
     /// Prepares a query for sending: qualifies it with the schema, and leaves it unnamed behind a pooler that does not track names.
@@ -186,7 +205,11 @@ impl<'c> Session<'c> {
         statement: Statement,
     ) -> Result<Vec<Either<PgQueryResult, PgRow>>, Error> {
         self.open(begin::single_statement(self.role)).await?;
-        let answer = self.connection().fetch_many(statement).try_collect().await;
+        let Self {
+            connection, health, ..
+        } = self;
+        let rows = connection.get().fetch_many(statement).try_collect();
+        let answer = health.watch(rows).await;
         let end = if answer.is_ok() { "commit" } else { "rollback" };
         let ended = self.end(end).await;
         let answer = answer?;
@@ -215,16 +238,18 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
     {
         let statement = self.statement(query);
         let span = statement.span();
-        let rows = if self.pooler.keeps_names() || self.open {
-            self.connection().fetch_many(statement)
-        } else {
-            // The rows of foldlog's statements are bounded, so they are kept until the transaction has ended.
-            self.run_single(statement)
-                .map_ok(|answer| stream::iter(answer).map(Ok))
-                .try_flatten_stream()
-                .boxed()
-        };
-        poll_in_span(rows, span)
+        if self.pooler.keeps_names() || self.open {
+            let Session {
+                connection, health, ..
+            } = self;
+            return health.watch_rows(connection.get().fetch_many(statement), span);
+        }
+        // The rows of foldlog's statements are bounded, so they are kept until the transaction has ended.
+        self.run_single(statement)
+            .instrument(span)
+            .map_ok(|answer| stream::iter(answer).map(Ok))
+            .try_flatten_stream()
+            .boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -235,13 +260,11 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
         if self.pooler.keeps_names() {
             let statement = self.statement(query);
             let span = statement.span();
-            let row = self.connection().fetch_optional(statement);
-            // A disabled span, as at info level, needs no second box.
-            return if span.is_disabled() {
-                row
-            } else {
-                row.instrument(span).boxed()
-            };
+            let Session {
+                connection, health, ..
+            } = self;
+            let row = connection.get().fetch_optional(statement);
+            return health.watch(row).instrument(span).boxed();
         }
         let mut answer = self.fetch_many(query);
         async move {
@@ -273,16 +296,4 @@ impl<'c> Executor<'c> for &'c mut Session<'_> {
         let sql = self.schema.qualify(sql);
         self.connection().describe(sql)
     }
-}
-
-/// Rows that are polled within a span, or directly if the span is disabled.
-fn poll_in_span<'e, T: 'e>(mut rows: BoxStream<'e, T>, span: Span) -> BoxStream<'e, T> {
-    if span.is_disabled() {
-        return rows;
-    }
-    stream::poll_fn(move |context| {
-        let _entered = span.enter();
-        rows.poll_next_unpin(context)
-    })
-    .boxed()
 }

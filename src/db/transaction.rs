@@ -8,21 +8,50 @@ use tokio::time::timeout;
 use super::pool::{ACQUIRE_TIMEOUT, Manager};
 use super::{DbError, Session};
 
-/// A connection of the pool. Dropping it returns it to the pool.
+/// A connection of the pool. Dropping it returns it to the pool, or closes it at once if it cannot serve another request: a
+/// statement of a cancelled request may still run on it, or the last error said that the connection is at fault.
 #[derive(Debug)]
-pub struct Connection(pub(super) Object<Manager>);
+pub struct Connection(Option<Object<Manager>>);
+
+impl Connection {
+    pub(super) const fn new(object: Object<Manager>) -> Self {
+        Self(Some(object))
+    }
+
+    /// Takes the connection out of the pool, which opens another one in its place.
+    fn leave_pool(mut self) -> Option<Session<'static>> {
+        self.0.take().map(Object::take)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(object) = self.0.take() else {
+            return;
+        };
+        if !object.is_reusable() {
+            drop(Object::take(object));
+        }
+    }
+}
 
 impl Deref for Connection {
     type Target = Session<'static>;
 
     fn deref(&self) -> &Session<'static> {
-        &self.0
+        match &self.0 {
+            Some(object) => object,
+            None => unreachable!("the connection is taken only when it is dropped"),
+        }
     }
 }
 
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut Session<'static> {
-        &mut self.0
+        match &mut self.0 {
+            Some(object) => object,
+            None => unreachable!("the connection is taken only when it is dropped"),
+        }
     }
 }
 
@@ -91,10 +120,12 @@ impl Drop for Transaction {
             // The runtime has ended with the process; the server rolls back when it sees the connection close.
             return;
         };
-        if !connection.is_at_rest() {
+        if connection.is_busy() {
             // An abandoned statement runs on until the server ends it, for seconds if it waits for a lock. The connection
             // leaves the pool, so the next user gets another one.
-            let mut session = Object::take(connection.0);
+            let Some(mut session) = connection.leave_pool() else {
+                return;
+            };
             runtime.spawn(async move {
                 // Dropping the session closes the connection, which ends the transaction even if this fails.
                 let _ = timeout(ACQUIRE_TIMEOUT, session.end("rollback")).await;
@@ -105,7 +136,7 @@ impl Drop for Transaction {
             let rolled_back = timeout(ACQUIRE_TIMEOUT, connection.end("rollback")).await;
             if !matches!(rolled_back, Ok(Ok(()))) {
                 // Closing the connection ends the transaction, so it does not return to the pool.
-                drop(Object::take(connection.0));
+                drop(connection.leave_pool());
             }
         });
     }

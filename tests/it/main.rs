@@ -45,6 +45,7 @@ mod schema;
 mod secrets;
 mod shared_database;
 mod sql;
+mod sqlstate;
 mod support;
 mod testing;
 mod tidy;

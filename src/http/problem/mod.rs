@@ -178,6 +178,13 @@ impl From<AppendError> for Problem {
             Error::Contended => Self::new(Kind::Unavailable, detail).retry_after(1),
             Error::Hash | Error::NotServed(_) => Self::internal().because(error),
             Error::Inline(projection) => projection.into(),
+            // The append's statements are right for every event that the domain accepts. What else rejects a row was added to
+            // the tables of this installation.
+            Error::Db(error @ (DbError::Conflict { .. } | DbError::Data { .. })) => Self::new(
+                Kind::RuleBroken,
+                "a constraint or a trigger in the database rejects the event",
+            )
+            .because(error),
             Error::Db(error) => error.into(),
         }
     }
@@ -245,13 +252,18 @@ impl From<DbError> for Problem {
             DbError::Unavailable(_) => Self::new(Kind::Unavailable, away)
                 .retry_after(2)
                 .because(error),
-            // A paused database takes about this long to resume; see `docs/OPERATIONS.md`.
+            // A paused database takes about this long to resume; see `docs/OPERATIONS.md`. The others last until an operator acts.
             DbError::Waking(_)
+            | DbError::Impaired(_)
             | DbError::Refused(_)
             | DbError::Untrusted(_)
             | DbError::UntrackedNames(_)
             | DbError::SessionDefaults { .. }
-            | DbError::Login(_) => Self::new(Kind::Unavailable, away)
+            | DbError::Login(_)
+            | DbError::Role { .. }
+            | DbError::Pooler(_)
+            | DbError::Installation(_)
+            | DbError::Limit(_) => Self::new(Kind::Unavailable, away)
                 .retry_after(15)
                 .because(error),
             DbError::Contended(_) | DbError::TimedOut(_) => Self::new(
@@ -260,11 +272,9 @@ impl From<DbError> for Problem {
             )
             .retry_after(1)
             .because(error),
-            DbError::Conflict { .. }
-            | DbError::Data { .. }
-            | DbError::Role { .. }
-            | DbError::Pooler(_)
-            | DbError::Other(_) => Self::internal().because(error),
+            DbError::Conflict { .. } | DbError::Data { .. } | DbError::Other(_) => {
+                Self::internal().because(error)
+            }
         }
     }
 }

@@ -239,7 +239,7 @@ async fn a_failing_projection_does_not_stop_the_others() {
     assert_eq!(error.error_type, "ProjectionFailed");
     let answer: Value = serde_json::from_str(&error.error_message).unwrap();
     let good = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true});
-    let bad = json!({"error": "the database rejected a statement (SQLSTATE 42P01)"});
+    let bad = json!({"error": "the database is not set up for this build: a table is missing (SQLSTATE 42P01); run `migrate up` and `migrate status`"});
     assert_eq!(
         answer,
         json!({"projections": {"users": good, "accounts": bad, "ledger": good}})
