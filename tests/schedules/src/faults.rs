@@ -68,7 +68,7 @@ async fn carry_out(
         }
         Fault::CutPooler => world.pooler_link.cut(),
         Fault::KillPooler => {
-            if let Some(pooler) = world.pooler.lock().await.as_mut() {
+            for pooler in world.poolers.lock().await.iter_mut() {
                 pooler.restart().await?;
             }
         }

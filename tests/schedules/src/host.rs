@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::pause;
 use crate::cluster::{DATABASE, USER, pid_of};
 use crate::link::Link;
-use crate::plan::{HostPlan, Program};
+use crate::plan::{HostPlan, PoolerMode, Program};
 use crate::runtime_api::RuntimeApi;
+use crate::template::LOGINS;
 
 /// How many milliseconds a process that ended by itself stays down.
 const RESTART_DELAY: u64 = 100;
@@ -109,25 +110,24 @@ impl Host {
         });
         command.arg(if plan.serves_all { "all" } else { "few" });
         command.current_dir(folder).env_clear();
+        let login = self.login();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env(
             "DATABASE_URL",
             format!(
-                "postgres://{USER}@127.0.0.1:{}/{DATABASE}?sslmode=disable",
+                "postgres://{login}@127.0.0.1:{}/{DATABASE}?sslmode=disable",
                 self.link.port
             ),
         );
         command.env("APP_SERVER_PORT", format!("127.0.0.1:{}", self.port));
         command.env("BATCH_SIZE", plan.batch_size.to_string());
         command.env("INLINE", plan.inline.join(","));
-        command.env(
-            "DB_POOLER",
-            if plan.through_pooler {
-                "transaction"
-            } else {
-                "none"
-            },
-        );
+        let pooler = match plan.pooler {
+            None => "none",
+            Some(PoolerMode::Transaction) => "transaction",
+            Some(PoolerMode::Prepared) => "prepared",
+        };
+        command.env("DB_POOLER", pooler);
         command.env(
             "AFTER_APPEND",
             if plan.catches_up { "catch_up" } else { "none" },
@@ -148,6 +148,21 @@ impl Host {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start a host")
+    }
+
+    /// The login of the process. Behind a pooler that tracks names, the role is the login's default.
+    fn login(&self) -> &'static str {
+        if self.plan.pooler != Some(PoolerMode::Prepared) {
+            return USER;
+        }
+        let role = match self.plan.program {
+            Program::Local | Program::Listener | Program::CatchUp => "foldlog_projection",
+            Program::Query => "foldlog_query",
+            Program::Command if self.plan.inline.is_empty() => "foldlog_command",
+            Program::Command => "foldlog_command_inline",
+        };
+        let found = LOGINS.iter().find(|(_, of_login)| *of_login == role);
+        found.map_or(USER, |(login, _)| login)
     }
 
     /// Sends a signal, if the process runs.

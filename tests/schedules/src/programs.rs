@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::{User, geteuid};
 use tokio::process::Command;
 
+use crate::plan::PoolerMode;
+
 /// The folder with `initdb` and `postgres`: `FOLDLOG_PG_BIN`, Debian's newest, or that on the path.
 pub fn postgres_bin() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os("FOLDLOG_PG_BIN").filter(|folder| !folder.is_empty()) {
@@ -26,8 +28,39 @@ pub fn postgres_bin() -> Result<PathBuf> {
         .context("there is no Postgres on this machine: install it, or set FOLDLOG_PG_BIN to the folder with `postgres`")
 }
 
-/// A PgBouncer, if one is installed.
-pub fn pgbouncer() -> Option<PathBuf> {
+/// The PgBouncer of a mode, if this machine has it.
+pub fn pgbouncer(mode: PoolerMode) -> Option<PathBuf> {
+    match mode {
+        PoolerMode::Transaction => any_pgbouncer(),
+        PoolerMode::Prepared => tracking_pgbouncer(),
+    }
+}
+
+/// One that tracks named statements (1.21 or newer): an installed one, or that of `scripts/build-pgbouncer.sh`.
+fn tracking_pgbouncer() -> Option<PathBuf> {
+    let built = std::fs::read_dir("target/ci").into_iter().flatten();
+    let built = built.filter_map(|entry| Some(entry.ok()?.path().join("pgbouncer")));
+    any_pgbouncer()
+        .into_iter()
+        .chain(built)
+        .filter_map(|path| path.canonicalize().ok())
+        .find(|path| tracks_names(path))
+}
+
+fn tracks_names(path: &Path) -> bool {
+    let output = std::process::Command::new(path).arg("--version").output();
+    let text = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let version = text.split_whitespace().nth(1).unwrap_or_default();
+    let mut parts = version
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
+    (parts.next(), parts.next()) >= (Some(1), Some(21))
+}
+
+fn any_pgbouncer() -> Option<PathBuf> {
     find("pgbouncer").or_else(|| {
         let places = ["/usr/sbin/pgbouncer", "target/pgbouncer/usr/sbin/pgbouncer"];
         places.iter().map(PathBuf::from).find(|path| path.exists())

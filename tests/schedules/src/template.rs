@@ -1,6 +1,7 @@
 //! The clusters that each schedule copies: made once per run.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -21,6 +22,25 @@ use crate::rng::Rng;
 
 /// The transaction counter of the cluster with a history. It stays within the first page of the commit log, which exists.
 const MIN_HISTORY_XID: u32 = 20_000;
+
+/// Logins that work as one role by default, as a pooler that tracks named statements needs them.
+pub const LOGINS: [(&str, &str); 4] = [
+    ("schedule_command", "foldlog_command"),
+    ("schedule_command_inline", "foldlog_command_inline"),
+    ("schedule_query", "foldlog_query"),
+    ("schedule_projection", "foldlog_projection"),
+];
+
+/// The other defaults of these logins.
+const LOGIN_SETTINGS: [&str; 7] = [
+    "default_transaction_isolation = 'read committed'",
+    "default_transaction_read_only = off",
+    "default_transaction_deferrable = off",
+    "jit = off",
+    "statement_timeout = '30s'",
+    "lock_timeout = '5s'",
+    "idle_in_transaction_session_timeout = '10s'",
+];
 
 /// Stopped clusters, and a dump.
 #[derive(Debug)]
@@ -45,6 +65,7 @@ impl Template {
         empty.start().await?;
         empty.create_database().await?;
         migrate(&program, folder, empty.port).await?;
+        create_logins(&empty).await?;
         empty.stop().await?;
 
         let history =
@@ -87,6 +108,21 @@ async fn migrate(program: &Path, folder: &Path, port: u16) -> Result<()> {
     crate::programs::run(&mut command)
         .await
         .context("cannot migrate the template")
+}
+
+async fn create_logins(cluster: &Cluster) -> Result<()> {
+    for (login, role) in LOGINS {
+        let mut sql = format!("create role {login} login in role {role};");
+        let role = format!("role = {role}");
+        for setting in LOGIN_SETTINGS.into_iter().chain([role.as_str()]) {
+            write!(
+                sql,
+                "alter role {login} in database {DATABASE} set {setting};"
+            )?;
+        }
+        cluster.execute(&sql).await?;
+    }
+    Ok(())
 }
 
 /// Users and accounts of earlier days. The events of the second half are not projected.

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::cluster::Cluster;
 use crate::host::Host;
 use crate::link::Link;
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Plan, PoolerMode};
 use crate::pooler::Pooler;
 use crate::ports;
+use crate::programs::pgbouncer;
 use crate::record::Recorder;
 use crate::template::Template;
 
@@ -25,15 +26,18 @@ pub struct World {
     pub standby: Option<Arc<Cluster>>,
     /// From the standby to the primary.
     pub replication: Option<Link>,
-    pub pooler: tokio::sync::Mutex<Option<Pooler>>,
-    /// From the pooler to the primary.
+    pub poolers: tokio::sync::Mutex<Vec<Pooler>>,
+    /// From the poolers to the primary.
     pub pooler_link: Link,
     primary: Mutex<Arc<Cluster>>,
 }
 
 impl World {
     /// Starts the clusters and the pooler, and prepares the hosts.
-    pub async fn start(plan: Plan, template: Arc<Template>, folder: &Path) -> Result<Self> {
+    pub async fn start(mut plan: Plan, template: Arc<Template>, folder: &Path) -> Result<Self> {
+        if pgbouncer(PoolerMode::Prepared).is_none() {
+            plan.avoid_prepared();
+        }
         let parameters = parameters(&plan);
         let origin = if plan.has_history {
             &template.history
@@ -59,18 +63,29 @@ impl World {
             primary.execute("drop index users_email_key").await?;
         }
         let pooler_link = Link::start(ports::free()?, primary.port).await?;
-        let pooler_port = ports::free()?;
-        let mut pooler = None;
-        if plan.hosts.iter().any(|host| host.through_pooler) {
-            pooler = Some(Pooler::start(folder, pooler_port, pooler_link.port)?);
+        let mut poolers = Vec::new();
+        let mut pooler_ports = Vec::new();
+        for mode in [PoolerMode::Transaction, PoolerMode::Prepared] {
+            if plan.hosts.iter().any(|host| host.pooler == Some(mode)) {
+                let program = pgbouncer(mode)
+                    .with_context(|| format!("there is no PgBouncer for {mode:?}"))?;
+                let port = ports::free()?;
+                poolers.push(Pooler::start(
+                    program,
+                    mode,
+                    folder,
+                    port,
+                    pooler_link.port,
+                )?);
+                pooler_ports.push((mode, port));
+            }
         }
         let mut hosts = Vec::new();
         for (index, host) in plan.hosts.iter().enumerate() {
-            let target = if host.through_pooler {
-                pooler_port
-            } else {
-                primary.port
-            };
+            let of_host = pooler_ports
+                .iter()
+                .find(|(mode, _)| Some(*mode) == host.pooler);
+            let target = of_host.map_or(primary.port, |(_, port)| *port);
             let link = Link::start(ports::free()?, target).await?;
             let host = Host::new(index, host.clone(), link, ports::free()?).await?;
             hosts.push(Arc::new(host));
@@ -82,7 +97,7 @@ impl World {
             hosts,
             standby,
             replication,
-            pooler: pooler.into(),
+            poolers: poolers.into(),
             pooler_link,
             primary: Mutex::new(Arc::new(primary)),
             plan,
@@ -102,7 +117,7 @@ impl World {
 
     /// Where the new connections of one host lead. Those of a host behind the pooler keep leading to the pooler.
     pub fn route(&self, host: &Host, port: u16) {
-        if host.plan.through_pooler {
+        if host.plan.pooler.is_some() {
             self.pooler_link.redirect(port);
         } else {
             host.link.redirect(port);

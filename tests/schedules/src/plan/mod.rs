@@ -41,16 +41,12 @@ pub struct Plan {
 
 /// A process.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent choices of a seed"
-)]
 pub struct HostPlan {
     pub program: Program,
     /// Whether it serves accounts and their ledger, too.
     pub serves_all: bool,
     pub inline: Vec<&'static str>,
-    pub through_pooler: bool,
+    pub pooler: Option<PoolerMode>,
     pub batch_size: u32,
     /// For functions: frozen between invocations, as Lambda does.
     pub freezes: bool,
@@ -58,6 +54,15 @@ pub struct HostPlan {
     pub timeout_ms: u64,
     /// For command functions: they catch up before they respond.
     pub catches_up: bool,
+}
+
+/// `DB_POOLER` of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolerMode {
+    /// Any PgBouncer.
+    Transaction,
+    /// A PgBouncer that tracks named statements.
+    Prepared,
 }
 
 /// What a process runs.
@@ -178,6 +183,14 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The schedule for a machine without a PgBouncer that tracks named statements.
+    pub fn avoid_prepared(&mut self) {
+        let hosts = self.hosts.iter_mut().filter(|host| host.pooler.is_some());
+        hosts.for_each(|host| host.pooler = Some(PoolerMode::Transaction));
+    }
+}
+
 /// Two servers, one of users only, and one to four other processes.
 fn hosts(rng: &mut Rng) -> Vec<HostPlan> {
     let mut hosts = vec![
@@ -212,11 +225,20 @@ fn host(rng: &mut Rng, program: Program, serves_all: bool) -> HostPlan {
         ],
     };
     let is_function = !matches!(program, Program::Local | Program::Listener);
+    let poolers: &[_] = if is_function {
+        &[
+            None,
+            Some(PoolerMode::Transaction),
+            Some(PoolerMode::Prepared),
+        ]
+    } else {
+        &[None]
+    };
     HostPlan {
         program,
         serves_all,
         inline: rng.pick(inline).to_vec(),
-        through_pooler: is_function && rng.percent(60),
+        pooler: rng.pick(poolers),
         batch_size: rng.pick(&[1, 3, 10, 2000]),
         freezes: is_function && rng.percent(60),
         timeout_ms: rng.pick(&[700, 1000, 1500, 3000]),
