@@ -43,7 +43,11 @@ pub async fn drain(world: &Arc<World>) -> Result<Vec<String>> {
     let rng = &mut Rng::new(world.plan.seed ^ 0x5EED);
     for host in world.hosts.iter().filter(|host| host.appends(true)) {
         let append = probe(rng);
-        if !poll(patience, async || client::probe(world, host, &append).await).await {
+        let accepted = poll(patience, async || client::probe(world, host, &append).await).await;
+        world
+            .recorder
+            .note(&format!("{} accepts appends: {accepted}", host.name));
+        if !accepted {
             problems.push(format!("stuck: {} does not accept an append", host.name));
         }
     }
@@ -54,7 +58,9 @@ pub async fn drain(world: &Arc<World>) -> Result<Vec<String>> {
         problems.push(format!("stuck: {waiting} events are not projected"));
         return Ok(problems);
     }
+    world.recorder.note("everything is projected");
     retry_parked(world, &mut problems).await?;
+    world.recorder.note("parked aggregates are retried");
     health(world, &mut problems).await;
     Ok(problems)
 }

@@ -143,11 +143,16 @@ async fn run_seed(seed: u64, options: &Options, template: &Arc<Template>) -> Res
         .await
         .unwrap_or_else(|error| Verdict {
             problems: vec![format!("the schedule could not be run: {error:#}")],
+            is_slow: false,
             summary: String::new(),
         });
     let is_good = verdict.problems.is_empty();
     let line = if is_good {
-        format!("seed {seed}: ok, {}", verdict.summary)
+        format!(
+            "seed {seed}: ok{}, {}",
+            if verdict.is_slow { ", SLOW" } else { "" },
+            verdict.summary
+        )
     } else {
         let shown = &verdict.problems[..verdict.problems.len().min(MAX_SHOWN_LINES)];
         let problems = shown.join("\n    ");
@@ -165,10 +170,10 @@ async fn run_seed(seed: u64, options: &Options, template: &Arc<Template>) -> Res
             .open(log)?;
         writeln!(log, "{line}")?;
     }
-    if is_good && !options.keep {
+    if is_good && !options.keep && !verdict.is_slow {
         std::fs::remove_dir_all(&folder)?;
     }
-    if !is_good {
+    if folder.exists() && !options.keep {
         remove_clusters(&folder)?;
     }
     Ok(is_good)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
@@ -17,10 +17,15 @@ use crate::template::Template;
 use crate::world::World;
 use crate::{client, drain, faults, transaction};
 
+/// A schedule that takes longer is slow, although each wait was within its limit.
+const SLOW_THRESHOLD: Duration = Duration::from_secs(25);
+
 /// What a schedule found.
 #[derive(Debug)]
 pub struct Verdict {
     pub problems: Vec<String>,
+    /// It took long although it found nothing: a reason to look at its logs.
+    pub is_slow: bool,
     /// Numbers of the run, for its line in the log.
     pub summary: String,
 }
@@ -86,7 +91,11 @@ pub async fn run(seed: u64, template: Arc<Template>, folder: &Path) -> Result<Ve
         standby.abandon().await?;
     }
     cluster.abandon().await?;
-    Ok(Verdict { problems, summary })
+    Ok(Verdict {
+        problems,
+        is_slow: drained > SLOW_THRESHOLD,
+        summary,
+    })
 }
 
 /// Clients, transactions and faults at once, then the drain.
