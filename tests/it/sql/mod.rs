@@ -322,3 +322,21 @@ fn nodes(plan: &str) -> String {
     let nodes: Vec<String> = plan.lines().filter_map(node).collect();
     nodes.join("\n")
 }
+
+/// Fails when a statement that writes events does not look whether the log is trusted: over an old connection to a restored log it
+/// would store a transaction id below the restored ones.
+#[test]
+fn every_statement_that_writes_events_looks_whether_the_log_is_trusted() {
+    let writing: Vec<_> = statements()
+        .into_iter()
+        .filter(|statement| statement.sql.contains("insert into foldlog.events"))
+        .collect();
+    assert!(writing.len() >= 4);
+    for Statement { name, sql, .. } in writing {
+        assert!(
+            sql.contains("case (select txid_offset from foldlog.log where written::xid = xmin)")
+                && sql.contains("else foldlog.log_txid()"),
+            "{name}"
+        );
+    }
+}

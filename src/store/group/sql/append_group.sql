@@ -23,9 +23,9 @@ select
     wanted.type_id,
     wanted.payload,
     wanted.metadata,
-    case (select txid_offset from foldlog.log)
+    case (select txid_offset from foldlog.log where written::xid = xmin)
         when 0 then pg_current_xact_id()
-        else (pg_current_xact_id()::text::bigint + (select txid_offset from foldlog.log))::text::xid8
+        else foldlog.log_txid()
     end,
     greatest(statement_timestamp(), newest.created_at)
 from (select set_config('lock_timeout', $10, true)) as limited
