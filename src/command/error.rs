@@ -93,6 +93,9 @@ pub enum AppendError {
         /// Its id.
         id: EventId,
     },
+    /// The aggregate has as many events as a version can count.
+    #[error("aggregate {0} has reached version {max}, the highest there is; continue with another aggregate", max = i32::MAX)]
+    Full(AggregateId),
     /// Concurrent appends to the same aggregate won every race.
     #[error("too many concurrent appends to the same aggregate; retry the request")]
     Contended,
@@ -121,6 +124,11 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// Whether a number was too large for its column.
+    pub(super) fn is_out_of_range(&self) -> bool {
+        matches!(self, Self::Db(DbError::Data { code, .. }) if code == "22003")
+    }
+
     /// What the failure of an inline fold means for the append.
     pub(super) fn inline(view: &View, error: ProjectionError, events: &[Prepared]) -> Self {
         match error {

@@ -21,6 +21,7 @@ use std::time::Instant;
 use tracing::Instrument as _;
 
 pub(crate) use self::batch::Batch;
+use self::batch::Group;
 pub use self::batch::MAX_EVENTS;
 use self::decide::{Decision, Remembered};
 pub use self::error::AppendError;
@@ -73,8 +74,15 @@ pub(crate) async fn append(
     let append = async {
         let mut retries = RetryPolicy::default();
         let appended = loop {
-            match try_append(foldlog, &mut target, &mut batch, expected).await {
+            // Boxed, because it is large, and a caller's future has room for each append in it.
+            let attempt = Box::pin(try_append(foldlog, &mut target, &mut batch, expected));
+            match attempt.await {
                 Err(error) if target.is_pool() && retries.should_retry(&foldlog.pool, &error) => {}
+                // The number of a version, or one in the event. Boxed, because it is rare and its future is large.
+                Err(error) if target.is_pool() && error.is_out_of_range() => {
+                    let full = Box::pin(find_full(&mut target, &batch)).await?;
+                    return Err(full.unwrap_or(error));
+                }
                 result => break result?,
             }
         };
@@ -168,6 +176,22 @@ async fn load_and_decide(
     let states = target.load(batch).await?;
     let decision = decide::over_states(batch, expected, states, loaded_at)?;
     Ok((decision, false))
+}
+
+/// The error of an append to an aggregate that has the highest version already.
+async fn find_full(
+    target: &mut Target<'_>,
+    batch: &Batch<'_>,
+) -> Result<Option<AppendError>, AppendError> {
+    let states = target.load(batch).await?;
+    let is_full = |group: &&Group<'_>| {
+        let version = states
+            .get(&group.aggregate_id)
+            .map_or(0, |state| state.version().0);
+        usize::try_from(i32::MAX - version).is_ok_and(|left| left < group.indexes.len())
+    };
+    let full = batch.groups.iter().find(is_full);
+    Ok(full.map(|group| AppendError::Full(group.aggregate_id)))
 }
 
 async fn find_replayed(

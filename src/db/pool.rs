@@ -278,7 +278,7 @@ impl managed::Manager for Manager {
             Box::pin(pooler::verify_defaults(&mut session, role)).await?;
         }
         // Behind a pooler this is the first statement that runs as the role.
-        let healed = super::heal_log(&mut session).await;
+        let healed = Box::pin(super::heal_log(&mut session)).await;
         healed.map_err(|error| DbError::from_role(role, error))?;
         Ok(session)
     }
@@ -296,7 +296,7 @@ impl managed::Manager for Manager {
         let used = about.recycled.unwrap_or(about.created);
         if self.suspicions.is_suspect(used) {
             // The check of a new connection is also a ping, and the log may have been restored since the connection was new.
-            let healed = super::heal_log(session).await;
+            let healed = Box::pin(super::heal_log(session)).await;
             healed.map_err(|error| RecycleError::Backend(error.into()))?;
         } else if used.elapsed() > MAX_IDLE_WITHOUT_PING {
             let ping = session.ping().await;

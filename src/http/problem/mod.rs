@@ -163,6 +163,7 @@ impl From<AppendError> for Problem {
                 rejected(detail, &error).with_member("index", index)
             }
             Error::SetRule { message } => Self::new(Kind::RuleBroken, message),
+            Error::Full(_) => Self::new(Kind::RuleBroken, detail),
             Error::VersionMismatch {
                 aggregate_id,
                 actual,

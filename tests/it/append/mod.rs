@@ -4,6 +4,7 @@ mod cost;
 mod explained;
 mod grouped;
 mod immutable;
+mod limits;
 mod races;
 mod remembered;
 mod stateless;
