@@ -15,6 +15,7 @@ mod catch_up;
 mod crash;
 mod deadline;
 mod defects;
+mod domain_lists;
 mod doorbell;
 mod hostile;
 mod http_append;

@@ -131,3 +131,24 @@ async fn a_logical_replica_projects_every_event_and_takes_over_without_repeating
         publisher.stop().await;
     }
 }
+
+/// Fails when a settled snapshot of another cluster counts on a replica, or when rows that are loaded as replication would load them keep
+/// their transaction ids.
+#[tokio::test]
+async fn what_another_cluster_has_settled_does_not_count_on_a_replica() {
+    let db = TestDb::new().await;
+    let account = Uuid::now_v7();
+    append(&db.foldlog, &[opened(account)]).await;
+    db.run(
+        "set session_replication_role = replica; \
+         insert into settled (lock_domain, snapshot) values ('ledger', '900000000000:900000000000:'); \
+         insert into events (position, id, aggregate_id, version, type_id, payload, txid) overriding system value \
+         select 1000, gen_random_uuid(), aggregate_id, 2, 2001, '{\"cents\": 1}', '900000000000' from events",
+    )
+    .await;
+    append(&db.foldlog, &[deposited(account, 1)]).await;
+    assert_eq!(db.count("select max(position) from events").await, 1001);
+    assert_eq!(db.count("select txid_offset from log").await, 0);
+    db.catch_up("ledger").await;
+    assert_all_applied(&db, "ledger").await;
+}

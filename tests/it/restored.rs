@@ -282,11 +282,11 @@ async fn restored_source() -> (TestDb, Uuid) {
 /// nothing would ever project its event.
 #[tokio::test]
 async fn an_append_over_an_old_connection_sorts_above_a_restored_log() {
-    let (source, folded) = restored_source().await;
+    let (source, folded) = Box::pin(restored_source()).await;
     for inline in [&[][..], &["ledger"]] {
         let db = TestDb::with_inline(inline).await;
         append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
-        restore(&source, &db).await;
+        Box::pin(restore(&source, &db)).await;
         append(&db.foldlog, &[deposited(folded, 1)]).await;
         append(&db.foldlog, &[deposited(folded, 1), opened(Uuid::now_v7())]).await;
         assert_eq!(db.count(IN_ORDER).await, 0);
