@@ -89,7 +89,8 @@ pub(crate) async fn append(
         trace::log(&appended);
         Ok(appended)
     };
-    append.instrument(span).await
+    // Boxed, because the future is large, and callers nest it deeply.
+    Box::pin(append.instrument(span)).await
 }
 
 async fn try_append(

@@ -91,8 +91,14 @@ impl Target<'_> {
         let appended = match self {
             Self::Pool(pool) if has_inline_views(foldlog, batch) => {
                 let mut transaction = pool.begin().await?;
-                let appended =
-                    append_and_fold(&mut transaction, foldlog, batch, heads, return_payloads).await;
+                let appended = Box::pin(append_and_fold(
+                    &mut transaction,
+                    foldlog,
+                    batch,
+                    heads,
+                    return_payloads,
+                ))
+                .await;
                 if matches!(appended, Ok(Outcome::Stored(_))) {
                     transaction.commit().await?;
                 }
@@ -101,7 +107,8 @@ impl Target<'_> {
             Self::Pool(pool) => append_alone(pool, foldlog, batch, heads, return_payloads).await,
             Self::Transaction(session) => {
                 session.savepoint().await?;
-                let appended = append_and_fold(session, foldlog, batch, heads, false).await;
+                let appended =
+                    Box::pin(append_and_fold(session, foldlog, batch, heads, false)).await;
                 match appended {
                     Ok(Outcome::Stored(_)) => session.release_savepoint().await?,
                     Ok(Outcome::LostRace) => session.rollback_to_savepoint().await?,

@@ -23,13 +23,14 @@ macro_rules! begin {
     };
 }
 
-/// A transaction of several statements, which holds locks from one statement to the next. Plans are generic: a planner that
-/// knows how small a backlog is would sort all of it for each batch, instead of walking the index.
+/// A transaction of several statements, which holds locks from one statement to the next. Plans are generic and walk indexes in
+/// their order: a planner that knows how small a backlog is would sort all of it for each batch.
 macro_rules! begin_work {
     ($role:literal) => {
         begin!(
             ", read write",
-            "; set local plan_cache_mode = force_generic_plan",
+            "; set local plan_cache_mode = force_generic_plan; \
+             set local enable_bitmapscan = off",
             $role
         )
     };

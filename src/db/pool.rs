@@ -241,11 +241,9 @@ impl fmt::Debug for Manager {
     }
 }
 
-impl managed::Manager for Manager {
-    type Type = Session<'static>;
-    type Error = DbError;
-
-    async fn create(&self) -> Result<Session<'static>, DbError> {
+impl Manager {
+    /// Opens a connection, and heals the log if it was restored.
+    async fn open(&self) -> Result<Session<'static>, DbError> {
         let PoolSettings {
             login,
             pooler,
@@ -281,6 +279,16 @@ impl managed::Manager for Manager {
         let healed = Box::pin(super::heal_log(&mut session)).await;
         healed.map_err(|error| DbError::from_role(role, error))?;
         Ok(session)
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Session<'static>;
+    type Error = DbError;
+
+    async fn create(&self) -> Result<Session<'static>, DbError> {
+        // Boxed, because every request that waits for a connection would carry this large future.
+        Box::pin(self.open()).await
     }
 
     async fn recycle(

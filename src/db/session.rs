@@ -146,6 +146,15 @@ impl<'c> Session<'c> {
         Ok(self.run_raw(undo).await?)
     }
 
+    /// Checks deferred constraints now, and those of the rest of the transaction after each statement.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Conflict`] if a row violates one; otherwise any [`DbError`].
+    pub async fn check_deferred_constraints(&mut self) -> Result<(), DbError> {
+        Ok(self.run_raw("set constraints all immediate").await?)
+    }
+
     async fn run_raw(&mut self, sql: &'static str) -> Result<(), Error> {
         let Self {
             connection, health, ..

@@ -17,7 +17,7 @@ use crate::app::Foldlog;
 use crate::db::Role;
 use crate::domain::Domains;
 use crate::projection::status::{self, MAX_COUNTED_EVENTS, ProjectionState, ProjectionStatus};
-use crate::projection::{self, ProjectionError, RetryReport};
+use crate::projection::{self, CatchUp, ProjectionError, RetryReport};
 use crate::run::{self, HostError};
 use crate::telemetry::millis;
 use crate::view::View;
@@ -218,16 +218,18 @@ impl Worker {
     ) -> Result<Report, ProjectionError> {
         let (pool, budget) = (&self.foldlog.pool, deadline.budget());
         let mut report = Report::default();
+        let mut counted = CatchUp::default();
         match verb {
             Verb::CatchUp => {
                 let pass = projection::catch_up(pool, view, self.batch_size, &budget).await?;
                 report.applied = pass.applied;
-                if pass.done {
+                if let (true, Some(parked)) = (pass.done, pass.parked) {
                     // The next invocation measures the events that arrived during this one.
-                    report.status = ProjectionStatus::current(pass.parked);
+                    report.status = ProjectionStatus::current(parked);
                     report.done = true;
                     return Ok(report);
                 }
+                counted = pass;
             }
             Verb::Retry(_) => {
                 let retried = projection::retry(pool, view, &budget).await?;
@@ -239,6 +241,9 @@ impl Worker {
         // What was applied is reported even if the time does not suffice to measure what remains.
         let abort_at = deadline.abort_at;
         report.status = status::measure_until(pool, view, MAX_COUNTED_EVENTS, abort_at).await?;
+        // An aborted pass leaves no time for that, but has counted for a moment.
+        report.status.lag_events = report.status.lag_events.or(counted.remaining);
+        report.status.parked = report.status.parked.or(counted.parked);
         report.done = report.status.state == ProjectionState::Current;
         Ok(report)
     }

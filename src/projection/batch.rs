@@ -1,33 +1,120 @@
-//! Folds and writes one claimed batch.
+//! Folds a batch that a worker has read, and writes it.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
-use super::fold::{self, Applied, OnRejectedWrite};
-use super::read::ReadEvents;
-use super::{ProjectionError, parked};
-use crate::db::Transaction;
+use super::plan::{AggregateBatch, Before, Failure, Plan, plan};
+use super::read::ReadBatch;
+use super::worker::LaneWorker;
+use super::write::{self, WriteResult};
+use super::{ProjectionError, chain};
+use crate::db::{self, Session};
+use crate::event::{AggregateId, RecordedEvent};
 use crate::telemetry::millis;
-use crate::view::View;
 
-/// Folds and writes a claimed batch, commits it, and logs one line if it folded any event.
-#[tracing::instrument(name = "batch", skip_all, fields(projection = view.name(), batch.events = claimed.events.len()))]
-pub(super) async fn apply(
-    mut transaction: Transaction,
-    view: &View,
-    claimed: ReadEvents,
-    on_rejected: OnRejectedWrite,
-) -> Result<Applied, ProjectionError> {
-    let started = Instant::now();
-    let applied = fold::apply(&mut transaction, view, claimed, on_rejected).await?;
-    parked::park(&mut transaction, view, &applied.failures).await?;
-    transaction.commit().await?;
-    if applied.folded > 0 {
-        tracing::info!(
-            duration_ms = millis(started.elapsed()),
-            "folded {} events into the projection {}",
-            applied.folded,
-            view.name()
-        );
+/// A pass that looked at no event settles its snapshot only if at least this many transaction ids have been assigned since
+/// the settled one. Settling uses a transaction id itself, so an idle system would otherwise never stop settling.
+const MIN_SETTLE_DISTANCE: u64 = 256;
+
+/// Rows that a batch writes come to at most this many bytes, unless a single event alone exceeds it.
+const MAX_ROW_BYTES: usize = 32 << 20;
+
+/// The result of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BatchOutcome {
+    /// It is written. It reached the end of C, or there are more events.
+    Written { folded: u64, reached_end: bool },
+    /// There was nothing to write.
+    Empty,
+    /// Another transaction was first.
+    Lost,
+    /// It has to be read again: with fewer events, or with the claims of its events.
+    ReadAgain,
+}
+
+impl LaneWorker<'_> {
+    /// Folds a batch and writes it.
+    #[tracing::instrument(name = "batch", skip_all, fields(projection = self.view.name(), batch.events = batch.events.events.len()))]
+    pub(super) async fn apply(
+        &mut self,
+        connection: &mut Session<'_>,
+        mut batch: ReadBatch,
+        started: Instant,
+    ) -> Result<BatchOutcome, ProjectionError> {
+        if batch.is_outdated() {
+            db::heal_log(connection).await?;
+            self.lost += 1;
+            return Ok(BatchOutcome::Lost);
+        }
+        if !self.reads_claims && batch.has_applied_events() {
+            self.reads_claims = true;
+            return Ok(BatchOutcome::ReadAgain);
+        }
+        let (lane, frozen) = (&batch.lane.settled, &batch.frozen);
+        if batch.is_empty() && frozen.distance(&lane.snapshot) < MIN_SETTLE_DISTANCE {
+            return Ok(BatchOutcome::Empty);
+        }
+        if batch.is_cut {
+            self.sizer.limit(batch.size);
+        }
+        let is_whole = chain::complete(connection, self.view, &mut batch).await?;
+        let before = std::mem::take(&mut batch.before);
+        let plan = self.plan(&batch, before);
+        let bytes: usize = plan.upsert.iter().map(|row| row.row.get().len()).sum();
+        if bytes > MAX_ROW_BYTES && batch.size > 1 {
+            self.sizer.limit(batch.size / 2);
+            return Ok(BatchOutcome::ReadAgain);
+        }
+        let settled = if is_whole {
+            batch.lane.settled.advance(&batch.frozen, batch.stop)
+        } else {
+            batch.lane.settled.clone()
+        };
+        let decided = (&batch, &plan, &settled);
+        let written = if self.bisects {
+            write::write_accepted(connection, self.view, decided).await?
+        } else {
+            write::write(connection, self.view, decided).await?
+        };
+        let WriteResult::Written { folded, parked } = written else {
+            self.lost += 1;
+            // A row does not show that a claimed event has deleted it.
+            self.reads_claims = true;
+            return Ok(BatchOutcome::Lost);
+        };
+        self.lost = 0;
+        self.batches += 1;
+        self.has_parked |= parked > 0;
+        self.sizer.record(batch.found, started.elapsed());
+        if folded > 0 {
+            tracing::info!(
+                duration_ms = millis(started.elapsed()),
+                "folded {folded} events into the projection {}",
+                self.view.name()
+            );
+        }
+        Ok(BatchOutcome::Written {
+            folded: folded as u64,
+            reached_end: is_whole && batch.stop.is_none(),
+        })
     }
-    Ok(applied)
+
+    /// Folds the events of a batch in memory. An event whose predecessor is not in the log parks its aggregate.
+    fn plan<'b>(&self, batch: &'b ReadBatch, mut before: HashMap<AggregateId, Before>) -> Plan<'b> {
+        let by_aggregate = |a: &RecordedEvent, b: &RecordedEvent| a.aggregate_id == b.aggregate_id;
+        let batches: Vec<_> = batch
+            .events
+            .events
+            .chunk_by(by_aggregate)
+            .filter_map(|events| {
+                let before = before.remove(&events[0].aggregate_id)?;
+                Some(AggregateBatch { before, events })
+            })
+            .collect();
+        let mut plan = plan(self.view.projection, &batches, &batch.events.undecodable);
+        let waiting = plan.waiting.iter();
+        plan.park
+            .extend(waiting.map(|events| Failure::missing_predecessor(&events[0])));
+        plan
+    }
 }

@@ -7,6 +7,10 @@ use tokio_util::sync::CancellationToken;
 /// With a deadline, a batch may be at most this many times as large as the previous one.
 const MAX_GROWTH_FACTOR: u32 = 128;
 
+/// How long a batch should take. While it folds, a batch of bulk work holds a transaction open, and the server ends a
+/// transaction that is idle for 10 s.
+const MAX_BATCH_DURATION: Duration = Duration::from_secs(2);
+
 /// How long to run. The default has no time limit.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
@@ -33,12 +37,16 @@ impl Budget {
     }
 }
 
-/// Decides how many events fit into the time that is left. A batch that misses the deadline is rolled back, and the same
-/// size would miss the deadline again. Therefore, if there is a deadline, the first batch is a single event, and the
-/// measured rate of each batch determines the size of the next.
-#[derive(Debug)]
+/// Decides how many events a batch reads: what the measured rate allows in [`MAX_BATCH_DURATION`] and in the time that is left,
+/// and what fits into memory.
+///
+/// A batch that misses the deadline is rolled back, and the same size would miss the deadline again. Therefore, if there is a
+/// deadline, the first batch is a single event, and the measured rate of each batch determines the size of the next.
+#[derive(Clone, Debug)]
 pub(super) struct BatchSizer {
     max_size: u32,
+    /// The size that fits into memory.
+    fitting: u32,
     /// The size of the last batch, and the time that it took per event.
     measured: Option<(u32, Duration)>,
 }
@@ -47,37 +55,52 @@ impl BatchSizer {
     pub(super) const fn new(max_size: u32) -> Self {
         Self {
             max_size,
+            fitting: max_size,
             measured: None,
         }
     }
 
-    /// How many events to claim next; 0 when not even one event fits into the time that is left.
+    /// How many events to read next; 0 when not even one event fits into the time that is left.
     pub(super) fn next_size(&self, budget: &Budget) -> u32 {
-        let Some(until) = budget.until else {
-            return self.max_size;
-        };
         let Some((size, per_event)) = self.measured else {
-            return 1;
+            return if budget.until.is_some() {
+                1
+            } else {
+                self.fitting
+            };
         };
-        // Half of the time that is left, because the next batch is claimed while the current one is folded.
+        let events_in = |time: Duration| {
+            let events = time.as_nanos() / per_event.as_nanos().max(1);
+            u32::try_from(events).unwrap_or(u32::MAX)
+        };
+        let usual = events_in(MAX_BATCH_DURATION).clamp(1, self.fitting);
+        let Some(until) = budget.until else {
+            return usual;
+        };
+        // Half of the time that is left, because two workers share the processor.
         let left = until.saturating_duration_since(Instant::now()) / 2;
-        let fitting = left.as_nanos() / per_event.as_nanos().max(1);
-        let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
-        fitting
+        events_in(left)
             .min(size.saturating_mul(MAX_GROWTH_FACTOR))
-            .min(self.max_size)
+            .min(usual)
     }
 
-    pub(super) fn record(&mut self, size: u32, elapsed: Duration) {
-        self.measured = Some((size, elapsed / size.max(1)));
+    /// Whether even a single event takes longer than a batch should. Such an event is folded without an open transaction, which
+    /// the server would end.
+    pub(super) fn is_slow(&self) -> bool {
+        self.measured
+            .is_some_and(|(_, per_event)| per_event > MAX_BATCH_DURATION)
     }
 
-    /// How many events to claim while the current batch is folded. `None` when no further batch fits, and, with a deadline,
-    /// before the first batch has been measured.
-    pub(super) fn size_ahead(&self, budget: &Budget) -> Option<u32> {
-        if budget.is_spent() || (budget.until.is_some() && self.measured.is_none()) {
-            return None;
+    /// Learns from a written batch of `events` events.
+    pub(super) fn record(&mut self, events: u32, elapsed: Duration) {
+        self.fitting = self.fitting.saturating_mul(2).min(self.max_size);
+        if events > 0 {
+            self.measured = Some((events, elapsed / events));
         }
-        Some(self.next_size(budget)).filter(|size| *size > 0)
+    }
+
+    /// Learns that only this many events fit into memory.
+    pub(super) fn limit(&mut self, events: u32) {
+        self.fitting = events.max(1);
     }
 }

@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
 
-use super::ProjectionError;
-use super::plan::{AggregateBatch, Failure, FoldedRow, plan};
-use super::read::{ReadEvents, catch_decode_error};
+use super::plan::{AggregateBatch, Failure, plan};
+use super::read::decode_before;
+use super::read_events::ReadEvents;
+use super::rows::OnRejectedWrite;
+use super::{ProjectionError, claim, rows};
 use crate::db::{DbError, Session};
-use crate::event::{AggregateId, EventId, RecordedEvent};
-use crate::view::{self, View};
+use crate::event::{AggregateId, RecordedEvent};
+use crate::view::View;
 
 /// The result of folding a batch of claimed events.
 #[derive(Debug, Default)]
@@ -19,20 +21,12 @@ pub(super) struct Applied {
     pub folded: usize,
     /// Events whose claims were released because a predecessor is not claimed yet. A later pass folds them.
     pub released: usize,
+    /// The aggregates of these events.
+    pub waiting: HashSet<AggregateId>,
     /// Aggregates to park.
     pub failures: Vec<Failure>,
-}
-
-/// What happens when the database rejects a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnRejectedWrite {
-    /// The transaction aborts, and the worker restarts with [`Self::Bisect`].
-    Abort,
-    /// The transaction aborts, and the append returns the error to the client.
-    Return,
-    /// The batch is halved until the rows that the database rejects are found. Their aggregates are failures; all other
-    /// rows are written.
-    Bisect,
+    /// Whether the database rejected a row because of another row.
+    pub has_conflict: bool,
 }
 
 /// Folds the events that this transaction has claimed into their view, releases the claims of those that it cannot fold,
@@ -55,9 +49,10 @@ pub(super) async fn apply(
     let mut applied = Applied {
         folded: plan.claims.len(),
         released: plan.waiting.iter().map(|events| events.len()).sum(),
-        failures: plan.park,
+        waiting: plan.waiting.iter().map(|e| e[0].aggregate_id).collect(),
+        failures: plan.park.iter().cloned().chain(missing).collect(),
+        has_conflict: false,
     };
-    applied.failures.extend(missing);
     let mut release: Vec<_> = plan
         .release
         .iter()
@@ -69,16 +64,16 @@ pub(super) async fn apply(
             .iter()
             .map(|e| (e.event_id, e.aggregate_id)),
     );
-    // Deletes run first, so that the other rows can take the unique values of the deleted ones.
-    view::delete(connection, view, &plan.delete).await?;
-    for (rejected, reason) in write(connection, view, &plan.upsert, on_rejected).await? {
+    for rejected in rows::write(connection, view, &plan, on_rejected).await? {
+        let events = rejected.events;
+        applied.has_conflict |= matches!(rejected.error, DbError::Conflict { .. });
         applied
             .failures
-            .push(Failure::new(&rejected.events[0], reason));
-        applied.folded -= rejected.events.len();
-        release.extend(rejected.events.iter().map(|e| (e.id, e.aggregate_id)));
+            .push(Failure::new(&events[0], rejected.error));
+        applied.folded -= events.len();
+        release.extend(events.iter().map(|e| (e.id, e.aggregate_id)));
     }
-    release_claims(connection, view, &release).await?;
+    claim::release(connection, view, &release).await?;
     Ok(applied)
 }
 
@@ -103,21 +98,14 @@ async fn load_batches<'a>(
         .await?;
     let mut read = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let predecessor_claimed = row.try_get::<Option<bool>, _>("predecessor_claimed")?;
-        let view_row = catch_decode_error(view::decode_row(row))?;
-        let id = AggregateId(row.try_get("wanted_id")?);
-        read.insert(id, (view_row, predecessor_claimed.unwrap_or(false)));
+        read.insert(AggregateId(row.try_get("wanted_id")?), decode_before(row)?);
     }
     let to_batch = |events: &'a [RecordedEvent]| {
         // The events are claimed, so skipping them would lose them.
-        let (row, predecessor_claimed) = read
+        let before = read
             .remove(&events[0].aggregate_id)
             .ok_or(sqlx::Error::RowNotFound)?;
-        Ok(AggregateBatch {
-            row,
-            predecessor_claimed,
-            events,
-        })
+        Ok(AggregateBatch { before, events })
     };
     by_aggregate().map(to_batch).collect()
 }
@@ -144,105 +132,8 @@ async fn find_missing_predecessors(
         .iter()
         .map(|row| row.try_get(0).map(AggregateId))
         .collect::<Result<HashSet<_>, _>>()?;
-    let to_failure = |event: &RecordedEvent| {
-        let version = event.version.0 - 1;
-        Failure::new(
-            event,
-            format_args!(
-                "version {version} of the aggregate is missing from the log or belongs to another domain"
-            ),
-        )
-    };
     Ok(firsts()
         .filter(|event| missing.contains(&event.aggregate_id))
-        .map(to_failure)
+        .map(Failure::missing_predecessor)
         .collect())
-}
-
-/// Writes the rows; returns those that the database rejects, each with the error.
-async fn write<'a>(
-    connection: &mut Session<'_>,
-    view: &View,
-    rows: &'a [FoldedRow<'a>],
-    on_rejected: OnRejectedWrite,
-) -> Result<Vec<(&'a FoldedRow<'a>, DbError)>, ProjectionError> {
-    match on_rejected {
-        OnRejectedWrite::Abort => {
-            upsert(connection, view, rows).await?;
-            return Ok(Vec::new());
-        }
-        OnRejectedWrite::Return => {
-            delete_before_upsert(connection, view, rows).await?;
-            upsert(connection, view, rows).await?;
-            return Ok(Vec::new());
-        }
-        OnRejectedWrite::Bisect => {}
-    }
-    let (mut rejected, mut parts) = (Vec::new(), vec![rows]);
-    while let Some(part) = parts.pop() {
-        connection.savepoint().await?;
-        delete_before_upsert(connection, view, part).await?;
-        match upsert(connection, view, part).await {
-            Ok(()) => connection.release_savepoint().await?,
-            Err(error) if error.is_about_rows() => {
-                connection.rollback_to_savepoint().await?;
-                if let [row] = part {
-                    rejected.push((row, error));
-                } else {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    parts.extend([right, left]);
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(rejected)
-}
-
-/// Deletes the old rows before the upsert, if the view has set rules. Postgres checks a unique index row by row, but a set
-/// rule applies to the state after all rows are written: one row may release the value that another row takes.
-async fn delete_before_upsert(
-    connection: &mut Session<'_>,
-    view: &View,
-    rows: &[FoldedRow<'_>],
-) -> Result<(), DbError> {
-    if view.projection.set_rules().is_empty() || rows.len() < 2 {
-        return Ok(());
-    }
-    let existing: Vec<AggregateId> = rows
-        .iter()
-        .filter(|a| a.had_row)
-        .map(|a| a.aggregate_id)
-        .collect();
-    view::delete(connection, view, &existing).await
-}
-
-async fn upsert(
-    connection: &mut Session<'_>,
-    view: &View,
-    rows: &[FoldedRow<'_>],
-) -> Result<(), DbError> {
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| (row.aggregate_id, row.version, &*row.row))
-        .collect();
-    view::upsert(connection, view, &rows).await
-}
-
-/// Releases the claims of events that this transaction has claimed but not folded.
-async fn release_claims(
-    connection: &mut Session<'_>,
-    view: &View,
-    events: &[(EventId, AggregateId)],
-) -> Result<(), ProjectionError> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(include_str!("sql/release_claims.sql"))
-        .bind(view.name())
-        .bind(events.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
-        .bind(events.iter().map(|(_, id)| id.0).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use sqlx::Row;
 
-use super::fold::{self, OnRejectedWrite};
-use super::read::ReadEvents;
-use super::{ProjectionError, claim};
+use super::read_events::ReadEvents;
+use super::rows::OnRejectedWrite;
+use super::{ProjectionError, claim, fold};
 use crate::db::Session;
 use crate::event::AggregateId;
 use crate::state;

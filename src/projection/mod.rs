@@ -1,90 +1,112 @@
-//! Projections: any number of workers claim events and fold them into views, exactly once and in order, without a leader.
+//! Projections: any number of workers fold events into views, exactly once and in order, without a leader.
+//!
+//! A batch is two statements ([`read`], [`write`]). The first only reads: C, what the lane has settled, the next events, and their
+//! view rows. The worker folds in memory ([`plan`]). The second statement does everything or nothing: it compares the lane with
+//! what was read, locks the parked rows that the batch relied on, inserts the claims, writes the rows, parks, and settles. No
+//! transaction is open while a worker without a backlog folds, so a worker that vanishes leaves nothing behind.
 //!
 //! # Why every event is folded exactly once and in order
 //!
-//! A worker processes a batch in one READ COMMITTED transaction: it claims events ([`claim`]), loads the view rows, folds
-//! the events in memory and decides what to write ([`plan`]), writes the rows ([`fold`]) and commits.
+//! The claims alone guarantee it, whatever lanes and settled states say.
 //!
-//! **Exactly once.**
-//!
-//! 1. A claim is a row in `locker` with a unique key. If a second worker inserts the same claim, Postgres makes it wait
-//!    for the first worker's transaction. When that transaction commits, the second worker skips the event; when it
-//!    aborts, the second worker takes the claim over. The claim and the view row commit together. (tests:
-//!    `four_workers_claim_each_event_once`, `a_worker_killed_by_sigkill_at_any_step_loses_no_event`)
-//! 2. A worker waits for a claim that another transaction holds and never skips it. The wait is bounded by
-//!    `lock_timeout`. If a batch aborts, the pass restarts, because its cursor has moved past events whose claims the
-//!    abort has released. (tests: `a_worker_waits_for_a_claim_held_by_another_transaction`,
-//!    `a_pass_restarts_after_a_deadlock_aborts_its_batch`)
-//!
-//! **No event is skipped.**
-//!
-//! 3. A pass freezes a snapshot C before it writes anything. It then reads, once, every event that C sees and the settled
-//!    snapshot does not see, and finally stores C as the settled snapshot (a high-water mark, but a whole snapshot
-//!    instead of a single number). Therefore every event that is visible in the settled snapshot is either claimed or
-//!    belongs to a parked aggregate, in whatever order transactions committed. (tests:
-//!    `an_event_of_a_transaction_that_commits_late_is_not_skipped`, `a_pass_reads_exactly_what_its_frozen_snapshot_sees`)
-//!    A pass that runs out of time settles the part of C below the transaction in which it stopped. A walk over that
-//!    smaller snapshot would have settled the same. (tests: `a_pass_at_its_deadline_settles_what_it_applied`,
-//!    `a_partial_walk_settles_exactly_the_transactions_it_has_finished`)
-//! 4. A pass that released a claim settles nothing, so the next pass reads the released event again. (tests:
-//!    `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
-//!    `a_pass_that_released_a_claim_at_the_deadline_does_not_settle`)
-//! 5. After a restore into another cluster, that cluster's transaction counter may be behind the ids in the log. foldlog
-//!    detects this when it first connects and corrects it with an offset. (test: `appends_and_catch_up_continue_on_a_restored_log`)
-//!
-//! **In order.**
-//!
-//! 6. Version n + 1 becomes visible only after version n. The log order `(txid, position)` agrees with the versions,
-//!    except where a transaction received its id before the event that precedes its own was committed. For this case the
-//!    fold checks the order: it folds version n + 1 only if version n is claimed. The row's version proves that, or n is
-//!    in the same batch, or, if the row does not exist, `locker` contains the claim. Otherwise the worker releases the
-//!    claim of n + 1 in the same transaction. (tests: `a_version_with_an_older_txid_than_its_predecessor_waits_for_it`,
+//! 1. A claim is a row in `locker` with a unique key. The claimed versions of an aggregate are always 1 … k, and its row is the
+//!    fold of them. A batch reads the row and k at one moment (the row's version; without a row, the claim of the
+//!    predecessor, in the same statement), folds k + 1 … m and claims them. Another transaction that changed the row since
+//!    has claimed k + 1, by the same rule. So one of the two claims fails, and a failed claim undoes the whole batch: *the
+//!    claim of k + 1 compares and swaps the aggregate at version k*. (tests: `four_workers_claim_each_event_once`,
+//!    `a_row_that_changed_after_the_read_is_not_overwritten`, `a_worker_killed_by_sigkill_at_any_step_loses_no_event`)
+//! 2. A worker waits for a claim that another open transaction holds, and never skips it, because that transaction may abort.
+//!    `lock_timeout` bounds the wait. A lost batch is read again. (tests:
+//!    `a_worker_waits_for_a_claim_held_by_another_transaction`, `a_batch_is_read_again_after_a_deadlock_aborts_it`)
+//! 3. Log order `(txid, position)` agrees with the versions, except where a transaction received its id before the event that
+//!    precedes its own was committed. The transaction that inserted version n + 1 saw version n committed, or inserted both;
+//!    so a snapshot that sees n + 1 sees n, and a batch pulls missing predecessors in ([`chain`]). If one is missing from the
+//!    log, the aggregate is parked. (tests: `a_version_with_an_older_txid_than_its_predecessor_pulls_it_in`,
 //!    `after_a_deletion_the_predecessor_claim_is_read_from_the_locker`)
-//! 7. One statement reads the row and the predecessor's claim, and it runs after the claims are made. If it ran before
-//!    them, another worker could commit an event in between, and this worker would overwrite that event's effect. (test:
-//!    `the_view_row_is_read_after_the_claims`)
+//! 4. Inline folds and retries claim first and read the row after that: a claim that they get proves that no other transaction
+//!    has folded the event, and the row is then at the version below. (test: `inline_appends_and_workers_fold_each_event_once`)
 //!
-//! **Poison events.**
+//! # Why no event is forgotten
 //!
-//! 8. An event that cannot be folded parks its aggregate, in the transaction that releases its claim. All other
-//!    aggregates continue. [`plan`] decides about each aggregate separately, so this includes events and rows that cannot
-//!    be decoded, panics in the domain's code, and rows that cannot be serialized. (tests:
-//!    `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`,
-//!    `an_event_with_an_infinite_created_at_parks_only_its_aggregate`,
-//!    `a_panic_in_deserialize_apply_or_serialize_parks_only_its_aggregate`)
-//! 9. A pass takes a share lock on the parked rows that it relies on. A retry locks the parked row first, reads the
-//!    aggregate's chain of events in later statements, and folds the whole chain before it unparks the aggregate. (tests:
-//!    `a_pass_waits_for_a_retry_that_locks_the_parked_row`,
-//!    `a_retry_waits_for_passes_that_share_lock_the_parked_row`, `a_retry_folds_the_whole_chain_before_it_unparks`)
+//! The settled states alone guarantee it. The invariant of a lane ([`settled`]): every event of its slots that is visible in the
+//! snapshot, or belongs to the begun transaction at or below the position, is claimed or its aggregate is parked. A lane changes in
+//! three ways only.
 //!
-//! Postgres itself decides whether a transaction id is visible in a snapshot ([`pg_visible_in_snapshot`]). `docs/DESIGN.md`
-//! explains why foldlog orders events by `(txid, position)` and uses claims instead of a checkpoint, and how the
-//! alternatives fail.
+//! 5. By a batch whose lane is as it was read, and locked until the commit. It adds exactly what the batch looked at: all of it
+//!    is claimed in this transaction, was claimed before, or is parked. C is frozen before anything is written, so what C does
+//!    not see stays unsettled; and C sees the transaction in which a batch stops, so no event can join it. (tests:
+//!    `a_batch_settles_exactly_what_it_looked_at`, `an_event_of_a_transaction_that_commits_late_is_not_skipped`,
+//!    `a_pass_reads_exactly_what_its_frozen_snapshot_sees`, `a_pass_at_its_deadline_settles_what_it_applied`)
+//! 6. By a split: both halves state what the whole stated. The split waits for the batch of the worker that holds the lane.
+//!    (test: `both_halves_of_a_split_lane_continue_where_the_lane_was`)
+//! 7. By a merge with all lanes locked: the lane states what all of them stated. (test:
+//!    `merged_lanes_settle_only_what_all_of_them_have_settled`)
 //!
-//! [`claim`]: self
-//! [`fold`]: self
+//! A batch shares the lock of the parked rows that it relied on until it commits. A retry locks the parked row first, reads the
+//! aggregate's chain in later statements, and folds all of it before it unparks the aggregate. So either the retry reads what the
+//! batch passed over, or the batch finds that the row is gone and writes nothing. (tests:
+//! `a_pass_waits_for_a_retry_that_locks_the_parked_row`, `a_retry_waits_for_passes_that_share_lock_the_parked_row`,
+//! `a_retry_folds_the_whole_chain_before_it_unparks`)
+//!
+//! After a restore into another cluster, that cluster's transaction counter may be behind the ids in the log. foldlog detects this
+//! when it connects and when a pass finds nothing, and corrects it with an offset. (tests:
+//! `appends_and_catch_up_continue_on_a_restored_log`, `a_pass_detects_that_the_log_was_restored_during_the_pass`)
+//!
+//! # Why workers make progress
+//!
+//! 8. A committed batch that looked at anything settles all of it, down to a position within a transaction. Only lost batches
+//!    repeat, and a batch is lost only to another transaction that committed, or to a deadlock, a timeout or a crash. (test:
+//!    `a_large_transaction_is_folded_by_short_invocations`)
+//! 9. Lanes have disjoint aggregates, so workers share no claim, no view row and no lane row ([`lane`]). (test:
+//!    `two_invocations_share_a_backlog_and_meet_their_deadlines`)
+//! 10. An event that cannot be folded parks its aggregate, and only that. [`plan`] decides about each aggregate separately, so this
+//!     includes events and rows that cannot be decoded, panics in the domain's code, and rows that cannot be serialized; rows
+//!     that the database rejects are found by halving the batch. (tests:
+//!     `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`,
+//!     `an_event_with_an_infinite_created_at_parks_only_its_aggregate`,
+//!     `a_panic_in_deserialize_apply_or_serialize_parks_only_its_aggregate`,
+//!     `a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it`)
+//!
+//! `tests/model` is an explicit-state model of this protocol: each rule that is left out makes it lose an event, fold one twice, or
+//! stop. Postgres itself decides whether a transaction id is visible in a snapshot ([`pg_visible_in_snapshot`]).
+//! `docs/DESIGN.md` explains why foldlog orders events by `(txid, position)` and uses claims instead of a checkpoint, and
+//! how the alternatives fail.
+//!
+//! [`chain`]: self
+//! [`lane`]: self
 //! [`plan`]: self
+//! [`read`]: self
+//! [`settled`]: self
+//! [`write`]: self
 //! [`pg_visible_in_snapshot`]: https://www.postgresql.org/docs/current/functions-info.html
 
 mod batch;
 mod budget;
 mod catch_up;
+mod chain;
 mod claim;
 mod fold;
 mod inline;
+mod lane;
 mod listener;
 mod parked;
 mod plan;
 mod read;
+mod read_events;
+mod retry;
+mod rows;
 mod settled;
+mod snapshot;
 pub mod status;
+mod worker;
+mod write;
 
 pub use self::budget::Budget;
 pub use self::catch_up::{CatchUp, catch_up};
 pub use self::inline::fold_inline;
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{RetryReport, retry};
-pub use self::settled::{LogCursor, Snapshot, SnapshotError, Span};
+pub use self::snapshot::{Snapshot, SnapshotError};
 use crate::db::DbError;
 use crate::event::{AggregateId, EventId};
 

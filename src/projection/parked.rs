@@ -1,31 +1,25 @@
 //! Parked aggregates. When an event cannot be folded, foldlog parks its aggregate: the later events of that aggregate wait,
 //! and all other aggregates continue. (Other systems call this a dead letter. Here it is per aggregate, keeps the order
 //! of events, and is retried.)
-//!
-//! A retry locks the parked row first and reads the aggregate's chain of events in later statements. Consider a pass that
-//! skips an event because of this row. Either the pass has committed before the retry gets the lock, and then the chain
-//! contains the event; or the pass waits for the retry, and then finds that the row is gone. The retry folds the whole
-//! chain before it unparks the aggregate: otherwise neither the retry nor a pass would fold the rest of the chain.
 
 use std::collections::HashSet;
 
 use sqlx::Row;
 
+use super::ProjectionError;
 use super::budget::Budget;
-use super::fold::{self, OnRejectedWrite};
 use super::plan::Failure;
-use super::read::ReadEvents;
-use super::{ProjectionError, claim};
-use crate::db::{DbError, Pool, Session};
-use crate::event::{AggregateId, Version};
+use super::retry::{Retried, retry_aggregate, retry_together};
+use crate::db::{DbError, Pool};
+use crate::event::AggregateId;
 use crate::view::View;
 
-/// A retry reads and folds a chain in chunks of this many events, all in one transaction.
-const MAX_CHUNK_EVENTS: usize = 1000;
-
-/// How many parked aggregates a catch-up retries before it reads new events. After a faulty deployment thousands may be
-/// parked, and the new events should not wait for all of them.
+/// How many parked aggregates a catch-up retries. After a faulty deployment thousands may be parked, and the new events should
+/// not wait for all of them.
 const MAX_DUE_RETRIES: i64 = 50;
+
+/// How many parked aggregates are retried in one transaction, after a row was rejected because of another row.
+const MAX_JOINT_RETRIES: i64 = 100;
 
 /// The result of retrying parked aggregates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -66,135 +60,74 @@ async fn retry_all(
     only_due: bool,
     budget: &Budget,
 ) -> Result<RetryReport, ProjectionError> {
-    let rows = sqlx::query(include_str!("sql/find_parked.sql"))
-        .bind(view.name())
-        .bind(only_due)
-        .bind(if only_due { MAX_DUE_RETRIES } else { i64::MAX })
-        .fetch_all(&mut *pool.acquire().await?)
-        .await?;
+    let limit = if only_due { MAX_DUE_RETRIES } else { i64::MAX };
     let mut report = RetryReport::default();
-    for row in rows {
+    let mut has_conflict = false;
+    for aggregate_id in find(pool, view, only_due, limit).await? {
         if budget.is_spent() {
             break;
         }
-        let aggregate_id = AggregateId(row.try_get("aggregate_id")?);
-        let retried = Box::pin(retry_aggregate(pool, view, aggregate_id));
+        let retried = Box::pin(retry_aggregate(pool, view, aggregate_id, budget));
         let Some(retried) = budget.run_until_abort(retried).await else {
             // The aggregates that were retried before this one stay in the report.
             break;
         };
         match retried {
-            Ok(Some((applied, unparked))) => {
+            Ok(Retried::Unparked { applied }) => {
                 report.applied += applied;
-                report.unparked += u64::from(unparked);
-                report.failed += u64::from(!unparked);
+                report.unparked += 1;
             }
-            // The aggregate is no longer parked, or another transaction locks its row: a pass that relies on it, or another
-            // retry. A later retry takes care of it.
-            Ok(None) | Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
+            Ok(Retried::Failed { applied, conflict }) => {
+                report.applied += applied;
+                report.failed += 1;
+                has_conflict |= conflict;
+            }
+            Ok(Retried::Pending { applied }) => report.applied += applied,
+            Ok(Retried::NotParked) => {}
+            // Another transaction locks the row: a pass that relies on it, or another retry. A later retry takes care of it.
+            Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
             Err(error) => return Err(error),
+        }
+    }
+    if has_conflict && !budget.is_spent() {
+        // All of them, because the other row may belong to an aggregate that is not due.
+        let ids = find(pool, view, false, MAX_JOINT_RETRIES).await?;
+        let retried = Box::pin(retry_together(pool, view, &ids));
+        match budget.run_until_abort(retried).await {
+            Some(Ok((unparked, applied))) => {
+                report.applied += applied;
+                report.unparked += unparked;
+                report.failed = report.failed.saturating_sub(unparked);
+            }
+            None | Some(Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_)))) => {
+            }
+            Some(Err(error)) => return Err(error),
         }
     }
     Ok(report)
 }
 
-/// Folds the chain of one parked aggregate. Returns how many events it folded and whether the aggregate is unparked;
-/// `None` when the aggregate was not parked.
-async fn retry_aggregate(
+/// The parked aggregates, in the order of their next retry.
+async fn find(
     pool: &Pool,
     view: &View,
-    aggregate_id: AggregateId,
-) -> Result<Option<(u64, bool)>, ProjectionError> {
-    let mut transaction = pool.begin().await?;
-    let locked = sqlx::query(include_str!("sql/lock_parked.sql"))
+    only_due: bool,
+    limit: i64,
+) -> Result<Vec<AggregateId>, ProjectionError> {
+    let rows = sqlx::query(include_str!("sql/find_parked.sql"))
         .bind(view.name())
-        .bind(aggregate_id.0)
-        .fetch_optional(&mut *transaction)
+        .bind(only_due)
+        .bind(limit)
+        .fetch_all(&mut *pool.acquire().await?)
         .await?;
-    let Some(locked) = locked else {
-        return Ok(None);
-    };
-    let (mut from, mut from_first_version) = (Version(locked.try_get("version")?), false);
-    let mut folded = 0;
-    let failure = loop {
-        let chain = read_chain(&mut transaction, view, aggregate_id, from).await?;
-        let (read, last) = (
-            chain.events.len(),
-            chain.events.last().map(|event| event.version),
-        );
-        let undecodable = chain.undecodable.into_iter().next();
-        let claimed = ReadEvents {
-            events: claim::claim_events(&mut transaction, view, chain.events).await?,
-            ..ReadEvents::default()
-        };
-        let mut applied =
-            fold::apply(&mut transaction, view, claimed, OnRejectedWrite::Bisect).await?;
-        folded += applied.folded as u64;
-        if let Some(failure) = applied.failures.pop() {
-            break Some(failure);
-        }
-        if applied.released > 0 {
-            if from_first_version {
-                // Another transaction holds the claim of an event that precedes the chain. This transaction is rolled back,
-                // and a later retry folds the chain.
-                return Ok(Some((0, false)));
-            }
-            // There is a new event below the version at which the aggregate was parked: a missing version was inserted.
-            // Passes skip parked aggregates, so this retry has to fold it.
-            (from, from_first_version) = (Version(1), true);
-            continue;
-        }
-        if undecodable.is_some() {
-            break undecodable;
-        }
-        match last {
-            Some(last) if read == MAX_CHUNK_EVENTS => from = Version(last.0 + 1),
-            _ => break None,
-        }
-    };
-    match &failure {
-        None => unpark(&mut transaction, view, aggregate_id).await?,
-        Some(failure) => postpone(&mut transaction, view, failure).await?,
-    }
-    transaction.commit().await?;
-    Ok(Some((folded, failure.is_none())))
+    let ids = rows.iter().map(|row| row.try_get(0).map(AggregateId));
+    Ok(ids.collect::<Result<_, _>>()?)
 }
 
-/// Reads the next chunk of the aggregate's events, beginning with version `from`. It ends before an event that cannot be
-/// decoded.
-async fn read_chain(
-    connection: &mut Session<'_>,
-    view: &View,
-    aggregate_id: AggregateId,
-    from: Version,
-) -> Result<ReadEvents, ProjectionError> {
-    let types = view.projection.block();
-    let rows = sqlx::query(include_str!("sql/read_chain.sql"))
-        .bind(aggregate_id.0)
-        .bind(from.0)
-        .bind(types.start)
-        .bind(types.end)
-        .bind(i64::try_from(MAX_CHUNK_EVENTS).unwrap_or(i64::MAX))
-        .fetch_all(connection)
-        .await?;
-    let mut chain = ReadEvents::default();
-    for row in &rows {
-        chain.push(row)?;
-        if !chain.undecodable.is_empty() {
-            break;
-        }
-    }
-    Ok(chain)
-}
-
-/// Parks the failed aggregates, in the transaction that releases their claims.
-pub(super) async fn park(
-    connection: &mut Session<'_>,
-    view: &View,
-    failures: &[Failure],
-) -> Result<(), ProjectionError> {
+/// Logs that a batch has parked aggregates.
+pub(super) fn log_parked(view: &View, failures: &[Failure]) {
     if failures.is_empty() {
-        return Ok(());
+        return;
     }
     let aggregates: HashSet<AggregateId> = failures.iter().map(|f| f.aggregate_id).collect();
     tracing::warn!(
@@ -204,53 +137,4 @@ pub(super) async fn park(
         aggregates.len(),
         view.name()
     );
-    sqlx::query(include_str!("sql/park.sql"))
-        .bind(view.name())
-        .bind(
-            failures
-                .iter()
-                .map(|f| f.aggregate_id.0)
-                .collect::<Vec<_>>(),
-        )
-        .bind(failures.iter().map(|f| f.event_id.0).collect::<Vec<_>>())
-        .bind(failures.iter().map(|f| f.version.0).collect::<Vec<_>>())
-        .bind(
-            failures
-                .iter()
-                .map(|f| f.reason.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn unpark(
-    connection: &mut Session<'_>,
-    view: &View,
-    aggregate_id: AggregateId,
-) -> Result<(), ProjectionError> {
-    sqlx::query(include_str!("sql/unpark.sql"))
-        .bind(view.name())
-        .bind(aggregate_id.0)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Schedules the next retry after a failure, with exponential backoff.
-async fn postpone(
-    connection: &mut Session<'_>,
-    view: &View,
-    failure: &Failure,
-) -> Result<(), ProjectionError> {
-    sqlx::query(include_str!("sql/delay_parked.sql"))
-        .bind(view.name())
-        .bind(failure.aggregate_id.0)
-        .bind(failure.event_id.0)
-        .bind(failure.version.0)
-        .bind(&failure.reason)
-        .execute(connection)
-        .await?;
-    Ok(())
 }

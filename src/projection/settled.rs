@@ -1,128 +1,87 @@
-//! Snapshots: a pass reads what its frozen snapshot C sees; no later pass reads again what the settled snapshot sees.
+//! What a lane has settled: a snapshot and a position within one transaction.
 //!
-//! Both snapshots contain transaction ids with the log's offset added (see [`db`](crate::db)), and both use Postgres' text
-//! form `xmin:xmax:running,…`. The events that are visible now but not in the settled snapshot lie in a few spans of
-//! transaction ids: one span for each transaction that was running when the settled snapshot was taken, and one for all
-//! ids from its end on. Each span is one index probe, so the cost of a pass depends on the number of new events, and
-//! neither on the size of the log nor on how long a transaction has been open.
+//! The invariant of a lane: every event of its slots that is visible in the snapshot, or belongs to the begun transaction at
+//! or below the position, is claimed or belongs to a parked aggregate. [`Settled::advance`] computes what a batch settles:
+//! exactly what it looked at.
+//!
+//! Three kinds of transactions are not settled: the *begun* one; *late* ones, which were running in the settled snapshot; and
+//! those of the *tail*, from the snapshot's end on. A batch reads them in this order.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
-
-/// A snapshot: every transaction below `end` has ended, except for those in `running`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    end: u64,
-    running: BTreeSet<u64>,
-}
+use super::snapshot::Snapshot;
 
 /// A place in log order: directly after this event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogCursor {
+pub(super) struct LogCursor {
     /// The event's transaction id, with the log's offset added.
     pub txid: u64,
     /// The event's position.
     pub position: i64,
 }
 
-/// A range of the log that a pass has to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The range begins after this place.
-    pub after: LogCursor,
-    /// The range ends before this transaction id.
-    pub before: u64,
+/// What is settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub snapshot: Snapshot,
+    /// A transaction that `snapshot` lists as running, and of which the events up to the position are settled. One is
+    /// enough, because a begun transaction is finished before another one is begun.
+    pub begun: Option<LogCursor>,
 }
 
-impl Snapshot {
-    /// A snapshot that sees no transaction: the settled snapshot of a new projection.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self {
-            end: 1,
-            running: BTreeSet::new(),
-        }
-    }
-
-    /// The ranges after `cursor` that contain everything this snapshot sees and `settled` does not, in log order.
-    #[must_use]
-    pub fn spans_since(&self, settled: &Self, cursor: LogCursor) -> Vec<Span> {
-        let ended_since = settled
-            .running
-            .difference(&self.running)
-            .map(|&txid| (txid, txid + 1));
-        ended_since
-            .chain([(settled.end, self.end)])
-            .filter(|&(from, before)| from < before && cursor.txid < before)
-            .map(|(from, before)| Span {
-                after: cursor.max(LogCursor {
-                    txid: from,
-                    position: 0,
-                }),
-                before,
-            })
-            .collect()
-    }
-
-    /// The part of this snapshot that a walk has finished when it stops at `cursor`: all transactions below the one in
-    /// which it stopped. `None` when `settled` already covers that part.
-    #[must_use]
-    pub fn truncate_at(&self, settled: &Self, cursor: LogCursor) -> Option<Self> {
-        let end = cursor.txid.min(self.end);
-        (end > settled.end).then(|| Self {
-            end,
-            running: self.running.range(..end).copied().collect(),
-        })
-    }
-
-    /// How many transaction ids Postgres has assigned since `settled`.
-    #[must_use]
-    pub const fn distance(&self, settled: &Self) -> u64 {
-        self.end.saturating_sub(settled.end)
-    }
-}
-
-impl FromStr for Snapshot {
-    type Err = SnapshotError;
-
-    fn from_str(text: &str) -> Result<Self, SnapshotError> {
-        let number = |text: &str| text.parse::<u64>().map_err(|_| SnapshotError);
-        let mut parts = text.splitn(3, ':');
-        let (Some(_), Some(end), Some(running)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(SnapshotError);
+impl Settled {
+    /// What is settled after a batch has looked at everything that `frozen` sees and `self` has not settled, up to `stop`,
+    /// which is below the end of `frozen`, or all of it if `stop` is `None`.
+    pub(super) fn advance(&self, frozen: &Snapshot, stop: Option<LogCursor>) -> Self {
+        let Some(stop) = stop else {
+            return Self {
+                snapshot: self.snapshot.union(frozen),
+                begun: None,
+            };
         };
-        let running = running
-            .split(',')
-            .filter(|txid| !txid.is_empty())
-            .map(number)
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            end: number(end)?,
-            running,
-        })
-    }
-}
-
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let begin = self.running.first().unwrap_or(&self.end);
-        write!(f, "{begin}:{}:", self.end)?;
-        for (index, txid) in self.running.iter().enumerate() {
-            write!(f, "{}{txid}", if index == 0 { "" } else { "," })?;
+        let begun_txid = self.begun.map(|begun| begun.txid);
+        if begun_txid == Some(stop.txid) {
+            return Self {
+                snapshot: self.snapshot.clone(),
+                begun: Some(stop),
+            };
         }
-        Ok(())
+        let old_end = self.snapshot.end;
+        let in_tail = stop.txid >= old_end;
+        let mut snapshot = self.snapshot.clone();
+        snapshot.running.retain(|&txid| {
+            let finished =
+                frozen.sees(txid) && (in_tail || txid < stop.txid || begun_txid == Some(txid));
+            txid == stop.txid || !finished
+        });
+        if in_tail {
+            snapshot.end = stop.txid + 1;
+            snapshot.running.insert(stop.txid);
+            let running = frozen.running.range(old_end..);
+            let running = running.take_while(|&&txid| txid < stop.txid);
+            snapshot.running.extend(running);
+        }
+        Self {
+            snapshot,
+            // In the tail a batch may stop at an event that `frozen` does not see: it looked past that event, and the
+            // transaction stays to be read as a whole.
+            begun: frozen.sees(stop.txid).then_some(stop),
+        }
+    }
+
+    /// What both `self` and `other` have settled.
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        let snapshot = self.snapshot.intersection(&other.snapshot);
+        let begun = self.begun.zip(other.begun).and_then(|(left, right)| {
+            let is_common = left.txid == right.txid && snapshot.running.contains(&left.txid);
+            is_common.then(|| left.min(right))
+        });
+        Self { snapshot, begun }
     }
 }
-
-/// A text that cannot be parsed as a `pg_snapshot`.
-#[derive(Debug, thiserror::Error)]
-#[error("the text cannot be parsed as a pg_snapshot")]
-pub struct SnapshotError;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     use super::*;
 
@@ -130,90 +89,105 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Fails when the spans leave out a transaction that has ended since, or the ids from the settled snapshot's end on.
-    #[test]
-    fn spans_since_lists_ranges_of_unsettled_txids() {
-        let (settled, now) = (snapshot("5:10:5,7"), snapshot("7:20:7,15"));
-        let span = |txid, position, before| Span {
-            after: LogCursor { txid, position },
-            before,
+    fn is_settled(settled: &Settled, event: LogCursor) -> bool {
+        settled.snapshot.sees(event.txid)
+            || settled
+                .begun
+                .is_some_and(|begun| begun.txid == event.txid && event.position <= begun.position)
+    }
+
+    /// The order in which a batch reads what is not settled: begun, late, tail.
+    fn place(settled: &Settled, event: LogCursor) -> (u8, LogCursor) {
+        let kind = match settled.begun {
+            Some(begun) if begun.txid == event.txid => 0,
+            _ if event.txid < settled.snapshot.end => 1,
+            _ => 2,
         };
-        // 5 has ended by now and 7 is still running. 10 and above are new; 15 is still running, and the claim statement filters
-        // it out, because C does not see it.
-        assert_eq!(
-            now.spans_since(&settled, LogCursor::default()),
-            [span(5, 0, 6), span(10, 0, 20)]
-        );
-        assert_eq!(
-            now.spans_since(
-                &settled,
-                LogCursor {
-                    txid: 5,
-                    position: 9
-                }
-            ),
-            [span(5, 9, 6), span(10, 0, 20)]
-        );
-        assert_eq!(
-            now.spans_since(
-                &settled,
-                LogCursor {
-                    txid: 12,
-                    position: 3
-                }
-            ),
-            [span(12, 3, 20)]
-        );
-        assert_eq!(now.spans_since(&now, LogCursor::default()), []);
-        assert_eq!(
-            now.spans_since(&Snapshot::empty(), LogCursor::default()),
-            [span(1, 0, 20)]
-        );
+        (kind, event)
+    }
+
+    const MAX_TXID: u64 = 24;
+    const MAX_POSITION: i64 = 3;
+
+    fn all_events() -> impl Iterator<Item = LogCursor> {
+        (1..MAX_TXID)
+            .flat_map(|txid| (1..=MAX_POSITION).map(move |position| LogCursor { txid, position }))
+    }
+
+    prop_compose! {
+        fn a_snapshot()(end in 1..MAX_TXID, running in prop::collection::btree_set(1..MAX_TXID, 0..6)) -> Snapshot {
+            Snapshot { end, running: running.into_iter().filter(|txid| *txid < end).collect() }
+        }
+    }
+
+    prop_compose! {
+        /// A state of a lane, and a later snapshot of the log that sees the begun transaction, as a worker requires.
+        fn a_lane_and_a_later_snapshot()(
+            old in a_snapshot(), new in a_snapshot(), begun in prop::option::of(any::<Index>()), position in 1..=MAX_POSITION,
+        ) -> (Settled, Snapshot) {
+            let late: Vec<u64> = old.running.iter().copied().collect();
+            let begun = begun.filter(|_| !late.is_empty()).map(|index| LogCursor { txid: *index.get(&late), position });
+            let end = old.end.max(new.end);
+            // A transaction that has ended cannot run again.
+            let running = new.running.into_iter().filter(|txid| !old.sees(*txid) && begun.is_none_or(|b| b.txid != *txid)).collect();
+            (Settled { snapshot: old, begun }, Snapshot { end, running })
+        }
     }
 
     proptest! {
-        // Fails when a walk that stops early settles the transaction in which it stopped, or a later one, or leaves out a
-        // transaction that it has finished.
+        // Fails when a batch settles an event that it did not look at, or does not settle one that it looked at.
         #[test]
-        fn a_partial_walk_settles_exactly_the_transactions_it_has_finished(
-            settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),
-            more in 0u64..10, now_running in prop::collection::btree_set(1u64..40, 0..5), cursor in 0u64..40,
+        fn a_batch_settles_exactly_what_it_looked_at(
+            (lane, frozen) in a_lane_and_a_later_snapshot(), stop in prop::option::of(any::<Index>()),
         ) {
-            let sees = |s: &Snapshot, txid| txid < s.end && !s.running.contains(&txid);
-            let settled = Snapshot { end: settled_end, running: settled_running.into_iter().filter(|t| *t < settled_end).collect() };
-            let end = settled_end + more;
-            // A transaction that has ended cannot run again.
-            let running = now_running.into_iter().filter(|t| *t < end && !sees(&settled, *t)).collect();
-            let now = Snapshot { end, running };
-            let walked = now.truncate_at(&settled, LogCursor { txid: cursor, position: 1 });
-            for txid in 1..45 {
-                let seen = walked.as_ref().is_some_and(|walked| sees(walked, txid));
-                let expected = sees(&now, txid) && txid < cursor && cursor.min(end) > settled_end;
-                prop_assert_eq!(seen, expected, "{}", txid);
+            // A worker stops at an event that it has looked at. In the tail that may be one that C does not see.
+            let mut unsettled: Vec<LogCursor> = all_events()
+                .filter(|event| !is_settled(&lane, *event) && (frozen.sees(event.txid) || (lane.snapshot.end..frozen.end).contains(&event.txid)))
+                .collect();
+            unsettled.sort_by_key(|event| place(&lane, *event));
+            let stop = stop.filter(|_| !unsettled.is_empty()).map(|index| *index.get(&unsettled));
+            let after = lane.advance(&frozen, stop);
+            for event in all_events() {
+                let looked_at = stop.is_none_or(|stop| place(&lane, event) <= place(&lane, stop));
+                let expected = is_settled(&lane, event) || (frozen.sees(event.txid) && looked_at);
+                prop_assert_eq!(is_settled(&after, event), expected, "{:?} {:?} {:?}", event, stop, &after);
             }
+            prop_assert!(after.begun.is_none_or(|begun| after.snapshot.running.contains(&begun.txid)));
         }
 
-        // Fails when a span leaves out an unsettled transaction that is visible, or contains a settled one.
+        // Fails when a merge settles an event that one of the lanes has not settled.
         #[test]
-        fn spans_cover_exactly_the_unsettled_visible_events(
-            settled_end in 1u64..30, settled_running in prop::collection::btree_set(1u64..30, 0..5),
-            more in 0u64..10, now_running in prop::collection::btree_set(1u64..40, 0..5), cursor in 0u64..40,
+        fn merged_lanes_settle_only_what_all_of_them_have_settled(
+            (left, frozen) in a_lane_and_a_later_snapshot(), stop in any::<Index>(),
         ) {
-            let sees = |s: &Snapshot, txid| txid < s.end && !s.running.contains(&txid);
-            let settled = Snapshot { end: settled_end, running: settled_running.into_iter().filter(|t| *t < settled_end).collect() };
-            let end = settled_end + more;
-            // A transaction that has ended cannot run again.
-            let running = now_running.into_iter().filter(|t| *t < end && !sees(&settled, *t)).collect();
-            let now = Snapshot { end, running };
-            let cursor = LogCursor { txid: cursor, position: 0 };
-            let spans = now.spans_since(&settled, cursor);
-            prop_assert!(spans.windows(2).all(|pair| pair[0].before <= pair[1].after.txid));
-            for txid in 1..45 {
-                let event = LogCursor { txid, position: 1 };
-                let found = spans.iter().any(|s| s.after < event && txid < s.before) && sees(&now, txid);
-                prop_assert_eq!(found, sees(&now, txid) && !sees(&settled, txid) && event > cursor, "txid {}", txid);
+            let events: Vec<LogCursor> = all_events().filter(|event| !is_settled(&left, *event) && frozen.sees(event.txid)).collect();
+            let stop = (!events.is_empty()).then(|| *stop.get(&events));
+            let right = left.advance(&frozen, stop);
+            for (a, b) in [(&left, &right), (&right, &left)] {
+                let merged = a.intersection(b);
+                for event in all_events() {
+                    prop_assert!(!is_settled(&merged, event) || (is_settled(a, event) && is_settled(b, event)));
+                }
+                prop_assert!(merged.begun.is_none_or(|begun| merged.snapshot.running.contains(&begun.txid)));
             }
-            prop_assert_eq!(&snapshot(&now.to_string()), &now);
         }
+    }
+
+    /// Fails when the text form of a snapshot that a batch computes cannot be read back.
+    #[test]
+    fn an_advanced_snapshot_keeps_postgres_text_form() {
+        let lane = Settled {
+            snapshot: snapshot("5:10:5,7"),
+            begun: None,
+        };
+        let after = lane.advance(
+            &snapshot("7:20:7,15"),
+            Some(LogCursor {
+                txid: 17,
+                position: 3,
+            }),
+        );
+        assert_eq!(after.snapshot.to_string(), "7:18:7,15,17");
+        assert_eq!(snapshot("7:18:7,15,17"), after.snapshot);
     }
 }

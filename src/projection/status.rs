@@ -149,12 +149,3 @@ async fn query_status(
         is_complete,
     })
 }
-
-/// Counts the parked aggregates of a projection.
-pub(super) async fn count_parked(pool: &Pool, view: &View) -> Result<u64, ProjectionError> {
-    let count: i64 = sqlx::query_scalar(include_str!("sql/count_parked.sql"))
-        .bind(view.name())
-        .fetch_one(&mut *pool.acquire().await?)
-        .await?;
-    Ok(count.unsigned_abs())
-}

@@ -14,6 +14,10 @@ use crate::domain::SetRule;
 pub struct Statements {
     table: &'static str,
     columns: Vec<String>,
+    /// The columns as a list, quoted.
+    names: String,
+    /// The assignments of an upsert's `do update set`.
+    assignments: String,
     get: SqlStr,
     upsert: SqlStr,
     delete: SqlStr,
@@ -50,11 +54,14 @@ impl Statements {
             filled: RwLock::default(),
             table,
             columns,
+            names,
+            assignments,
         }
     }
 
     /// A statement of another module over this table: `template`, the text of a file beside its caller, with the table's
-    /// name in place of `{table}`. Composed once per process.
+    /// name in place of `{table}`, its columns in place of `{columns}`, and what an upsert assigns to them in place of
+    /// `{assignments}`. Composed once per process.
     pub fn fill(&self, template: &'static str) -> SqlStr {
         // Compared by address, because every request gets here and a template is a constant of its caller.
         let is_same = |known: &str| std::ptr::eq(known, template);
@@ -63,7 +70,11 @@ impl Statements {
             return sql.clone();
         }
         drop(filled);
-        let sql = text(template.replace("{table}", self.table));
+        let sql = template
+            .replace("{table}", self.table)
+            .replace("{columns}", &self.names)
+            .replace("{assignments}", &self.assignments);
+        let sql = text(sql);
         let mut filled = self.filled.write().unwrap_or_else(PoisonError::into_inner);
         if !filled.iter().any(|(known, _)| is_same(known)) {
             filled.push((template, sql.clone()));

@@ -48,9 +48,10 @@ pub async fn delete(
     Ok(())
 }
 
-/// Builds `[{"id":…,"version":…,<fields of the row>}, …]`. Each row is already the text of a JSON object, so `id` and
+/// Rows as the JSON array that the statements of a view take: `[{"id":…,"version":…,<fields of the row>}, …]`. Each row is already the text of a JSON object, so `id` and
 /// `version` are inserted into that text instead of parsing and serializing the row again.
-fn json_array(rows: &[(AggregateId, Version, &RawValue)]) -> String {
+#[must_use]
+pub fn json_array(rows: &[(AggregateId, Version, &RawValue)]) -> String {
     let mut json = String::with_capacity(rows.iter().map(|(_, _, row)| row.get().len() + 80).sum());
     json.push('[');
     for (index, (id, version, row)) in rows.iter().enumerate() {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::support::events::{append, event};
 use crate::support::locks::{Held, gate_commits, wait_until_blocked, wait_until_true};
-use crate::support::workers::{CLAIM, LOAD, LOCK_PARKED, assert_all_applied};
+use crate::support::workers::{LOCK_PARKED, READ, WRITE, assert_all_applied};
 use crate::support::{TestDb, created, renamed};
 
 /// Starts a listener in a separate process, which is killed when the handle is dropped.
@@ -109,25 +109,21 @@ async fn a_worker_killed_by_sigkill_at_any_step_loses_no_event() {
             "lock table settled in access exclusive mode",
             "Whether the log was restored from",
         ),
-        ("lock table locker in share mode", CLAIM),
+        ("lock table locker in share mode", WRITE),
         // In the middle of the rows of the claim.
         (
             "insert into locker (event_id, aggregate_id, lock_domain) \
              select id, aggregate_id, 'users' from events order by txid, position offset 3 limit 1",
-            CLAIM,
+            WRITE,
         ),
-        ("lock table users in access exclusive mode", LOAD),
+        ("lock table users in access exclusive mode", READ),
+        ("lock table users in share mode", WRITE),
+        ("lock table parked in share mode", WRITE),
         (
-            "lock table users in share mode",
-            "insert into \"public\".\"users\"",
+            "select pg_advisory_xact_lock(1)",
+            "set constraints all immediate",
         ),
-        // After it has released claims.
-        ("lock table parked in share mode", "Parks aggregates"),
-        ("select pg_advisory_xact_lock(1)", "commit"),
-        (
-            "lock table settled in share mode",
-            "frozen snapshot the settled one",
-        ),
+        ("lock table settled in share mode", "Creates the lane"),
     ];
     for step in steps {
         let db = database().await;
@@ -143,7 +139,6 @@ async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
     let steps = [
         ("select from parked for update", LOCK_PARKED),
         ("lock table locker in share mode", "Claims given events"),
-        ("lock table users in access exclusive mode", LOAD),
         (
             "lock table users in share mode",
             "insert into \"public\".\"users\"",
@@ -152,14 +147,17 @@ async fn a_retry_killed_by_sigkill_at_any_step_loses_no_event() {
             "lock table parked in share mode",
             "The aggregate has caught up",
         ),
-        ("select pg_advisory_xact_lock(1)", "commit"),
+        (
+            "select pg_advisory_xact_lock(1)",
+            "set constraints all immediate",
+        ),
     ];
     for step in steps {
         let db = database().await;
         backlog(&db, 1).await;
         gate_commits(&db, "users").await;
         let first = listener(&db, 8);
-        wait_until_true(&db, "select count(*) = 1 from settled").await;
+        until_done(&db, 1).await;
         kill(&db, first).await;
         remove_constraint(&db).await;
         killed_at(&db, step, 0).await;

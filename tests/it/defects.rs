@@ -72,12 +72,12 @@ async fn two_listeners_do_not_apply_out_of_order() {
     let holding = Held::open(&db, "lock table users in share mode").await;
     let first = async { db.catch_up("users").await };
     let second = async {
-        wait_until_blocked(&mut db.connect().await, "insert into \"public\".\"users\"").await;
+        wait_until_blocked(&mut db.connect().await, "Writes a folded batch").await;
         append(&db.foldlog, &[renamed(user, "2"), renamed(user, "3")]).await;
         db.catch_up("users").await
     };
     let release = async {
-        wait_until_blocked(&mut db.connect().await, "Takes the next events").await;
+        wait_until_blocked(&mut db.connect().await, "Writes a folded batch").await;
         holding.release().await;
     };
     let (first, second, ()) = tokio::join!(first, second, release);
@@ -167,7 +167,7 @@ async fn a_poison_event_is_retried_only_when_its_backoff_has_passed() {
         append(&db.foldlog, &[next]).await;
         let pass = db.catch_up("accounts").await;
         assert!(pass.done, "{pass:?}");
-        assert_eq!((pass.parked, pass.remaining), (1, 0));
+        assert_eq!((pass.parked, pass.remaining), (Some(1), Some(0)));
         let cents = format!("select balance_cents from accounts where id = '{poor}'");
         assert_eq!(db.count(&cents).await, deposits);
     }

@@ -24,6 +24,7 @@ mod inline;
 mod isolation;
 #[cfg(feature = "lambda")]
 mod lambda;
+mod lanes;
 mod local;
 #[cfg(feature = "aws")]
 mod logins;

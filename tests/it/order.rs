@@ -1,13 +1,18 @@
 //! Events are folded in the order of their versions and none is skipped, in whatever order transactions commit.
 
+use std::collections::BTreeSet;
+
+use foldlog::Foldlog;
+use foldlog::db;
 use uuid::Uuid;
 
 use crate::support::TestDb;
 use crate::support::accounts::AccountEvent;
+use crate::support::db::DOMAINS;
 use crate::support::events::{append, deposited, event, opened};
-use crate::support::locks::{Held, gate_commits, hold_claim, hold_gate, wait_until_blocked};
+use crate::support::locks::{Held, hold_claim, wait_until_blocked};
 use crate::support::workers::{
-    CLAIM, account, append_in, assert_all_applied, version_in_view, worker,
+    WRITE, account, append_in, assert_all_applied, version_in_view, worker,
 };
 use foldlog::event::Version;
 
@@ -52,10 +57,10 @@ async fn a_pass_reads_exactly_what_its_frozen_snapshot_sees() {
     append_in(ahead.connection(), &[new()]).await;
     append(&db.foldlog, &[third]).await;
 
-    // When both commit, the pass is already after `behind` and still before `ahead`.
+    // When both commit, the batch is read and not yet written.
     let claim = hold_claim(&db, "ledger", &second).await;
-    let pass = worker(&db, "ledger", 1);
-    wait_until_blocked(&mut db.connect().await, CLAIM).await;
+    let pass = worker(&db, "ledger", 100);
+    wait_until_blocked(&mut db.connect().await, WRITE).await;
     behind.commit().await;
     ahead.commit().await;
     claim.release().await;
@@ -69,9 +74,10 @@ async fn a_pass_reads_exactly_what_its_frozen_snapshot_sees() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when the fold does not check the order of versions, and when a pass settles although it released a claim.
+/// Fails when the fold does not check the order of versions, or when a batch that ends before the predecessor settles the later
+/// version without folding it.
 #[tokio::test]
-async fn a_version_with_an_older_txid_than_its_predecessor_waits_for_it() {
+async fn a_version_with_an_older_txid_than_its_predecessor_pulls_it_in() {
     for (folded_before, batch) in [(false, 1), (false, 100), (true, 1), (true, 100)] {
         let db = TestDb::new().await;
         let user = Uuid::now_v7();
@@ -131,24 +137,33 @@ async fn after_a_deletion_the_predecessor_claim_is_read_from_the_locker() {
     }
 }
 
-/// Fails when a worker loads the view rows before it claims: then the second worker has the row from before the first
-/// worker's commit, and overwrites what the first worker folded.
+/// Fails when a batch claims events that another transaction has claimed since the batch read the view row, and so overwrites
+/// what that transaction folded.
 #[tokio::test]
-async fn the_view_row_is_read_after_the_claims() {
+async fn a_row_that_changed_after_the_read_is_not_overwritten() {
     let db = TestDb::new().await;
-    let (user, _) = account(&db, 2).await;
-    gate_commits(&db, "ledger").await;
-    let gate = hold_gate(&db).await;
-    let mut watch = db.connect().await;
+    let (account, _) = account(&db, 1).await;
+    assert_eq!(db.catch_up("ledger").await.applied, 2);
+    append(&db.foldlog, &[deposited(account, 1)]).await;
 
-    let first = worker(&db, "ledger", 2);
-    wait_until_blocked(&mut watch, "commit").await;
-    let second = worker(&db, "ledger", 100);
-    wait_until_blocked(&mut watch, CLAIM).await;
-    gate.release().await;
+    // The worker has read and waits for its lane; meanwhile an inline append, which needs no lane, folds both deposits.
+    let lane = Held::open(
+        &db,
+        "select from settled where lock_domain = 'ledger' for update",
+    )
+    .await;
+    let pass = worker(&db, "ledger", 100);
+    wait_until_blocked(&mut db.connect().await, WRITE).await;
+    let inline = BTreeSet::from(["ledger".to_owned()]);
+    let inline = Foldlog::new(db::Pool::new(db.options.clone(), 2), DOMAINS, inline).unwrap();
+    append(&inline, &[deposited(account, 1)]).await;
+    lane.release().await;
 
-    let applied = [first.await, second.await].map(|done| done.unwrap().unwrap().applied);
-    assert_eq!(applied.iter().sum::<u64>(), 3);
-    assert_eq!(version_in_view(&db, "ledger", user).await, Some(Version(3)));
+    let caught_up = pass.await.unwrap().unwrap();
+    assert_eq!((caught_up.applied, caught_up.done), (0, true));
+    assert_eq!(
+        version_in_view(&db, "ledger", account).await,
+        Some(Version(4))
+    );
     assert_all_applied(&db, "ledger").await;
 }

@@ -37,7 +37,7 @@ const PROMISES: &[(&str, &[&str])] = &[
         "P5",
         &[
             "an_event_of_a_transaction_that_commits_late_is_not_skipped",
-            "a_version_with_an_older_txid_than_its_predecessor_waits_for_it",
+            "a_version_with_an_older_txid_than_its_predecessor_pulls_it_in",
         ],
     ),
     (
@@ -52,7 +52,7 @@ const PROMISES: &[(&str, &[&str])] = &[
         &["a_listener_loses_no_event_when_every_connection_is_cut"],
     ),
     ("P8", &["appends_and_catch_up_continue_on_a_restored_log"]),
-    ("P9", &["the_claim_reads_only_new_events"]),
+    ("P9", &["a_batch_reads_only_new_events"]),
     (
         "P10",
         &[

@@ -4,7 +4,6 @@ use foldlog::domains::users::UserEvent;
 use foldlog::event::{
     AggregateId, EventId, Metadata, NewEvent, Payload, Position, RecordedEvent, Version,
 };
-use foldlog::projection::{LogCursor, Snapshot};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
@@ -142,39 +141,6 @@ proptest! {
         prop_assert_eq!(&text, &format!("[{version},{position},\"{event}\",\"{aggregate}\"]"));
         let back: (Version, Position, EventId, AggregateId) = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(back, (Version(version), Position(position), event, aggregate));
-    }
-
-    /// Fails when the cursor of a pass does not sort as log order does: by transaction, then by position.
-    #[test]
-    fn cursors_sort_in_log_order(a: (u64, i64), b: (u64, i64)) {
-        let cursor = |(txid, position)| LogCursor { txid, position };
-        prop_assert_eq!(cursor(a).cmp(&cursor(b)), a.cmp(&b));
-    }
-
-    /// Fails when walking a set of events batch by batch, each from where the last one ended, misses or repeats one.
-    #[test]
-    fn a_pass_in_batches_walks_every_event_once(
-        events in prop::collection::btree_set((1_u64..60, 1_i64..200), 0..40),
-        settled_end in 1_u64..60, end in 1_u64..60,
-        running in prop::collection::btree_set(1_u64..60, 0..6),
-        batch in 1_usize..7,
-    ) {
-        let list = |txids: &mut dyn Iterator<Item = &u64>| txids.map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let end = end.max(settled_end);
-        let settled: Snapshot = format!("1:{settled_end}:{}", list(&mut running.iter().filter(|t| **t < settled_end))).parse().unwrap();
-        let frozen: Snapshot = format!("1:{end}:").parse().unwrap();
-        let is_new = |txid: u64| txid < end && (txid >= settled_end || running.contains(&txid));
-        let expected: Vec<_> = events.iter().copied().filter(|event| is_new(event.0)).collect();
-        let (mut walked, mut cursor) = (Vec::new(), LogCursor::default());
-        loop {
-            let spans = frozen.spans_since(&settled, cursor);
-            let inside = |&&(txid, position): &&(u64, i64)| spans.iter().any(|s| LogCursor { txid, position } > s.after && txid < s.before);
-            let found: Vec<_> = events.iter().filter(inside).take(batch).copied().collect();
-            let Some(&(txid, position)) = found.last() else { break };
-            cursor = LogCursor { txid, position };
-            walked.extend(found);
-        }
-        prop_assert_eq!(walked, expected);
     }
 }
 

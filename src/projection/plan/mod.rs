@@ -13,14 +13,39 @@ use crate::domain::{AnyProjection, FoldError};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
 use crate::view::StoredRow;
 
-/// What a batch has read about one aggregate.
+/// What a batch has read about an aggregate before its events.
 #[derive(Debug)]
-pub(super) struct AggregateBatch<'a> {
+pub(super) struct Before {
     /// Its view row; an error when the row cannot be decoded.
     pub row: Result<Option<StoredRow>, FoldError>,
     /// Whether the predecessor of its first event is claimed. It matters only if the aggregate has no row.
     pub predecessor_claimed: bool,
-    /// Its events in the batch, at least one, in the order of their versions.
+}
+
+impl Before {
+    /// Whether the view row contains the event with this version.
+    pub(super) fn contains(&self, version: Version) -> bool {
+        matches!(&self.row, Ok(Some((row, _))) if *row >= version)
+    }
+
+    /// Whether one of `events`, in the order of their versions, cannot be folded because its predecessor is neither before it
+    /// nor claimed. Events from `undecodable` on, the version of one that could not be decoded, do not count.
+    pub(super) fn has_gap(&self, events: &[RecordedEvent], undecodable: Option<Version>) -> bool {
+        let decodable = undecodable.map_or(events.len(), |undecodable| {
+            events.partition_point(|event| event.version < undecodable)
+        });
+        let (Ok(row), false) = (&self.row, decodable == 0) else {
+            return false;
+        };
+        count_foldable(row.as_ref(), self.predecessor_claimed, &events[..decodable]) < decodable
+    }
+}
+
+/// The events of one aggregate in a batch, and what precedes them.
+#[derive(Debug)]
+pub(super) struct AggregateBatch<'a> {
+    pub before: Before,
+    /// At least one event, in the order of their versions.
     pub events: &'a [RecordedEvent],
 }
 
@@ -37,6 +62,15 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(event: &RecordedEvent, reason: impl fmt::Display) -> Self {
         Self::from_parts(event.aggregate_id, event.id, event.version, reason)
+    }
+
+    /// The event cannot be folded, because the log does not contain its predecessor.
+    pub(super) fn missing_predecessor(event: &RecordedEvent) -> Self {
+        let version = event.version.0 - 1;
+        let reason = format_args!(
+            "version {version} of the aggregate is missing from the log or belongs to another domain"
+        );
+        Self::new(event, reason)
     }
 
     pub(super) fn from_parts(
@@ -68,13 +102,21 @@ pub(super) struct FoldedRow<'a> {
     pub events: &'a [RecordedEvent],
 }
 
+/// A view row that the fold removes.
+#[derive(Debug)]
+pub(super) struct DeletedRow<'a> {
+    pub aggregate_id: AggregateId,
+    /// The events folded into it, at least one.
+    pub events: &'a [RecordedEvent],
+}
+
 /// What a batch does.
 #[derive(Debug, Default)]
 pub(super) struct Plan<'a> {
     /// Rows to insert or replace.
     pub upsert: Vec<FoldedRow<'a>>,
-    /// Aggregates whose row is deleted.
-    pub delete: Vec<AggregateId>,
+    /// Rows to delete.
+    pub delete: Vec<DeletedRow<'a>>,
     /// The events that are folded. Together with `release` they are all events of the batch that could be decoded.
     pub claims: Vec<&'a RecordedEvent>,
     /// The events that are not folded.
@@ -148,7 +190,10 @@ impl<'a> Plan<'a> {
                     had_row,
                     events: folded,
                 }),
-                None if had_row => self.delete.push(aggregate_id),
+                None if had_row => self.delete.push(DeletedRow {
+                    aggregate_id,
+                    events: folded,
+                }),
                 None => {}
             }
         }
@@ -176,11 +221,11 @@ fn decide<'a>(
         had_row: false,
         failure: Some(failure),
     };
-    let row = match &batch.row {
+    let row = match &batch.before.row {
         Ok(row) => row.as_ref(),
         Err(reason) => return parked(Failure::new(&events[0], reason)),
     };
-    let foldable = &events[..count_foldable(row, batch.predecessor_claimed, events)];
+    let foldable = &events[..count_foldable(row, batch.before.predecessor_claimed, events)];
     let before_undecodable = undecodable.map_or(foldable.len(), |failure| {
         foldable.partition_point(|event| event.version < failure.version)
     });

@@ -4,7 +4,7 @@
 -- $3 bigint at most so many
 -- returns rows uuid
 -- role: foldlog_projection
--- uses: parked_pkey
+-- uses: parked_lock_domain_next_try_idx
 select aggregate_id
 from foldlog.parked
 where lock_domain = $1

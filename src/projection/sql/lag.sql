@@ -1,5 +1,5 @@
 -- How far a projection is behind: events without a claim, not of parked aggregates; and its parked aggregates. Measured
--- from the settled snapshot but decided by the locker, so a mark that stands still cannot make it look healthy.
+-- from what all lanes have settled, but decided by the locker, so a mark that stands still cannot make it look healthy.
 -- `whole`: there was no more to look at. `settled`: a worker has completed a pass of this projection.
 -- $1 text lock domain
 -- $2 smallint the first event type
@@ -9,13 +9,18 @@
 -- role: foldlog_query
 -- uses: settled_pkey events_txid_position_idx locker_pkey parked_pkey
 with mark as (
-    select coalesce((select snapshot from foldlog.settled where lock_domain = $1), '1:1:'::pg_snapshot) as snapshot
+    -- What all lanes have settled ends where the first of them ends.
+    select coalesce(min(pg_snapshot_xmax(snapshot)::text::bigint), 1)::text::xid8 as txid
+    from foldlog.settled
+    where lock_domain = $1
 ),
 span as (
-    select txid, txid as last
-    from mark, pg_snapshot_xip(mark.snapshot) as running (txid)
+    select distinct running.txid, running.txid as last
+    from mark, foldlog.settled s, pg_snapshot_xip(s.snapshot) as running (txid)
+    where s.lock_domain = $1
+        and running.txid < mark.txid
     union all
-    select pg_snapshot_xmax(mark.snapshot), '9223372036854775807'::xid8
+    select txid, '9223372036854775807'::xid8
     from mark
 ),
 looked_at as materialized (
@@ -59,5 +64,5 @@ select
     coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at)), 0), 0)::double precision as seconds,
     (select count(*) from foldlog.parked where lock_domain = $1) as parked,
     (select count(*) from looked_at) < $4 as whole,
-    exists (select from foldlog.settled where lock_domain = $1) as settled
+    exists (select from foldlog.settled where lock_domain = $1 and pg_snapshot_xmax(snapshot) > '1') as settled
 from unclaimed

@@ -81,7 +81,7 @@ async fn a_stopped_listener_finishes_its_batch_and_releases_its_lock() {
         .await
         .unwrap();
     let listener = RunningListener::start(&db);
-    wait_until_blocked(&mut db.connect().await, "insert into \"public\".\"users\"").await;
+    wait_until_blocked(&mut db.connect().await, "Writes a folded batch").await;
     listener.signal_stop();
     // The listener releases K and its connection immediately, and finishes the batch.
     wait_until("it lets go", async || count_listeners(&db).await == 0).await;
@@ -145,7 +145,7 @@ async fn a_blocked_projection_does_not_block_the_others() {
         .await
         .unwrap();
     append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
-    wait_until_blocked(&mut db.connect().await, "insert into \"public\".\"ledger\"").await;
+    wait_until_blocked(&mut db.connect().await, "Writes a folded batch").await;
     for count in 2..=4 {
         append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
         wait_until("the other goes on", async || {

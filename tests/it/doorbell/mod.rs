@@ -54,7 +54,7 @@ async fn an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep() 
             .execute(&mut *gate)
             .await
             .unwrap();
-        wait_until_blocked(&mut db.connect().await, "Takes the next events").await;
+        wait_until_blocked(&mut db.connect().await, "Writes a folded batch").await;
         open.commit().await.unwrap();
         gate.commit().await.unwrap();
         wait_until("it sees the event", async || {

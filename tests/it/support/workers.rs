@@ -12,8 +12,8 @@ use super::TestDb;
 use super::events::{append, assert_equals_fold, deposited, opened, prepare};
 
 /// The beginnings of the statements at which a test waits for a worker to block.
-pub const CLAIM: &str = "Takes the next events in log order";
-pub const LOAD: &str = "Reads the view row of each aggregate that is to be folded";
+pub const READ: &str = "Reads the next batch of a lane";
+pub const WRITE: &str = "Writes a folded batch, or nothing";
 pub const LOCK_PARKED: &str = "Takes a parked aggregate for a retry";
 
 /// Starts a worker that catches up a projection.

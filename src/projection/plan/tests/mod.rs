@@ -111,8 +111,10 @@ fn batch(
     events: &[RecordedEvent],
 ) -> AggregateBatch<'_> {
     AggregateBatch {
-        row: Ok(row),
-        predecessor_claimed,
+        before: Before {
+            row: Ok(row),
+            predecessor_claimed,
+        },
         events,
     }
 }
@@ -288,8 +290,10 @@ fn an_undecodable_event_or_row_parks_only_its_aggregate() {
     });
     let alone = Failure::new(&event(4, 1, &TallyEvent::Removed {}), "no time");
     let broken_row = AggregateBatch {
-        row: Err(FoldError::new("no row")),
-        predecessor_claimed: false,
+        before: Before {
+            row: Err(FoldError::new("no row")),
+            predecessor_claimed: false,
+        },
         events: &broken,
     };
     let batches = vec![

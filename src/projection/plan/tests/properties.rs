@@ -33,8 +33,8 @@ impl Database {
             })
             .collect::<Vec<_>>();
         let plan = plan(tallies(), &batches, &[]);
-        for id in &plan.delete {
-            assert!(self.rows.remove(id).is_some());
+        for row in &plan.delete {
+            assert!(self.rows.remove(&row.aggregate_id).is_some());
         }
         for row in plan.upsert {
             let had_row = self

@@ -1,0 +1,89 @@
+//! Chains: the events of an aggregate from its first unclaimed one on. A batch reads a chain when it contains an event without
+//! its predecessor.
+//!
+//! That happens when a transaction received its id before the transaction of the preceding version. The transaction that
+//! inserted version n + 1 saw version n committed, or inserted both. So a snapshot that sees n + 1 sees n, and the batch can
+//! always pull the predecessor in.
+
+use std::collections::HashMap;
+
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::ProjectionError;
+use super::read::{ReadBatch, decode_before};
+use crate::db::Session;
+use crate::event::{AggregateId, RecordedEvent, Version};
+use crate::view::View;
+
+/// Replaces what `batch` has read about aggregates with gaps by their whole chains. Returns false if the chains are longer than a
+/// batch: then a part of them is in the batch, and the batch must not settle what it looked at.
+pub(super) async fn complete(
+    connection: &mut Session<'_>,
+    view: &View,
+    batch: &mut ReadBatch,
+) -> Result<bool, ProjectionError> {
+    let gaps = find_gaps(batch);
+    if gaps.is_empty() {
+        return Ok(true);
+    }
+    let is_kept = |id: AggregateId| !gaps.contains_key(&id);
+    batch
+        .events
+        .events
+        .retain(|event| is_kept(event.aggregate_id));
+    batch
+        .events
+        .undecodable
+        .retain(|event| is_kept(event.aggregate_id));
+    let types = view.projection.block();
+    let rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
+        .bind(view.name())
+        .bind(gaps.keys().map(|id| id.0).collect::<Vec<_>>())
+        .bind(gaps.values().map(|version| version.0).collect::<Vec<_>>())
+        .bind(types.start)
+        .bind(types.end)
+        .bind(i64::from(batch.size))
+        .fetch_all(connection)
+        .await?;
+    let mut read = 0;
+    for row in &rows {
+        if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
+            read += 1;
+            batch.events.push(row)?;
+        } else {
+            let id = AggregateId(row.try_get("aggregate_id")?);
+            batch.before.insert(id, decode_before(row)?);
+        }
+    }
+    batch
+        .events
+        .events
+        .sort_unstable_by_key(|event| (event.aggregate_id, event.version));
+    Ok(read < batch.size)
+}
+
+/// The aggregates of the batch with a gap before one of their events, each with its highest version in the batch.
+fn find_gaps(batch: &ReadBatch) -> HashMap<AggregateId, Version> {
+    let mut undecodable = HashMap::<AggregateId, Version>::new();
+    for failure in &batch.events.undecodable {
+        let first = undecodable
+            .entry(failure.aggregate_id)
+            .or_insert(failure.version);
+        *first = failure.version.min(*first);
+    }
+    let by_aggregate = |a: &RecordedEvent, b: &RecordedEvent| a.aggregate_id == b.aggregate_id;
+    batch
+        .events
+        .events
+        .chunk_by(by_aggregate)
+        .filter_map(|events| {
+            let (id, last) = (events[0].aggregate_id, events[events.len() - 1].version);
+            let undecodable = undecodable.get(&id).copied();
+            let before = batch.before.get(&id)?;
+            before
+                .has_gap(events, undecodable)
+                .then(|| (id, undecodable.map_or(last, |version| version.max(last))))
+        })
+        .collect()
+}

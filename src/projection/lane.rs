@@ -1,0 +1,197 @@
+//! Lanes: a lane is a row of `settled`, a range of hash slots of aggregates. At rest a projection has one lane. With a backlog,
+//! a worker takes a lane by locking its row; a worker that finds no free lane splits one. When the backlog is done, a worker
+//! merges the lanes.
+//!
+//! Lanes let workers share the work, and settle what is done. They are not needed for exactly-once: the claims alone
+//! guarantee it.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::ProjectionError;
+use super::settled::{LogCursor, Settled};
+use super::snapshot::{Snapshot, SnapshotError};
+use crate::db::{Pool, Session, Transaction};
+use crate::view::View;
+
+/// The number of hash slots of all lanes of a projection.
+pub(super) const SLOT_COUNT: i64 = 256;
+
+/// A lane as a statement has read it.
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    /// Its first hash slot, which identifies it.
+    pub first: i16,
+    /// Its last hash slot.
+    pub last: i16,
+    /// How often its row was written. A write by a worker that read another turn has no effect.
+    pub turn: i64,
+    pub settled: Settled,
+}
+
+impl Lane {
+    /// Composes a lane from the columns of its row.
+    pub(super) fn from_parts(
+        (first, last, turn): (i16, i16, i64),
+        snapshot: &str,
+        txid: Option<&str>,
+        position: i64,
+    ) -> Result<Self, SnapshotError> {
+        let begun = |txid: &str| {
+            let txid = txid.parse().map_err(|_| SnapshotError)?;
+            Ok(LogCursor { txid, position })
+        };
+        Ok(Self {
+            first,
+            last,
+            turn,
+            settled: Settled {
+                snapshot: snapshot.parse()?,
+                begun: txid.map(begun).transpose()?,
+            },
+        })
+    }
+
+    fn decode(row: &PgRow) -> Result<Self, ProjectionError> {
+        let key = (
+            row.try_get("first")?,
+            row.try_get("last")?,
+            row.try_get("turn")?,
+        );
+        let txid: Option<&str> = row.try_get("txid")?;
+        Ok(Self::from_parts(
+            key,
+            row.try_get("snapshot")?,
+            txid,
+            row.try_get("position")?,
+        )?)
+    }
+
+    fn slots(&self) -> i64 {
+        i64::from(self.last) - i64::from(self.first) + 1
+    }
+}
+
+/// Locks the free lane that is furthest behind, except for those in `finished`, and freezes C. `None` when other workers hold
+/// all of them.
+pub(super) async fn take(
+    transaction: &mut Transaction,
+    view: &View,
+    finished: &[i16],
+) -> Result<Option<(i16, Snapshot)>, ProjectionError> {
+    let row = sqlx::query(include_str!("sql/take_lane.sql"))
+        .bind(view.name())
+        .bind(finished)
+        .fetch_optional(&mut **transaction)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let frozen: &str = row.try_get("frozen")?;
+    Ok(Some((row.try_get("first")?, frozen.parse()?)))
+}
+
+/// The result of an attempt to split a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Split {
+    /// There is one more lane now.
+    Done,
+    /// Too few events are left for two workers.
+    TooFewEvents,
+    /// All lanes are in `finished`.
+    NoLane,
+}
+
+/// Waits until the worker that holds the lane furthest behind has finished its batch, and splits the lane if more than
+/// `min_events` are left.
+pub(super) async fn split(
+    pool: &Pool,
+    view: &View,
+    finished: &[i16],
+    min_events: u32,
+) -> Result<Split, ProjectionError> {
+    let mut transaction = pool.begin().await?;
+    let split: Option<bool> = sqlx::query_scalar(include_str!("sql/split_lane.sql"))
+        .bind(view.name())
+        .bind(finished)
+        .bind(i64::from(min_events))
+        .fetch_optional(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(match split {
+        Some(true) => Split::Done,
+        Some(false) => Split::TooFewEvents,
+        None => Split::NoLane,
+    })
+}
+
+/// Replaces all lanes by one, which has settled what all of them have settled. It does nothing if another worker holds one of
+/// them; that worker merges later.
+pub(super) async fn merge(pool: &Pool, view: &View) -> Result<(), ProjectionError> {
+    let mut transaction = pool.begin().await?;
+    let rows = sqlx::query(include_str!("sql/lock_lanes.sql"))
+        .bind(view.name())
+        .fetch_all(&mut *transaction)
+        .await?;
+    let lanes = rows
+        .iter()
+        .map(Lane::decode)
+        .collect::<Result<Vec<_>, _>>()?;
+    let settled = lanes.iter().map(|lane| lane.settled.clone());
+    let (Some(settled), true) = (
+        settled.reduce(|a, b| a.intersection(&b)),
+        lanes.len() > 1 && lanes.iter().map(Lane::slots).sum::<i64>() == SLOT_COUNT,
+    ) else {
+        return Ok(transaction.rollback().await?);
+    };
+    let turn = lanes.iter().map(|lane| lane.turn).max().unwrap_or(0) + 1;
+    let merged = Lane {
+        first: 0,
+        last: 255,
+        turn,
+        settled,
+    };
+    let begun = merged.settled.begun;
+    sqlx::query(include_str!("sql/merge_lanes.sql"))
+        .bind(view.name())
+        .bind(merged.turn)
+        .bind(merged.settled.snapshot.to_string())
+        .bind(begun.map(|begun| begun.txid.to_string()))
+        .bind(begun.map_or(0, |begun| begun.position))
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Creates the lane of a projection that has none.
+pub(super) async fn insert(
+    connection: &mut Session<'_>,
+    view: &View,
+) -> Result<(), ProjectionError> {
+    sqlx::query(include_str!("sql/insert_lane.sql"))
+        .bind(view.name())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Repairs lanes that do not cover each slot exactly once: rows were deleted by hand, or the log was restored in a cluster that
+/// hashes ids differently. The projection starts from the beginning of the log and drops the events that are applied.
+pub(super) async fn repair(
+    connection: &mut Session<'_>,
+    view: &View,
+) -> Result<(), ProjectionError> {
+    let name = view.name();
+    tracing::warn!(
+        projection = name,
+        "the lanes of the projection {name} do not cover all aggregates; it reads the log from the beginning"
+    );
+    sqlx::query(include_str!("sql/heal_slots.sql"))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(include_str!("sql/reset_lanes.sql"))
+        .bind(name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+-- Reads all unclaimed events of aggregates up to a version each, with their view rows, in one snapshot: for aggregates whose
+-- events a batch found without their predecessors.
+-- $1 text lock domain
+-- $2 uuid[] aggregate ids
+-- $3 integer[] the highest version to read of each
+-- $4 smallint the first event type
+-- $5 smallint the event type before which to end
+-- $6 bigint at most this many events
+-- returns rows: each event, and one for each aggregate with (viewed, viewed_version, predecessor_claimed)
+-- role: foldlog_projection
+-- uses: events_aggregate_id_version_key locker_pkey {table}_pkey
+with wanted as materialized (
+    select wanted.id, wanted.highest, viewed.json, viewed.version
+    from unnest($2::uuid[], $3::integer[]) as wanted (id, highest)
+    left join lateral (
+        select to_json(v) as json, v.version
+        from foldlog."{table}" v
+        where v.id = wanted.id
+        limit 1
+    ) viewed on true
+),
+event as materialized (
+    select e.*
+    from wanted
+    cross join lateral (
+        select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
+        from foldlog.events e
+        left join lateral (
+            select true as is_claimed
+            from foldlog.locker l
+            where l.event_id = e.id
+                and l.aggregate_id = e.aggregate_id
+                and l.lock_domain = $1
+            limit 1
+        ) claimed on true
+        where e.aggregate_id = wanted.id
+            and e.version > coalesce(wanted.version, 0)
+            and e.version <= wanted.highest
+            and e.type_id >= $4
+            and e.type_id < $5
+            and claimed.is_claimed is null
+        order by e.version
+        limit $6
+    ) e
+    limit $6
+)
+select
+    id, aggregate_id, version, position, type_id, created_at, payload, metadata, null::boolean as claimed,
+    null::json as viewed, null::integer as viewed_version, null::boolean as predecessor_claimed
+from event
+union all
+select
+    null, wanted.id, null, null, null, null, null, null, null, wanted.json, wanted.version,
+    case
+        when wanted.version is null then (
+            select exists (
+                select
+                from foldlog.events e
+                join foldlog.locker l on l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = $1
+                where e.aggregate_id = wanted.id
+                    and e.version = (select min(version) from event where aggregate_id = wanted.id) - 1
+            )
+        )
+    end
+from wanted
