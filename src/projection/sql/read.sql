@@ -113,10 +113,14 @@ event as materialized (
             when $7 then (
                 select exists (
                     select
-                    from foldlog.locker l
-                    where l.event_id = f.id
-                        and l.aggregate_id = f.aggregate_id
-                        and l.lock_domain = $1
+                    from (
+                        select
+                        from foldlog.locker l
+                        where l.event_id = f.id
+                            and l.aggregate_id = f.aggregate_id
+                            and l.lock_domain = $1
+                        limit 1
+                    ) l
                 )
             )
         end as claimed
@@ -212,10 +216,21 @@ select
         when viewed.version is null and touched.lowest > 1 then (
             select exists (
                 select
-                from foldlog.events e
-                join foldlog.locker l on l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = $1
-                where e.aggregate_id = touched.aggregate_id
-                    and e.version = touched.lowest - 1
+                from (
+                    select e.id, e.aggregate_id
+                    from foldlog.events e
+                    where e.aggregate_id = touched.aggregate_id
+                        and e.version = touched.lowest - 1
+                    limit 1
+                ) e
+                cross join lateral (
+                    select
+                    from foldlog.locker l
+                    where l.event_id = e.id
+                        and l.aggregate_id = e.aggregate_id
+                        and l.lock_domain = $1
+                    limit 1
+                ) l
             )
         )
     end

@@ -55,10 +55,21 @@ select
         when wanted.version is null then (
             select exists (
                 select
-                from foldlog.events e
-                join foldlog.locker l on l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = $1
-                where e.aggregate_id = wanted.id
-                    and e.version = (select min(version) from event where aggregate_id = wanted.id) - 1
+                from (
+                    select e.id, e.aggregate_id
+                    from foldlog.events e
+                    where e.aggregate_id = wanted.id
+                        and e.version = (select min(version) from event where aggregate_id = wanted.id) - 1
+                    limit 1
+                ) e
+                cross join lateral (
+                    select
+                    from foldlog.locker l
+                    where l.event_id = e.id
+                        and l.aggregate_id = e.aggregate_id
+                        and l.lock_domain = $1
+                    limit 1
+                ) l
             )
         )
     end

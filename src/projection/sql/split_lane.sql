@@ -38,7 +38,7 @@ lower as (
     update foldlog.settled s
     set last = (w.first + w.last) / 2, turn = s.turn + 1
     from worthwhile w
-    where s.lock_domain = w.lock_domain
+    where s.lock_domain = $1
         and s.first = w.first
     returning s.first
 )

@@ -22,15 +22,24 @@ const PARSED: &[(&str, &[&str])] = &[
         &["'{1}', '{events}', '{00}', '{null}'"],
     ),
     (
-        "projection/sql/claim.sql",
+        "projection/sql/merge_lanes.sql",
+        &["'users', 2, '1:9000000000000000000:', null, 0"],
+    ),
+    (
+        "projection/sql/read.sql",
         &[
-            "'users', '{1}', '{0}', '{9000000000000000000}', '1:9000000000000000000:', 1000, 2000, 1",
-            "'users', '{1,1005}', '{0,0}', '{1003,9000000000000000000}', '1:9000000000000000000:', 1000, 2000, 2000",
+            "'users', null, null, 1000::smallint, 2000::smallint, 128, true, true",
+            "'users', 0::smallint, '1:9000000000000000000:', 1000::smallint, 2000::smallint, 2000, false, false",
         ],
     ),
     (
-        "projection/sql/settle.sql",
-        &["'users', '1:9000000000000000000:'"],
+        "projection/sql/write.sql",
+        &[
+            "'users', 0::smallint, 255::smallint, 1, '{}', '1:9000000000000000000:', null, 0, \
+             pg_temp.ids(1), pg_temp.ids(1), '{}', '{}', '{}', '{}', '{}', '[]'",
+            "'users', 0::smallint, 255::smallint, 1, pg_temp.ids(100), '1:9000000000000000000:', null, 0, \
+             pg_temp.ids(2000), pg_temp.ids(2000), '{}', '{}', '{}', '{}', pg_temp.ids(100), '[]'",
+        ],
     ),
 ];
 
