@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use foldlog::db::Role;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -156,10 +157,10 @@ impl Host {
             return USER;
         }
         let role = match self.plan.program {
-            Program::Local | Program::Listener | Program::CatchUp => "foldlog_projection",
-            Program::Query => "foldlog_query",
-            Program::Command if self.plan.inline.is_empty() => "foldlog_command",
-            Program::Command => "foldlog_command_inline",
+            Program::Local | Program::Listener | Program::CatchUp => Role::Projection,
+            Program::Query => Role::Query,
+            Program::Command if self.plan.inline.is_empty() => Role::Command,
+            Program::Command => Role::CommandInline,
         };
         let found = LOGINS.iter().find(|(_, of_login)| *of_login == role);
         found.map_or(USER, |(login, _)| login)

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use foldlog::Foldlog;
-use foldlog::db::Pool;
+use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role};
 use foldlog::domains::users::{UserEvent, Users};
 use foldlog::event::AggregateId;
 use foldlog::projection::{Budget, catch_up};
@@ -24,22 +24,18 @@ use crate::rng::Rng;
 const MIN_HISTORY_XID: u32 = 20_000;
 
 /// Logins that work as one role by default, as a pooler that tracks named statements needs them.
-pub const LOGINS: [(&str, &str); 4] = [
-    ("schedule_command", "foldlog_command"),
-    ("schedule_command_inline", "foldlog_command_inline"),
-    ("schedule_query", "foldlog_query"),
-    ("schedule_projection", "foldlog_projection"),
+pub const LOGINS: [(&str, Role); 4] = [
+    ("schedule_command", Role::Command),
+    ("schedule_command_inline", Role::CommandInline),
+    ("schedule_query", Role::Query),
+    ("schedule_projection", Role::Projection),
 ];
 
-/// The other defaults of these logins.
-const LOGIN_SETTINGS: [&str; 7] = [
+/// What these logins need in clusters with another default.
+const ISOLATION_SETTINGS: [&str; 3] = [
     "default_transaction_isolation = 'read committed'",
     "default_transaction_read_only = off",
     "default_transaction_deferrable = off",
-    "jit = off",
-    "statement_timeout = '30s'",
-    "lock_timeout = '5s'",
-    "idle_in_transaction_session_timeout = '10s'",
 ];
 
 /// Stopped clusters, and a dump.
@@ -110,17 +106,28 @@ async fn migrate(program: &Path, folder: &Path, port: u16) -> Result<()> {
         .context("cannot migrate the template")
 }
 
+/// Creates the logins with the defaults that foldlog asks for when it connects without them.
 async fn create_logins(cluster: &Cluster) -> Result<()> {
     for (login, role) in LOGINS {
-        let mut sql = format!("create role {login} login in role {role};");
-        let role = format!("role = {role}");
-        for setting in LOGIN_SETTINGS.into_iter().chain([role.as_str()]) {
+        let mut sql = format!("create role {login} login;");
+        for setting in ISOLATION_SETTINGS {
             write!(
                 sql,
                 "alter role {login} in database {DATABASE} set {setting};"
             )?;
         }
         cluster.execute(&sql).await?;
+        let pool = Pool::open(PoolSettings {
+            pooler: Pooler::Prepared,
+            role: Some(role),
+            ..PoolSettings::new(cluster.options().username(login), 1)
+        });
+        let refused = pool.acquire().await.map(drop);
+        let Err(DbError::SessionDefaults { fixes, .. }) = refused else {
+            bail!("a login without defaults is not refused: {refused:?}");
+        };
+        let here = format!(" in database {DATABASE} set ");
+        cluster.execute(&fixes.replace(" set ", &here)).await?;
     }
     Ok(())
 }
