@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use foldlog::projection::CHANNEL;
 use serde_json::{Value, json};
 
 use crate::client;
@@ -91,9 +92,9 @@ async fn retry_parked(world: &World, problems: &mut Vec<String>) -> Result<()> {
         if before == 0 {
             return Ok(());
         }
-        cluster
-            .execute("update parked set next_try = '2000-01-01'")
-            .await?;
+        // A sleeping listener would look for due retries only after its interval.
+        let retry = format!("update parked set next_try = '2000-01-01'; notify \"{CHANNEL}\"");
+        cluster.execute(&retry).await?;
         let due = "select count(*) from parked where next_try = '2000-01-01'";
         let is_retried = async || matches!(cluster.value::<i64>(due).await, Ok(Some(0)));
         if !poll(DRAIN_TIMEOUT, is_retried).await {
