@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::plan::Plan;
 use crate::run::{self, Verdict};
@@ -105,7 +106,16 @@ fn run_all(options: &Options) -> Result<bool> {
                 continue;
             }
             count += 1;
-            if !runtime.block_on(run_seed(seed, options, &template))? {
+            let is_good = runtime.block_on(async {
+                let mut terminate = signal(SignalKind::terminate())?;
+                tokio::select! {
+                    is_good = run_seed(seed, options, &template) => is_good,
+                    // Dropping the schedule kills its processes, which would otherwise outlive this one.
+                    _ = terminate.recv() => bail!("terminated"),
+                    _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+                }
+            })?;
+            if !is_good {
                 failed.push(seed);
                 if options.until_failure {
                     next.store(u64::MAX / 2, Ordering::SeqCst);
