@@ -94,6 +94,14 @@ impl Health {
         self.is_busy
     }
 
+    /// Suspects the pool's other connections if the caller of the running statement has given it up: the connection may be
+    /// silent, and then the others may be, too. Without this, each of them would keep another caller waiting.
+    pub(super) fn suspect_others_if_busy(&self) {
+        if let (true, Some(pool)) = (self.is_busy, &self.pool) {
+            pool.suspicions.ping_all();
+        }
+    }
+
     /// Waits for an answer of the server within the time limit.
     pub(super) async fn watch<T>(
         &mut self,

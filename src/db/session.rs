@@ -174,6 +174,11 @@ impl<'c> Session<'c> {
         self.health.is_busy()
     }
 
+    /// Suspects the pool's other connections if the caller of the running statement has given it up.
+    pub(super) fn suspect_others_if_busy(&self) {
+        self.health.suspect_others_if_busy();
+    }
+
     /// Waits until the server has answered everything that it was sent: the end of a failed statement may still be under way.
     pub(super) async fn settle(&mut self) -> Result<(), Error> {
         self.connection().flush().await

@@ -29,6 +29,7 @@ impl Drop for Connection {
         let Some(object) = self.0.take() else {
             return;
         };
+        object.suspect_others_if_busy();
         if !object.is_reusable() {
             drop(Object::take(object));
         }
@@ -120,6 +121,7 @@ impl Drop for Transaction {
             // The runtime has ended with the process; the server rolls back when it sees the connection close.
             return;
         };
+        connection.suspect_others_if_busy();
         if connection.is_busy() {
             // An abandoned statement runs on until the server ends it, for seconds if it waits for a lock. The connection
             // leaves the pool, so the next user gets another one.

@@ -1,5 +1,7 @@
 //! Postgres away: the API says so, with a time to come back, and recovers by itself.
 
+use std::pin::pin;
+
 use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::view::Inline;
@@ -198,4 +200,24 @@ async fn a_database_that_is_not_set_up_answers_503() {
         );
         assert_eq!(answer.header("retry-after"), "15");
     }
+}
+
+// Fails when a caller that gives up a statement on a silent connection leaves the other silent connections to the next callers.
+#[cfg(feature = "lambda")]
+#[tokio::test]
+async fn a_statement_that_its_caller_gives_up_makes_the_other_connections_suspect() {
+    let db = TestDb::new().await;
+    let chaos = Chaos::start(&db.options).await;
+    let pool = Pool::new(chaos.options(), 2);
+    let both = tokio::try_join!(pool.acquire(), pool.acquire()).unwrap();
+    drop(both);
+    chaos.swallow();
+    {
+        let mut given_up = pool.acquire().await.unwrap();
+        let statement = sqlx::query("select 1").execute(&mut *given_up);
+        assert!(futures_util::poll!(pin!(statement)).is_pending());
+    }
+    let mut connection = pool.acquire().await.unwrap();
+    let answer = sqlx::query("select 1").execute(&mut *connection).await;
+    assert!(answer.is_ok(), "{answer:?}");
 }
