@@ -109,8 +109,12 @@ async fn carry_out(
             world.pooler_link.cut();
             background.spawn(async move {
                 pause(ms).await;
-                // The connections that it has made stay open.
                 world.route(&host, world.primary().port);
+                // The connections that the host has made stay open. Those of a pooler do not: they are not foldlog's, and the
+                // pooler would keep them for an hour.
+                if host.plan.pooler.is_some() {
+                    world.pooler_link.cut();
+                }
                 Ok(())
             });
         }
