@@ -307,7 +307,7 @@ impl managed::Manager for Manager {
             let healed = Box::pin(super::heal_log(session)).await;
             healed.map_err(|error| RecycleError::Backend(error.into()))?;
         } else if used.elapsed() > MAX_IDLE_WITHOUT_PING {
-            let ping = session.ping().await;
+            let ping = Box::pin(session.ping()).await;
             ping.map_err(|error| RecycleError::Backend(error.into()))?;
         }
         Ok(())
