@@ -12,6 +12,7 @@ mod session;
 mod sqlstate;
 mod statement;
 mod transaction;
+mod url;
 
 use std::convert::identity;
 
