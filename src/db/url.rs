@@ -192,7 +192,10 @@ mod tests {
     fn invalid_urls_are_rejected_without_quoting_them() {
         for (parameters, expected) in [
             ("sslpassword=hunter2", "not support, sslpassword:"),
-            ("target_session_attrs=hunter2", "not support, target_session_attrs:"),
+            (
+                "target_session_attrs=hunter2",
+                "not support, target_session_attrs:",
+            ),
             ("channel_binding=require", "not support, channel_binding:"),
             ("hunter2", "not support:"),
             ("hunter2=x", "not support:"),
@@ -202,9 +205,15 @@ mod tests {
             ("password=a&password=hunter2", "password more than once"),
             ("sslmode=require&ssl-mode=hunter2", "sslmode more than once"),
             ("host=hunter2&hostaddr=127.0.0.1", "host more than once"),
-            ("sslmode=hunter2", "sslmode of DATABASE_URL has an invalid value"),
+            (
+                "sslmode=hunter2",
+                "sslmode of DATABASE_URL has an invalid value",
+            ),
             ("port=hunter2", "port of DATABASE_URL has an invalid value"),
-            ("hostaddr=hunter2", "host of DATABASE_URL has an invalid value"),
+            (
+                "hostaddr=hunter2",
+                "host of DATABASE_URL has an invalid value",
+            ),
             ("statement-cache-capacity=hunter2", "has an invalid value"),
             ("password=a#hunter2", "must be a Postgres URL"),
         ] {
@@ -222,7 +231,10 @@ mod tests {
             "",
         ] {
             let text = from_url(url).unwrap_err().to_string();
-            assert!(!text.contains("hunter2") && text.contains("DATABASE_URL"), "{url}: {text}");
+            assert!(
+                !text.contains("hunter2") && text.contains("DATABASE_URL"),
+                "{url}: {text}"
+            );
         }
     }
 
