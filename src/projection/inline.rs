@@ -3,18 +3,31 @@
 //! The fold claims all events that are not yet in the view row, without a limit, because an event must not be folded
 //! before its predecessors. So when the client receives the response, the view contains the append. An inline fold skips
 //! parked aggregates; the retry folds them.
+//!
+//! Two statements do it: one reads the rows and the events without a claim, the other claims these events and writes the new rows,
+//! provided that it gets all claims. Another transaction that changed such a row since it was read has claimed an event that this
+//! fold read as unclaimed, so not all claims would succeed. If they do not, or if an event cannot be folded, the fold starts over
+//! with the claims it has, and reads the rows after the claims.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
+use uuid::Uuid;
 
+use super::plan::{AggregateBatch, Before, Plan, plan};
+use super::read::decode_before;
 use super::read_events::ReadEvents;
-use super::rows::OnRejectedWrite;
+use super::rows::{self, OnRejectedWrite};
 use super::{ProjectionError, claim, fold};
 use crate::db::Session;
-use crate::event::AggregateId;
-use crate::state;
+use crate::event::{AggregateId, EventId};
 use crate::view::View;
+
+/// The events of some aggregates without a claim, in the order of aggregates and versions, and what precedes them.
+struct Backlog {
+    events: ReadEvents,
+    before: HashMap<AggregateId, Before>,
+}
 
 /// Folds all events of these aggregates that their view rows do not contain yet, in the transaction that appended to them.
 ///
@@ -28,32 +41,38 @@ pub async fn fold_inline(
     view: &View,
     aggregates: &[AggregateId],
 ) -> Result<(), ProjectionError> {
-    let parked = sqlx::query(include_str!("sql/still_parked.sql"))
-        .bind(view.name())
-        .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
-        .fetch_all(&mut *connection)
-        .await?;
-    let parked = parked
-        .iter()
-        .map(|row| row.try_get(0).map(AggregateId))
-        .collect::<Result<HashSet<_>, _>>()?;
-    let ids: Vec<AggregateId> = aggregates
-        .iter()
-        .copied()
-        .filter(|id| !parked.contains(id))
-        .collect();
-    let types = view.projection.block();
-    let backlog: Vec<_> = state::load(connection, view, &ids)
-        .await?
-        .into_values()
-        .flat_map(|state| state.tail)
-        .filter(|event| types.contains(&event.type_id.0))
-        .collect();
-    let claimed = ReadEvents {
-        events: claim::claim_events(connection, view, backlog).await?,
-        ..ReadEvents::default()
+    let Backlog { mut events, before } = read_backlog(connection, view, aggregates).await?;
+    if events.is_empty() {
+        return Ok(());
+    }
+    let claimed = {
+        let plan = plan(
+            view.projection,
+            &to_batches(&events, before),
+            &events.undecodable,
+        );
+        if can_write_at_once(view, &plan) {
+            let claimed = write(connection, view, &plan).await?;
+            if claimed.len() == plan.claims.len() {
+                return Ok(());
+            }
+            Some(claimed)
+        } else {
+            None
+        }
     };
-    let mut applied = fold::apply(connection, view, claimed, OnRejectedWrite::Return).await?;
+    if let Some(claimed) = claimed {
+        let is_claimed = |id, aggregate_id| claimed.contains(&(id, aggregate_id));
+        events.events.retain(|e| is_claimed(e.id, e.aggregate_id));
+    } else {
+        let parked = find_parked(connection, view, aggregates).await?;
+        events
+            .undecodable
+            .retain(|e| !parked.contains(&e.aggregate_id));
+        events.events.retain(|e| !parked.contains(&e.aggregate_id));
+        events.events = claim::claim_events(connection, view, events.events).await?;
+    }
+    let mut applied = fold::apply(connection, view, events, OnRejectedWrite::Return).await?;
     match applied.failures.pop() {
         Some(failure) => Err(ProjectionError::FoldFailed {
             projection: view.name(),
@@ -62,4 +81,101 @@ pub async fn fold_inline(
         }),
         None => Ok(()),
     }
+}
+
+async fn read_backlog(
+    connection: &mut Session<'_>,
+    view: &View,
+    aggregates: &[AggregateId],
+) -> Result<Backlog, ProjectionError> {
+    let types = view.projection.block();
+    let rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
+        .bind(view.name())
+        .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(vec![i32::MAX; aggregates.len()])
+        .bind(types.start)
+        .bind(types.end)
+        .bind(i64::MAX)
+        .fetch_all(connection)
+        .await?;
+    let (mut events, mut before) = (ReadEvents::default(), HashMap::new());
+    for row in &rows {
+        if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
+            events.push(row)?;
+        } else {
+            before.insert(
+                AggregateId(row.try_get("aggregate_id")?),
+                decode_before(row)?,
+            );
+        }
+    }
+    events
+        .events
+        .sort_unstable_by_key(|event| (event.aggregate_id, event.version));
+    Ok(Backlog { events, before })
+}
+
+fn to_batches(
+    events: &ReadEvents,
+    mut before: HashMap<AggregateId, Before>,
+) -> Vec<AggregateBatch<'_>> {
+    let by_aggregate = events
+        .events
+        .chunk_by(|a, b| a.aggregate_id == b.aggregate_id);
+    by_aggregate
+        .filter_map(|events| {
+            let before = before.remove(&events[0].aggregate_id)?;
+            Some(AggregateBatch { before, events })
+        })
+        .collect()
+}
+
+/// Whether one statement can write what was planned: every event is folded, and no row has to release a unique value for another
+/// row of the same statement.
+fn can_write_at_once(view: &View, plan: &Plan<'_>) -> bool {
+    let changes = plan.upsert.len() + plan.delete.len();
+    plan.park.is_empty()
+        && plan.release.is_empty()
+        && (changes <= 1 || view.projection.set_rules().is_empty())
+}
+
+/// Claims the events of the plan and writes its rows, if it gets all claims. Returns the claims that it got.
+async fn write(
+    connection: &mut Session<'_>,
+    view: &View,
+    plan: &Plan<'_>,
+) -> Result<HashSet<(EventId, AggregateId)>, ProjectionError> {
+    let mut claims = plan.claims.clone();
+    // Position order is nearly log order; see `claim::claim_events`.
+    claims.sort_unstable_by_key(|event| event.position);
+    let delete = plan.delete.iter().map(|row| row.aggregate_id.0);
+    let rows = sqlx::query(view.sql.fill(include_str!("sql/write_inline.sql")))
+        .bind(view.name())
+        .bind(claims.iter().map(|e| e.id.0).collect::<Vec<_>>())
+        .bind(claims.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
+        .bind(delete.collect::<Vec<_>>())
+        .bind(rows::json_array(&plan.upsert))
+        .fetch_all(connection)
+        .await?;
+    let claimed = rows.iter().map(|row| {
+        Ok((
+            EventId(row.try_get("event_id")?),
+            AggregateId(row.try_get("aggregate_id")?),
+        ))
+    });
+    Ok(claimed.collect::<Result<_, sqlx::Error>>()?)
+}
+
+async fn find_parked(
+    connection: &mut Session<'_>,
+    view: &View,
+    aggregates: &[AggregateId],
+) -> Result<HashSet<AggregateId>, ProjectionError> {
+    let rows = sqlx::query(include_str!("sql/still_parked.sql"))
+        .bind(view.name())
+        .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let ids = rows.iter().map(|row| row.try_get(0).map(AggregateId));
+    Ok(ids.collect::<Result<_, _>>()?)
 }

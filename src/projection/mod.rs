@@ -23,8 +23,10 @@
 //!    so a snapshot that sees n + 1 sees n, and a batch pulls missing predecessors in ([`chain`]). If one is missing from the
 //!    log, the aggregate is parked. (tests: `a_version_with_an_older_txid_than_its_predecessor_pulls_it_in`,
 //!    `after_a_deletion_the_predecessor_claim_is_read_from_the_locker`)
-//! 4. Inline folds and retries claim first and read the row after that: a claim that they get proves that no other transaction
-//!    has folded the event, and the row is then at the version below. (test: `inline_appends_and_workers_fold_each_event_once`)
+//! 4. An inline fold reads rows and unclaimed events together, like a batch, and writes only if it gets all claims. Otherwise it
+//!    keeps the claims that it got, and reads the rows after them, as retries do: a claim proves that no other transaction has
+//!    folded the event, and the row is then at the version below. (tests: `inline_appends_and_workers_fold_each_event_once`,
+//!    `an_inline_fold_starts_over_when_a_worker_has_claimed_its_backlog`)
 //!
 //! # Why no event is forgotten
 //!

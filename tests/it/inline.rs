@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::accounts::make_foldable;
-use crate::support::db::DOMAINS;
+use crate::support::db::{DOMAINS, run};
 use crate::support::events::{append, deposited, event, opened};
 use crate::support::locks::{Held, hold_claim, wait_until_blocked};
 use crate::support::workers::{WRITE, append_in, assert_all_applied, version_in_view, worker};
@@ -242,6 +242,33 @@ async fn inline_appends_and_workers_fold_each_event_once() {
     assert_all_applied(&db, "ledger").await;
 }
 
+/// Fails when an inline fold writes a row that it computed before a worker folded an event of the aggregate, or when it loses the
+/// events that it appended.
+#[tokio::test]
+async fn an_inline_fold_starts_over_when_a_worker_has_claimed_its_backlog() {
+    let db = TestDb::new().await;
+    let inline = host(&db, &["ledger"], &[]);
+    let account = Uuid::now_v7();
+    let first = opened(account);
+    append(&db.foldlog, &[first.clone(), deposited(account, 1)]).await;
+    // A worker's batch with the first event alone, before its commit.
+    let mut worker = hold_claim(&db, "ledger", &first).await;
+    let row = format!(
+        "insert into ledger (id, version, deposits, last_version) values ('{account}', 1, 0, 1)"
+    );
+    run(worker.connection(), &row).await;
+    let mut watch = db.connect().await;
+    let appends = tokio::spawn(async move { send(&inline, &[deposited(account, 1)]).await });
+    wait_until_blocked(&mut watch, "Claims events for an append").await;
+    worker.commit().await;
+    appends.await.unwrap().unwrap();
+    assert_eq!(
+        version_in_view(&db, "ledger", account).await,
+        Some(Version(3))
+    );
+    assert_all_applied(&db, "ledger").await;
+}
+
 /// Fails when the deadlock becomes an error of the append or the worker, or when the side that Postgres aborts does not
 /// retry.
 #[tokio::test]
@@ -274,7 +301,7 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
             let events = [first, between, last].map(|account| deposited(account, 1));
             send(&inline, &events).await
         });
-        wait_until_blocked(&mut watch, "Claims given events").await;
+        wait_until_blocked(&mut watch, "Claims events for an append").await;
         let worker = tokio::spawn(async move {
             let view = works.view("ledger").unwrap();
             projection::catch_up(&works.pool, view, 100, &Budget::default()).await

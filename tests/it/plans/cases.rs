@@ -41,6 +41,13 @@ const PARSED: &[(&str, &[&str])] = &[
              pg_temp.ids(2000), pg_temp.ids(2000), '{}', '{}', '{}', '{}', pg_temp.ids(100), '[]'",
         ],
     ),
+    (
+        "projection/sql/write_inline.sql",
+        &[
+            "'users', pg_temp.ids(1), pg_temp.ids(1), '{}', '[]'",
+            "'users', pg_temp.ids(1000), pg_temp.ids(1000), pg_temp.ids(100), '[]'",
+        ],
+    ),
 ];
 
 /// The files that have a row of their own.
