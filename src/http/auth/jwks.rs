@@ -1,25 +1,29 @@
 //! A cache of the issuer's JWK set, which is read from a file or a URL. The cache is refreshed when a token names an
-//! unknown `kid`, and after an hour, so that a withdrawn key stops being accepted. Anyone can send tokens with unknown
-//! `kid`s, so refreshes are single-flight, at most one a minute, and limited in time and size. When a refresh fails, the
-//! cached keys stay in use.
+//! unknown `kid`, and after an hour, so that a withdrawn key stops being accepted. When a refresh fails, the cached keys
+//! stay in use.
+//!
+//! Anyone can send tokens with made-up `kid`s, so refreshes are single-flight, limited in number, time and size. A token
+//! whose key is not cached is rejected only after a refresh that began after the token had arrived: a made-up `kid` can
+//! delay the first use of a rotated key by a few seconds, but cannot make it fail.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::{Client, Url, redirect};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 
 use super::error::TokenError;
+use super::fetches::{FetchCounter, Fetches};
 use super::key::{self, Key};
 
 /// How long the keys are used before they are fetched again.
 const MAX_CACHE_AGE: Duration = Duration::from_hours(1);
-/// The shortest interval between two fetches while there are keys, and while there are none.
-const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
+/// The shortest interval between two fetches while there are no keys.
 const INITIAL_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_JWKS_BYTES: usize = 256 * 1024;
@@ -65,8 +69,9 @@ struct CachedKeys {
 pub(super) struct Jwks {
     source: Source,
     cache: Arc<RwLock<Arc<CachedKeys>>>,
-    /// When the last fetch for a missing or outdated key began. Held during a fetch: fetches are single-flight.
-    last_fetch: Mutex<Option<Instant>>,
+    /// Held during a fetch: fetches are single-flight.
+    fetches: Mutex<Fetches>,
+    counter: Arc<FetchCounter>,
 }
 
 impl Jwks {
@@ -83,7 +88,8 @@ impl Jwks {
         Ok(Self {
             source,
             cache: Arc::new(RwLock::new(Arc::new(cached))),
-            last_fetch: Mutex::new(None),
+            fetches: Mutex::default(),
+            counter: Arc::default(),
         })
     }
 
@@ -93,59 +99,61 @@ impl Jwks {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<DecodingKey>, TokenError> {
+        let arrived = self.counter.begun();
         let cached = self.cached();
         if cached.is_fresh() && cached.contains(id) {
             return cached.find(id, algorithm);
         }
         // A key that is merely outdated is used while another request refreshes the cache.
-        let mut last_fetch = match self.last_fetch.try_lock() {
-            Ok(last_fetch) => last_fetch,
-            Err(_) if cached.contains(id) && !cached.keys.is_empty() => {
-                return cached.find(id, algorithm);
-            }
-            Err(_) => self.last_fetch.lock().await,
+        let is_outdated = |cached: &CachedKeys| cached.contains(id) && !cached.keys.is_empty();
+        let mut fetches = match self.fetches.try_lock() {
+            Ok(fetches) => fetches,
+            Err(_) if is_outdated(&cached) => return cached.find(id, algorithm),
+            Err(_) => self.fetches.lock().await,
         };
-        // The previous holder of the lock may have fetched the key.
+        // The previous holder of the lock may have fetched the key, or has asked the issuer after this token arrived.
         let cached = self.cached();
-        if cached.is_fresh() && cached.contains(id) {
+        if self.counter.has_completed_after(arrived) || (cached.is_fresh() && cached.contains(id)) {
             return cached.find(id, algorithm);
         }
-        let interval = if cached.keys.is_empty() {
-            INITIAL_RETRY_INTERVAL
-        } else {
-            REFRESH_INTERVAL
-        };
-        if last_fetch.is_none_or(|at| at.elapsed() >= interval) {
-            // The first successful fetch does not count against the interval, so that a key rotated right after it is
-            // found without a delay.
-            let initial = cached.fetched_at.is_none();
-            *last_fetch = Some(Instant::now());
-            if self.refresh().await && initial {
-                *last_fetch = None;
+        if cached.keys.is_empty() {
+            if fetches
+                .last
+                .is_some_and(|last| last.elapsed() < INITIAL_RETRY_INTERVAL)
+            {
+                return Err(TokenError::KeysUnavailable);
             }
+        } else if is_outdated(&cached) && !fetches.delay().is_zero() {
+            return cached.find(id, algorithm);
+        } else {
+            // Requests that arrive meanwhile share this fetch, since it begins after them.
+            sleep(fetches.delay()).await;
         }
+        fetches.begin();
+        let number = self.counter.begin();
+        self.refresh(number).await;
+        drop(fetches);
         self.cached().find(id, algorithm)
     }
 
-    /// Fetches the keys into the cache; whether that succeeded. The fetch runs in its own task: when the request that
+    /// Fetches the keys into the cache. The fetch runs in its own task: when the request that
     /// started it is cancelled, the requests that wait for it still get the keys.
-    async fn refresh(&self) -> bool {
+    async fn refresh(&self, number: u64) {
         let (source, cache) = (self.source.clone(), Arc::clone(&self.cache));
+        let counter = Arc::clone(&self.counter);
         let fetch = tokio::spawn(async move {
             match source.fetch().await {
-                Ok(keys) => {
-                    store(&cache, CachedKeys::fetched_now(keys));
-                    true
-                }
+                Ok(keys) => store(&cache, CachedKeys::fetched_now(keys)),
                 Err(error) => {
                     tracing::warn!(
                         "cannot refresh the issuer's keys, so the cached keys stay: {error}"
                     );
-                    false
                 }
             }
+            counter.complete(number);
         });
-        fetch.await.unwrap_or(false)
+        // A fetch that panicked has left the cached keys as they were.
+        let _ = fetch.await;
     }
 
     fn cached(&self) -> Arc<CachedKeys> {
@@ -270,6 +278,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Key>, JwksError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fetches::{MAX_REFRESHES_AT_ONCE, REFRESH_INTERVAL};
     use super::*;
 
     /// A cache with the key `old`, whose issuer cannot be reached.
@@ -284,30 +293,41 @@ mod tests {
         jwks
     }
 
-    async fn since_last_fetch(jwks: &Jwks) -> Option<Duration> {
-        jwks.last_fetch.lock().await.map(|at| at.elapsed())
-    }
-
     async fn has(jwks: &Jwks, id: &str) -> bool {
         jwks.key(Some(id), Algorithm::EdDSA).await.is_ok()
     }
 
-    /// Fails when tokens with an unknown `kid` cause more than one JWKS fetch a minute, or when no fetch follows later.
-    #[tokio::test]
-    async fn an_unknown_kid_fetches_the_jwks_at_most_once_a_minute() {
+    async fn last_fetch(jwks: &Jwks) -> Option<Instant> {
+        jwks.fetches.lock().await.last
+    }
+
+    /// Fails when tokens with made-up `kid`s cause any number of fetches, when one of them is rejected without a fetch that
+    /// began after it, or when concurrent ones do not share a fetch.
+    #[tokio::test(start_paused = true)]
+    async fn unknown_kids_are_looked_up_at_most_once_per_interval() {
         let jwks = unreachable_issuer();
-        assert!(has(&jwks, "old").await && since_last_fetch(&jwks).await.is_none());
-        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
-        for (seconds, fetches) in [(59, false), (61, true)] {
-            *jwks.last_fetch.lock().await = ago(seconds);
-            assert!(!has(&jwks, "new").await);
-            let since = since_last_fetch(&jwks).await.unwrap();
-            assert_eq!(
-                since < Duration::from_secs(50),
-                fetches,
-                "after {seconds} s"
+        assert!(has(&jwks, "old").await && last_fetch(&jwks).await.is_none());
+        for n in 0..=2 * MAX_REFRESHES_AT_ONCE {
+            let arrived = Instant::now();
+            assert!(!has(&jwks, &format!("made up {n}")).await);
+            assert!(last_fetch(&jwks).await.unwrap() >= arrived, "{n}");
+            let begun = jwks.fetches.lock().await.paced_until.unwrap();
+            let ahead = begun.saturating_duration_since(Instant::now());
+            assert!(
+                ahead <= REFRESH_INTERVAL * MAX_REFRESHES_AT_ONCE,
+                "{n}: {ahead:?}"
             );
         }
+        let before = jwks.fetches.lock().await.paced_until;
+        let many = (0..50).map(|n| format!("concurrent {n}"));
+        let many = many.map(|id| async {
+            let id = id;
+            has(&jwks, &id).await
+        });
+        let found = futures_util::future::join_all(many).await;
+        assert!(found.iter().all(|found| !found));
+        let after = jwks.fetches.lock().await.paced_until;
+        assert_eq!(after.unwrap() - before.unwrap(), REFRESH_INTERVAL);
     }
 
     /// Fails when an outdated JWKS is never refreshed, although the issuer may have withdrawn a key; or when outdated
@@ -320,10 +340,10 @@ mod tests {
             fetched_at: Instant::now().checked_sub(Duration::from_secs(3601)),
         };
         store(&jwks.cache, outdated);
-        let other_fetch = jwks.last_fetch.lock().await;
+        let other_fetch = jwks.fetches.lock().await;
         assert!(has(&jwks, "old").await, "waits for another request's fetch");
         drop(other_fetch);
         assert!(has(&jwks, "old").await);
-        assert!(since_last_fetch(&jwks).await.is_some(), "did not fetch");
+        assert!(last_fetch(&jwks).await.is_some(), "did not fetch");
     }
 }

@@ -7,6 +7,7 @@
 
 mod claims;
 mod error;
+mod fetches;
 mod jwks;
 mod key;
 mod verifier;
