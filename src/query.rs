@@ -5,7 +5,7 @@ use crate::db::{DbError, RetryPolicy, Retryable, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::view::{self, PageCursor, RawRow, View, ViewPage, ViewRow};
+use crate::view::{self, PageCursor, PageLimit, RawRow, View, ViewPage, ViewRow};
 
 /// How fresh a row must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,9 +87,9 @@ pub async fn list(
     view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,
-    limit: u16,
+    limit: impl Into<PageLimit>,
 ) -> Result<ViewPage, QueryError> {
-    let page = list_rows(foldlog, view, filters, after, limit).await?;
+    let page = list_rows(foldlog, view, filters, after, limit.into()).await?;
     let rows: Result<Vec<ViewRow>, DbError> = page.rows.iter().map(|row| row.show(view)).collect();
     Ok(ViewPage {
         rows: rows?,
@@ -119,7 +119,7 @@ pub(crate) async fn list_rows(
     view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,
-    limit: u16,
+    limit: PageLimit,
 ) -> Result<ViewPage<RawRow>, QueryError> {
     let mut retries = RetryPolicy::default();
     loop {
@@ -151,7 +151,7 @@ async fn try_list(
     view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,
-    limit: u16,
+    limit: PageLimit,
 ) -> Result<ViewPage<RawRow>, DbError> {
     let mut connection = foldlog.pool.acquire().await?;
     view::list(&mut connection, view, filters, after, limit).await
@@ -164,12 +164,13 @@ async fn fold_on_top(
     id: AggregateId,
     consistency: Consistency,
 ) -> Result<RawRow, QueryError> {
-    let mut states = state::load(connection, view, &[id]).await?;
+    let mut states = state::load_folded(connection, view, &[id]).await?;
     let mut state = states.remove(&id).unwrap_or_default();
     let types = view.projection.block();
     state.tail.retain(|event| types.contains(&event.type_id.0));
-    let (version, projected) = (state.version(), state.row.is_some());
-    if version == Version(0) {
+    let (version, projected) = (state.version(), state.is_projected);
+    let is_foreign = state.folded == Version(0) && state.tail.is_empty();
+    if is_foreign || version == Version(0) {
         return Err(QueryError::Unknown);
     }
     let folded = view.projection.fold(state.row_json(), &state.tail);

@@ -9,6 +9,10 @@ use crate::event::{AggregateId, EventId, Prepared, UntypedEvent};
 /// The most events that one append may contain.
 pub const MAX_EVENTS: usize = 1000;
 
+/// The most passwords that one append may contain. Hashing one keeps a core busy for 20 ms, and a function with 512 MB has
+/// less than a third of a core, so this many take 7 s there, of the 25 s that a request has.
+pub const MAX_PASSWORDS: usize = 100;
+
 /// The prepared events of one append, grouped by their aggregates.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'a> {
@@ -16,6 +20,7 @@ pub(crate) struct Batch<'a> {
     pub events: Vec<Prepared>,
     /// One group per aggregate, in the order of their first events.
     pub groups: Vec<Group<'a>>,
+    passwords: usize,
     index_of: HashMap<EventId, usize>,
     group_of: HashMap<AggregateId, usize>,
 }
@@ -76,6 +81,10 @@ impl<'a> Batch<'a> {
         let index = self.events.len();
         if let Some(first) = self.index_of.insert(event.id, index) {
             return Err(AppendError::DuplicateId { first, index });
+        }
+        self.passwords += event.unhashed_passwords().len();
+        if self.passwords > MAX_PASSWORDS {
+            return Err(AppendError::TooManyPasswords { index });
         }
         let aggregate_id = event.aggregate_id;
         let at = *self

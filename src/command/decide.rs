@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{AppendError, Batch};
 use crate::app::Foldlog;
+use crate::domain::RejectedError;
 use crate::event::{AggregateId, ExpectedVersion, RecordedEvent, Version};
 use crate::state::{RememberedState, State};
 use crate::store::{ExpectedHeads, LastEvent, StoredEvent};
@@ -83,7 +84,7 @@ pub(super) fn from_memory(
             return Remembered::Unknown;
         };
         // The client gets no error that rests on memory, because the state may be outdated.
-        if !is_expected(expected, state.version)
+        if !expected.matches(state.version)
             || domain
                 .decide(Some(&state.row), &[], &batch.events_of(group))
                 .is_err()
@@ -111,7 +112,9 @@ pub(super) fn without_state(batch: &Batch<'_>, expected: ExpectedVersion) -> Opt
                 decision.heads.insert(id, Version(0).into());
                 decision.basis.insert(id, Basis::New);
             }
-            ExpectedVersion::Exact(_) => return None,
+            ExpectedVersion::Exact(_) | ExpectedVersion::Exists | ExpectedVersion::OneOf(_) => {
+                return None;
+            }
         }
     }
     Some(decision)
@@ -129,13 +132,19 @@ pub(super) fn over_states(
         let id = group.aggregate_id;
         let state = states.remove(&id).unwrap_or_default();
         let actual = state.version();
-        if !is_expected(expected, actual) {
+        if !expected.matches(actual) {
             return Err(AppendError::VersionMismatch {
                 aggregate_id: id,
                 actual,
             });
         }
         let domain = group.served.domain;
+        if state.has_ended() && !domain.stateless() {
+            return Err(AppendError::Rejected {
+                index: group.indexes[0],
+                error: RejectedError::Deleted,
+            });
+        }
         let decided = domain.decide(state.row_json(), &state.tail, &batch.events_of(group));
         decided.map_err(|(at, error)| AppendError::Rejected {
             index: group.indexes[at],
@@ -147,14 +156,6 @@ pub(super) fn over_states(
         }
     }
     Ok(decision)
-}
-
-fn is_expected(expected: ExpectedVersion, actual: Version) -> bool {
-    match expected {
-        ExpectedVersion::Any => true,
-        ExpectedVersion::NoStream => actual == Version(0),
-        ExpectedVersion::Exact(version) => actual == version,
-    }
 }
 
 impl Decision {

@@ -17,6 +17,15 @@ pub enum AppendError {
     /// The request contains more than [`MAX_EVENTS`](super::MAX_EVENTS) events.
     #[error("the request contains {0} events; send at most {max}", max = super::MAX_EVENTS)]
     TooMany(usize),
+    /// The request contains more passwords than can be hashed in the time of a request.
+    #[error(
+        "event {index}: the request contains more than {max} passwords, which take long to hash; send at most {max} per request",
+        max = super::MAX_PASSWORDS
+    )]
+    TooManyPasswords {
+        /// The index of the first event beyond [`MAX_PASSWORDS`](super::MAX_PASSWORDS).
+        index: usize,
+    },
     /// Two events of the request have the same id.
     #[error("events {first} and {index} have the same id; each event needs its own id")]
     DuplicateId {

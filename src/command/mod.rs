@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 
 pub(crate) use self::batch::Batch;
 use self::batch::Group;
-pub use self::batch::MAX_EVENTS;
+pub use self::batch::{MAX_EVENTS, MAX_PASSWORDS};
 use self::decide::{Decision, Remembered};
 pub use self::error::AppendError;
 use self::target::Attempt;
@@ -67,7 +67,7 @@ pub(crate) async fn append(
     mut batch: Batch<'_>,
     expected: ExpectedVersion,
 ) -> Result<Appended, AppendError> {
-    if matches!(expected, ExpectedVersion::Exact(_)) && batch.groups.len() != 1 {
+    if expected.names_a_version() && batch.groups.len() != 1 {
         return Err(AppendError::OneAggregate);
     }
     let span = trace::span(&batch);

@@ -144,7 +144,7 @@ async fn load(
 ) -> Result<HashMap<AggregateId, State>, AppendError> {
     let mut states = HashMap::new();
     for (served, ids) in batch.aggregates_by_domain() {
-        states.extend(state::load(session, &served.view, &ids).await?);
+        states.extend(state::load_folded(session, &served.view, &ids).await?);
     }
     Ok(states)
 }

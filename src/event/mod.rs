@@ -59,7 +59,8 @@ newtype! {
     TypeId(i16)
 }
 newtype! {
-    /// The number of an event within its aggregate: 1, 2, 3 … without gaps.
+    /// The number of an event within its aggregate: 1, 2, 3 … without gaps. An aggregate without events is at 0.
+    #[derive(Default)]
     #[schema(minimum = 1)]
     Version(i32)
 }
@@ -171,6 +172,64 @@ pub enum ExpectedVersion {
     NoStream,
     /// This version must be the newest.
     Exact(Version),
+    /// The aggregate must exist.
+    Exists,
+    /// One of these versions must be the newest.
+    OneOf(VersionSet),
+}
+
+impl ExpectedVersion {
+    /// Whether an aggregate whose newest version is `actual` (0 when it does not exist) is as expected.
+    #[must_use]
+    pub fn matches(&self, actual: Version) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NoStream => actual == Version(0),
+            Self::Exact(version) => actual == *version,
+            Self::Exists => actual > Version(0),
+            Self::OneOf(versions) => versions.contains(actual),
+        }
+    }
+
+    /// Whether it is about the version of one aggregate.
+    #[must_use]
+    pub const fn names_a_version(&self) -> bool {
+        matches!(self, Self::Exact(_) | Self::OneOf(_))
+    }
+}
+
+/// A few versions; also none, which no aggregate has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VersionSet {
+    versions: [Version; Self::MAX_LEN],
+    len: usize,
+}
+
+impl VersionSet {
+    /// How many versions a set may have.
+    pub const MAX_LEN: usize = 16;
+
+    /// Adds a version; false if the set is full.
+    pub fn insert(&mut self, version: Version) -> bool {
+        let is_new = !self.contains(version);
+        if is_new && let Some(free) = self.versions.get_mut(self.len) {
+            *free = version;
+            self.len += 1;
+        }
+        self.contains(version)
+    }
+
+    /// Whether the set has this version.
+    #[must_use]
+    pub fn contains(&self, version: Version) -> bool {
+        self.versions[..self.len].contains(&version)
+    }
+
+    /// The version of a set with one.
+    #[must_use]
+    pub fn single(&self) -> Option<Version> {
+        (self.len == 1).then_some(self.versions[0])
+    }
 }
 
 /// The answer to the append of one event.

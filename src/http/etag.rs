@@ -1,9 +1,9 @@
-//! Versions as entity tags: `ETag`, `If-Match` and `If-None-Match`.
+//! Versions as entity tags: `ETag`, `If-Match` and `If-None-Match` (RFC 9110, 8.8.3 and 13.1).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::problem::{Kind, Problem};
-use crate::event::{ExpectedVersion, Version};
+use crate::event::{AggregateId, ExpectedVersion, Version, VersionSet};
 
 /// A version as a strong entity tag.
 pub(super) fn etag(version: Version) -> HeaderValue {
@@ -13,64 +13,142 @@ pub(super) fn etag(version: Version) -> HeaderValue {
 
 /// The precondition of an append: `If-Match` or `If-None-Match`.
 pub(super) fn expected_version(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
-    match (
-        single_header(headers, &header::IF_MATCH)?,
-        single_header(headers, &header::IF_NONE_MATCH)?,
-    ) {
-        (None, None) => Ok(ExpectedVersion::Any),
-        (None, Some("*")) => Ok(ExpectedVersion::NoStream),
-        (Some(tag), None) => match parse_etag(tag) {
-            Some(version) => Ok(ExpectedVersion::Exact(version)),
-            None => Err(Problem::new(
-                Kind::Malformed,
-                "the header If-Match must be one version in double quotes, like \"3\"",
-            )),
-        },
-        (None, Some(_)) => Err(Problem::new(
+    let if_none_match = condition(headers, &header::IF_NONE_MATCH)?;
+    match (if_match(headers)?, if_none_match) {
+        (expected, None) => Ok(expected),
+        (ExpectedVersion::Any, Some(Condition::Any)) => Ok(ExpectedVersion::NoStream),
+        (ExpectedVersion::Any, Some(Condition::Tags(_))) => Err(Problem::new(
             Kind::Malformed,
             "the header If-None-Match must be *, which requires that the aggregate does not exist",
         )),
-        (Some(_), Some(_)) => Err(Problem::new(
+        (_, Some(_)) => Err(Problem::new(
             Kind::Malformed,
             "send If-Match or If-None-Match, not both",
         )),
     }
 }
 
-/// Whether `If-None-Match` contains this version, so that the client's copy is current.
+/// The precondition of a read: whether the row at this version is one that `If-Match` names.
+pub(super) fn check_if_match(
+    headers: &HeaderMap,
+    id: AggregateId,
+    version: Version,
+) -> Result<(), Problem> {
+    if if_match(headers)?.matches(version) {
+        return Ok(());
+    }
+    let detail = format!("the row is at version {version}, which If-Match does not name");
+    Err(Problem::new(Kind::VersionMismatch, detail)
+        .with_member("aggregate_id", id.to_string())
+        .with_member("version", version.0))
+}
+
+/// Whether `If-None-Match` contains this version, so that the client's copy is current. Weak tags count here.
 pub(super) fn matches_version(headers: &HeaderMap, version: Version) -> bool {
-    let tags = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    tags.flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|tag| tag == "*" || parse_etag(tag.strip_prefix("W/").unwrap_or(tag)) == Some(version))
+    match condition(headers, &header::IF_NONE_MATCH) {
+        Ok(Some(Condition::Any)) => true,
+        Ok(Some(Condition::Tags(tags))) => tags.iter().any(|tag| tag.version() == Some(version)),
+        // A header that is not understood only costs the body.
+        Ok(None) | Err(_) => false,
+    }
 }
 
-/// Parses the version in a strong entity tag.
-fn parse_etag(tag: &str) -> Option<Version> {
-    let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
-    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
-    digits.parse().ok().filter(|_| plain).map(Version)
+/// What `If-Match` requires. A weak tag never matches, nor does a tag that is not a version.
+fn if_match(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
+    let tags = match condition(headers, &header::IF_MATCH)? {
+        None => return Ok(ExpectedVersion::Any),
+        Some(Condition::Any) => return Ok(ExpectedVersion::Exists),
+        Some(Condition::Tags(tags)) => tags,
+    };
+    let mut versions = VersionSet::default();
+    let strong = tags.iter().filter(|tag| !tag.is_weak);
+    for version in strong.filter_map(EntityTag::version) {
+        if !versions.insert(version) {
+            let max = VersionSet::MAX_LEN;
+            let detail = format!("the header If-Match must contain at most {max} versions");
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+    }
+    Ok(versions
+        .single()
+        .map_or(ExpectedVersion::OneOf(versions), ExpectedVersion::Exact))
 }
 
-fn single_header<'a>(
+/// The value of a header with entity tags.
+enum Condition<'a> {
+    /// `*`.
+    Any,
+    Tags(Vec<EntityTag<'a>>),
+}
+
+struct EntityTag<'a> {
+    is_weak: bool,
+    opaque: &'a [u8],
+}
+
+impl EntityTag<'_> {
+    /// The version that this tag is of; `None` if foldlog has never sent this tag.
+    fn version(&self) -> Option<Version> {
+        let digits = std::str::from_utf8(self.opaque).ok()?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+        digits.parse().ok().filter(|_| plain).map(Version)
+    }
+}
+
+/// Parses a header with `*` or a list of entity tags, which may be spread over several lines.
+fn condition<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> Result<Option<&'a str>, Problem> {
-    let mut values = headers.get_all(name).iter();
-    let (first, more) = (values.next(), values.next().is_some());
-    let bad = || {
-        Problem::new(
-            Kind::Malformed,
-            format!("the header {name} must be sent once and be ASCII"),
-        )
-    };
-    if more {
-        return Err(bad());
+) -> Result<Option<Condition<'a>>, Problem> {
+    let mut lines = headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .peekable();
+    if lines.peek().is_none() {
+        return Ok(None);
     }
-    first
-        .map(|value| value.to_str().map(str::trim).map_err(|_| bad()))
-        .transpose()
+    let (mut tags, mut stars) = (Vec::new(), 0);
+    let malformed = || {
+        let detail = format!(
+            "the header {name} must be * or versions in double quotes, like \"3\", separated by commas"
+        );
+        Problem::new(Kind::Malformed, detail)
+    };
+    for line in lines {
+        let mut rest = line.trim_ascii();
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix(b"*") {
+                stars += 1;
+                rest = after;
+            } else if rest[0] != b',' {
+                let (tag, after) = parse_tag(rest).ok_or_else(malformed)?;
+                tags.push(tag);
+                rest = after;
+            }
+            rest = rest.trim_ascii_start();
+            match rest.split_first() {
+                None => {}
+                // A list may have empty elements.
+                Some((b',', after)) => rest = after.trim_ascii_start(),
+                Some(_) => return Err(malformed()),
+            }
+        }
+    }
+    match (stars, tags.is_empty()) {
+        (1, true) => Ok(Some(Condition::Any)),
+        (0, false) => Ok(Some(Condition::Tags(tags))),
+        _ => Err(malformed()),
+    }
+}
+
+/// The entity tag at the beginning of a text, and the rest of the text.
+fn parse_tag(text: &[u8]) -> Option<(EntityTag<'_>, &[u8])> {
+    let strong = text.strip_prefix(b"W/");
+    let (is_weak, quoted) = (strong.is_some(), strong.unwrap_or(text));
+    let opaque = quoted.strip_prefix(b"\"")?;
+    let end = opaque.iter().position(|byte| *byte == b'"')?;
+    let (opaque, after) = (&opaque[..end], &opaque[end + 1..]);
+    let is_valid = opaque.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
+    is_valid.then_some((EntityTag { is_weak, opaque }, after))
 }

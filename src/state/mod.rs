@@ -5,8 +5,10 @@ mod cache;
 
 use std::collections::HashMap;
 
+use futures_util::TryStreamExt as _;
 use serde_json::value::RawValue;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
@@ -15,31 +17,81 @@ use crate::view::{self, StoredRow, View};
 
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
 
+/// [`load_folded`] holds this many events of an aggregate at most, and folds them then.
+const MAX_TAIL_EVENTS: usize = 1000;
+/// The same in bytes.
+const MAX_TAIL_BYTES: usize = 4 * 1024 * 1024;
+
 /// An aggregate at one moment.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The view's row, if there is one, and the last event folded into it.
+    /// The row, if there is one, and the last event folded into it.
     pub row: Option<StoredRow>,
-    /// The events after the row, in order of version; all events of the aggregate if it has no row.
+    /// The last event folded into the row or into its absence; 0 when there is none.
+    pub folded: Version,
+    /// The events after it, in order of version.
     pub tail: Vec<RecordedEvent>,
+    /// Whether the view has the row.
+    pub is_projected: bool,
+    tail_bytes: usize,
+    /// The newest event that was dropped, because an earlier one cannot be folded.
+    dropped: Option<Version>,
 }
 
 impl State {
     /// The version of the newest event; 0 when there is none.
     #[must_use]
     pub fn version(&self) -> Version {
-        let row = self.row.as_ref().map(|(version, _)| *version);
-        self.tail
-            .last()
-            .map(|event| event.version)
-            .or(row)
-            .unwrap_or(Version(0))
+        let newest = self.tail.last().map(|event| event.version);
+        self.dropped.or(newest).unwrap_or(self.folded)
     }
 
     /// The row's JSON.
     #[must_use]
     pub fn row_json(&self) -> Option<&RawValue> {
         self.row.as_ref().map(|(_, json)| &**json)
+    }
+
+    /// Whether the fold of all events is the absence of a row.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.folded.0 > 0 && self.row.is_none() && self.tail.is_empty()
+    }
+
+    /// Takes the row and the claims from the first row of the answer about this aggregate.
+    fn read_folded(&mut self, row: &PgRow) -> Result<(), DbError> {
+        if self.folded > Version(0) {
+            return Ok(());
+        }
+        self.row = view::decode_row(row)?;
+        self.is_projected = self.row.is_some();
+        let viewed = self.row.as_ref().map(|(version, _)| *version);
+        let claimed = row.try_get::<Option<i32>, _>("claimed_version")?;
+        self.folded = viewed.or(claimed.map(Version)).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Adds an event to the tail; folds the tail when it is large.
+    fn push(&mut self, event: RecordedEvent, bytes: usize, view: &View) {
+        if self.dropped.is_some() {
+            self.dropped = Some(event.version);
+            return;
+        }
+        self.tail_bytes += bytes;
+        self.tail.push(event);
+        if self.tail.len() < MAX_TAIL_EVENTS && self.tail_bytes < MAX_TAIL_BYTES {
+            return;
+        }
+        let folded = view.projection.fold(self.row_json(), &self.tail);
+        if folded.failure.is_some() {
+            // The same events fail again when they are folded for an answer. Those after them have no influence on it.
+            self.dropped = self.tail.last().map(|event| event.version);
+            return;
+        }
+        self.folded = self.version();
+        self.row = folded.row.map(|json| (self.folded, json));
+        self.tail.clear();
+        self.tail_bytes = 0;
     }
 }
 
@@ -53,21 +105,56 @@ pub async fn load(
     view: &View,
     ids: &[AggregateId],
 ) -> Result<HashMap<AggregateId, State>, DbError> {
-    let rows = sqlx::query(view.sql.fill(include_str!("sql/load_states.sql")))
+    load_with(connection, view, ids, |state, event, _| {
+        state.tail.push(event)
+    })
+    .await
+}
+
+/// As [`load`], in a bounded amount of memory: of an aggregate with many events after its row, the first ones are folded
+/// into the row.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn load_folded(
+    connection: &mut Session<'_>,
+    view: &View,
+    ids: &[AggregateId],
+) -> Result<HashMap<AggregateId, State>, DbError> {
+    let add = |state: &mut State, event, bytes| state.push(event, bytes, view);
+    // Boxed, because the future is large, and an append polls it deep in its stack.
+    Box::pin(load_with(connection, view, ids, add)).await
+}
+
+async fn load_with(
+    connection: &mut Session<'_>,
+    view: &View,
+    ids: &[AggregateId],
+    mut add: impl FnMut(&mut State, RecordedEvent, usize),
+) -> Result<HashMap<AggregateId, State>, DbError> {
+    let types = view.projection.block();
+    let mut rows = sqlx::query(view.sql.fill(include_str!("sql/load_states.sql")))
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
+        .bind(view.name())
+        .bind(types.start)
+        .bind(types.end)
+        .fetch(connection);
     let mut states: HashMap<AggregateId, State> = HashMap::with_capacity(ids.len());
-    for row in &rows {
+    while let Some(row) = rows.try_next().await? {
         let state = states
             .entry(AggregateId(row.try_get("wanted_id")?))
             .or_default();
-        if state.row.is_none() {
-            state.row = view::decode_row(row)?;
-        }
+        state.read_folded(&row)?;
         if row.try_get::<Option<i32>, _>("version")?.is_some() {
-            state.tail.push(store::decode_event(row)?);
+            let bytes = byte_len(&row, "payload")? + byte_len(&row, "metadata")?;
+            add(state, store::decode_event(&row)?, bytes);
         }
     }
     Ok(states)
+}
+
+fn byte_len(row: &PgRow, column: &str) -> Result<usize, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    Ok(value.as_bytes().map_or(0, <[u8]>::len))
 }

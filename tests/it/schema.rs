@@ -147,7 +147,7 @@ const MAY: &[(&str, &[(&str, &str)])] = &[
             ("log", "s"),
             ("events", "si"),
             ("views", "s"),
-            ("locker", ""),
+            ("locker", "s"),
             ("settled", "s"),
             ("parked", ""),
             ("users", "s"),

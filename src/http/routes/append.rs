@@ -155,8 +155,8 @@ fn describe_append(
     operation
         .parameter(header_parameter(
             "If-Match",
-            "The version that the aggregate must be at; not together with If-None-Match",
-            &json!({"type": "string", "pattern": "^\"[1-9][0-9]{0,8}\"$"}),
+            "The version that the aggregate must be at, or several; `*`: it must exist. Not together with If-None-Match",
+            &json!({"type": "string", "pattern": "^(\\*|\"[1-9][0-9]{0,8}\"(, *\"[1-9][0-9]{0,8}\")*)$"}),
         ))
         .parameter(header_parameter(
             "If-None-Match",

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::NO_CACHE;
 use crate::event::Version;
 use crate::http::AppState;
-use crate::http::etag::{etag, matches_version};
+use crate::http::etag::{check_if_match, etag, matches_version};
 use crate::http::extract::{DomainPath, IdPath, Params};
 use crate::http::openapi::{
     self, CACHE_CONTROL, DomainSchemas, ETAG, Operation, Response as OpenApiResponse, reference,
@@ -28,6 +28,7 @@ pub(in crate::http) async fn get(
     let consistency = consistency(&mut params)?;
     params.reject_unknown()?;
     let row = query::get(&state.foldlog, &served.view, id, consistency).await?;
+    check_if_match(&headers, id, row.version)?;
     let etag = (header::ETAG, etag(row.version));
     if matches_version(&headers, row.version) {
         return Ok((StatusCode::NOT_MODIFIED, [etag, NO_CACHE]).into_response());
@@ -80,6 +81,11 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
             "min_version",
             "The row must be at this version or a later one",
             &reference("Version"),
+        ))
+        .parameter(openapi::header(
+            "If-Match",
+            "The row must be at one of these versions; `*` is any",
+            &json!({"type": "string"}),
         ))
         .parameter(openapi::header(
             "If-None-Match",

@@ -182,21 +182,13 @@ fn explains(log: &HashMap<AggregateId, History>, exchange: &Exchange) -> bool {
                             == SwitchEvent::decode_sent(sent)
                 });
             let version = appended.events[0].version.0;
-            let is_expected = match exchange.expected {
-                ExpectedVersion::Any => true,
-                ExpectedVersion::NoStream => version == 1,
-                ExpectedVersion::Exact(expected) => version == expected.0 + 1,
-            };
+            let is_expected = exchange.expected.matches(Version(version - 1));
             is_stored
                 && appended.events.len() == exchange.events.len()
                 && (appended.duplicate || (is_expected && version > known(&first)))
         }
         Err(AppendError::VersionMismatch { actual, .. }) => {
-            let is_unexpected = match exchange.expected {
-                ExpectedVersion::Any => false,
-                ExpectedVersion::NoStream => *actual != Version(0),
-                ExpectedVersion::Exact(expected) => *actual != expected,
-            };
+            let is_unexpected = !exchange.expected.matches(*actual);
             is_unexpected && (known(&first)..=newest(&first)).contains(&actual.0)
         }
         Err(AppendError::Rejected {

@@ -3,6 +3,7 @@
 mod expected;
 mod resent;
 
+use foldlog::command::MAX_PASSWORDS;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -182,4 +183,25 @@ async fn a_broken_rule_returns_409_and_a_malformed_payload_422() {
         "event 0: the aggregate is deleted"
     );
     assert_eq!(app.stored().await, 2);
+}
+
+// Fails when a request may contain so many passwords that hashing them exceeds the time limit of the request.
+#[tokio::test]
+async fn more_passwords_than_can_be_hashed_in_time_return_422() {
+    let app = App::new().await;
+    let with_password = |n: usize| {
+        let mut event = created(Uuid::now_v7(), &format!("user {n}"));
+        event["payload"]["password"] = json!("correct horse");
+        event
+    };
+    let events: Vec<_> = (0..=MAX_PASSWORDS).map(with_password).collect();
+    for path in ["/users", "/events"] {
+        let answer = app.append(path, &json!(events)).await;
+        let detail = answer.problem(422, "unprocessable");
+        assert!(detail.contains("at most 100 per request"), "{detail}");
+        assert_eq!(answer.body["index"], MAX_PASSWORDS);
+    }
+    let without = (0..500).map(|n| created(Uuid::now_v7(), &format!("name {n}")));
+    let mixed: Vec<_> = without.chain(events.into_iter().take(3)).collect();
+    assert_eq!(app.append("/users", &json!(mixed)).await.status, 201);
 }
