@@ -41,9 +41,8 @@
 //!
 //! let state = AppState { foldlog, cors_origins: [].into(), auth: Auth::None };
 //! let app = axum::Router::new().nest("/api", http::router(state.clone(), state));
-//! axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8080").await?, app).await?;
-//!
-//! stop.cancel();
+//! let socket = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! http::serve(socket, app, stop.clone()).await;
 //! listening.await?;
 //! # Ok(())
 //! # }

@@ -13,6 +13,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// `CORS_ORIGINS`: the origins whose pages may call the API, comma-separated; default none.
     pub cors_origins: Vec<String>,
+    /// `BASE_PATH`: what a custom domain or a reverse proxy puts in front of every path, for example `/v1`; default nothing.
+    pub base_path: Option<String>,
     /// `AUTH` and the `JWT_…` variables: who may call.
     pub auth: AuthConfig,
 }
@@ -29,9 +31,12 @@ impl HttpConfig {
                 "CORS_ORIGINS must list origins like `https://app.example.org`, not `{origin}`"
             ));
         }
+        let expected = "a path like `/v1`, without a slash at its end";
+        let base_path = env.parse("BASE_PATH", expected, |path: &String| is_base_path(path));
         Self {
             listen,
             cors_origins,
+            base_path,
             auth: AuthConfig::read(env),
         }
     }
@@ -54,6 +59,18 @@ impl FromStr for ListenAddress {
             Err(_) => text.parse().map(Self),
         }
     }
+}
+
+fn is_base_path(text: &str) -> bool {
+    let segments = text.strip_prefix('/').map(|path| path.split('/'));
+    segments.is_some_and(|mut segments| {
+        segments.all(|segment| {
+            !segment.is_empty()
+                && segment
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c))
+        })
+    })
 }
 
 fn is_origin(text: &str) -> bool {

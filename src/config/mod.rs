@@ -97,6 +97,7 @@ mod tests {
             ("APP_SERVER_PORT", "x"),
             ("BATCH_SIZE", "0"),
             ("STATE_CACHE_BYTES", "-1"),
+            ("BASE_PATH", "v1/"),
             ("CORS_ORIGINS", "https://ok.example,*"),
             ("DB_POOLER", "x"),
             ("DB_PORT", "x"),

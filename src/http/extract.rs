@@ -232,6 +232,12 @@ impl FromRequest<AppState> for Events {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &AppState) -> Result<Self, Problem> {
+        if is_encoded(request.headers()) {
+            let detail =
+                "the body must not be compressed; send it without the header Content-Encoding";
+            let problem = Problem::new(Kind::WrongMediaType, detail);
+            return Err(problem.accept_encoding("identity"));
+        }
         if !is_json(request.headers()) {
             let detail = "the header Content-Type must be application/json";
             return Err(Problem::new(Kind::WrongMediaType, detail));
@@ -255,6 +261,16 @@ impl FromRequest<AppState> for Events {
             is_array,
         })
     }
+}
+
+/// Whether the body has a content coding (RFC 9110, 8.4). foldlog decodes none: a small body could become a huge one.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -2,11 +2,13 @@
 
 pub mod auth;
 
+mod base_path;
 mod etag;
 mod extract;
 mod openapi;
 mod problem;
 mod routes;
+mod serve;
 mod trace;
 
 use std::sync::Arc;
@@ -14,10 +16,13 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 
 pub use self::auth::Auth;
+pub use self::base_path::{BasePath, with_base_path};
 pub use self::problem::Problem;
 pub use self::routes::document::document;
 pub use self::routes::health::MeasuredProjections;
+pub use self::routes::list::MaxPageBytes;
 use self::routes::{ROUTES, Side};
+pub use self::serve::{serve, serve_at_most};
 use crate::app::Foldlog;
 
 /// The state that handlers share.

@@ -28,7 +28,7 @@ use crate::app::Foldlog;
 use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::http::{AppState, Auth};
+use crate::http::{self, AppState, Auth};
 use crate::run::{self, HostError};
 use crate::telemetry;
 use crate::view::View;
@@ -65,7 +65,7 @@ pub async fn command(
     let mut pools = vec![foldlog.pool.clone()];
     pools.extend(after_append.pool().cloned());
     let router = after_append.wrap(router(app_state(&config, foldlog)?));
-    serve(router, &pools).await
+    serve(with_base_path(router, &config), &pools).await
 }
 
 /// Serves reads until Lambda stops the process.
@@ -82,8 +82,8 @@ pub async fn query(
     let foldlog = run::build_foldlog(&config, domains, login, Role::Query, max_connections())?;
     let pool = foldlog.pool.clone();
     let views = foldlog.views.iter().map(View::name).collect();
-    let router = router(app_state(&config, foldlog)?);
-    serve(served_lag::wrap(router, views, pool.clone()), &[pool]).await
+    let router = served_lag::wrap(router(app_state(&config, foldlog)?), views, pool.clone());
+    serve(with_base_path(router, &config), &[pool]).await
 }
 
 /// Runs a function that serves HTTP to its end. A process that gets one request at a time runs on one thread, so that no
@@ -127,9 +127,13 @@ fn app_state(config: &Config, foldlog: Foldlog) -> Result<AppState, HostError> {
     })
 }
 
+fn with_base_path(router: Router, config: &Config) -> Router {
+    http::with_base_path(router, config.http.base_path.as_deref())
+}
+
 async fn serve(router: Router, pools: &[Pool]) -> Result<(), HostError> {
     warm_up(&pools[0]).await;
-    shutdown::run_until_shutdown(Runtime::new(gateway::adapter(router)), pools).await
+    shutdown::run_until_shutdown(Runtime::new(gateway::service(router)), pools).await
 }
 
 /// Opens a connection before the first invocation: Lambda gives a starting function more CPU than a running one.

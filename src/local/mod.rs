@@ -2,7 +2,6 @@
 
 pub mod postgres;
 
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use self::postgres::{Server, ServerError, Settings};
 use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::http::{AppState, Auth};
+use crate::http::{self, AppState, Auth};
 use crate::run::{self, HostError};
 use crate::{db, migrations, telemetry};
 
@@ -79,13 +78,15 @@ pub async fn serve(
         let (server, stop) = (Arc::clone(&server), stop.clone());
         async move { server.supervise(stop.cancelled()).await }
     });
+    let base_path = config.http.base_path;
     let origins: Arc<[String]> = config.http.cors_origins.into();
     let [command, query] = [command, query].map(|foldlog| AppState {
         foldlog,
         cors_origins: Arc::clone(&origins),
         auth: auth.clone(),
     });
-    serve_http(socket, router(command, query), stop).await?;
+    let router = http::with_base_path(router(command, query), base_path.as_deref());
+    serve_http(socket, router, stop).await;
     listener.await.map_err(std::io::Error::from)?;
     supervisor.await.map_err(std::io::Error::from)?;
     // Closes the connections before the server stops, without waiting for a server that is unreachable.
@@ -116,11 +117,7 @@ async fn start(config: &Config, domains: Domains, server: &Server) -> Result<(),
 }
 
 /// Serves until `stop`, and then until the running requests have completed, for at most [`DRAIN_TIMEOUT`].
-async fn serve_http(
-    socket: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-) -> Result<(), HostError> {
+async fn serve_http(socket: TcpListener, router: Router, stop: CancellationToken) {
     let drain_timeout = {
         let stop = stop.clone();
         async move {
@@ -128,14 +125,12 @@ async fn serve_http(
             tokio::time::sleep(DRAIN_TIMEOUT).await;
         }
     };
-    let server = axum::serve(socket, router).with_graceful_shutdown(stop.cancelled_owned());
     tokio::select! {
-        ended = server.into_future() => ended?,
+        () = http::serve(socket, router, stop) => {}
         () = drain_timeout => {
             tracing::warn!("requests were still running {DRAIN_TIMEOUT:?} after the stop signal");
         }
     }
-    Ok(())
 }
 
 /// The first lines of output: the address, the Postgres, and a request to try.

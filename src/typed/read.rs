@@ -189,7 +189,7 @@ impl<'a, D: Domain> IntoFuture for List<'a, D> {
                 let column = view.filter_columns().find(|column| *column == name);
                 known.push((column.ok_or(QueryError::UnknownFilter(name))?, value));
             }
-            let page = query::list_rows(foldlog, view, &known, after, limit).await?;
+            let page = query::list_rows(foldlog, view, &known, after, limit.into()).await?;
             let row = |row: crate::view::RawRow| {
                 Ok(Row {
                     id: row.id,

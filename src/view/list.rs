@@ -17,6 +17,25 @@ use crate::event::{AggregateId, Version};
 /// 6 MB, and it carries the body as a JSON string, in which each quote and each backslash takes one more byte.
 const MAX_PAGE_BYTES: usize = 5 * 1024 * 1024;
 
+/// How large a page may be. It always contains at least one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Rows; 0 counts as 1.
+    pub rows: u16,
+    /// Bytes of the rows as a part of a JSON string.
+    pub bytes: usize,
+}
+
+impl From<u16> for PageLimit {
+    /// So many rows, and no more bytes than a response may have.
+    fn from(rows: u16) -> Self {
+        Self {
+            rows,
+            bytes: MAX_PAGE_BYTES,
+        }
+    }
+}
+
 /// The start of a page: the page begins after this row. Clients treat it as an opaque text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageCursor(AggregateId);
@@ -47,8 +66,8 @@ pub struct ViewPage<R = ViewRow> {
     pub next: Option<PageCursor>,
 }
 
-/// Reads the rows after `after` whose columns equal `filters`, which may name only columns of [`View::filter_columns`]: at
-/// most `limit` rows, where 0 counts as 1, and no more than fit into a response.
+/// Reads the rows after `after` whose columns equal `filters`, which may name only columns of [`View::filter_columns`]: no
+/// more than `limit`.
 ///
 /// # Errors
 ///
@@ -58,10 +77,11 @@ pub async fn list(
     view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,
-    limit: u16,
+    limit: impl Into<PageLimit>,
 ) -> Result<ViewPage<RawRow>, DbError> {
     // A page without rows has no cursor, so it would look like the last one.
-    let limit = limit.max(1);
+    let limit = limit.into();
+    let max_rows = limit.rows.max(1);
     let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
     let values: Map<String, Value> = filters
         .iter()
@@ -70,7 +90,7 @@ pub async fn list(
     let mut query = sqlx::query(view.sql.list(&names, after.is_none()))
         .bind(after.map_or(Uuid::nil(), |cursor| cursor.0.0))
         // One row more than requested shows whether there is a next page.
-        .bind(i64::from(limit) + 1);
+        .bind(i64::from(max_rows) + 1);
     if !filters.is_empty() {
         query = query.bind(Value::Object(values).to_string());
     }
@@ -83,7 +103,8 @@ pub async fn list(
         }
         let Json(json): Json<Box<RawValue>> = row.try_get("viewed")?;
         bytes += json_string_len(json.get());
-        more = rows.len() == usize::from(limit) || (bytes > MAX_PAGE_BYTES && !rows.is_empty());
+        let is_full = rows.len() == usize::from(max_rows);
+        more = is_full || (bytes > limit.bytes && !rows.is_empty());
         if !more {
             rows.push(RawRow::new(
                 AggregateId(row.try_get("id")?),

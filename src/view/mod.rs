@@ -15,7 +15,7 @@ use crate::domain::AnyProjection;
 use crate::event::{TypeSchema, TypeSchemaError};
 
 pub use self::define::{DefineError, Inline, define};
-pub use self::list::{PageCursor, ViewPage, list};
+pub use self::list::{PageCursor, PageLimit, ViewPage, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
 pub use self::write::{delete, json_array, upsert};

@@ -34,6 +34,11 @@ const RETRY_AFTER: Header = Header {
     description: "How many seconds to wait before the request is sent again",
     is_required: true,
 };
+const ACCEPT_ENCODING: Header = Header {
+    name: "Accept-Encoding",
+    description: "If the body was compressed: `identity`, the only content coding that is accepted",
+    is_required: false,
+};
 const WWW_AUTHENTICATE: Header = Header {
     name: "WWW-Authenticate",
     description: "What the request lacks (RFC 6750)",
@@ -41,7 +46,7 @@ const WWW_AUTHENTICATE: Header = Header {
 };
 
 /// Every operation can fail in these ways.
-const COMMON_PROBLEMS: [Kind; 2] = [Kind::Internal, Kind::TimedOut];
+const COMMON_PROBLEMS: [Kind; 3] = [Kind::ResponseTooLarge, Kind::Internal, Kind::TimedOut];
 /// Operations that need a token can fail in these ways, too.
 const AUTH_PROBLEMS: [Kind; 2] = [Kind::Unauthorized, Kind::Forbidden];
 
@@ -192,6 +197,7 @@ fn problem_response(kinds: &[Kind]) -> Value {
     };
     let headers: &[Header] = match kinds[0].status() {
         StatusCode::SERVICE_UNAVAILABLE => &[RETRY_AFTER],
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => &[ACCEPT_ENCODING],
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => &[WWW_AUTHENTICATE],
         _ => &[],
     };

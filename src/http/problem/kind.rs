@@ -46,6 +46,7 @@ kinds! {
     VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
     TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],
     WrongMediaType => UNSUPPORTED_MEDIA_TYPE "wrong-media-type" "The body must be JSON" [],
+    ResponseTooLarge => NOT_ACCEPTABLE "response-too-large" "The response is too large for the gateway" [],
     Unprocessable => UNPROCESSABLE_ENTITY "unprocessable" "The event does not fit its domain" [index: true],
     Internal => INTERNAL_SERVER_ERROR "internal" "An internal error occurred" [],
     Unavailable => SERVICE_UNAVAILABLE "unavailable" "The service is unavailable" [],

@@ -18,6 +18,9 @@ use crate::domain::RejectedError;
 use crate::projection::ProjectionError;
 use crate::query::QueryError;
 
+/// When to repeat a request about an aggregate whose events cannot be folded: the shortest interval of its retries.
+const UNFOLDABLE_RETRY_SECONDS: u64 = 5;
+
 /// An error response.
 #[derive(Debug)]
 pub struct Problem {
@@ -26,6 +29,7 @@ pub struct Problem {
     more: Map<String, Value>,
     retry_after: Option<Duration>,
     challenge: Option<String>,
+    accept_encoding: Option<&'static str>,
     cause: Option<Arc<anyhow::Error>>,
 }
 
@@ -45,6 +49,7 @@ impl Problem {
             more: Map::new(),
             retry_after: None,
             challenge: None,
+            accept_encoding: None,
             cause: None,
         }
     }
@@ -67,6 +72,12 @@ impl Problem {
         self
     }
 
+    /// Sets the header `Accept-Encoding`: the content codings that a request may have.
+    pub(super) const fn accept_encoding(mut self, codings: &'static str) -> Self {
+        self.accept_encoding = Some(codings);
+        self
+    }
+
     /// Attaches the cause, which is logged and not sent to the client.
     pub(super) fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
         self.cause = Some(Arc::new(cause.into()));
@@ -79,6 +90,21 @@ impl Problem {
             "the request exceeded the time limit; send it again, event ids make appends idempotent",
         )
         .retry_after(1)
+    }
+
+    /// The request cannot be parsed.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn malformed(detail: &'static str) -> Self {
+        Self::new(Kind::Malformed, detail)
+    }
+
+    /// The gateway in front of this program does not pass on a response of this size.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn response_too_large(max_bytes: usize) -> Self {
+        let detail = format!(
+            "the response is larger than the {max_bytes} bytes that the gateway passes on; request fewer rows with `limit`"
+        );
+        Self::new(Kind::ResponseTooLarge, detail)
     }
 
     /// A defect of this program.
@@ -111,6 +137,12 @@ impl IntoResponse for Problem {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, wait.as_secs().into());
+        }
+        if let Some(codings) = self.accept_encoding {
+            let codings = HeaderValue::from_static(codings);
+            response
+                .headers_mut()
+                .insert(header::ACCEPT_ENCODING, codings);
         }
         if let Some(challenge) = self
             .challenge
@@ -156,7 +188,8 @@ impl From<AppendError> for Problem {
             Error::NotOfDomain { index, .. }
             | Error::NoDomain { index, .. }
             | Error::MixedAggregate { index }
-            | Error::NotFoldable { index, .. } => {
+            | Error::NotFoldable { index, .. }
+            | Error::TooManyPasswords { index } => {
                 Self::new(Kind::Unprocessable, detail).with_member("index", index)
             }
             Error::Rejected { index, error } => {
@@ -191,6 +224,16 @@ impl From<AppendError> for Problem {
     }
 }
 
+/// The domain cannot fold events of the aggregate until a new build can: the aggregate is parked.
+fn unfoldable() -> Problem {
+    Problem::new(
+        Kind::Unavailable,
+        "events of the aggregate cannot be folded yet; retry the request later",
+    )
+    .retry_after(UNFOLDABLE_RETRY_SECONDS)
+    .because(anyhow::anyhow!("events of the aggregate cannot be folded"))
+}
+
 fn rejected(detail: String, error: &RejectedError) -> Problem {
     match error {
         RejectedError::Decode(_)
@@ -202,9 +245,7 @@ fn rejected(detail: String, error: &RejectedError) -> Problem {
         }
         RejectedError::Deleted => Problem::new(Kind::Deleted, detail),
         // The reason may quote a payload, so it is not logged.
-        RejectedError::Unfoldable(_) => Problem::internal().because(anyhow::anyhow!(
-            "earlier events of the aggregate cannot be folded"
-        )),
+        RejectedError::Unfoldable(_) => unfoldable(),
     }
 }
 
@@ -223,8 +264,7 @@ impl From<QueryError> for Problem {
                 Self::new(Kind::VersionMismatch, detail).with_member("version", actual.0)
             }
             // The reason may quote a payload, so it is not logged.
-            Error::Unfoldable(_) => Self::internal()
-                .because(anyhow::anyhow!("events of the aggregate cannot be folded")),
+            Error::Unfoldable(_) => unfoldable(),
             Error::NotServed(_) | Error::UnknownFilter(_) => Self::internal().because(error),
             Error::Db(error) => error.into(),
         }
@@ -240,7 +280,7 @@ impl From<ProjectionError> for Problem {
                 Kind::Unavailable,
                 "an earlier event of the aggregate cannot be folded yet; retry the request later",
             )
-            .retry_after(5)
+            .retry_after(UNFOLDABLE_RETRY_SECONDS)
             .because(error),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -13,9 +14,9 @@ use super::append::{EventSaved, EventsSaved};
 use super::health::Health;
 use super::{ROUTES, Route, RouteOperation};
 use crate::domain::{AnyDomain, Domains};
-use crate::http::AppState;
 use crate::http::auth::{Access, Auth};
 use crate::http::openapi::{DomainSchemas, Operation, Response, component, shared};
+use crate::http::{AppState, BasePath};
 
 const DESCRIPTION: &str = "Events are appended, and views are read. Every error is a problem (RFC 9457) with a stable \
                            `type`. Every route answers 405 to a method that it does not support, and every other path \
@@ -27,15 +28,24 @@ const SCHEME: &str = "token";
 /// Serves the document. It is built at the first request for it, so that a cold start does not pay for it.
 pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
     let text: Arc<OnceLock<Bytes>> = Arc::default();
-    on(method, async move |State(state): State<AppState>| {
+    let serve = async move |State(state): State<AppState>,
+                            base_path: Option<Extension<BasePath>>| {
         let is_secured = matches!(state.auth, Auth::Jwt(_));
         let build = || {
             let domains = state.foldlog.served.iter().map(|served| served.domain);
-            describe_api(domains, is_secured).to_string().into()
+            describe_api(domains, is_secured)
         };
-        let text = text.get_or_init(build).clone();
+        let text = match base_path {
+            None => text.get_or_init(|| build().to_string().into()).clone(),
+            Some(Extension(BasePath(base_path))) => {
+                let mut document = build();
+                document["servers"] = json!([{"url": base_path}]);
+                document.to_string().into()
+            }
+        };
         ([(header::CONTENT_TYPE, "application/json")], text)
-    })
+    };
+    on(method, serve)
 }
 
 /// The OpenAPI document for these domains. `is_secured`: whether callers need a token (`AUTH=jwt`).

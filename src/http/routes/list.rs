@@ -1,9 +1,9 @@
 //! `GET /{domain}`.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,12 +16,17 @@ use crate::http::openapi::{
 };
 use crate::http::problem::{Kind, Problem};
 use crate::query::{self, QueryError};
-use crate::view::{PageCursor, View, ViewRow};
+use crate::view::{PageCursor, PageLimit, View, ViewRow};
 
 /// Rows per page, if the client does not say how many.
 pub(in crate::http) const DEFAULT_PAGE_LIMIT: u16 = 100;
 /// The most rows that a client may request per page.
 pub(in crate::http) const MAX_PAGE_LIMIT: u16 = 1000;
+
+/// How many bytes the rows of a page may have at most, if the host's gateway passes on less than a page of foldlog has: an
+/// extension of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPageBytes(pub usize);
 
 #[derive(Serialize)]
 struct Page {
@@ -33,6 +38,7 @@ struct Page {
 pub(in crate::http) async fn list(
     State(state): State<AppState>,
     DomainPath(served): DomainPath,
+    max_bytes: Option<Extension<MaxPageBytes>>,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let view = &*served.view;
@@ -40,6 +46,10 @@ pub(in crate::http) async fn list(
         Some(text) => parse_limit(&text)?,
         None => DEFAULT_PAGE_LIMIT,
     };
+    let mut limit = PageLimit::from(limit);
+    if let Some(Extension(MaxPageBytes(max_bytes))) = max_bytes {
+        limit.bytes = limit.bytes.min(max_bytes);
+    }
     let after = params
         .take("after")
         .map(|text| parse_cursor(&text))

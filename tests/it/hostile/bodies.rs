@@ -120,6 +120,42 @@ async fn another_content_type_returns_415() {
     }
 }
 
+// Fails when a compressed body is read as JSON, or when the client does not learn that no content coding is accepted.
+#[tokio::test]
+async fn a_body_with_a_content_coding_returns_415_with_accept_encoding() {
+    let app = App::new().await;
+    let request = |codings: &str| {
+        let event = created(Uuid::now_v7(), "ada").to_string();
+        let request = app.request(Method::POST, "/users").body(event);
+        request
+            .header("content-type", "application/json")
+            .header("content-encoding", codings)
+    };
+    for codings in [
+        "gzip",
+        "GZIP",
+        "br",
+        "x-unknown",
+        "identity, gzip",
+        "gzip, gzip",
+        "deflate ,",
+    ] {
+        let answer = send(request(codings)).await;
+        let detail = answer.problem(415, "wrong-media-type");
+        assert!(detail.contains("Content-Encoding"), "{detail}");
+        assert_eq!(answer.header("accept-encoding"), "identity", "{codings}");
+    }
+    let zipped = app
+        .request(Method::POST, "/events")
+        .body(b"\x1f\x8b\x08\x00".to_vec());
+    let zipped = zipped.header("content-encoding", "gzip");
+    send(zipped).await.problem(415, "wrong-media-type");
+    assert_eq!(app.stored().await, 0);
+    for codings in ["", "identity", "Identity", " identity ,"] {
+        assert_eq!(send(request(codings)).await.status, 201, "{codings:?}");
+    }
+}
+
 // Fails when the server closes the connection while the client is still sending: the client sees a broken pipe instead of
 // the response.
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Hostile requests: each gets a problem that says what to send instead, and nothing is stored.
 
 mod bodies;
+mod connections;
 mod fuzz;
+mod panics;
 mod sql_text;
 mod values;
 

@@ -17,7 +17,7 @@ use crate::support::events::append;
 use crate::support::json::{created, renamed};
 
 /// The router on a socket, over the domains that the functions serve; where it listens.
-async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
+pub async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
     let foldlog = Foldlog::new(db.pool().clone(), domains::ALL, Inline::new()).unwrap();
     let state = AppState {
         foldlog,
@@ -31,7 +31,7 @@ async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
 }
 
 /// Compares the answers to a request, through every gateway that can express it.
-async fn assert_all_alike(request: &Request, address: &str, function: &Function) -> Heard {
+pub async fn assert_all_alike(request: &Request, address: &str, function: &Function) -> Heard {
     let expected = request.over_a_socket(address).await;
     for gateway in GATEWAYS
         .into_iter()
@@ -114,7 +114,7 @@ fn appends(stored: &Value) -> Vec<(u64, Request)> {
                 .sending(refused.to_string()),
         ),
         (
-            400,
+            412,
             json("/users")
                 .with_header("if-match", "\"8\"")
                 .with_header("if-match", "\"9\"")
@@ -255,22 +255,14 @@ async fn a_function_accepts_claims_verified_by_its_gateway() {
     command.end().await;
 }
 
-/// Fails when a page of large rows is larger than what Lambda answers with, leaves a row out, or does not end.
-#[tokio::test]
-async fn a_page_of_large_rows_stays_below_lambdas_response_limit() {
-    let db = TestDb::new().await;
-    // Each quote is two bytes in JSON, and four in a string of JSON within JSON.
-    db.run(
-        "insert into users (id, version, username, email) \
-         select gen_random_uuid(), 1, 'user ' || n, repeat('\"', 400000) from generate_series(1, 9) n",
-    )
-    .await;
-    let function = Function::start(&db.options, QUERY, &[]).await;
+/// The pages of a list, by their numbers of rows; checks that they contain each of `rows` rows once, and that no answer exceeds
+/// `max_bytes`.
+async fn pages(function: &Function, gateway: Gateway, max_bytes: usize) -> Vec<usize> {
     let (mut names, mut pages, mut query) = (Vec::new(), Vec::new(), "limit=1000".to_owned());
     loop {
         let request = Request::new("GET", "/users").asking(query.leak());
-        let gateway = Gateway::LoadBalancer;
         let answer = function.invoke(&request.event(gateway)).await;
+        assert!(answer.to_string().len() <= max_bytes, "{gateway:?}");
         let body: Value = serde_json::from_str(&Heard::through(gateway, &answer).body).unwrap();
         let rows = body["result"].as_array().unwrap();
         pages.push(rows.len());
@@ -287,6 +279,72 @@ async fn a_page_of_large_rows_stays_below_lambdas_response_limit() {
     names.sort();
     let expected: Vec<_> = (1..=9).map(|n| format!("user {n}")).collect();
     assert_eq!(names, expected);
-    assert_eq!(pages, [3, 3, 3]);
+    pages
+}
+
+/// Fails when a page of large rows is larger than what Lambda or the gateway passes on, leaves a row out, or does not end; or
+/// when a row that is too large by itself reaches the client as a 502 of the gateway.
+#[tokio::test]
+async fn a_page_of_large_rows_stays_below_the_response_limit_of_its_gateway() {
+    let db = TestDb::new().await;
+    // Each quote is two bytes in JSON, and four in a string of JSON within JSON.
+    let fill = |quotes: u32| {
+        format!(
+            "truncate users; insert into users (id, version, username, email) \
+             select gen_random_uuid(), 1, 'user ' || n, repeat('\"', {quotes}) from generate_series(1, 9) n"
+        )
+    };
+    let function = Function::start(&db.options, QUERY, &[]).await;
+    db.run(&fill(400_000)).await;
+    for gateway in [Gateway::RestApi, Gateway::HttpApi, Gateway::FunctionUrl] {
+        assert_eq!(pages(&function, gateway, 6_291_556).await, [3, 3, 3]);
+    }
+    let balancers = [Gateway::LoadBalancer, Gateway::LoadBalancerMultiValue];
+    let id: Uuid = sqlx::query_scalar("select id from users limit 1")
+        .fetch_one(&mut db.connect().await)
+        .await
+        .unwrap();
+    for gateway in balancers {
+        for path in ["/users".to_owned(), format!("/users/{id}")] {
+            let answer = function
+                .invoke(&Request::new("GET", path).event(gateway))
+                .await;
+            let heard = Heard::through(gateway, &answer);
+            assert_eq!(heard.status, 406, "{heard:?}");
+            assert!(
+                heard
+                    .body
+                    .contains("urn:foldlog:problem:response-too-large")
+            );
+            assert!(
+                heard
+                    .headers
+                    .contains(&("x-request-id".to_owned(), "a-test".to_owned()))
+            );
+        }
+    }
+    db.run(&fill(100_000)).await;
+    for gateway in balancers {
+        assert_eq!(pages(&function, gateway, 1_000_000).await, [2, 2, 2, 2, 1]);
+    }
+    function.end().await;
+}
+
+/// Fails when the answer to the largest append is larger than what a load balancer passes on.
+#[tokio::test]
+async fn the_response_to_the_largest_append_fits_behind_every_gateway() {
+    let db = TestDb::new().await;
+    let function = Function::start(&db.options, COMMAND, &[]).await;
+    for gateway in [Gateway::LoadBalancer, Gateway::HttpApi] {
+        let events: Vec<Value> = (0..1000)
+            .map(|n| created(Uuid::now_v7(), &format!("user {n}")))
+            .collect();
+        let request =
+            Request::new("POST", "/users").with_header("content-type", "application/json");
+        let request = request.sending(json!(events).to_string());
+        let answer = function.invoke(&request.event(gateway)).await;
+        assert_eq!(answer["statusCode"], 201, "{answer}");
+        assert!(answer.to_string().len() <= 1_000_000);
+    }
     function.end().await;
 }

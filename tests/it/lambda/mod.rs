@@ -6,5 +6,6 @@ mod events;
 mod frozen;
 pub mod function;
 mod gateways;
+mod hostile_events;
 mod verbs;
 mod wire;
