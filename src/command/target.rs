@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
-use crate::db::{Pool, Session};
+use crate::db::{DbError, Pool, Session};
 use crate::event::{AggregateId, AppendedEvent, TypeId};
 use crate::projection::{self, ProjectionError};
 use crate::state::{self, State};
@@ -89,22 +89,12 @@ impl Target<'_> {
         return_payloads: bool,
     ) -> Result<Attempt, AppendError> {
         let appended = match self {
-            Self::Pool(pool) if has_inline_views(foldlog, batch) => {
-                let mut transaction = pool.begin().await?;
-                let appended = Box::pin(append_and_fold(
-                    &mut transaction,
-                    foldlog,
-                    batch,
-                    heads,
-                    return_payloads,
-                ))
-                .await;
-                if matches!(appended, Ok(Outcome::Stored(_))) {
-                    transaction.commit().await?;
-                }
-                appended.map(Attempt::from)
+            Self::Pool(pool) => {
+                let keys = batch.groups.iter().map(|g| g.aggregate_id.0.as_u128());
+                let _share = pool.share(keys).await?;
+                // Boxed, because the futures of callers contain it.
+                Box::pin(append_in_pool(pool, foldlog, batch, heads, return_payloads)).await
             }
-            Self::Pool(pool) => append_alone(pool, foldlog, batch, heads, return_payloads).await,
             Self::Transaction(session) => {
                 session.savepoint().await?;
                 let appended =
@@ -147,6 +137,40 @@ async fn load(
         states.extend(state::load_folded(session, &served.view, &ids).await?);
     }
     Ok(states)
+}
+
+/// Appends in a transaction of its own. The doorbell of the listener must not be able to refuse an append: Postgres reports a full
+/// queue of notifications, or a failure to write it, at the commit, and then the append is repeated without it.
+async fn append_in_pool(
+    pool: &Pool,
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+    heads: &ExpectedHeads,
+    return_payloads: bool,
+) -> Result<Attempt, AppendError> {
+    let append_in_transaction = async |silently: bool| {
+        let mut transaction = pool.begin().await?;
+        if silently {
+            store::silence_doorbell(&mut transaction).await?;
+        }
+        let appended =
+            append_and_fold(&mut transaction, foldlog, batch, heads, return_payloads).await;
+        if matches!(appended, Ok(Outcome::Stored(_))) {
+            transaction.commit().await?;
+        }
+        appended.map(Attempt::from)
+    };
+    let appended = if has_inline_views(foldlog, batch) {
+        Box::pin(append_in_transaction(false)).await
+    } else {
+        append_alone(pool, foldlog, batch, heads, return_payloads).await
+    };
+    match appended {
+        Err(AppendError::Db(DbError::Limit(_) | DbError::Impaired(_))) => {
+            Box::pin(append_in_transaction(true)).await
+        }
+        appended => appended,
+    }
 }
 
 /// Appends in one statement, which may be a group's.

@@ -194,3 +194,70 @@ impl<T> Stream for WatchedRows<'_, T> {
         Poll::Ready(Some(Err(error)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    fn limited() -> Health {
+        Health {
+            time_limit: Some(Duration::from_millis(1)),
+            ..Health::in_pool(Arc::default())
+        }
+    }
+
+    /// Fails when a statement on a half-open connection waits for ever, or when its connection is used again.
+    #[tokio::test]
+    async fn a_statement_without_an_answer_ends_at_its_limit() {
+        let mut health = limited();
+        let answer = health.watch(pending::<Result<(), Error>>()).await;
+        assert!(matches!(answer, Err(Error::Io(_))), "{answer:?}");
+        assert!(!health.is_good());
+
+        let mut health = limited();
+        let rows = stream::iter([Ok(1)]).chain(stream::pending()).boxed();
+        let mut rows = health.watch_rows(rows, Span::none());
+        assert!(matches!(rows.next().await, Some(Ok(1))));
+        assert!(matches!(rows.next().await, Some(Err(Error::Io(_)))));
+        drop(rows);
+        assert!(!health.is_good());
+    }
+
+    /// Fails when a connection whose statement was given up serves another request.
+    #[tokio::test]
+    async fn a_statement_that_was_given_up_makes_the_connection_unusable() {
+        let mut health = limited();
+        drop(health.watch_rows(stream::pending::<Result<(), Error>>().boxed(), Span::none()));
+        assert!(health.is_busy() && !health.is_good());
+
+        let mut health = limited();
+        let rows: Vec<_> = health
+            .watch_rows(stream::iter([Ok(1)]).boxed(), Span::none())
+            .collect()
+            .await;
+        assert_eq!(rows.len(), 1);
+        assert!(health.is_good());
+    }
+
+    /// Fails when an error about all connections spares one that was opened before it, or strikes one that was opened later.
+    #[test]
+    fn an_error_about_all_connections_replaces_those_that_are_open() {
+        let suspicions = Arc::new(Suspicions::default());
+        let (mut first, second) = (
+            Health::in_pool(Arc::clone(&suspicions)),
+            Health::in_pool(Arc::clone(&suspicions)),
+        );
+        assert!(first.is_good() && second.is_good());
+        if let Some(pool) = &first.pool {
+            suspicions.replace_all(pool.opened);
+        }
+        assert!(!first.is_good() && !second.is_good());
+        first.record(&Error::Protocol(String::new()));
+        let third = Health::in_pool(suspicions);
+        assert!(third.is_good());
+    }
+}

@@ -9,6 +9,7 @@ mod pooler;
 mod retry;
 mod schema;
 mod session;
+mod share;
 mod sqlstate;
 mod statement;
 mod transaction;
@@ -26,6 +27,7 @@ pub use self::pooler::Pooler;
 pub use self::retry::{RetryPolicy, Retryable};
 pub use self::schema::{Schema, SchemaError};
 pub use self::session::Session;
+pub use self::share::Share;
 pub use self::transaction::{Connection, Transaction};
 
 /// Checks a log that was restored or replicated, and raises its offset when the cluster's transaction counter is behind it.

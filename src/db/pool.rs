@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use super::health::{Health, Suspicions};
 use super::pooler;
+use super::share::Shares;
 use super::transaction::{Connection, Transaction};
-use super::{DbError, Login, Pooler, Role, Schema, Session};
+use super::{DbError, Login, Pooler, Role, Schema, Session, Share};
 
 /// How long a request waits for a connection before it fails because Postgres is unavailable.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -36,6 +37,7 @@ pub struct Pool {
     schema: Schema,
     pooler: Pooler,
     suspicions: Arc<Suspicions>,
+    shares: Arc<Shares>,
 }
 
 /// The settings of a pool.
@@ -122,6 +124,7 @@ impl Pool {
             schema,
             pooler,
             suspicions,
+            shares: Arc::new(Shares::new(size)),
         }
     }
 
@@ -138,6 +141,16 @@ impl Pool {
             Err(_) if self.is_full() => Err(sqlx::Error::PoolTimedOut.into()),
             Err(_) => Err(DbError::Waking(sqlx::Error::PoolTimedOut)),
         }
+    }
+
+    /// The right to use the pool for these keys while the returned value lives. The requests for one key use at most a quarter of the
+    /// connections, so that those that wait for the same lock leave connections for the others.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::TimedOut`] if other requests use one of the keys for too long.
+    pub async fn share(&self, keys: impl IntoIterator<Item = u128>) -> Result<Share, DbError> {
+        self.shares.take(keys).await
     }
 
     /// Like [`Self::begin`], but returns `None` if no connection is free now.

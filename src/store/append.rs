@@ -114,6 +114,18 @@ pub async fn append(
     }
 }
 
+/// Keeps the appends of the open transaction from waking a listener.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn silence_doorbell(connection: &mut Session<'_>) -> Result<(), DbError> {
+    sqlx::query(include_str!("sql/silence_doorbell.sql"))
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}
+
 /// Appends one event.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ mod append;
 mod group;
 mod stream;
 
-pub use self::append::{ExpectedHead, ExpectedHeads, LastEvent, Outcome, StoredEvent, append};
+pub use self::append::{
+    ExpectedHead, ExpectedHeads, LastEvent, Outcome, StoredEvent, append, silence_doorbell,
+};
 pub use self::group::{GroupOutcome, Groups};
 pub use self::stream::{decode_event, find_events};

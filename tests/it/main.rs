@@ -26,6 +26,7 @@ mod isolation;
 mod lambda;
 mod lanes;
 mod local;
+mod locked;
 #[cfg(feature = "aws")]
 mod logins;
 #[cfg(feature = "lambda")]

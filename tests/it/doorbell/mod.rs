@@ -3,6 +3,7 @@
 
 mod failures;
 mod harness;
+mod refusals;
 
 use foldlog::projection::Listener;
 use sqlx::Connection;
