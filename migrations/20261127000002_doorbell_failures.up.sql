@@ -2,7 +2,7 @@
 -- notifications is full, because a session of any application in the cluster has not read it for long. So the trigger sends none
 -- while the queue is half full (Postgres itself warns then), and an error in it is ignored; the block costs a subtransaction,
 -- only where an append notifies. The listener polls in any case. What remains, as a queue that fills up until the commit, makes
--- the append fail with a limit, and the command host repeats it with foldlog.doorbell off.
+-- the append fail with a limit, and the command host repeats it with foldlog_append.doorbell off.
 create or replace function ring() returns trigger
 language plpgsql
 as $$
@@ -22,7 +22,7 @@ begin
     execute format(
         'create or replace trigger events_doorbell after insert on events for each statement '
         'when (not pg_try_advisory_xact_lock_shared(%s) '
-        'and current_setting(''foldlog.doorbell'', true) is distinct from ''off'') execute function ring()',
+        'and current_setting(''foldlog_append.doorbell'', true) is distinct from ''off'') execute function ring()',
         doorbell_key()
     );
 end

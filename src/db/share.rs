@@ -13,8 +13,8 @@ use super::DbError;
 /// How long a request waits for its share. It holds no connection meanwhile.
 const SHARE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One key may use a pool's connections divided by this.
-const KEYS_PER_POOL: usize = 4;
+/// A pool can serve requests for at least this many keys at a time, even if those for all but one of them wait.
+const MIN_KEYS_PER_POOL: usize = 4;
 
 /// The shares of a pool that are in use.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Shares {
     /// The shares of a pool of so many connections.
     pub(super) fn new(connections: usize) -> Self {
         Self {
-            size: (connections / KEYS_PER_POOL).max(1),
+            size: (connections / MIN_KEYS_PER_POOL).max(1),
             used: Mutex::default(),
         }
     }

@@ -53,7 +53,7 @@ async fn an_append_is_stored_when_the_queue_of_notifications_is_full_at_its_comm
     app.db
         .run(
             "create function fill() returns trigger language plpgsql as $$ begin \
-                 if current_setting('foldlog.doorbell', true) is distinct from 'off' then \
+                 if current_setting('foldlog_append.doorbell', true) is distinct from 'off' then \
                      raise program_limit_exceeded using message = 'too many notifications in the NOTIFY queue'; \
                  end if; \
                  return null; \
