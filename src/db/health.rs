@@ -150,7 +150,8 @@ impl Health {
     }
 }
 
-fn timed_out() -> Error {
+/// What a statement that is not answered in time returns.
+pub(super) fn timed_out() -> Error {
     Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 

@@ -16,9 +16,11 @@ mod transaction;
 mod url;
 
 use std::convert::identity;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
+use tokio::time::timeout;
 
 pub use self::error::DbError;
 pub use self::login::{Login, LoginError, Role};
@@ -29,6 +31,10 @@ pub use self::schema::{Schema, SchemaError};
 pub use self::session::Session;
 pub use self::share::Share;
 pub use self::transaction::{Connection, Transaction};
+
+/// How long [`connect`] may take. A database that was paused needs some 15 s to resume. Without a limit, a host whose network
+/// drops its packets silently would never start, and never end for a supervisor to start it again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Checks a log that was restored or replicated, and raises its offset when the cluster's transaction counter is behind it.
 pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::Error> {
@@ -96,8 +102,20 @@ async fn log_in_with<T>(
 ///
 /// # Errors
 ///
-/// [`DbError::Pooler`] if a pooler shares the session with other connections; otherwise any [`DbError`].
+/// [`DbError::Pooler`] if a pooler shares the session with other connections; [`DbError::Unavailable`] if the server does not
+/// answer within [`CONNECT_TIMEOUT`]; otherwise any [`DbError`].
 pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
+    connect_within(login, CONNECT_TIMEOUT).await
+}
+
+async fn connect_within(login: &dyn Login, limit: Duration) -> Result<PgConnection, DbError> {
+    match timeout(limit, connect_and_check(login)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(health::timed_out().into()),
+    }
+}
+
+async fn connect_and_check(login: &dyn Login) -> Result<PgConnection, DbError> {
     let connect = async || {
         log_in_with(login, "foldlog migrate", identity, async |options| {
             PgConnection::connect_with(&options).await
@@ -130,4 +148,26 @@ pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
         .fetch_one(&mut connection)
         .await?;
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Fails when a host waits without a limit for a server that accepts the connection and never answers.
+    #[tokio::test]
+    async fn connecting_to_a_silent_server_fails_after_the_limit() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(silent.local_addr().unwrap().port());
+        let connected = connect_within(&options, Duration::from_millis(50)).await;
+        assert!(
+            matches!(connected, Err(DbError::Unavailable(_))),
+            "{:?}",
+            connected.err()
+        );
+    }
 }
