@@ -335,13 +335,15 @@ async fn claim_all_at_once(bench: &Bench) {
              select distinct on (aggregate_id) aggregate_id, version, payload ->> 'username', '-' from events
              order by aggregate_id, version desc on conflict (id) do update set version = excluded.version;
              insert into settled (lock_domain, snapshot) values ('users', log_snapshot())
-             on conflict (lock_domain) do update set snapshot = excluded.snapshot",
+             on conflict (lock_domain, first) do update set snapshot = excluded.snapshot",
         )
         .await;
 }
 
 async fn reset(bench: &Bench) {
-    bench.run("truncate locker, users, settled, parked").await;
+    bench
+        .run("truncate locker, users, settled; delete from parked")
+        .await;
 }
 
 /// Returns the peak resident memory of the process in MiB since the last reset.

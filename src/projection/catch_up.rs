@@ -33,9 +33,9 @@ pub struct CatchUp {
     /// Events folded.
     pub applied: u64,
     /// Events that are not folded yet, without those of parked aggregates. Only the next 100,000 events of the log are
-    /// counted. `None`: there was no time to count them.
+    /// counted. `None`: the time did not suffice to count them.
     pub remaining: Option<u64>,
-    /// Parked aggregates. At most 100,000 are counted. `None`: there was no time to count them.
+    /// Parked aggregates. At most 100,000 are counted. `None`: the time did not suffice to count them.
     pub parked: Option<u64>,
     /// Whether every event that was visible when the last pass began is folded or belongs to a parked aggregate.
     pub done: bool,
