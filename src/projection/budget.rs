@@ -104,3 +104,38 @@ impl BatchSizer {
         self.fitting = events.max(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when a slow fold keeps the size of its batches: Postgres ends a transaction that is idle for 10 s, and with it the
+    /// batch, again and again.
+    #[test]
+    fn the_measured_rate_bounds_a_batch_without_a_deadline() {
+        let (budget, mut sizer) = (Budget::default(), BatchSizer::new(2000));
+        assert_eq!(sizer.next_size(&budget), 2000);
+        sizer.record(100, Duration::from_secs(2));
+        assert_eq!((sizer.next_size(&budget), sizer.is_slow()), (100, false));
+        // A fold of 12 s: one event per batch, and no transaction around it.
+        sizer.record(1, Duration::from_secs(12));
+        assert_eq!((sizer.next_size(&budget), sizer.is_slow()), (1, true));
+        sizer.record(1, Duration::from_millis(1));
+        assert_eq!((sizer.next_size(&budget), sizer.is_slow()), (2000, false));
+    }
+
+    /// Fails when batches that are too large for memory are read again with the same size, or never grow again.
+    #[test]
+    fn a_batch_that_does_not_fit_into_memory_makes_the_next_ones_smaller() {
+        let (budget, mut sizer) = (Budget::default(), BatchSizer::new(100));
+        sizer.limit(0);
+        assert_eq!(sizer.next_size(&budget), 1);
+        let sizes: Vec<u32> = (0..8)
+            .map(|_| {
+                sizer.record(0, Duration::ZERO);
+                sizer.next_size(&budget)
+            })
+            .collect();
+        assert_eq!(sizes, [2, 4, 8, 16, 32, 64, 100, 100]);
+    }
+}
