@@ -13,7 +13,6 @@ mod share;
 mod sqlstate;
 mod statement;
 mod transaction;
-mod url;
 
 use std::convert::identity;
 use std::time::Duration;
