@@ -155,7 +155,7 @@ async fn decide(
         match decide::from_memory(foldlog, batch, expected) {
             Remembered::Accepted(decision) => return Ok((decision, true)),
             Remembered::Unknown => {}
-            Remembered::Load => return load_and_decide(target, batch, expected).await,
+            Remembered::Load => return Box::pin(load_and_decide(target, batch, expected)).await,
         }
     }
     // Hashing takes a core for 20 ms, so the rules decide about an event with a password first.
@@ -165,7 +165,7 @@ async fn decide(
     {
         return Ok((decision, true));
     }
-    load_and_decide(target, batch, expected).await
+    Box::pin(load_and_decide(target, batch, expected)).await
 }
 
 async fn load_and_decide(

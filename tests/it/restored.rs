@@ -5,6 +5,7 @@ use foldlog::local::postgres::{ManagedPostgres, Settings};
 use foldlog::view::Inline;
 use foldlog::{migrations, projection};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::task::JoinSet;
@@ -298,6 +299,27 @@ async fn an_append_over_an_old_connection_sorts_above_a_restored_log() {
         db.catch_up("ledger").await;
         assert_all_applied(&db, "ledger").await;
     }
+}
+
+/// Fails when appends that are written together over connections that were open before a restore store a transaction id
+/// below the restored ones. The first two are sent alone, and the others wait for them and share a statement.
+#[tokio::test]
+async fn a_group_over_old_connections_sorts_above_a_restored_log() {
+    let (source, folded) = restored_source().await;
+    let db = TestDb::new().await;
+    let open = (0..4).map(|_| db.foldlog.pool.acquire());
+    drop(join_all(open).await);
+    restore(&source, &db).await;
+    let mut events: Vec<_> = (0..9).map(|_| opened(Uuid::now_v7())).collect();
+    events.push(deposited(folded, 1));
+    let appends = events
+        .iter()
+        .map(|event| append(&db.foldlog, std::slice::from_ref(event)));
+    let answers = join_all(appends).await;
+    assert!(answers.iter().all(|appended| !appended.duplicate));
+    assert_eq!(db.count(IN_ORDER).await, 0);
+    db.catch_up("ledger").await;
+    assert_all_applied(&db, "ledger").await;
 }
 
 /// Fails when an insert by plain SQL, or by `copy`, stores a transaction id below those of a restored log.
