@@ -1,6 +1,7 @@
 //! Whether a connection can be used further, and for how long a statement may keep its caller waiting.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub(super) struct Suspicions {
     ping: Mutex<Option<Instant>>,
     /// Connections that were opened before are replaced.
     replace: Mutex<Option<Instant>>,
+    /// How often Postgres refused the plan of a statement that another connection had prepared; see [`Health::plan_number`].
+    refused_plans: AtomicU32,
 }
 
 impl Suspicions {
@@ -69,6 +72,8 @@ pub(super) struct Health {
 struct InPool {
     /// When the connection began to be opened.
     opened: Instant,
+    /// How many plans had been refused by then.
+    refused_plans: u32,
     suspicions: Arc<Suspicions>,
 }
 
@@ -76,9 +81,14 @@ impl Health {
     /// The health of a connection of a pool that is going to be opened.
     pub(super) fn in_pool(suspicions: Arc<Suspicions>) -> Self {
         let opened = Instant::now();
+        let refused_plans = suspicions.refused_plans.load(Ordering::Relaxed);
         Self {
             time_limit: Some(STATEMENT_TIMEOUT),
-            pool: Some(InPool { opened, suspicions }),
+            pool: Some(InPool {
+                opened,
+                refused_plans,
+                suspicions,
+            }),
             ..Self::default()
         }
     }
@@ -87,6 +97,14 @@ impl Health {
     pub(super) fn is_good(&self) -> bool {
         let is_replaced = |pool: &InPool| pool.suspicions.is_replaced(pool.opened);
         !self.is_broken && !self.is_busy && !self.pool.as_ref().is_some_and(is_replaced)
+    }
+
+    /// A number for the texts of the statements that this connection prepares behind a pooler that tracks names. A server
+    /// connection of the pooler keeps a plan longer than any client that named it, and shares it with each client that sends the
+    /// same text. Postgres refuses such a plan for ever once a rebuilt view has another type of column; a new connection needs
+    /// another text.
+    pub(super) fn plan_number(&self) -> u32 {
+        self.pool.as_ref().map_or(0, |pool| pool.refused_plans)
     }
 
     /// Whether a statement runs, or still may because its caller gave it up.
@@ -137,6 +155,12 @@ impl Health {
     }
 
     fn record(&mut self, error: &Error) {
+        if let Some(pool) = &self.pool
+            && sqlstate::code(error).as_deref() == Some("0A000")
+        {
+            let refused = &pool.suspicions.refused_plans;
+            refused.fetch_max(pool.refused_plans.wrapping_add(1), Ordering::Relaxed);
+        }
         match sqlstate::on_connection(error) {
             OnConnection::Keep => return,
             OnConnection::Close => {}

@@ -99,7 +99,7 @@ pub(super) async fn verify_defaults(
 
 /// Verifies that the pooler tracks named statements. `session` and a second client, which have sent no other statement yet, take
 /// turns to execute one that both have prepared under the same name. One server session that has served both is the proof: a
-/// pooler that forwards names would have reported a duplicate or unknown name there, or executed the other one's statement.
+/// pooler that forwards names would have reported a duplicate or unknown name there, or executed the statement of the other client.
 /// Without a pooler, or in its session mode, each client has a server session of its own, which serves as well.
 ///
 /// # Errors

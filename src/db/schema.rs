@@ -73,6 +73,11 @@ impl Schema {
     }
 }
 
+/// A statement with another text and the same meaning: with this number in a comment at its end.
+pub(super) fn append_number(sql: SqlStr, number: u32) -> SqlStr {
+    AssertSqlSafe(format!("{}\n-- {number}", sql.as_str())).into_sql_str()
+}
+
 impl Inner {
     fn qualify_and_cache(&self, sql: SqlStr) -> SqlStr {
         if !sql.as_str().contains(QUALIFIER) {

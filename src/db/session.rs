@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use super::health::Health;
 use super::statement::Statement;
-use super::{DbError, Pooler, Role, Schema, begin};
+use super::{DbError, Pooler, Role, Schema, begin, schema};
 
 /// A connection for foldlog's statements. It is an sqlx [`Executor`].
 #[derive(Debug)]
@@ -210,7 +210,12 @@ impl<'c> Session<'c> {
     fn statement<'q>(&self, mut query: impl Execute<'q, Postgres>) -> Statement {
         let named = self.pooler.keeps_names() && query.persistent();
         let arguments = query.take_arguments();
-        Statement::new(self.schema.qualify(query.sql()), arguments, named)
+        let sql = self.schema.qualify(query.sql());
+        let sql = match (self.pooler, self.health.plan_number()) {
+            (Pooler::Prepared, number @ 1..) => schema::append_number(sql, number),
+            (Pooler::None | Pooler::Transaction | Pooler::Prepared, _) => sql,
+        };
+        Statement::new(sql, arguments, named)
     }
 
     /// Runs one statement in a transaction of its own.

@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use foldlog::db::{Pool, PoolSettings, Pooler, Role, Schema};
+use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role, Schema};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -106,6 +106,19 @@ impl Bouncer {
         bouncer
     }
 
+    /// How foldlog uses it.
+    pub const fn pooler(&self) -> Pooler {
+        self.pooler
+    }
+
+    /// The same PgBouncer, used as one that does not track named statements.
+    pub fn in_transaction_mode(self) -> Self {
+        Self {
+            pooler: Pooler::Transaction,
+            ..self
+        }
+    }
+
     /// Returns a pool of connections through PgBouncer that use `role`.
     pub fn pool(&self, role: Option<Role>) -> Pool {
         Pool::open(PoolSettings {
@@ -125,6 +138,29 @@ impl Bouncer {
             .username(self.target.get_username())
             .database(self.target.get_database().unwrap_or_default())
     }
+}
+
+/// Gives the login of `options` the defaults that `DB_POOLER=prepared` needs, in this database only: those that the error of a
+/// connection without them names.
+pub async fn set_login_defaults(options: &PgConnectOptions, role: Option<Role>) {
+    let pool = Pool::open(PoolSettings {
+        pooler: Pooler::Prepared,
+        role,
+        ..PoolSettings::new(options.clone(), 1)
+    });
+    let Err(error) = pool.acquire().await else {
+        return;
+    };
+    let DbError::SessionDefaults { fixes, .. } = error else {
+        panic!("{error}");
+    };
+    let here = format!(" in database {} set ", options.get_database().unwrap());
+    // The login may have another default role already.
+    let fixes = format!("set role none; {}", fixes.replace(" set ", &here));
+    let mut connection = options.connect().await.unwrap();
+    let fixed = sqlx::raw_sql(AssertSqlSafe(fixes)).execute(&mut connection);
+    fixed.await.unwrap();
+    connection.close().await.unwrap();
 }
 
 /// The path that a script prints, or what it reports instead.

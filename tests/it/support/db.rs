@@ -2,15 +2,15 @@
 //! `prepared` the `Foldlog` of each test connects through its own PgBouncer.
 
 use foldlog::Foldlog;
-use foldlog::db::{DbError, Pool, PoolSettings, Pooler, Role};
+use foldlog::db::Pool;
 use foldlog::domain::Domains;
 use foldlog::projection::{self, Budget, CatchUp};
 use foldlog::testing::TestDatabase;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, PgExecutor};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
 
 use super::accounts;
-use super::bouncer::Bouncer;
+use super::bouncer::{Bouncer, set_login_defaults};
 
 /// The domains of the tests: users, and the accounts of the example with a second projection over their events.
 pub const DOMAINS: Domains = foldlog::domains![foldlog::domains::users::Users, accounts::Accounts; projections: accounts::Ledger];
@@ -104,25 +104,6 @@ impl TestDb {
             super::events::assert_equals_fold(&mut connection, view).await;
         }
     }
-}
-
-/// Gives the login of `options` the defaults that `DB_POOLER=prepared` needs, in this database only: those that the error of a
-/// connection without them names.
-pub async fn set_login_defaults(options: &PgConnectOptions, role: Option<Role>) {
-    let pool = Pool::open(PoolSettings {
-        pooler: Pooler::Prepared,
-        role,
-        ..PoolSettings::new(options.clone(), 1)
-    });
-    let Err(error) = pool.acquire().await else {
-        return;
-    };
-    let DbError::SessionDefaults { fixes, .. } = error else {
-        panic!("{error}");
-    };
-    let here = format!(" in database {} set ", options.get_database().unwrap());
-    let mut connection = options.connect().await.unwrap();
-    run(&mut connection, &fixes.replace(" set ", &here)).await;
 }
 
 /// Runs statements; panics with their text if one fails.

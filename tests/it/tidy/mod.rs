@@ -118,6 +118,10 @@ const SLOW_STATEMENTS: &[(&str, &str)] = &[
         "the text of an attempted injection",
     ),
     ("tests/it/pooler.rs", "a statement that its client gives up"),
+    (
+        "tests/it/pooler_prepared.rs",
+        "a statement that its client gives up",
+    ),
 ];
 
 /// A test waits for an event, never for time; where nothing announces the event, the test polls for it with a limit. Fails when a
