@@ -73,6 +73,8 @@ const PROMISES: &[(&str, &[&str])] = &[
         &[
             "many_clients_share_a_few_server_connections_of_a_pooler",
             "behind_a_pooler_the_role_is_set_per_transaction",
+            "every_answer_is_right_behind_a_pooler_that_tracks_names",
+            "a_pooler_that_tracks_names_adds_no_round_trips",
         ],
     ),
     (

@@ -11,6 +11,7 @@ pub mod json;
 pub mod locks;
 pub mod log;
 pub mod poll;
+pub mod round_trips;
 #[cfg(feature = "lambda")]
 pub mod runtime_api;
 pub mod workers;

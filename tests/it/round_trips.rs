@@ -1,0 +1,107 @@
+//! How many round trips to the database a request takes.
+
+use std::sync::Arc;
+
+use foldlog::Foldlog;
+use foldlog::command;
+use foldlog::db::{Pool, PoolSettings, Pooler, Role};
+use foldlog::event::{AggregateId, ExpectedVersion, UntypedEvent};
+use foldlog::query::{self, Consistency};
+use foldlog::view::Inline;
+use sqlx::postgres::PgConnectOptions;
+use uuid::Uuid;
+
+use crate::support::bouncer::{Bouncer, set_login_defaults};
+use crate::support::db::DOMAINS;
+use crate::support::round_trips::RoundTrips;
+use crate::support::{TestDb, created, renamed};
+
+/// A `Foldlog` with one connection.
+fn connect(options: PgConnectOptions, pooler: Pooler, role: Role) -> Foldlog {
+    let pool = Pool::open(PoolSettings {
+        login: Arc::new(options),
+        pooler,
+        role: Some(role),
+        ..PoolSettings::new(PgConnectOptions::new_without_pgpass(), 1)
+    });
+    Foldlog::new(pool, DOMAINS, Inline::new()).unwrap()
+}
+
+async fn append(foldlog: &Foldlog, event: UntypedEvent) {
+    // Boxed, because the futures of a debug build are large.
+    Box::pin(command::execute(
+        foldlog,
+        &[event],
+        ExpectedVersion::Any,
+        None,
+    ))
+    .await
+    .unwrap();
+}
+
+async fn read(foldlog: &Foldlog, user: Uuid, consistency: Consistency) {
+    let users = foldlog.view("users").unwrap();
+    let row = query::get(foldlog, users, AggregateId(user), consistency);
+    Box::pin(row).await.unwrap();
+}
+
+/// The round trips of an append to a new user, of two appends to a user that another host created (the second time its state is
+/// remembered), of a read, and of a strong read, in this order.
+async fn measure(db: &TestDb, proxy: &RoundTrips, pooler: Pooler) -> [u64; 5] {
+    let host = connect(proxy.options(), pooler, Role::CommandInline);
+    let [first, user] = [Uuid::now_v7(), Uuid::now_v7()];
+    for user in [first, user] {
+        append(&db.foldlog, created(user, "ada")).await;
+    }
+    db.catch_up("users").await;
+    // The first use of a statement on a connection also prepares it.
+    append(&host, created(Uuid::now_v7(), "ada")).await;
+    append(&host, renamed(first, "eve")).await;
+    read(&host, first, Consistency::Eventual).await;
+    read(&host, first, Consistency::Strong).await;
+    let blind = append(&host, created(Uuid::now_v7(), "ada"));
+    let (_, blind) = proxy.measure(blind).await;
+    let (_, with_state) = proxy.measure(append(&host, renamed(user, "ada"))).await;
+    let (_, remembered) = proxy.measure(append(&host, renamed(user, "eve"))).await;
+    let (_, row) = proxy
+        .measure(read(&host, user, Consistency::Eventual))
+        .await;
+    let (_, strong) = proxy.measure(read(&host, user, Consistency::Strong)).await;
+    [blind, with_state, remembered, row, strong]
+}
+
+/// Fails when a request takes a round trip more on a direct connection: a transaction around a single statement, a ping, or a
+/// second statement.
+#[tokio::test]
+async fn appends_and_reads_take_one_round_trip_and_loading_state_one_more() {
+    let db = TestDb::new().await;
+    let proxy = RoundTrips::start(&db.options).await;
+    assert_eq!(measure(&db, &proxy, Pooler::None).await, [1, 2, 1, 1, 1]);
+}
+
+/// Fails when a request takes more round trips behind a pooler that tracks named statements than on a direct connection.
+#[tokio::test]
+async fn a_pooler_that_tracks_names_adds_no_round_trips() {
+    let db = TestDb::new().await;
+    set_login_defaults(&db.options, Some(Role::CommandInline)).await;
+    let Some(bouncer) = Bouncer::start_tracking(&db.options, "").await else {
+        return;
+    };
+    let proxy = RoundTrips::start(&bouncer.options()).await;
+    assert_eq!(
+        measure(&db, &proxy, Pooler::Prepared).await,
+        [1, 2, 1, 1, 1]
+    );
+}
+
+/// Fails when a statement takes more than begin, parse, execute and commit behind a pooler that does not track names.
+#[tokio::test]
+async fn a_pooler_that_does_not_track_names_costs_four_round_trips_a_statement() {
+    let db = TestDb::new().await;
+    let bouncer = Bouncer::start(&db.options).await;
+    let proxy = RoundTrips::start(&bouncer.options()).await;
+    assert_eq!(
+        measure(&db, &proxy, Pooler::Transaction).await,
+        [4, 8, 4, 4, 4]
+    );
+}
