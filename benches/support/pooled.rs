@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 
 use super::support::{Bench, Scale, created, median, rate, report, run};
 use super::{append, catch_up_here, connected_foldlog};
-use bouncer::Bouncer;
+use bouncer::{Bouncer, set_login_defaults};
 
 /// Concurrent clients of the pooler.
 const CLIENT_COUNT: usize = 32;
@@ -28,7 +28,8 @@ const CLIENT_COUNT: usize = 32;
 /// Server connections that the clients share: PgBouncer's default.
 const SERVER_COUNT: usize = 20;
 
-/// Compares appends and reads through a PgBouncer in transaction mode with the same on direct connections.
+/// Compares appends and reads through a PgBouncer in transaction mode with the same on direct connections: as an older PgBouncer
+/// needs it, and through one that tracks named statements.
 pub async fn measure(scale: Scale) {
     let found = Command::new("scripts/find-pgbouncer.sh").output().unwrap();
     if !found.status.success() {
@@ -47,14 +48,23 @@ pub async fn measure(scale: Scale) {
     catch_up_here(&foldlog_here).await;
     foldlog_here.pool.close();
     let more = format!("default_pool_size = {SERVER_COUNT}");
+    // One login for all, so one role for all, which appends and reads.
+    set_login_defaults(&bench.options, Some(Role::CommandInline)).await;
     let bouncer = Bouncer::start_with(&bench.options, &more).await;
+    let tracking = Bouncer::start_tracking(&bench.options, &more).await;
 
-    let (mut direct, mut pooled) = (Rates::default(), Rates::default());
+    let here = (bench.options.clone(), Pooler::None);
+    let unnamed = (bouncer.options(), Pooler::Transaction);
+    let named = tracking.as_ref();
+    let named = named.map(|bouncer| (bouncer.options(), Pooler::Prepared));
+    let (mut direct, mut in_transactions, mut by_name) =
+        (Rates::default(), Rates::default(), Rates::default());
     for _ in 0..scale.turns {
-        let here = (bench.options.clone(), Pooler::None);
-        direct.add(here, scale, &ids).await;
-        let behind = (bouncer.options(), Pooler::Transaction);
-        pooled.add(behind, scale, &ids).await;
+        direct.add(here.clone(), scale, &ids).await;
+        in_transactions.add(unnamed.clone(), scale, &ids).await;
+        if let Some(named) = &named {
+            by_name.add(named.clone(), scale, &ids).await;
+        }
     }
     println!(
         "{CLIENT_COUNT} clients without a pooler: {:.0} times `select 1`, {:.0} appends, {:.0} reads a second",
@@ -62,19 +72,9 @@ pub async fn measure(scale: Scale) {
         median(direct.appends.clone()),
         median(direct.reads.clone())
     );
-    for (what, pooled, direct, wanted) in [
-        (
-            "one `select 1` in one round trip",
-            pooled.select_one,
-            direct.select_one,
-            "-",
-        ),
-        ("appends", pooled.appends, direct.appends, "0.6"),
-        ("reads of a row", pooled.reads, direct.reads, "0.6"),
-    ] {
-        let ratios = pooled.iter().zip(&direct).map(|(a, b)| a / b).collect();
-        let what = format!("{what}: behind PgBouncer ÷ direct");
-        report(&what, median(pooled), "/s", ratios, wanted);
+    in_transactions.report("DB_POOLER=transaction", &direct, "-");
+    if named.is_some() {
+        by_name.report("DB_POOLER=prepared", &direct, "0.6");
     }
     bench.drop().await;
 }
@@ -97,13 +97,27 @@ impl Rates {
     ) {
         self.select_one.push(select_one_rate(&login, scale).await);
         let login = Arc::new(login);
-        let command =
-            connected_foldlog(Arc::clone(&login), pooler, Role::Command, CLIENT_COUNT).await;
-        self.appends.push(append_rate(&command, scale).await);
-        command.pool.close();
-        let query = connected_foldlog(login, pooler, Role::Query, CLIENT_COUNT).await;
-        self.reads.push(read_rate(&query, scale, ids).await);
-        query.pool.close();
+        let foldlog = connected_foldlog(login, pooler, Role::CommandInline, CLIENT_COUNT).await;
+        self.appends.push(append_rate(&foldlog, scale).await);
+        self.reads.push(read_rate(&foldlog, scale, ids).await);
+        foldlog.pool.close();
+    }
+
+    fn report(self, setting: &str, direct: &Self, wanted: &str) {
+        for (what, pooled, direct, wanted) in [
+            (
+                "one `select 1` in one round trip",
+                self.select_one,
+                &direct.select_one,
+                "-",
+            ),
+            ("appends", self.appends, &direct.appends, wanted),
+            ("reads of a row", self.reads, &direct.reads, wanted),
+        ] {
+            let ratios = pooled.iter().zip(direct).map(|(a, b)| a / b).collect();
+            let what = format!("{what}: {setting} ÷ direct");
+            report(&what, median(pooled), "/s", ratios, wanted);
+        }
     }
 }
 
