@@ -45,6 +45,12 @@ impl TestDb {
             Ok("transaction") => Some(Bouncer::start(&options).await),
             Ok("prepared") => {
                 set_login_defaults(&options, None).await;
+                // A test may hold a transaction of the same login open for longer than foldlog does.
+                let name = options.get_database().unwrap();
+                let role = options.get_username();
+                let limit = "idle_in_transaction_session_timeout = '10min'";
+                let longer = format!("alter role {role} in database {name} set {limit}");
+                run(&mut database.connect().await, &longer).await;
                 let bouncer = Bouncer::start_tracking(&options, "").await;
                 Some(bouncer.expect("TEST_POOLER=prepared needs a PgBouncer that tracks names"))
             }
