@@ -43,6 +43,7 @@ mod pooler_load;
 mod pooler_prepared;
 mod promises;
 mod properties;
+mod replay;
 mod replica;
 mod restored;
 mod round_trips;

@@ -1,0 +1,158 @@
+//! The mutations of the model, replayed against the real code and a real Postgres: for each rule of the projection protocol, the tests
+//! that fail when foldlog does not follow it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::tidy;
+
+mod lanes;
+mod settling;
+mod stepwise;
+
+/// A mutation of `tests/model`, and the tests that fail when the code has this defect.
+const REPLAYS: [(&str, &[&str]); 25] = [
+    (
+        "AllSettledThoughFull",
+        &[
+            "a_batch_settles_no_transaction_after_the_one_in_which_it_stops",
+            "a_batch_that_ends_within_a_transaction_settles_only_its_part",
+        ],
+    ),
+    (
+        "CursorWithoutSnapshot",
+        &["an_event_of_a_transaction_that_commits_late_is_not_skipped"],
+    ),
+    (
+        "StoppedTransactionSettled",
+        &["a_batch_that_ends_within_a_transaction_settles_only_its_part"],
+    ),
+    (
+        "AllButStoppedTransactionSettled",
+        &[
+            "a_batch_settles_no_transaction_after_the_one_in_which_it_stops",
+            "a_batch_settles_exactly_what_it_looked_at",
+        ],
+    ),
+    (
+        "PositionOfOtherTransaction",
+        &["a_position_counts_only_for_the_transaction_that_it_was_settled_in"],
+    ),
+    (
+        "BegunTransactionLast",
+        &["a_begun_transaction_is_finished_before_another_one_is_begun"],
+    ),
+    (
+        "StaleSnapshotAccepted",
+        &["a_snapshot_older_than_the_begun_transaction_is_not_used"],
+    ),
+    (
+        "SettledInOwnTransaction",
+        &["a_batch_settles_in_the_transaction_that_claims"],
+    ),
+    (
+        "LaneNotCompared",
+        &["a_write_has_no_effect_after_another_write_of_the_lane"],
+    ),
+    (
+        "TurnReadAgain",
+        &["a_write_that_waits_for_the_lane_compares_its_newest_turn"],
+    ),
+    (
+        "TurnNotIncremented",
+        &[
+            "a_write_has_no_effect_after_another_write_of_the_lane",
+            "a_write_has_no_effect_after_a_split_and_a_merge",
+        ],
+    ),
+    (
+        "ClaimsOnConflictDoNothing",
+        &["a_row_that_changed_after_the_read_is_not_overwritten"],
+    ),
+    (
+        "HeldClaimSkipped",
+        &[
+            "a_pass_reads_exactly_what_its_frozen_snapshot_sees",
+            "a_lock_timeout_on_a_claim_loses_no_event",
+        ],
+    ),
+    (
+        "OrderNotChecked",
+        &["a_version_with_an_older_txid_than_its_predecessor_pulls_it_in"],
+    ),
+    (
+        "PredecessorLeftOut",
+        &["a_version_with_an_older_txid_than_its_predecessor_pulls_it_in"],
+    ),
+    (
+        "FoldInLogOrder",
+        &["a_version_with_an_older_txid_than_its_predecessor_pulls_it_in"],
+    ),
+    (
+        "LockerNotProbed",
+        &["claimed_events_without_a_row_do_not_stop_a_pass"],
+    ),
+    (
+        "ParkedNotReadAgain",
+        &["a_pass_waits_for_a_retry_that_locks_the_parked_row"],
+    ),
+    (
+        "ParkedReadWithoutLock",
+        &[
+            "a_pass_waits_for_a_retry_that_locks_the_parked_row",
+            "a_retry_waits_for_passes_that_share_lock_the_parked_row",
+        ],
+    ),
+    (
+        "ChainReadBeforeLock",
+        &["a_retry_waits_for_passes_that_share_lock_the_parked_row"],
+    ),
+    (
+        "UnparkAfterOneEvent",
+        &["a_retry_folds_the_whole_chain_before_it_unparks"],
+    ),
+    (
+        "MergeToUnion",
+        &[
+            "a_merge_settles_only_what_all_lanes_have_settled",
+            "merged_lanes_settle_only_what_all_of_them_have_settled",
+        ],
+    ),
+    (
+        "MergeWithoutLocks",
+        &["a_merge_leaves_lanes_alone_that_a_worker_holds"],
+    ),
+    (
+        "SplitWithCurrentSnapshot",
+        &[
+            "a_split_waits_for_the_batch_of_the_worker_that_holds_the_lane",
+            "both_halves_of_a_split_lane_continue_where_the_lane_was",
+        ],
+    ),
+    (
+        "SplitWithoutWaiting",
+        &["a_split_waits_for_the_batch_of_the_worker_that_holds_the_lane"],
+    ),
+];
+
+/// Fails when the model has a mutation that is not replayed against the code, or when the table names a test that does not exist.
+#[test]
+fn every_mutation_of_the_model_is_replayed_against_the_code() {
+    let text = tidy::read(Path::new("tests/model/src/mutations.rs"));
+    let start = text.find("pub const MUTATIONS").unwrap();
+    let list = &text[start..text.find("pub const VARIANTS").unwrap()];
+    let mutations: Vec<&str> = list
+        .split("Mutation::")
+        .skip(1)
+        .map(|rest| rest.split(',').next().unwrap())
+        .collect();
+    let replayed: Vec<&str> = REPLAYS.iter().map(|(mutation, _)| *mutation).collect();
+    assert_eq!(mutations, replayed, "the model's mutations, the table here");
+    let known: BTreeSet<String> = tidy::tests().into_iter().collect();
+    let missing: Vec<&&str> = REPLAYS
+        .iter()
+        .flat_map(|(_, tests)| *tests)
+        .filter(|name| !known.contains(**name))
+        .collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+}
