@@ -70,7 +70,8 @@
 //!     `a_rejected_upsert_is_bisected_to_the_aggregates_that_cause_it`)
 //!
 //! `tests/model` is an explicit-state model of this protocol: each rule that is left out makes it lose an event, fold one twice, or
-//! stop. Postgres itself decides whether a transaction id is visible in a snapshot ([`pg_visible_in_snapshot`]).
+//! stop. `tests/it/replay` replays these mutations against this code, and `tests/it/overlap.rs` lets workers of the build before
+//! lanes work beside it. Postgres itself decides whether a transaction id is visible in a snapshot ([`pg_visible_in_snapshot`]).
 //! `docs/DESIGN.md` explains why foldlog orders events by `(txid, position)` and uses claims instead of a checkpoint, and
 //! how the alternatives fail.
 //!

@@ -35,6 +35,7 @@ mod migrations;
 mod nested_secrets;
 mod openapi;
 mod order;
+mod overlap;
 mod parked;
 mod parked_by_hand;
 mod plans;
