@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::ProjectionError;
+use super::chain::{self, Completed};
 use super::plan::{AggregateBatch, Before, Failure, Plan, plan};
 use super::read::ReadBatch;
 use super::worker::LaneWorker;
 use super::write::{self, WriteResult};
-use super::{ProjectionError, chain};
-use crate::db::{self, Session};
+use crate::db::Session;
 use crate::event::{AggregateId, RecordedEvent};
 use crate::telemetry::millis;
 
@@ -28,6 +29,8 @@ pub(super) enum BatchOutcome {
     Empty,
     /// Another transaction was first.
     Lost,
+    /// C is older than what the lane has settled: another worker was first, or the log was restored from another cluster.
+    Outdated,
     /// It has to be read again: with fewer events, or with the claims of its events.
     ReadAgain,
 }
@@ -42,24 +45,37 @@ impl LaneWorker<'_> {
         started: Instant,
     ) -> Result<BatchOutcome, ProjectionError> {
         if batch.is_outdated() {
-            db::heal_log(connection).await?;
             self.lost += 1;
-            return Ok(BatchOutcome::Lost);
+            return Ok(BatchOutcome::Outdated);
         }
         if !self.reads_claims && batch.has_applied_events() {
             self.reads_claims = true;
             return Ok(BatchOutcome::ReadAgain);
         }
         let (lane, frozen) = (&batch.lane.settled, &batch.frozen);
-        if batch.is_empty() && frozen.distance(&lane.snapshot) < MIN_SETTLE_DISTANCE {
+        // One of several lanes settles even so, because workers begin with the lane that is furthest behind.
+        let is_near = frozen.distance(&lane.snapshot) < MIN_SETTLE_DISTANCE;
+        if batch.is_empty() && is_near && (batch.lanes == 1 || frozen == &lane.snapshot) {
             return Ok(BatchOutcome::Empty);
         }
         if batch.is_cut {
             self.sizer.limit(batch.size);
         }
-        let is_whole = chain::complete(connection, self.view, &mut batch).await?;
+        let is_whole = match chain::complete(connection, self.view, &mut batch).await? {
+            Completed::Whole => true,
+            Completed::Part => false,
+            Completed::TooLarge { events } => {
+                self.sizer.limit(events);
+                return Ok(BatchOutcome::ReadAgain);
+            }
+        };
         let before = std::mem::take(&mut batch.before);
         let plan = self.plan(&batch, before);
+        if !plan.park.is_empty() && !self.reads_claims {
+            // An event may be claimed without a row that shows it, and then it must not park its aggregate.
+            self.reads_claims = true;
+            return Ok(BatchOutcome::ReadAgain);
+        }
         let bytes: usize = plan.upsert.iter().map(|row| row.row.get().len()).sum();
         if bytes > MAX_ROW_BYTES && batch.size > 1 {
             self.sizer.limit(batch.size / 2);
@@ -83,7 +99,7 @@ impl LaneWorker<'_> {
             return Ok(BatchOutcome::Lost);
         };
         self.lost = 0;
-        self.batches += 1;
+        self.batches += u64::from(batch.found > 0);
         self.has_parked |= parked > 0;
         self.sizer.record(batch.found, started.elapsed());
         if folded > 0 {

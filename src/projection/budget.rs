@@ -9,7 +9,7 @@ const MAX_GROWTH_FACTOR: u32 = 128;
 
 /// How long a batch should take. While it folds, a batch of bulk work holds a transaction open, and the server ends a
 /// transaction that is idle for 10 s.
-const MAX_BATCH_DURATION: Duration = Duration::from_secs(2);
+pub(super) const MAX_BATCH_DURATION: Duration = Duration::from_secs(2);
 
 /// How long to run. The default has no time limit.
 #[derive(Clone, Debug, Default)]

@@ -7,25 +7,36 @@
 
 use std::collections::HashMap;
 
+use futures_util::TryStreamExt as _;
 use sqlx::Row;
 use uuid::Uuid;
 
 use super::ProjectionError;
-use super::read::{ReadBatch, decode_before};
+use super::read::{MAX_BATCH_BYTES, ReadBatch, decode_before, size_of_event};
 use crate::db::Session;
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::view::View;
 
-/// Replaces what `batch` has read about aggregates with gaps by their whole chains. Returns false if the chains are longer than a
-/// batch: then a part of them is in the batch, and the batch must not settle what it looked at.
+/// The result of reading the chains of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completed {
+    /// All of them are in the batch.
+    Whole,
+    /// They are longer than a batch. A part of them is in the batch, which must not settle what it looked at.
+    Part,
+    /// They are larger than [`MAX_BATCH_BYTES`]. So many events fit.
+    TooLarge { events: u32 },
+}
+
+/// Replaces what `batch` has read about aggregates with gaps by their whole chains.
 pub(super) async fn complete(
     connection: &mut Session<'_>,
     view: &View,
     batch: &mut ReadBatch,
-) -> Result<bool, ProjectionError> {
+) -> Result<Completed, ProjectionError> {
     let gaps = find_gaps(batch);
     if gaps.is_empty() {
-        return Ok(true);
+        return Ok(Completed::Whole);
     }
     let is_kept = |id: AggregateId| !gaps.contains_key(&id);
     batch
@@ -37,17 +48,23 @@ pub(super) async fn complete(
         .undecodable
         .retain(|event| is_kept(event.aggregate_id));
     let types = view.projection.block();
-    let rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
+    let mut rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
         .bind(view.name())
         .bind(gaps.keys().map(|id| id.0).collect::<Vec<_>>())
         .bind(gaps.values().map(|version| version.0).collect::<Vec<_>>())
         .bind(types.start)
         .bind(types.end)
         .bind(i64::from(batch.size))
-        .fetch_all(connection)
-        .await?;
-    let mut read = 0;
-    for row in &rows {
+        .fetch(connection);
+    let (mut read, mut bytes) = (0, 0);
+    while let Some(row) = rows.try_next().await? {
+        let row = &row;
+        bytes += size_of_event(row)?;
+        if bytes > MAX_BATCH_BYTES && batch.size > 1 {
+            return Ok(Completed::TooLarge {
+                events: read.clamp(1, batch.size - 1),
+            });
+        }
         if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
             read += 1;
             batch.events.push(row)?;
@@ -60,7 +77,11 @@ pub(super) async fn complete(
         .events
         .events
         .sort_unstable_by_key(|event| (event.aggregate_id, event.version));
-    Ok(read < batch.size)
+    Ok(if read < batch.size {
+        Completed::Whole
+    } else {
+        Completed::Part
+    })
 }
 
 /// The aggregates of the batch with a gap before one of their events, each with its highest version in the batch.

@@ -27,6 +27,8 @@ pub(super) struct Lane {
     /// How often its row was written. A write by a worker that read another turn has no effect.
     pub turn: i64,
     pub settled: Settled,
+    /// The snapshot as the row spells it, to compare the row with.
+    pub snapshot_text: String,
 }
 
 impl Lane {
@@ -37,7 +39,7 @@ impl Lane {
         txid: Option<&str>,
         position: i64,
     ) -> Result<Self, SnapshotError> {
-        let begun = |txid: &str| {
+        let begun = |txid: &str| -> Result<LogCursor, SnapshotError> {
             let txid = txid.parse().map_err(|_| SnapshotError)?;
             Ok(LogCursor { txid, position })
         };
@@ -49,6 +51,7 @@ impl Lane {
                 snapshot: snapshot.parse()?,
                 begun: txid.map(begun).transpose()?,
             },
+            snapshot_text: snapshot.to_owned(),
         })
     }
 
@@ -145,17 +148,11 @@ pub(super) async fn merge(pool: &Pool, view: &View) -> Result<(), ProjectionErro
         return Ok(transaction.rollback().await?);
     };
     let turn = lanes.iter().map(|lane| lane.turn).max().unwrap_or(0) + 1;
-    let merged = Lane {
-        first: 0,
-        last: 255,
-        turn,
-        settled,
-    };
-    let begun = merged.settled.begun;
+    let begun = settled.begun;
     sqlx::query(include_str!("sql/merge_lanes.sql"))
         .bind(view.name())
-        .bind(merged.turn)
-        .bind(merged.settled.snapshot.to_string())
+        .bind(turn)
+        .bind(settled.snapshot.to_string())
         .bind(begun.map(|begun| begun.txid.to_string()))
         .bind(begun.map_or(0, |begun| begun.position))
         .execute(&mut *transaction)

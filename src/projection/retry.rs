@@ -54,18 +54,21 @@ pub(super) async fn retry_aggregate(
         aggregate_id,
         chunk_events: MAX_CHUNK_EVENTS,
     };
-    let (mut applied, mut start) = (0, Start::AtParked);
+    let (mut applied, mut start, mut has_restarted) = (0, Start::AtParked, false);
     loop {
         match Box::pin(retry.fold_chunk(start)).await? {
             Chunk::NotParked => return Ok(Retried::NotParked),
             Chunk::Folded(folded) => applied += folded,
             // There is a new event below the version at which the aggregate was parked: a missing version was inserted.
             // Passes skip parked aggregates, so this retry has to fold it.
-            Chunk::Gap if start == Start::AtParked && applied == 0 => {
-                start = Start::AtFirst;
+            Chunk::Gap if !has_restarted => {
+                (start, has_restarted) = (Start::AtFirst, true);
                 continue;
             }
-            Chunk::Gap => return Ok(Retried::Pending { applied }),
+            Chunk::Gap => {
+                retry.postpone_gap().await?;
+                return Ok(Retried::Pending { applied });
+            }
             Chunk::Last(folded) => {
                 let applied = applied + folded;
                 return Ok(Retried::Unparked { applied });
@@ -158,8 +161,11 @@ impl Retry<'_> {
                 Chunk::Folded(folded)
             }
             (None, _) => {
-                unpark(&mut transaction, view, id).await?;
-                Chunk::Last(folded)
+                if unpark(&mut transaction, view, id).await? {
+                    Chunk::Last(folded)
+                } else {
+                    Chunk::Gap
+                }
             }
         };
         transaction.commit().await?;
@@ -167,7 +173,22 @@ impl Retry<'_> {
     }
 }
 
-/// Folds the chains of several parked aggregates in one transaction. Rows that exchange a unique value cannot be written one
+impl Retry<'_> {
+    /// Schedules the next retry of an aggregate whose next event waits for a claim.
+    async fn postpone_gap(&self) -> Result<(), ProjectionError> {
+        sqlx::query(include_str!("sql/delay_parked.sql"))
+            .bind(self.view.name())
+            .bind(self.aggregate_id.0)
+            .bind(None::<uuid::Uuid>)
+            .bind(None::<i32>)
+            .bind("an earlier event of the aggregate is not claimed; if this persists, rebuild the view")
+            .execute(&mut *self.pool.acquire().await?)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Folds the chains of several parked aggregates in one transaction, of about [`MAX_BATCH_BYTES`] at most. Rows that exchange a unique value cannot be written one
 /// after the other. An aggregate whose row is rejected even so stays parked.
 pub(super) async fn retry_together(
     pool: &Pool,
@@ -179,11 +200,16 @@ pub(super) async fn retry_together(
     ids.sort_unstable();
     let mut transaction = pool.begin().await?;
     let (mut events, mut candidates) = (Vec::new(), Vec::new());
+    let mut bytes = 0;
     for id in ids {
+        if bytes > MAX_BATCH_BYTES || events.len() > MAX_CHUNK_EVENTS as usize {
+            break;
+        }
         let Some(from) = lock(&mut transaction, view, id).await? else {
             continue;
         };
         let chain = read_chain(&mut transaction, view, id, from, MAX_CHUNK_EVENTS).await?;
+        bytes += chain.bytes;
         if chain.read < MAX_CHUNK_EVENTS && !chain.is_cut && chain.events.undecodable.is_empty() {
             candidates.push(id);
             events.extend(chain.events.events);
@@ -202,11 +228,12 @@ pub(super) async fn retry_together(
         transaction.rollback().await?;
         return Ok((0, 0));
     }
+    let mut unparked = 0;
     for id in &candidates {
-        unpark(&mut transaction, view, *id).await?;
+        unparked += u64::from(unpark(&mut transaction, view, *id).await?);
     }
     transaction.commit().await?;
-    Ok((candidates.len() as u64, applied.folded as u64))
+    Ok((unparked, applied.folded as u64))
 }
 
 /// Locks a parked row and returns the version at which the aggregate is parked; `None` when it is not parked.
@@ -229,6 +256,8 @@ struct ChainChunk {
     events: ReadEvents,
     /// How many events were read.
     read: u32,
+    /// How large they are.
+    bytes: usize,
     /// Whether more events would have been larger than [`MAX_BATCH_BYTES`].
     is_cut: bool,
 }
@@ -250,10 +279,10 @@ async fn read_chain(
         .bind(types.end)
         .bind(i64::from(max_events))
         .fetch(connection);
-    let (mut chunk, mut bytes) = (ChainChunk::default(), 0);
+    let mut chunk = ChainChunk::default();
     while let Some(row) = rows.try_next().await? {
-        bytes += size_of_event(&row)?;
-        if bytes > MAX_BATCH_BYTES && chunk.read > 0 {
+        chunk.bytes += size_of_event(&row)?;
+        if chunk.bytes > MAX_BATCH_BYTES && chunk.read > 0 {
             chunk.is_cut = true;
             break;
         }
@@ -266,17 +295,18 @@ async fn read_chain(
     Ok(chunk)
 }
 
+/// Deletes the parked row; false if the database refuses it, because settled events of the aggregate are not claimed.
 async fn unpark(
     connection: &mut Session<'_>,
     view: &View,
     aggregate_id: AggregateId,
-) -> Result<(), ProjectionError> {
-    sqlx::query(include_str!("sql/unpark.sql"))
+) -> Result<bool, ProjectionError> {
+    let deleted = sqlx::query(include_str!("sql/unpark.sql"))
         .bind(view.name())
         .bind(aggregate_id.0)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(deleted.rows_affected() > 0)
 }
 
 /// Remembers in the parked row how far the chain is folded.

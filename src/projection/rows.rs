@@ -112,8 +112,12 @@ async fn bisect<'a>(
         };
         match written.await {
             Ok(()) => connection.release_savepoint().await?,
-            Err(error) if error.is_about_rows() => {
+            Err(error) if error.is_about_rows() || error.may_be_about_rows() => {
                 connection.rollback_to_savepoint().await?;
+                if !error.is_about_rows() {
+                    // If no row can be written, the rows are not at fault.
+                    view::check_writable(connection, view).await?;
+                }
                 if let [change] = part {
                     let events = change.events();
                     rejected.push(RejectedChange { events, error });

@@ -70,10 +70,17 @@ impl Settled {
     /// What both `self` and `other` have settled.
     pub(super) fn intersection(&self, other: &Self) -> Self {
         let snapshot = self.snapshot.intersection(&other.snapshot);
-        let begun = self.begun.zip(other.begun).and_then(|(left, right)| {
-            let is_common = left.txid == right.txid && snapshot.running.contains(&left.txid);
-            is_common.then(|| left.min(right))
-        });
+        // How much of the transaction that `one` has begun the other has settled, too.
+        let common = |one: &Self, other: &Self| {
+            let begun = one.begun?;
+            let settled = match other.begun {
+                Some(also) if also.txid == begun.txid => begun.min(also),
+                _ if other.snapshot.sees(begun.txid) => begun,
+                _ => return None,
+            };
+            snapshot.running.contains(&begun.txid).then_some(settled)
+        };
+        let begun = common(self, other).or_else(|| common(other, self));
         Self { snapshot, begun }
     }
 }

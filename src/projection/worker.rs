@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::ProjectionError;
 use super::batch::BatchOutcome;
-use super::budget::{BatchSizer, Budget};
+use super::budget::{BatchSizer, Budget, MAX_BATCH_DURATION};
 use super::catch_up::MAX_LOST_BATCHES;
 use super::lane::{self, Split};
 use super::read::{self, Request};
-use crate::db::{DbError, Pool};
+use crate::db::{self, Connection, DbError, Pool, Session, Transaction};
 use crate::view::View;
 
 /// A quick pass reads at most this many events. If there are more, the catch-up works in bulk.
@@ -43,6 +43,37 @@ enum BulkStep {
     Continue,
     /// No lane has new events, or the time is up.
     Finished,
+}
+
+/// What a quick pass runs its two statements on: a connection, or behind a pooler a transaction. A pooler keeps the client's
+/// connection when Postgres crashes or fails over in between, and the transactions that the read saw may be lost.
+enum QuickSession {
+    Connection(Connection),
+    Transaction(Transaction),
+}
+
+impl QuickSession {
+    async fn open(pool: &Pool) -> Result<Self, DbError> {
+        Ok(if pool.is_behind_pooler() {
+            Self::Transaction(pool.begin().await?)
+        } else {
+            Self::Connection(pool.acquire().await?)
+        })
+    }
+
+    fn get(&mut self) -> &mut Session<'static> {
+        match self {
+            Self::Connection(connection) => connection,
+            Self::Transaction(transaction) => transaction,
+        }
+    }
+
+    async fn finish(self) -> Result<(), DbError> {
+        match self {
+            Self::Connection(_) => Ok(()),
+            Self::Transaction(transaction) => transaction.commit().await,
+        }
+    }
 }
 
 /// A worker of one projection.
@@ -97,8 +128,11 @@ impl<'a> LaneWorker<'a> {
     }
 
     /// Continues alone after both have worked in bulk. The rejected rows are parked, so that a quick pass can write again.
-    pub(super) const fn take_over(&mut self, second: &Self) {
+    pub(super) fn take_over(&mut self, second: &Self) {
         self.has_parked |= second.has_parked;
+        if second.is_slow() {
+            self.sizer = second.sizer.clone();
+        }
         self.batches += second.batches;
         self.bisects = false;
     }
@@ -128,7 +162,7 @@ impl<'a> LaneWorker<'a> {
         &mut self,
         count_parked: bool,
     ) -> Result<QuickPass, ProjectionError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut session = QuickSession::open(self.pool).await?;
         let mut pass = QuickPass {
             next: Next::Bulk,
             retry_due: false,
@@ -149,32 +183,43 @@ impl<'a> LaneWorker<'a> {
                 claims: self.reads_claims,
                 count_parked: count_parked && pass.parked.is_none(),
             };
-            let Some(batch) = read::read(&mut connection, self.view, request).await? else {
-                lane::insert(&mut connection, self.view).await?;
+            let Some(batch) = read::read(session.get(), self.view, request).await? else {
+                lane::insert(session.get(), self.view).await?;
                 continue;
             };
             pass.retry_due |= batch.retry_due;
             pass.parked = pass.parked.or(batch.parked);
-            if batch.lanes > 1 {
+            // Folds that take long are not done in bulk.
+            let lanes = batch.lanes;
+            if lanes > 1 && !self.is_slow() {
                 break;
             }
-            match Box::pin(self.apply(&mut connection, batch, started)).await {
+            match Box::pin(self.apply(session.get(), batch, started)).await {
                 Ok(BatchOutcome::ReadAgain) => continue,
                 Ok(BatchOutcome::Written {
                     folded,
                     reached_end,
                 }) => {
-                    self.count(folded);
-                    if reached_end {
+                    match session.finish().await {
+                        Ok(()) => self.count(folded),
+                        Err(error) => {
+                            self.handle(error.into())?;
+                            return Ok(pass);
+                        }
+                    }
+                    if reached_end && lanes == 1 {
                         pass.next = Next::Done;
                     }
+                    return Ok(pass);
                 }
-                Ok(BatchOutcome::Empty) => pass.next = Next::Done,
-                Ok(BatchOutcome::Lost) => {}
+                Ok(BatchOutcome::Empty) if lanes == 1 => pass.next = Next::Done,
+                Ok(BatchOutcome::Empty | BatchOutcome::Lost) => {}
+                Ok(BatchOutcome::Outdated) => db::heal_log(session.get()).await?,
                 Err(error) => self.handle(error)?,
             }
             break;
         }
+        session.finish().await?;
         Ok(pass)
     }
 
@@ -193,9 +238,18 @@ impl<'a> LaneWorker<'a> {
     pub(super) async fn bulk(&mut self) -> Result<(), ProjectionError> {
         let mut finished = Vec::new();
         while !self.budget.is_spent() && self.may_continue() {
+            let started = Instant::now();
             match Box::pin(self.step(&mut finished)).await {
                 Ok(BulkStep::Continue) => {}
                 Ok(BulkStep::Finished) => break,
+                // Postgres has ended the transaction while the fold ran. A quick pass folds the event.
+                Err(ProjectionError::Db(DbError::Unavailable(_)))
+                    if started.elapsed() > MAX_BATCH_DURATION && !self.is_slow() =>
+                {
+                    self.lost += 1;
+                    self.sizer.record(1, started.elapsed());
+                    break;
+                }
                 Err(error) => self.handle(error)?,
             }
         }
@@ -247,6 +301,10 @@ impl<'a> LaneWorker<'a> {
                 finished.push(first);
             }
             BatchOutcome::Lost | BatchOutcome::ReadAgain => transaction.rollback().await?,
+            BatchOutcome::Outdated => {
+                transaction.rollback().await?;
+                db::heal_log(&mut *self.pool.acquire().await?).await?;
+            }
         }
         Ok(BulkStep::Continue)
     }
@@ -258,7 +316,9 @@ impl<'a> LaneWorker<'a> {
     /// Decides whether the catch-up continues after an error. Errors that it cannot continue after are returned.
     fn handle(&mut self, error: ProjectionError) -> Result<(), ProjectionError> {
         match error {
-            ProjectionError::Db(error) if error.is_about_rows() && !self.bisects => {
+            ProjectionError::Db(error)
+                if (error.is_about_rows() || error.may_be_about_rows()) && !self.bisects =>
+            {
                 self.bisects = true;
                 Ok(())
             }

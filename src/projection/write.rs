@@ -102,6 +102,7 @@ async fn execute(
     claims.sort_unstable_by_key(|event| event.position);
     let park = changes.park;
     let begun = settled.begun;
+    let (before, snapshot_text) = (batch.lane.settled.begun, &batch.lane.snapshot_text);
     let turn = sqlx::query_scalar::<_, Option<i64>>(view.sql.fill(include_str!("sql/write.sql")))
         .bind(view.name())
         .bind(first)
@@ -119,6 +120,9 @@ async fn execute(
         .bind(park.iter().map(|f| f.reason.as_str()).collect::<Vec<_>>())
         .bind(changes.delete.iter().map(|id| id.0).collect::<Vec<_>>())
         .bind(&changes.rows)
+        .bind(snapshot_text)
+        .bind(before.map(|begun| begun.txid.to_string()))
+        .bind(before.map_or(0, |begun| begun.position))
         .fetch_one(connection)
         .await;
     match turn.map_err(DbError::from) {

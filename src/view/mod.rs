@@ -18,7 +18,7 @@ pub use self::define::{DefineError, Inline, define};
 pub use self::list::{PageCursor, PageLimit, ViewPage, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
-pub use self::write::{delete, json_array, upsert};
+pub use self::write::{check_writable, delete, json_array, upsert};
 
 /// The columns that every row has, and the parameters of the list route, which a filter must not be mistaken for.
 const RESERVED_COLUMNS: [&str; 7] = [

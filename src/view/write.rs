@@ -28,6 +28,19 @@ pub async fn upsert(
     Ok(())
 }
 
+/// Writes no rows, which fails if the table or the installation is at fault rather than a row.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn check_writable(connection: &mut Session<'_>, view: &View) -> Result<(), DbError> {
+    sqlx::query(view.sql.upsert())
+        .bind("[]")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Deletes the rows of these aggregates.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ async fn refuse_inserts(db: &TestDb, with: &str) {
 
 // Fails when the result of the insert is ignored, or when the response contains the text of the database error.
 #[tokio::test]
-async fn a_failed_insert_returns_500() {
+async fn an_insert_that_a_trigger_rejects_returns_409() {
     let app = App::new().await;
     refuse_inserts(&app.db, "'the disk is full of hunter2'").await;
     let user = Uuid::now_v7();
@@ -35,8 +35,8 @@ async fn a_failed_insert_returns_500() {
         json!([json::created(user, "ada"), json::renamed(user, "b")]),
     ] {
         let answer = app.append("/users", &events).await;
-        let detail = answer.problem(500, "internal");
-        assert!(detail.contains("X-Request-Id"), "{detail}");
+        let detail = answer.problem(409, "rule-broken");
+        assert!(detail.contains("a trigger in the database"), "{detail}");
         assert!(!answer.body.to_string().contains("hunter2"), "{answer:?}");
         assert_eq!(app.stored().await, 0);
     }
@@ -231,7 +231,7 @@ async fn a_database_error_is_recognized_by_sqlstate_and_constraint_not_by_text()
     refuse_inserts(&app.db, looks_alike).await;
     app.append("/users", &json::renamed(user, "b"))
         .await
-        .problem(500, "internal");
+        .problem(409, "rule-broken");
 
     let by_code = "'qapla' using errcode = 'unique_violation', constraint = 'events_aggregate_id_version_key'";
     refuse_inserts(&app.db, by_code).await;
@@ -248,6 +248,6 @@ async fn a_database_error_is_recognized_by_sqlstate_and_constraint_not_by_text()
     refuse_inserts(&app.db, other).await;
     app.append("/users", &json::renamed(user, "b"))
         .await
-        .problem(500, "internal");
+        .problem(409, "rule-broken");
     assert_eq!(app.stored().await, 1);
 }

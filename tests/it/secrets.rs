@@ -202,7 +202,7 @@ async fn what_the_database_quotes_is_repeated_nowhere() {
     user["payload"]["email"] = json!(EMAIL);
     let refused = app.append("/users", &user).await;
     drop(guard);
-    refused.problem(500, "internal");
+    refused.problem(409, "rule-broken");
     assert!(!refused.body.to_string().contains("events_refused_check"));
     let text = log.text();
     assert!(

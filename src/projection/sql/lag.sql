@@ -61,7 +61,7 @@ unclaimed as (
 )
 select
     count(*) as events,
-    coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at)), 0), 0)::double precision as seconds,
+    coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at) filter (where isfinite(created_at))), 0), 0)::double precision as seconds,
     (select count(*) from foldlog.parked where lock_domain = $1) as parked,
     (select count(*) from looked_at) < $4 as whole,
     exists (select from foldlog.settled where lock_domain = $1 and pg_snapshot_xmax(snapshot) > '1') as settled

@@ -18,6 +18,9 @@
 -- $14 text[] why
 -- $15 uuid[] rows to delete
 -- $16 text rows to insert or replace, as a JSON array
+-- $17 text the settled snapshot before the batch
+-- $18 text the begun transaction before the batch, or null
+-- $19 bigint the position before the batch
 -- returns a row (turn bigint): the lane's new turn; null: nothing was written
 -- role: foldlog_projection
 -- uses: settled_pkey parked_pkey locker_pkey {table}_pkey
@@ -28,6 +31,10 @@ with lane as materialized (
         and first = $2
         and last = $3
         and turn = $4
+        -- A turn begins anew after the rows of `settled` were deleted.
+        and snapshot::text = $17
+        and txid is not distinct from $18::text::xid8
+        and position = $19
     for update
 ),
 relied as materialized (

@@ -85,6 +85,9 @@ impl Header {
         .bind(Vec::<String>::new())
         .bind(&none)
         .bind("[]")
+        .bind(self.0["snapshot"].as_str())
+        .bind(self.0["txid"].as_str())
+        .bind(number("position"))
         .fetch_one(connection)
         .await
         .unwrap();
