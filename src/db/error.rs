@@ -159,7 +159,7 @@ impl DbError {
 
     /// Whether a value of one row may have raised the error, although most often it says something about the whole statement
     /// or the server: an input function of a type may look a table up (`regclass`), report a syntax error (`jsonpath`,
-    /// `ltree`), a feature that is not supported (`xml`) or an internal error (PostGIS). Writing no rows at all tells: if that
+    /// `ltree`), a feature that is not supported (`xml`) or an internal error (`PostGIS`). Writing no rows at all tells: if that
     /// fails in the same way, the rows are not at fault.
     #[must_use]
     pub fn may_be_about_rows(&self) -> bool {
@@ -189,12 +189,16 @@ impl DbError {
     /// How often a request that got this error may be repeated on another connection.
     pub(super) fn max_retries(&self) -> u32 {
         match self {
-            Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => 0,
-            Self::Unavailable(error) | Self::Impaired(error) | Self::Pooler(error) => {
+            Self::Unavailable(error) | Self::Impaired(error) | Self::Pooler(error)
+                if !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) =>
+            {
                 sqlstate::classify(error)
                     .map_or(MAX_DEAD_CONNECTIONS, |meaning| meaning.max_retries)
             }
-            Self::Waking(_)
+            Self::Unavailable(_)
+            | Self::Impaired(_)
+            | Self::Pooler(_)
+            | Self::Waking(_)
             | Self::Refused(_)
             | Self::Untrusted(_)
             | Self::Login(_)

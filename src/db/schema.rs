@@ -74,7 +74,7 @@ impl Schema {
 }
 
 /// A statement with another text and the same meaning: with this number in a comment at its end.
-pub(super) fn append_number(sql: SqlStr, number: u32) -> SqlStr {
+pub(super) fn append_number(sql: &SqlStr, number: u32) -> SqlStr {
     AssertSqlSafe(format!("{}\n-- {number}", sql.as_str())).into_sql_str()
 }
 

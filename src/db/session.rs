@@ -3,7 +3,7 @@
 //! needs, so that no other module has to know which kind it has.
 //!
 //! - It puts the configured schema into the statement; see [`Schema`].
-//! - Behind a transaction-mode pooler (older PgBouncers, RDS Proxy) nothing may outlive a transaction. Each statement there
+//! - Behind a transaction-mode pooler (older `PgBouncers`, RDS Proxy) nothing may outlive a transaction. Each statement there
 //!   runs within one, and unnamed: another client may have prepared another statement under the same name on the same server
 //!   connection, and the pooler would run that one. This costs round trips, so it must be configured.
 //! - A pooler that tracks named statements costs no more round trips than a direct connection; see [`Pooler::Prepared`].
@@ -212,7 +212,7 @@ impl<'c> Session<'c> {
         let arguments = query.take_arguments();
         let sql = self.schema.qualify(query.sql());
         let sql = match (self.pooler, self.health.plan_number()) {
-            (Pooler::Prepared, number @ 1..) => schema::append_number(sql, number),
+            (Pooler::Prepared, number @ 1..) => schema::append_number(&sql, number),
             (Pooler::None | Pooler::Transaction | Pooler::Prepared, _) => sql,
         };
         Statement::new(sql, arguments, named)

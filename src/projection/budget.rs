@@ -130,12 +130,12 @@ mod tests {
         let (budget, mut sizer) = (Budget::default(), BatchSizer::new(100));
         sizer.limit(0);
         assert_eq!(sizer.next_size(&budget), 1);
-        let sizes: Vec<u32> = (0..8)
+        let growth: Vec<u32> = (0..8)
             .map(|_| {
                 sizer.record(0, Duration::ZERO);
                 sizer.next_size(&budget)
             })
             .collect();
-        assert_eq!(sizes, [2, 4, 8, 16, 32, 64, 100, 100]);
+        assert_eq!(growth, [2, 4, 8, 16, 32, 64, 100, 100]);
     }
 }

@@ -83,9 +83,9 @@ async fn retry_all(
                 has_conflict |= conflict;
             }
             Ok(Retried::Pending { applied }) => report.applied += applied,
-            Ok(Retried::NotParked) => {}
             // Another transaction locks the row: a pass that relies on it, or another retry. A later retry takes care of it.
-            Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
+            Ok(Retried::NotParked)
+            | Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
             Err(error) => return Err(error),
         }
     }

@@ -27,7 +27,7 @@ use crate::event::{AggregateId, Version};
 use crate::store::{ExpectedHead, LastEvent};
 
 /// How long a state is used after it was loaded.
-pub const MAX_AGE: Duration = Duration::from_secs(60);
+pub const MAX_AGE: Duration = Duration::from_mins(1);
 
 /// What a state takes in memory besides its row.
 const ENTRY_BYTES: usize = 256;

@@ -106,7 +106,7 @@ pub async fn load(
     ids: &[AggregateId],
 ) -> Result<HashMap<AggregateId, State>, DbError> {
     load_with(connection, view, ids, |state, event, _| {
-        state.tail.push(event)
+        state.tail.push(event);
     })
     .await
 }

@@ -3,7 +3,7 @@
 
 use sqlx::{Connection as _, Executor, PgConnection, Row};
 
-use super::{View, definition, statements};
+use super::{Statements, View, definition, statements};
 use crate::db::{DbError, Pooler, Schema, Session};
 use crate::domain::SetRule;
 
@@ -216,7 +216,7 @@ async fn create_rule(
         Some((_, definition)) if definition.as_deref() == Some(rule.unique_on) => return Ok(false),
         // An earlier build had another definition of the rule.
         Some(_) => {
-            let sql = sqlx::raw_sql(view.sql.drop_set_rule(rule));
+            let sql = sqlx::raw_sql(Statements::drop_set_rule(rule));
             session.execute(sql).await.map_err(DbError::from)?;
         }
         None => {}

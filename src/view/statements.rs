@@ -137,7 +137,7 @@ impl Statements {
     }
 
     /// Drops the unique index of a set rule.
-    pub(super) fn drop_set_rule(&self, rule: &SetRule) -> SqlStr {
+    pub(super) fn drop_set_rule(rule: &SetRule) -> SqlStr {
         text(format!("drop index foldlog.\"{}\"", rule.name))
     }
 

@@ -463,7 +463,7 @@ async fn an_email_address_is_unique_in_every_locale() {
         // Postgres 14 has no ICU databases, and a build may have no ICU.
         let code = error
             .as_database_error()
-            .and_then(|e| e.code().map(|c| c.into_owned()));
+            .and_then(|e| e.code().map(std::borrow::Cow::into_owned));
         assert!(
             matches!(code.as_deref(), Some("42601" | "0A000" | "22023")),
             "{error}"

@@ -60,13 +60,13 @@ async fn measure(db: &TestDb, proxy: &RoundTrips, pooler: Pooler) -> [u64; 5] {
     read(&host, first, Consistency::Eventual).await;
     read(&host, first, Consistency::Strong).await;
     let blind = append(&host, created(Uuid::now_v7(), "ada"));
-    let (_, blind) = proxy.measure(blind).await;
-    let (_, with_state) = proxy.measure(append(&host, renamed(user, "ada"))).await;
-    let (_, remembered) = proxy.measure(append(&host, renamed(user, "eve"))).await;
-    let (_, row) = proxy
+    let ((), blind) = proxy.measure(blind).await;
+    let ((), with_state) = proxy.measure(append(&host, renamed(user, "ada"))).await;
+    let ((), remembered) = proxy.measure(append(&host, renamed(user, "eve"))).await;
+    let ((), row) = proxy
         .measure(read(&host, user, Consistency::Eventual))
         .await;
-    let (_, strong) = proxy.measure(read(&host, user, Consistency::Strong)).await;
+    let ((), strong) = proxy.measure(read(&host, user, Consistency::Strong)).await;
     [blind, with_state, remembered, row, strong]
 }
 

@@ -354,13 +354,13 @@ async fn no_role_that_cannot_append_can_stop_appends() {
                 "set role foldlog_command; set lock_timeout = '2s'",
             )
             .await;
-            let appended = sqlx::raw_sql(
+            let inserted = sqlx::raw_sql(
                 "insert into events (id, aggregate_id, version, type_id, payload) \
                  values (gen_random_uuid(), gen_random_uuid(), 1, 1000, '{}')",
             )
             .execute(&mut appender)
             .await;
-            assert!(appended.is_ok(), "{role}: {statement}: {appended:?}");
+            assert!(inserted.is_ok(), "{role}: {statement}: {inserted:?}");
             run(&mut open, "rollback").await;
         }
     }

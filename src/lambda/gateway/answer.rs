@@ -73,11 +73,11 @@ impl Size {
 
 /// The answer with this response, or with a problem if the response is too large for the gateway.
 pub(super) fn encode(
-    response: Response<Bytes>,
+    response: &Response<Bytes>,
     shape: Shape,
     Size(max_bytes): Size,
 ) -> Result<Box<RawValue>, Diagnostic> {
-    let answer = json(&response, shape)?;
+    let answer = json(response, shape)?;
     if answer.get().len() <= max_bytes {
         return Ok(answer);
     }

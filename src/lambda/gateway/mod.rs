@@ -68,7 +68,7 @@ impl Service<LambdaEvent<Box<RawValue>>> for GatewayService {
             let (parts, body) = response.into_parts();
             // The router's bodies are fully buffered, so collecting one cannot fail.
             let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-            answer::encode(Response::from_parts(parts, body), shape, size)
+            answer::encode(&Response::from_parts(parts, body), shape, size)
         }
         .boxed()
     }

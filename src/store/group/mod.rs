@@ -274,12 +274,11 @@ impl Place {
             return statement.await;
         }
         let mut statement = pin!(statement);
-        match timeout(QUEUE_TIMEOUT, &mut statement).await {
-            Ok(done) => done,
-            Err(_) => {
-                self.give_up();
-                statement.await
-            }
+        if let Ok(done) = timeout(QUEUE_TIMEOUT, &mut statement).await {
+            done
+        } else {
+            self.give_up();
+            statement.await
         }
     }
 

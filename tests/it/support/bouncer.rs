@@ -38,6 +38,7 @@ impl Bouncer {
 
     /// As [`Self::start_with`], with a PgBouncer that tracks named statements. `None` where none is installed or can be built;
     /// `.ci/run` lists what is skipped there.
+    #[expect(clippy::print_stderr, reason = "says why a test does nothing")]
     pub async fn start_tracking(target: &PgConnectOptions, more: &str) -> Option<Self> {
         let program = find("scripts/build-pgbouncer.sh").await;
         let program = program.inspect_err(|says| eprintln!("not tested: {says}"));
@@ -158,8 +159,8 @@ pub async fn set_login_defaults(options: &PgConnectOptions, role: Option<Role>) 
     // The login may have another default role already.
     let fixes = format!("set role none; {}", fixes.replace(" set ", &here));
     let mut connection = options.connect().await.unwrap();
-    let fixed = sqlx::raw_sql(AssertSqlSafe(fixes)).execute(&mut connection);
-    fixed.await.unwrap();
+    let executed = sqlx::raw_sql(AssertSqlSafe(fixes)).execute(&mut connection);
+    executed.await.unwrap();
     connection.close().await.unwrap();
 }
 

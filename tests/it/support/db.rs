@@ -52,7 +52,11 @@ impl TestDb {
                 let longer = format!("alter role {role} in database {name} set {limit}");
                 run(&mut database.connect().await, &longer).await;
                 let bouncer = Bouncer::start_tracking(&options, "").await;
-                Some(bouncer.expect("TEST_POOLER=prepared needs a PgBouncer that tracks names"))
+                assert!(
+                    bouncer.is_some(),
+                    "TEST_POOLER=prepared needs a PgBouncer that tracks names"
+                );
+                bouncer
             }
             Ok(other) => panic!("TEST_POOLER must be transaction or prepared, not {other}"),
             Err(_) => None,

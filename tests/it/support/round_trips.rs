@@ -89,16 +89,14 @@ impl Drop for RoundTrips {
 async fn forward(client: TcpStream, target: PgConnectOptions, count: Arc<AtomicU64>) {
     client.set_nodelay(true).unwrap();
     let port = target.get_port();
-    match target.get_socket() {
-        Some(folder) => {
-            let path = folder.join(format!(".s.PGSQL.{port}"));
-            between(client, UnixStream::connect(path).await.unwrap(), &count).await;
-        }
-        None => {
-            let server = TcpStream::connect((target.get_host(), port)).await.unwrap();
-            server.set_nodelay(true).unwrap();
-            between(client, server, &count).await;
-        }
+    if let Some(folder) = target.get_socket() {
+        let path = folder.join(format!(".s.PGSQL.{port}"));
+        let server = UnixStream::connect(path).await.unwrap();
+        Box::pin(between(client, server, &count)).await;
+    } else {
+        let server = TcpStream::connect((target.get_host(), port)).await.unwrap();
+        server.set_nodelay(true).unwrap();
+        Box::pin(between(client, server, &count)).await;
     }
 }
 
