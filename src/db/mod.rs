@@ -102,7 +102,7 @@ async fn log_in_with<T>(
 /// # Errors
 ///
 /// [`DbError::Pooler`] if a pooler shares the session with other connections; [`DbError::Unavailable`] if the server does not
-/// answer within [`CONNECT_TIMEOUT`]; otherwise any [`DbError`].
+/// answer within `CONNECT_TIMEOUT`; otherwise any [`DbError`].
 pub async fn connect(login: &dyn Login) -> Result<PgConnection, DbError> {
     connect_within(login, CONNECT_TIMEOUT).await
 }

@@ -1,6 +1,6 @@
 //! A catch-up folds new events, batch by batch, until no event is left or its time is up.
 //!
-//! A batch is two statements: [`read`] and [`write`](super::write). Without a backlog, a catch-up is one *quick pass*: the two
+//! A batch is two statements: `read` and `write`. Without a backlog, a catch-up is one *quick pass*: the two
 //! statements without a transaction around them. It locks nothing while it folds, and only one of several concurrent quick
 //! passes can write. With a backlog, or after it lost a batch, it works in *bulk*: each batch is a transaction that locks its
 //! lane first, so that other workers take other lanes.

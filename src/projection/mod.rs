@@ -1,7 +1,7 @@
 //! Projections: any number of workers fold events into views, exactly once and in order, without a leader.
 //!
-//! A batch is two statements ([`read`], [`write`]). The first only reads: C, what the lane has settled, the next events, and their
-//! view rows. The worker folds in memory ([`plan`]). The second statement does everything or nothing: it compares the lane with
+//! A batch is two statements (`read`, `write`). The first only reads: C, what the lane has settled, the next events, and their
+//! view rows. The worker folds in memory (`plan`). The second statement does everything or nothing: it compares the lane with
 //! what was read, locks the parked rows that the batch relied on, inserts the claims, writes the rows, parks, and settles. No
 //! transaction is open while a worker without a backlog folds, so a worker that vanishes leaves nothing behind.
 //!
@@ -20,7 +20,7 @@
 //!    `a_worker_waits_for_a_claim_held_by_another_transaction`, `a_batch_is_read_again_after_a_deadlock_aborts_it`)
 //! 3. Log order `(txid, position)` agrees with the versions, except where a transaction received its id before the event that
 //!    precedes its own was committed. The transaction that inserted version n + 1 saw version n committed, or inserted both;
-//!    so a snapshot that sees n + 1 sees n, and a batch pulls missing predecessors in ([`chain`]). If one is missing from the
+//!    so a snapshot that sees n + 1 sees n, and a batch pulls missing predecessors in (`chain`). If one is missing from the
 //!    log, the aggregate is parked. (tests: `a_version_with_an_older_txid_than_its_predecessor_pulls_it_in`,
 //!    `after_a_deletion_the_predecessor_claim_is_read_from_the_locker`)
 //! 4. An inline fold reads rows and unclaimed events together, like a batch, and writes only if it gets all claims. Otherwise it
@@ -30,7 +30,7 @@
 //!
 //! # Why no event is forgotten
 //!
-//! The settled states alone guarantee it. The invariant of a lane ([`settled`]): every event of its slots that is visible in the
+//! The settled states alone guarantee it. The invariant of a lane (`settled`): every event of its slots that is visible in the
 //! snapshot, or belongs to the begun transaction at or below the position, is claimed or its aggregate is parked. A lane changes in
 //! three ways only.
 //!
@@ -59,9 +59,9 @@
 //! 8. A committed batch that looked at anything settles all of it, down to a position within a transaction. Only lost batches
 //!    repeat, and a batch is lost only to another transaction that committed, or to a deadlock, a timeout or a crash. (test:
 //!    `a_large_transaction_is_folded_by_short_invocations`)
-//! 9. Lanes have disjoint aggregates, so workers share no claim, no view row and no lane row ([`lane`]). (test:
+//! 9. Lanes have disjoint aggregates, so workers share no claim, no view row and no lane row (`lane`). (test:
 //!    `two_invocations_share_a_backlog_and_meet_their_deadlines`)
-//! 10. An event that cannot be folded parks its aggregate, and only that. [`plan`] decides about each aggregate separately, so this
+//! 10. An event that cannot be folded parks its aggregate, and only that. `plan` decides about each aggregate separately, so this
 //!     includes events and rows that cannot be decoded, panics in the domain's code, and rows that cannot be serialized; rows
 //!     that the database rejects are found by halving the batch. (tests:
 //!     `one_poison_event_parks_its_aggregate_and_a_thousand_others_go_on`,
@@ -75,12 +75,6 @@
 //! `docs/DESIGN.md` explains why foldlog orders events by `(txid, position)` and uses claims instead of a checkpoint, and
 //! how the alternatives fail.
 //!
-//! [`chain`]: self
-//! [`lane`]: self
-//! [`plan`]: self
-//! [`read`]: self
-//! [`settled`]: self
-//! [`write`]: self
 //! [`pg_visible_in_snapshot`]: https://www.postgresql.org/docs/current/functions-info.html
 
 mod batch;

@@ -54,7 +54,7 @@ pub(super) async fn write(
     execute(connection, view, batch, &changes, settled).await
 }
 
-/// Like [`write`], but parks the aggregates whose rows the database rejects. It writes the rows in a statement of their own,
+/// Like [`write()`], but parks the aggregates whose rows the database rejects. It writes the rows in a statement of their own,
 /// which it halves until it finds the rejected ones. The transaction of `connection` holds the
 /// lock of the lane.
 pub(super) async fn write_accepted(

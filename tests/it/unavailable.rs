@@ -1,7 +1,5 @@
 //! Postgres away: the API says so, with a time to come back, and recovers by itself.
 
-use std::pin::pin;
-
 use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::view::Inline;
@@ -215,7 +213,7 @@ async fn a_statement_that_its_caller_gives_up_makes_the_other_connections_suspec
     {
         let mut given_up = pool.acquire().await.unwrap();
         let statement = sqlx::query("select 1").execute(&mut *given_up);
-        assert!(futures_util::poll!(pin!(statement)).is_pending());
+        assert!(futures_util::poll!(std::pin::pin!(statement)).is_pending());
     }
     let mut connection = pool.acquire().await.unwrap();
     let answer = sqlx::query("select 1").execute(&mut *connection).await;
