@@ -193,6 +193,10 @@ impl<'a> Run<'a> {
         );
         worker.take_over(&second_worker);
         first.and(second)?;
+        if self.budget.is_spent() || worker.is_out_of_time() {
+            // Each lane keeps its own progress. What is common to all lanes may be less.
+            return Ok(());
+        }
         lane::merge(self.pool, self.view).await
     }
 }

@@ -147,6 +147,11 @@ impl<'a> LaneWorker<'a> {
         self.sizer.is_slow()
     }
 
+    /// Whether not even one event fits into the time that is left.
+    pub(super) fn is_out_of_time(&self) -> bool {
+        self.sizer.next_size(self.budget) == 0
+    }
+
     /// How many batches it has written.
     pub(super) const fn batches(&self) -> u64 {
         self.batches

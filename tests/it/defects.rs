@@ -77,7 +77,9 @@ async fn two_listeners_do_not_apply_out_of_order() {
         db.catch_up("users").await
     };
     let release = async {
-        wait_until_blocked(&mut db.connect().await, "Writes a folded batch").await;
+        let both = "select count(*) = 2 from pg_stat_activity where wait_event_type = 'Lock' \
+             and datname = current_database() and query like '%Writes a folded batch%'";
+        wait_until_true(&db, both).await;
         holding.release().await;
     };
     let (first, second, ()) = tokio::join!(first, second, release);

@@ -55,11 +55,13 @@ async fn an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep() 
             .execute(&mut *gate)
             .await
             .unwrap();
+        // An event that the poll sees, so that it has something to write.
+        insert(&mut db.connect().await, &created(Uuid::now_v7(), "bob")).await;
         wait_until_blocked(&mut db.connect().await, "Writes a folded batch").await;
         open.commit().await.unwrap();
         gate.commit().await.unwrap();
         wait_until("it sees the event", async || {
-            count_rows(&db, "users").await == count
+            count_rows(&db, "users").await == 2 * count
         })
         .await;
         wait_until("it sleeps", async || is_asleep(&db).await).await;
