@@ -9,7 +9,7 @@ use super::budget::{BatchSizer, Budget, MAX_BATCH_DURATION};
 use super::catch_up::MAX_LOST_BATCHES;
 use super::lane::{self, Split};
 use super::read::{self, Request};
-use crate::db::{self, Connection, DbError, Pool, Session, Transaction};
+use crate::db::{self, DbError, Pool};
 use crate::view::View;
 
 /// A quick pass reads at most this many events. If there are more, the catch-up works in bulk.
@@ -43,37 +43,6 @@ enum BulkStep {
     Continue,
     /// No lane has new events, or the time is up.
     Finished,
-}
-
-/// What a quick pass runs its two statements on: a connection, or behind a pooler a transaction. A pooler keeps the client's
-/// connection when Postgres crashes or fails over in between, and the transactions that the read saw may be lost.
-enum QuickSession {
-    Connection(Connection),
-    Transaction(Transaction),
-}
-
-impl QuickSession {
-    async fn open(pool: &Pool) -> Result<Self, DbError> {
-        Ok(if pool.is_behind_pooler() {
-            Self::Transaction(pool.begin().await?)
-        } else {
-            Self::Connection(pool.acquire().await?)
-        })
-    }
-
-    fn get(&mut self) -> &mut Session<'static> {
-        match self {
-            Self::Connection(connection) => connection,
-            Self::Transaction(transaction) => transaction,
-        }
-    }
-
-    async fn finish(self) -> Result<(), DbError> {
-        match self {
-            Self::Connection(_) => Ok(()),
-            Self::Transaction(transaction) => transaction.commit().await,
-        }
-    }
 }
 
 /// A worker of one projection.
@@ -167,7 +136,7 @@ impl<'a> LaneWorker<'a> {
         &mut self,
         count_parked: bool,
     ) -> Result<QuickPass, ProjectionError> {
-        let mut session = QuickSession::open(self.pool).await?;
+        let mut connection = self.pool.acquire().await?;
         let mut pass = QuickPass {
             next: Next::Bulk,
             retry_due: false,
@@ -188,8 +157,8 @@ impl<'a> LaneWorker<'a> {
                 claims: self.reads_claims,
                 count_parked: count_parked && pass.parked.is_none(),
             };
-            let Some(batch) = read::read(session.get(), self.view, request).await? else {
-                lane::insert(session.get(), self.view).await?;
+            let Some(batch) = read::read(&mut connection, self.view, request).await? else {
+                lane::insert(&mut connection, self.view).await?;
                 continue;
             };
             pass.retry_due |= batch.retry_due;
@@ -199,32 +168,24 @@ impl<'a> LaneWorker<'a> {
             if lanes > 1 && !self.is_slow() {
                 break;
             }
-            match Box::pin(self.apply(session.get(), batch, started)).await {
+            match Box::pin(self.apply(&mut connection, batch, started)).await {
                 Ok(BatchOutcome::ReadAgain) => continue,
                 Ok(BatchOutcome::Written {
                     folded,
                     reached_end,
                 }) => {
-                    match session.finish().await {
-                        Ok(()) => self.count(folded),
-                        Err(error) => {
-                            self.handle(error.into())?;
-                            return Ok(pass);
-                        }
-                    }
+                    self.count(folded);
                     if reached_end && lanes == 1 {
                         pass.next = Next::Done;
                     }
-                    return Ok(pass);
                 }
                 Ok(BatchOutcome::Empty) if lanes == 1 => pass.next = Next::Done,
                 Ok(BatchOutcome::Empty | BatchOutcome::Lost) => {}
-                Ok(BatchOutcome::Outdated) => db::heal_log(session.get()).await?,
+                Ok(BatchOutcome::Outdated) => db::heal_log(&mut connection).await?,
                 Err(error) => self.handle(error)?,
             }
             break;
         }
-        session.finish().await?;
         Ok(pass)
     }
 
