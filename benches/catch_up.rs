@@ -25,7 +25,7 @@ use sqlx::types::Json;
 use support::{Bench, Scale, fill, median, report};
 
 const BATCH_SIZE: u32 = 2000;
-const CLAIM: &str = include_str!("sql/claim.sql");
+const CLAIM: &str = include_str!("../tests/fixtures/sql/old_claim.sql");
 
 #[tokio::main]
 async fn main() {
