@@ -3,7 +3,7 @@
 use super::{Pooler, Role};
 
 /// Begins every transaction of foldlog's own. It asks for READ COMMITTED whatever the database's default is: under
-/// REPEATABLE READ a claim of an event that another worker has just claimed raises an error instead of skipping the event.
+/// REPEATABLE READ a statement that waited for another transaction fails instead of reading what that transaction wrote.
 /// The limits end, on the server's side, what a worker that vanished or was frozen left open. `jit` is off because it
 /// turned a claim of 7 ms into one of 450 ms, all of it compilation, and `enable_seqscan` because Postgres would plan to read
 /// whole tables while it has no statistics; see [`SESSION_SETTINGS`](super::login). `set local` passes through a transaction-mode pooler

@@ -181,6 +181,12 @@ impl Pool {
         Transaction::begin(self.acquire().await?).await
     }
 
+    /// Whether a transaction-mode pooler is between the connections and Postgres.
+    #[must_use]
+    pub fn is_behind_pooler(&self) -> bool {
+        self.pooler != Pooler::None
+    }
+
     /// The schema that holds foldlog's tables.
     #[must_use]
     pub const fn schema(&self) -> &Schema {

@@ -63,7 +63,7 @@ pub async fn catch_up(domains: Domains) -> Result<(), HostError> {
     run_until_shutdown(Runtime::new(handler), &[pool]).await
 }
 
-/// Two connections for each concurrent projection: one claims the next batch while the other writes the last one.
+/// Two connections for each concurrent projection: with a backlog, two workers share it.
 pub(super) fn max_connections(domains: Domains) -> usize {
     2 * domains
         .projections()

@@ -88,6 +88,7 @@ mod lane;
 mod listener;
 mod parked;
 mod plan;
+mod quick_session;
 mod read;
 mod read_events;
 mod retry;

@@ -62,7 +62,7 @@ async fn retry_all(
 ) -> Result<RetryReport, ProjectionError> {
     let limit = if only_due { MAX_DUE_RETRIES } else { i64::MAX };
     let mut report = RetryReport::default();
-    let mut has_conflict = false;
+    let (mut failed, mut has_conflict) = (HashSet::new(), false);
     for aggregate_id in find(pool, view, only_due, limit).await? {
         if budget.is_spent() {
             break;
@@ -79,7 +79,7 @@ async fn retry_all(
             }
             Ok(Retried::Failed { applied, conflict }) => {
                 report.applied += applied;
-                report.failed += 1;
+                failed.insert(aggregate_id);
                 has_conflict |= conflict;
             }
             Ok(Retried::Pending { applied }) => report.applied += applied,
@@ -96,14 +96,15 @@ async fn retry_all(
         match budget.run_until_abort(retried).await {
             Some(Ok((unparked, applied))) => {
                 report.applied += applied;
-                report.unparked += unparked;
-                report.failed = report.failed.saturating_sub(unparked);
+                report.unparked += unparked.len() as u64;
+                failed.retain(|id| !unparked.contains(id));
             }
             None | Some(Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_)))) => {
             }
             Some(Err(error)) => return Err(error),
         }
     }
+    report.failed = failed.len() as u64;
     Ok(report)
 }
 

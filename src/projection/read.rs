@@ -176,7 +176,10 @@ async fn read_once(
             });
         }
         if let Some(text) = row.try_get::<Option<&str>, _>("header")? {
-            header = Some(serde_json::from_str::<Header>(text).map_err(|_| SnapshotError)?);
+            header = Some(
+                serde_json::from_str::<Header>(text)
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?,
+            );
         } else if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
             read += 1;
             if row.try_get::<Option<bool>, _>("claimed")? != Some(true) {

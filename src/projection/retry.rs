@@ -188,13 +188,14 @@ impl Retry<'_> {
     }
 }
 
-/// Folds the chains of several parked aggregates in one transaction, of about [`MAX_BATCH_BYTES`] at most. Rows that exchange a unique value cannot be written one
-/// after the other. An aggregate whose row is rejected even so stays parked.
+/// Folds the chains of several parked aggregates in one transaction, of about [`MAX_BATCH_BYTES`] at most. Rows that exchange a
+/// unique value cannot be written one after the other. An aggregate whose row is rejected even so stays parked. Returns those
+/// that are unparked, and how many events were folded.
 pub(super) async fn retry_together(
     pool: &Pool,
     view: &View,
     ids: &[AggregateId],
-) -> Result<(u64, u64), ProjectionError> {
+) -> Result<(Vec<AggregateId>, u64), ProjectionError> {
     let mut ids = ids.to_vec();
     // All retries lock in the same order, so two of them do not deadlock.
     ids.sort_unstable();
@@ -226,11 +227,13 @@ pub(super) async fn retry_together(
     candidates.retain(|id| !failed(id));
     if candidates.is_empty() {
         transaction.rollback().await?;
-        return Ok((0, 0));
+        return Ok((Vec::new(), 0));
     }
-    let mut unparked = 0;
-    for id in &candidates {
-        unparked += u64::from(unpark(&mut transaction, view, *id).await?);
+    let mut unparked = Vec::with_capacity(candidates.len());
+    for id in candidates {
+        if unpark(&mut transaction, view, id).await? {
+            unparked.push(id);
+        }
     }
     transaction.commit().await?;
     Ok((unparked, applied.folded as u64))

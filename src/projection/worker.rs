@@ -8,8 +8,9 @@ use super::batch::BatchOutcome;
 use super::budget::{BatchSizer, Budget, MAX_BATCH_DURATION};
 use super::catch_up::MAX_LOST_BATCHES;
 use super::lane::{self, Split};
+use super::quick_session::QuickSession;
 use super::read::{self, Request};
-use crate::db::{self, DbError, Pool};
+use crate::db::{self, DbError, Pool, Transaction};
 use crate::view::View;
 
 /// A quick pass reads at most this many events. If there are more, the catch-up works in bulk.
@@ -131,12 +132,13 @@ impl<'a> LaneWorker<'a> {
         self.has_parked
     }
 
-    /// Reads and writes one batch of the lane furthest behind, without a transaction around the two statements.
+    /// Reads and writes one batch of the lane furthest behind, without a transaction around the two statements
+    /// on a direct connection.
     pub(super) async fn quick_pass(
         &mut self,
         count_parked: bool,
     ) -> Result<QuickPass, ProjectionError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut session = QuickSession::open(self.pool).await?;
         let mut pass = QuickPass {
             next: Next::Bulk,
             retry_due: false,
@@ -157,8 +159,11 @@ impl<'a> LaneWorker<'a> {
                 claims: self.reads_claims,
                 count_parked: count_parked && pass.parked.is_none(),
             };
-            let Some(batch) = read::read(&mut connection, self.view, request).await? else {
-                lane::insert(&mut connection, self.view).await?;
+            let Some(batch) = read::read(session.get(), self.view, request).await? else {
+                lane::insert(session.get(), self.view).await?;
+                // An error of the pass must not undo this.
+                session.finish().await?;
+                session = QuickSession::open(self.pool).await?;
                 continue;
             };
             pass.retry_due |= batch.retry_due;
@@ -168,44 +173,54 @@ impl<'a> LaneWorker<'a> {
             if lanes > 1 && !self.is_slow() {
                 break;
             }
-            match Box::pin(self.apply(&mut connection, batch, started)).await {
+            match Box::pin(self.apply(session.get(), batch, started)).await {
                 Ok(BatchOutcome::ReadAgain) => continue,
                 Ok(BatchOutcome::Written {
                     folded,
                     reached_end,
                 }) => {
-                    self.count(folded);
+                    match session.finish().await {
+                        Ok(()) => self.count(folded),
+                        Err(error) => {
+                            self.handle(error.into())?;
+                            return Ok(pass);
+                        }
+                    }
                     if reached_end && lanes == 1 {
                         pass.next = Next::Done;
                     }
+                    return Ok(pass);
                 }
                 Ok(BatchOutcome::Empty) if lanes == 1 => pass.next = Next::Done,
                 Ok(BatchOutcome::Empty | BatchOutcome::Lost) => {}
-                Ok(BatchOutcome::Outdated) => db::heal_log(&mut connection).await?,
+                Ok(BatchOutcome::Outdated) => db::heal_log(session.get()).await?,
                 Err(error) => self.handle(error)?,
             }
             break;
         }
+        session.finish().await?;
         Ok(pass)
     }
 
     /// Like [`Self::bulk`], but does nothing if all connections of the pool are in use.
     pub(super) async fn bulk_if_connection_is_free(&mut self) -> Result<(), ProjectionError> {
         match self.pool.begin_at_once().await? {
-            Some(transaction) => {
-                transaction.rollback().await?;
-                self.bulk().await
-            }
+            Some(transaction) => self.bulk_from(Some(transaction)).await,
             None => Ok(()),
         }
     }
 
     /// Takes lanes and applies their events, batch by batch, until no lane has new events or the time is up.
     pub(super) async fn bulk(&mut self) -> Result<(), ProjectionError> {
+        self.bulk_from(None).await
+    }
+
+    /// Like [`Self::bulk`], with the transaction of the first batch if it has begun.
+    async fn bulk_from(&mut self, mut begun: Option<Transaction>) -> Result<(), ProjectionError> {
         let mut finished = Vec::new();
         while !self.budget.is_spent() && self.may_continue() {
             let started = Instant::now();
-            match Box::pin(self.step(&mut finished)).await {
+            match Box::pin(self.step(&mut finished, begun.take())).await {
                 Ok(BulkStep::Continue) => {}
                 Ok(BulkStep::Finished) => break,
                 // Postgres has ended the transaction while the fold ran. A quick pass folds the event.
@@ -223,13 +238,20 @@ impl<'a> LaneWorker<'a> {
     }
 
     /// Applies one batch of one lane, in a transaction that locks the lane. `finished` are the lanes that have no new events.
-    async fn step(&mut self, finished: &mut Vec<i16>) -> Result<BulkStep, ProjectionError> {
+    async fn step(
+        &mut self,
+        finished: &mut Vec<i16>,
+        begun: Option<Transaction>,
+    ) -> Result<BulkStep, ProjectionError> {
         let started = Instant::now();
         let size = self.sizer.next_size(self.budget);
         if size == 0 {
             return Ok(BulkStep::Finished);
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = match begun {
+            Some(transaction) => transaction,
+            None => self.pool.begin().await?,
+        };
         let Some((first, frozen)) = lane::take(&mut transaction, self.view, finished).await? else {
             transaction.rollback().await?;
             let split = lane::split(self.pool, self.view, finished, size).await?;

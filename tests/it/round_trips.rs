@@ -6,6 +6,7 @@ use foldlog::Foldlog;
 use foldlog::command;
 use foldlog::db::{Pool, PoolSettings, Pooler, Role};
 use foldlog::event::{AggregateId, ExpectedVersion, UntypedEvent};
+use foldlog::projection::{self, Budget};
 use foldlog::query::{self, Consistency};
 use foldlog::view::Inline;
 use sqlx::postgres::PgConnectOptions;
@@ -104,4 +105,47 @@ async fn a_pooler_that_does_not_track_names_costs_four_round_trips_a_statement()
         measure(&db, &proxy, Pooler::Transaction).await,
         [4, 8, 4, 4, 4]
     );
+}
+
+/// The round trips of a pass over a new event, and of a pass over nothing.
+async fn measure_passes(db: &TestDb, proxy: &RoundTrips, pooler: Pooler) -> [u64; 2] {
+    let host = connect(proxy.options(), pooler, Role::CommandInline);
+    let view = host.view("users").unwrap();
+    let budget = Budget::default();
+    let pass = async || {
+        let caught_up = Box::pin(projection::catch_up(&host.pool, view, 100, &budget)).await;
+        caught_up.unwrap().applied
+    };
+    // The first use of a statement on a connection also prepares it.
+    for _ in 0..2 {
+        append(&db.foldlog, created(Uuid::now_v7(), "ada")).await;
+        pass().await;
+    }
+    append(&db.foldlog, created(Uuid::now_v7(), "ada")).await;
+    let (applied, of_new) = proxy.measure(pass()).await;
+    let (nothing, of_none) = proxy.measure(pass()).await;
+    assert_eq!((applied, nothing), (1, 0));
+    [of_new, of_none]
+}
+
+/// Fails when a pass takes more than a read and a write on a direct connection, or more than a read when there is nothing to fold.
+#[tokio::test]
+async fn a_pass_takes_two_round_trips_and_one_over_nothing() {
+    let db = TestDb::new().await;
+    let proxy = RoundTrips::start(&db.options).await;
+    assert_eq!(measure_passes(&db, &proxy, Pooler::None).await, [2, 1]);
+}
+
+/// Fails when a pass behind a pooler reads and writes in two transactions: between them the pooler may reach another server, or
+/// Postgres may crash and lose commits that the read saw.
+#[tokio::test]
+async fn a_pass_behind_a_pooler_is_one_transaction() {
+    let db = TestDb::new().await;
+    set_login_defaults(&db.options, Some(Role::CommandInline)).await;
+    let Some(bouncer) = Bouncer::start_tracking(&db.options, "").await else {
+        return;
+    };
+    let proxy = RoundTrips::start(&bouncer.options()).await;
+    // Begin, read, write, commit.
+    assert_eq!(measure_passes(&db, &proxy, Pooler::Prepared).await, [4, 3]);
 }

@@ -49,7 +49,7 @@ async fn an_append_that_sent_no_notify_is_found_by_the_last_poll_before_sleep() 
         // From here on the listener requests K after each poll.
         wait_until_key_requested(&db, 2).await;
         assert!(!is_asleep(&db).await, "it sleeps beside an open append");
-        // The next poll freezes its snapshot, which does not see the append, and then waits for this lock.
+        // The next poll reads without seeing the append, and then waits for this lock.
         let mut gate = holder.begin().await.unwrap();
         sqlx::query("lock table locker in exclusive mode")
             .execute(&mut *gate)

@@ -95,7 +95,7 @@ async fn give_up(held: &str, batch_size: &str) {
     function.end().await;
 }
 
-/// Fails when a batch that was committed while the claims ahead of it were waited for is left out.
+/// Fails when the report leaves out a batch that was committed before the next batch waited for a claim.
 #[tokio::test]
 async fn an_invocation_that_stops_waiting_for_a_claim_reports_what_it_applied() {
     give_up(

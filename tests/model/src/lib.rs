@@ -1,7 +1,7 @@
 //! A model of the projection protocol "read, fold, write" with lanes, explored exhaustively.
 //!
-//! This is the protocol that foldlog's projections are to adopt. What `src/projection` implements today is described there:
-//! it claims events before it reads the rows, and has one settled snapshot per projection.
+//! `src/projection` implements this protocol and has the argument for it. `tests/it/replay` replays the interleavings that the
+//! mutations need against that code and a real Postgres.
 //!
 //! The model runs the protocol on an abstraction of Postgres READ COMMITTED, one statement at a time. It contains what the
 //! argument for exactly-once depends on: statement snapshots; transaction ids that are assigned at a transaction's first

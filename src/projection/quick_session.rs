@@ -1,0 +1,36 @@
+//! The session of a quick pass.
+
+use crate::db::{Connection, DbError, Pool, Session, Transaction};
+
+/// What a quick pass runs its two statements on: a direct connection, or behind a pooler a transaction. A direct connection ends
+/// when Postgres crashes or fails over. A pooler keeps its client's connection, and a write on another server, or after a crash
+/// that lost commits, would settle transaction ids that are assigned a second time.
+pub(super) enum QuickSession {
+    Direct(Connection),
+    Pooled(Transaction),
+}
+
+impl QuickSession {
+    pub(super) async fn open(pool: &Pool) -> Result<Self, DbError> {
+        Ok(if pool.is_behind_pooler() {
+            Self::Pooled(pool.begin().await?)
+        } else {
+            Self::Direct(pool.acquire().await?)
+        })
+    }
+
+    pub(super) fn get(&mut self) -> &mut Session<'static> {
+        match self {
+            Self::Direct(connection) => connection,
+            Self::Pooled(transaction) => transaction,
+        }
+    }
+
+    /// Commits, or rolls back if a statement has failed.
+    pub(super) async fn finish(self) -> Result<(), DbError> {
+        match self {
+            Self::Direct(_) => Ok(()),
+            Self::Pooled(transaction) => transaction.commit().await,
+        }
+    }
+}
