@@ -1,6 +1,7 @@
 //! Versions as entity tags: `ETag`, `If-Match` and `If-None-Match` (RFC 9110, 8.8.3 and 13.1).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::{Value, json};
 
 use super::problem::{Kind, Problem};
 use crate::event::{AggregateId, ExpectedVersion, Version, VersionSet};
@@ -72,6 +73,13 @@ fn if_match(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
     Ok(versions
         .single()
         .map_or(ExpectedVersion::OneOf(versions), ExpectedVersion::Exact))
+}
+
+/// The schema of a header with `*` or a list of entity tags.
+pub(super) fn list_schema() -> Value {
+    let tag = r#"(W/)?"[!#-~]*""#;
+    let pattern = format!(r"^(\*|{tag}( *, *{tag})*)$");
+    json!({"type": "string", "format": "entity-tags", "pattern": pattern})
 }
 
 /// The value of a header with entity tags.

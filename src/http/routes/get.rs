@@ -9,7 +9,7 @@ use serde_json::json;
 use super::NO_CACHE;
 use crate::event::Version;
 use crate::http::AppState;
-use crate::http::etag::{check_if_match, etag, matches_version};
+use crate::http::etag::{self, check_if_match, etag, matches_version};
 use crate::http::extract::{DomainPath, IdPath, Params};
 use crate::http::openapi::{
     self, CACHE_CONTROL, DomainSchemas, ETAG, Operation, Response as OpenApiResponse, reference,
@@ -85,11 +85,11 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         .parameter(openapi::header(
             "If-Match",
             "The row must be at one of these versions; `*` is any",
-            &json!({"type": "string"}),
+            &etag::list_schema(),
         ))
         .parameter(openapi::header(
             "If-None-Match",
-            "The `ETag` of an earlier response, or several",
+            "The `ETag` of an earlier response, or several; a value that is not a list of tags is ignored",
             &json!({"type": "string"}),
         ))
         .response(
