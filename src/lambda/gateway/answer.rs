@@ -1,15 +1,17 @@
 //! A response as the JSON that a gateway expects. Each gateway limits its size: a larger response would reach the client as
 //! a 502 of the gateway.
 
+use std::borrow::Cow;
+
 use axum::body::{Bytes, to_bytes};
-use axum::http::{HeaderMap, Response, header};
+use axum::http::{HeaderMap, HeaderName, Response, header};
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
 use lambda_runtime::Diagnostic;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::http::Problem;
 
@@ -115,7 +117,11 @@ fn json(response: &Response<Bytes>, shape: Shape) -> Result<Box<RawValue>, Diagn
     match shape {
         // API Gateway merges both kinds of headers, so there is one only.
         Shape::RestApi => answer["multiValueHeaders"] = multi(response.headers()),
-        Shape::HttpApi => answer["headers"] = single(response.headers()),
+        // `cargo lambda watch` requires the cookies even when there are none.
+        Shape::HttpApi => {
+            answer["cookies"] = json!(texts(response.headers(), &header::SET_COOKIE));
+            answer["headers"] = single(response.headers());
+        }
         Shape::LoadBalancer { multi_value } => {
             let reason = status.canonical_reason().unwrap_or_default();
             answer["statusDescription"] = json!(format!("{} {reason}", status.as_u16()));
@@ -134,31 +140,24 @@ fn json(response: &Response<Bytes>, shape: Shape) -> Result<Box<RawValue>, Diagn
 
 /// All values of each header.
 fn multi(headers: &HeaderMap) -> Value {
-    let values = |name| {
-        headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-    };
     let all = headers
         .keys()
-        .map(|name| (name.to_string(), json!(values(name).collect::<Vec<_>>())));
-    Value::Object(all.collect::<Map<_, _>>())
+        .map(|name| (name.to_string(), json!(texts(headers, name))));
+    Value::Object(all.collect())
 }
 
-/// The values of each header as one list.
+/// The values of each header as one list, apart from cookies, of which a list cannot be made.
 fn single(headers: &HeaderMap) -> Value {
-    let values = |name| {
-        headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-    };
-    let all = headers.keys().map(|name| {
-        (
-            name.to_string(),
-            json!(values(name).collect::<Vec<_>>().join(", ")),
-        )
-    });
-    Value::Object(all.collect::<Map<_, _>>())
+    let all = headers
+        .keys()
+        .filter(|name| **name != header::SET_COOKIE)
+        .map(|name| (name.to_string(), json!(texts(headers, name).join(", "))));
+    Value::Object(all.collect())
+}
+
+fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<Cow<'a, str>> {
+    let values = headers.get_all(name).iter();
+    values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .collect()
 }

@@ -258,6 +258,13 @@ impl Heard {
                     .map(|value| (name.clone(), value.as_str().unwrap().to_owned()))
             });
         assert_eq!(answer["isBase64Encoded"], false, "{answer}");
+        // `cargo lambda watch` answers 500 to a response of an HTTP API without this field.
+        let has_cookies = answer["cookies"].is_array();
+        let is_http_api = matches!(
+            gateway,
+            Gateway::HttpApi | Gateway::HttpApiWithStage | Gateway::FunctionUrl
+        );
+        assert_eq!(has_cookies, is_http_api, "{answer}");
         let status = answer["statusCode"].as_u64().unwrap();
         Self::new(status, headers, answer["body"].as_str().unwrap_or_default())
     }
