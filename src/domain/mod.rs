@@ -5,6 +5,7 @@
 
 mod erased;
 mod fold;
+mod prepare;
 mod registry;
 mod spec;
 
@@ -12,9 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-pub(crate) use self::erased::prepare;
 pub use self::erased::{AnyDomain, AnyProjection, RejectedError, domain, projection};
 pub use self::fold::Folded;
+pub(crate) use self::prepare::prepare;
 pub(crate) use self::registry::is_reserved;
 pub use self::registry::{Domains, check_blocks};
 pub use self::spec::Spec;

@@ -12,6 +12,7 @@ mod prepared;
 pub(crate) mod redact;
 pub mod schema;
 mod secret;
+mod shown;
 
 use std::fmt;
 
@@ -27,6 +28,8 @@ pub use self::prepared::Prepared;
 pub(crate) use self::prepared::has_nul;
 pub use self::schema::{TypeSchema, TypeSchemaError};
 pub use self::secret::{Password, Secret};
+pub use self::shown::ShownEvent;
+pub(crate) use self::shown::show_payload;
 
 /// Declares a transparent newtype with `Display`.
 macro_rules! newtype {

@@ -176,7 +176,7 @@ impl<T: Payload, P: Policy> Serialize for Fields<'_, T, P> {
 
 /// Removes the nulls that encoding wrote for optional fields which the sender had left out. Values stay text, because
 /// [`Value`] does not hold every number.
-fn without_added_nulls(
+pub(super) fn without_added_nulls(
     encoded: Box<RawValue>,
     sent: Option<&RawValue>,
 ) -> Result<Box<RawValue>, serde_json::Error> {

@@ -2,6 +2,7 @@
 //! is the snapshot.
 
 mod cache;
+mod past;
 
 use std::collections::HashMap;
 
@@ -16,6 +17,7 @@ use crate::store;
 use crate::view::{self, StoredRow, View};
 
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
+pub use self::past::{PastState, load_past};
 
 /// [`load_folded`] holds this many events of an aggregate at most, and folds them then.
 const MAX_TAIL_EVENTS: usize = 1000;
@@ -147,14 +149,9 @@ async fn load_with(
             .or_default();
         state.read_folded(&row)?;
         if row.try_get::<Option<i32>, _>("version")?.is_some() {
-            let bytes = byte_len(&row, "payload")? + byte_len(&row, "metadata")?;
+            let bytes = store::byte_len(&row, "payload")? + store::byte_len(&row, "metadata")?;
             add(state, store::decode_event(&row)?, bytes);
         }
     }
     Ok(states)
-}
-
-fn byte_len(row: &PgRow, column: &str) -> Result<usize, sqlx::Error> {
-    let value = row.try_get_raw(column)?;
-    Ok(value.as_bytes().map_or(0, <[u8]>::len))
 }

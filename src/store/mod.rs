@@ -25,4 +25,4 @@ pub use self::append::{
     ExpectedHead, ExpectedHeads, LastEvent, Outcome, StoredEvent, append, silence_doorbell,
 };
 pub use self::group::{GroupOutcome, Groups};
-pub use self::stream::{decode_event, find_events};
+pub use self::stream::{Moment, StreamPart, byte_len, decode_event, find_events, read_stream};

@@ -1,5 +1,6 @@
 //! Reads events of the log.
 
+use futures_util::TryStreamExt as _;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -11,6 +12,77 @@ use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Versio
 
 /// The moment from which Postgres counts the microseconds of a `timestamptz`.
 const POSTGRES_EPOCH: OffsetDateTime = datetime!(2000-01-01 0:00 UTC);
+
+/// How much of an aggregate [`read_stream`] holds in memory at most, apart from one event.
+const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
+
+/// A moment of an aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// After its newest event.
+    Newest,
+    /// After the event with this version.
+    Version(Version),
+    /// After the last event that was recorded at this time or earlier.
+    Time(OffsetDateTime),
+}
+
+/// A part of an aggregate's events.
+#[derive(Debug)]
+pub struct StreamPart {
+    /// The events in the order of their versions.
+    pub events: Vec<RecordedEvent>,
+    /// Whether there may be more events up to the moment asked for.
+    pub has_more: bool,
+}
+
+/// Reads the events of an aggregate after the version `after` up to the moment `until`: at most `max_events`, and no more than
+/// fit into 4 MiB, but at least one if there is one.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn read_stream(
+    connection: &mut Session<'_>,
+    id: AggregateId,
+    after: Version,
+    until: Moment,
+    max_events: u16,
+) -> Result<StreamPart, DbError> {
+    let (version, time) = match until {
+        Moment::Newest => (None, None),
+        Moment::Version(version) => (Some(version.0), None),
+        Moment::Time(time) => (None, Some(time)),
+    };
+    let mut rows = sqlx::query(include_str!("sql/read_stream.sql"))
+        .bind(id.0)
+        .bind(after.0)
+        .bind(version)
+        .bind(time)
+        .bind(i64::from(max_events))
+        .fetch(connection);
+    let (mut events, mut bytes, mut is_full) = (Vec::new(), 0, false);
+    // The result is read to its end even when the part is full: otherwise the next request could not use the connection.
+    while let Some(row) = rows.try_next().await? {
+        bytes += byte_len(&row, "payload")? + byte_len(&row, "metadata")?;
+        is_full |= bytes > MAX_PART_BYTES && !events.is_empty();
+        if !is_full {
+            events.push(decode_event(&row)?);
+        }
+    }
+    let has_more = is_full || events.len() >= usize::from(max_events);
+    Ok(StreamPart { events, has_more })
+}
+
+/// The length of a value as Postgres sent it, in bytes.
+///
+/// # Errors
+///
+/// When the column is missing.
+pub fn byte_len(row: &PgRow, column: &str) -> Result<usize, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    Ok(value.as_bytes().map_or(0, <[u8]>::len))
+}
 
 /// Reads the events with these ids, of any aggregate; at most two per id.
 ///

@@ -1,6 +1,7 @@
 //! The tables of views: defining, reading, writing and listing their rows. The command side and projections both use
 //! them. This module never touches `events` and `locker`.
 
+mod changes;
 mod define;
 mod definition;
 mod list;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use crate::domain::AnyProjection;
 use crate::event::{TypeSchema, TypeSchemaError};
 
+pub use self::changes::{Changes, ShownFields, changes, shown_fields};
 pub use self::define::{DefineError, Inline, define};
 pub use self::list::{PageCursor, PageLimit, ViewPage, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};

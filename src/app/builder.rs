@@ -1,58 +1,19 @@
-//! [`Foldlog`]: the domains of a process, their views, and the database behind them.
+//! Builds a [`Foldlog`] and checks that its domains fit together.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::{Foldlog, Served};
 use crate::db::Pool;
 use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection, is_reserved};
-use crate::event::{TypeId, TypeSchemaError};
+use crate::event::TypeSchemaError;
 use crate::state::StateCache;
 use crate::store::Groups;
 use crate::view::{Inline, View, ViewError};
 
 /// The default of [`FoldlogBuilder::state_cache_bytes`].
 pub const STATE_CACHE_BYTES: usize = 32 * 1024 * 1024;
-
-/// A domain together with its view.
-#[derive(Clone, Debug)]
-pub struct Served {
-    /// The domain.
-    pub domain: &'static dyn AnyDomain,
-    /// The domain's own view.
-    pub view: Arc<View>,
-}
-
-/// The domains of a process over one database: it appends, reads and folds. Cheap to clone.
-///
-/// ```
-/// use foldlog::Foldlog;
-/// use foldlog::db::Pool;
-/// use foldlog::domains::users::Users;
-///
-/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = Pool::new("postgres://localhost/app".parse()?, 10);
-/// let foldlog = Foldlog::builder().domain::<Users>().inline(["users"]).build(pool)?;
-/// # Ok(())
-/// # }
-/// # example().unwrap();
-/// ```
-#[derive(Clone, Debug)]
-pub struct Foldlog {
-    /// The connections.
-    pub pool: Pool,
-    /// The domains in the order of their list, each with its own view.
-    pub served: Arc<[Served]>,
-    /// All views: those of the domains, then those of further projections.
-    pub views: Arc<[View]>,
-    inline: Arc<Inline>,
-    /// Limits hashing, which takes 19 MiB and keeps a core busy for 20 ms, to the number of cores.
-    pub(crate) hashing: Arc<Semaphore>,
-    /// Writes concurrent appends together; `None` in a process that serves one request at a time.
-    pub(crate) groups: Option<Groups>,
-    /// The states of recently appended aggregates.
-    pub(crate) states: StateCache,
-}
 
 /// Collects the domains and projections of a [`Foldlog`].
 #[derive(Debug)]
@@ -106,11 +67,6 @@ pub enum BuildError {
         source: TypeSchemaError,
     },
 }
-
-/// The domain is not part of a [`Foldlog`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the domain `{0}` is not part of this Foldlog; add it when you build it")]
-pub struct NotServedError(&'static str);
 
 impl FoldlogBuilder {
     /// Adds a domain.
@@ -167,11 +123,7 @@ impl FoldlogBuilder {
         check_domains(&self.domains)?;
         let mut served = Vec::with_capacity(self.domains.len());
         for domain in &self.domains {
-            let view = View::new(domain.projection())?;
-            served.push(Served {
-                domain: *domain,
-                view: Arc::new(view),
-            });
+            served.push(Served::new(*domain)?);
         }
         let mut views: Vec<View> = served
             .iter()
@@ -229,83 +181,4 @@ fn check_domains(domains: &[&'static dyn AnyDomain]) -> Result<(), BuildError> {
         }
     }
     Ok(())
-}
-
-impl Foldlog {
-    /// Begins a [`Foldlog`] without domains.
-    #[must_use]
-    pub fn builder() -> FoldlogBuilder {
-        FoldlogBuilder::default()
-    }
-
-    /// Builds a [`Foldlog`] from a list of domains; `inline` names the projections that are folded in the append's own
-    /// transaction.
-    ///
-    /// # Errors
-    ///
-    /// See [`BuildError`].
-    pub fn new(pool: Pool, domains: Domains, inline: Inline) -> Result<Self, BuildError> {
-        Self::builder().domains(domains).inline(inline).build(pool)
-    }
-
-    /// For a process that serves one request at a time and may be suspended after each: appends are not grouped, and no states
-    /// are remembered.
-    #[cfg(feature = "lambda")]
-    #[must_use]
-    pub(crate) fn serving_one_request_at_a_time(mut self) -> Self {
-        self.groups = None;
-        self.states = StateCache::new(0);
-        self
-    }
-
-    /// The domain with this name.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Option<&Served> {
-        self.served
-            .iter()
-            .find(|served| served.domain.name() == name)
-    }
-
-    /// The domain that owns this event type.
-    #[must_use]
-    pub fn owning(&self, type_id: TypeId) -> Option<&Served> {
-        let owns = |served: &&Served| served.domain.block().contains(&type_id.0);
-        self.served.iter().find(owns)
-    }
-
-    /// What serves the domain `D`.
-    ///
-    /// # Errors
-    ///
-    /// When the domain is not part of this [`Foldlog`].
-    pub(crate) fn serving<D: Domain>(&self) -> Result<&Served, NotServedError> {
-        self.named(D::NAME).ok_or(NotServedError(D::NAME))
-    }
-
-    /// The view of a domain or of another projection.
-    #[must_use]
-    pub fn view(&self, name: &str) -> Option<&View> {
-        self.views.iter().find(|view| view.name() == name)
-    }
-
-    /// The names of the projections that are folded in the append's own transaction.
-    #[must_use]
-    pub fn inline(&self) -> &Inline {
-        &self.inline
-    }
-
-    /// The views that an append of events of these types folds inline.
-    pub(crate) fn inline_views<'a>(
-        &'a self,
-        types: &'a (impl Iterator<Item = TypeId> + Clone),
-    ) -> impl Iterator<Item = &'a View> + 'a {
-        let concerned = move |view: &&View| {
-            let block = view.projection.block();
-            types.clone().any(|type_id| block.contains(&type_id.0))
-        };
-        self.views
-            .iter()
-            .filter(|view| self.inline.contains(view.name()))
-            .filter(concerned)
-    }
 }

@@ -1,11 +1,15 @@
 //! Queries: rows and pages of views. A read of one row can fold events that are not projected yet on top.
 
+mod list;
+
+pub use self::list::list;
+pub(crate) use self::list::list_rows;
 use crate::app::{Foldlog, NotServedError};
 use crate::db::{DbError, RetryPolicy, Retryable, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::view::{self, PageCursor, PageLimit, RawRow, View, ViewPage, ViewRow};
+use crate::view::{self, RawRow, View, ViewRow};
 
 /// How fresh a row must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,27 +80,6 @@ pub async fn get(
     Ok(row.show(view)?)
 }
 
-/// Reads a page of rows as projected so far, without their secrets. `filters` name columns of
-/// [`View::filter_columns`].
-///
-/// # Errors
-///
-/// [`DbError::Data`] when a filter's value does not have the type of its column; otherwise see [`QueryError`].
-pub async fn list(
-    foldlog: &Foldlog,
-    view: &View,
-    filters: &[(&str, String)],
-    after: Option<PageCursor>,
-    limit: impl Into<PageLimit>,
-) -> Result<ViewPage, QueryError> {
-    let page = list_rows(foldlog, view, filters, after, limit.into()).await?;
-    let rows: Result<Vec<ViewRow>, DbError> = page.rows.iter().map(|row| row.show(view)).collect();
-    Ok(ViewPage {
-        rows: rows?,
-        next: page.next,
-    })
-}
-
 /// Reads one aggregate's row, with its secrets.
 pub(crate) async fn get_row(
     foldlog: &Foldlog,
@@ -109,23 +92,6 @@ pub(crate) async fn get_row(
         match try_get(foldlog, view, id, consistency).await {
             Err(error) if retries.should_retry(&foldlog.pool, &error) => {}
             result => return result,
-        }
-    }
-}
-
-/// Reads a page of rows, with their secrets.
-pub(crate) async fn list_rows(
-    foldlog: &Foldlog,
-    view: &View,
-    filters: &[(&str, String)],
-    after: Option<PageCursor>,
-    limit: PageLimit,
-) -> Result<ViewPage<RawRow>, QueryError> {
-    let mut retries = RetryPolicy::default();
-    loop {
-        match try_list(foldlog, view, filters, after, limit).await {
-            Err(error) if retries.should_retry(&foldlog.pool, &error) => {}
-            result => return Ok(result?),
         }
     }
 }
@@ -144,17 +110,6 @@ async fn try_get(
         return Ok(row);
     }
     fold_on_top(&mut connection, view, id, consistency).await
-}
-
-async fn try_list(
-    foldlog: &Foldlog,
-    view: &View,
-    filters: &[(&str, String)],
-    after: Option<PageCursor>,
-    limit: PageLimit,
-) -> Result<ViewPage<RawRow>, DbError> {
-    let mut connection = foldlog.pool.acquire().await?;
-    view::list(&mut connection, view, filters, after, limit).await
 }
 
 /// Folds the events that are not projected yet over the row.

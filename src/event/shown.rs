@@ -1,0 +1,60 @@
+//! Events as clients see them: without secrets.
+
+use std::collections::BTreeSet;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::prepared::{Fields, without_added_nulls};
+use super::redact::Hide;
+use super::{AggregateId, EventId, Metadata, Payload, Position, RecordedEvent, TypeId, Version};
+
+/// A recorded event as clients see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownEvent {
+    /// Chosen by the client.
+    pub id: EventId,
+    /// What kind of fact it is.
+    pub type_id: TypeId,
+    /// The name of the type; `None` when this build does not know the type.
+    #[serde(rename = "type")]
+    pub type_name: Option<&'static str>,
+    /// The domain of the type; `None` when this process does not serve it.
+    pub domain: Option<&'static str>,
+    /// The aggregate it is about.
+    pub aggregate_id: AggregateId,
+    /// Its number within the aggregate.
+    pub version: Version,
+    /// Its number in the store.
+    pub position: Position,
+    /// The fact itself without secrets; `None` when this build cannot decode it, because it could not tell the secrets.
+    pub payload: Option<Box<RawValue>>,
+    /// What was said about the fact.
+    pub metadata: Metadata,
+    /// When it was recorded, in UTC.
+    #[serde(serialize_with = "serialize_time")]
+    pub created_at: OffsetDateTime,
+}
+
+/// Writes a time as RFC 3339.
+///
+/// # Errors
+///
+/// When the year is not one of 0 to 9999.
+fn serialize_time<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = time.format(&Rfc3339).map_err(serde::ser::Error::custom)?;
+    serializer.serialize_str(&text)
+}
+
+/// The payload of `event` without its secrets; `None` when `P` does not decode it. An option that is `None` shows no marker,
+/// so properties of `secret_names` are left out when they are null.
+pub(crate) fn show_payload<P: Payload>(
+    event: &RecordedEvent,
+    secret_names: &BTreeSet<String>,
+) -> Option<Box<RawValue>> {
+    let payload = event.decode::<P>().ok()?.payload;
+    let shown = to_raw_value(&Fields(&payload, &Hide(secret_names))).ok()?;
+    without_added_nulls(shown, Some(&event.payload)).ok()
+}
