@@ -19,7 +19,7 @@ use foldlog::domains;
 use foldlog::projection::{self, Budget};
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
@@ -216,15 +216,18 @@ async fn large_events(scale: Scale) {
     bench.drop().await;
 }
 
-/// Options that reach the server through a proxy that delays each packet.
+/// Options that reach the server through a proxy that delays each packet. The proxy listens on a Unix socket, because sqlx
+/// prefers the socket of the options to their host.
 async fn delayed(options: &PgConnectOptions) -> PgConnectOptions {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let folder = std::env::temp_dir().join(format!("foldlog-delayed-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!(".s.PGSQL.{}", options.get_port()));
+    drop(std::fs::remove_file(&path));
+    let listener = UnixListener::bind(path).unwrap();
     let server = options.clone();
     tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.unwrap();
-            client.set_nodelay(true).unwrap();
             let (client_read, client_write) = client.into_split();
             if let Some(folder) = server.get_socket() {
                 let path = folder.join(format!(".s.PGSQL.{}", server.get_port()));
@@ -241,11 +244,7 @@ async fn delayed(options: &PgConnectOptions) -> PgConnectOptions {
             }
         }
     });
-    options
-        .clone()
-        .host("127.0.0.1")
-        .port(port)
-        .ssl_mode(sqlx::postgres::PgSslMode::Disable)
+    options.clone().socket(folder)
 }
 
 /// Forwards bytes, each chunk [`NETWORK_DELAY`] after it was read.
