@@ -73,7 +73,7 @@ async fn network(scale: Scale) {
     let bench = Bench::new("network").await;
     let events = scale.events(20_000);
     fill(&bench, 0, events).await;
-    let options = delayed(&bench.options).await;
+    let options = delayed(&bench.options);
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..scale.turns.min(3) {
         for (times, workers) in times.iter_mut().zip([1, 2, 4, 8]) {
@@ -218,7 +218,7 @@ async fn large_events(scale: Scale) {
 
 /// Options that reach the server through a proxy that delays each packet. The proxy listens on a Unix socket, because sqlx
 /// prefers the socket of the options to their host.
-async fn delayed(options: &PgConnectOptions) -> PgConnectOptions {
+fn delayed(options: &PgConnectOptions) -> PgConnectOptions {
     let folder = std::env::temp_dir().join(format!("foldlog-delayed-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(format!(".s.PGSQL.{}", options.get_port()));
