@@ -142,7 +142,7 @@ extern crate self as foldlog;
 pub use self::app::{
     BuildError, Foldlog, FoldlogBuilder, NotServedError, STATE_CACHE_BYTES, Served,
 };
-pub use self::typed::{Append, Get, List, Row, Rows};
+pub use self::typed::{Append, Get, History, List, PastEvent, Row, Rows};
 pub use serde;
 pub use utoipa;
 
@@ -150,5 +150,6 @@ pub use utoipa;
 #[doc(hidden)]
 pub mod __private {
     pub use serde;
+    pub use serde_json;
     pub use utoipa;
 }

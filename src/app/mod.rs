@@ -38,6 +38,16 @@ impl Served {
             secret_names: Arc::new(domain.types().iter().filter_map(names).collect()),
         })
     }
+
+    /// The event type that events of this type become when they are read: itself, unless it is an old revision.
+    #[must_use]
+    pub fn newest_type(&self, type_id: TypeId) -> Option<&'static EventType> {
+        let mut old = self.domain.old_types().iter();
+        let newest = old.find(|old| old.id == type_id);
+        let type_id = newest.map_or(type_id, |old| old.newest);
+        let mut types = self.domain.types().iter();
+        types.find(|event_type| event_type.id == type_id)
+    }
 }
 
 /// The domains of a process over one database: it appends, reads and folds. Cheap to clone.
@@ -118,23 +128,21 @@ impl Foldlog {
         self.served.iter().find(owns)
     }
 
-    /// The event as clients see it, without secrets. Of an event that no domain of this process can decode, everything but the
-    /// payload is shown.
+    /// The event as clients see it: in the newest revision of its type, and without secrets. Of an event that no domain of
+    /// this process can decode, everything but the payload is shown.
     #[must_use]
     pub fn show_event(&self, event: &RecordedEvent) -> ShownEvent {
         let served = self.owning(event.type_id);
-        let known = served.and_then(|served| {
-            let mut types = served.domain.types().iter();
-            types.find(|event_type| event_type.id == event.type_id)
-        });
+        let known = served.and_then(|served| served.newest_type(event.type_id));
+        let type_id = known.map_or(event.type_id, |known| known.id);
         let payload = served.and_then(|served| {
-            let secret_names = served.secret_names.get(&event.type_id)?;
+            let secret_names = served.secret_names.get(&type_id)?;
             served.domain.show_payload(event, secret_names)
         });
         ShownEvent {
             id: event.id,
-            type_id: event.type_id,
-            type_name: known.map(|event_type| event_type.name),
+            type_id,
+            type_name: known.map(|known| known.name),
             domain: served.map(|served| served.domain.name()),
             aggregate_id: event.aggregate_id,
             version: event.version,
@@ -143,6 +151,13 @@ impl Foldlog {
             metadata: event.metadata.clone(),
             created_at: event.created_at,
         }
+    }
+
+    /// The name of the event's type in its newest revision; `None` when no domain of this process knows the type.
+    #[must_use]
+    pub fn type_name(&self, event: &RecordedEvent) -> Option<&'static str> {
+        let served = self.owning(event.type_id)?;
+        Some(served.newest_type(event.type_id)?.name)
     }
 
     /// What serves the domain `D`.

@@ -13,8 +13,8 @@ use super::prepare::prepare_untyped;
 use super::{Domain, FoldError, Projection, SetRule};
 use crate::event::redact::{Hide, Redacted};
 use crate::event::{
-    AggregateId, DecodeError, Event, EventType, Payload, Prepared, RecordedEvent, TypeId,
-    TypeSchema, UntypedEvent, Version, show_payload,
+    AggregateId, DecodeError, Event, EventType, OldEventType, Payload, Prepared, RecordedEvent,
+    TypeId, TypeSchema, UntypedEvent, Version, show_payload,
 };
 
 /// Any [`Domain`].
@@ -38,8 +38,10 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
     /// [`RejectedError::Decode`], [`RejectedError::UnknownField`], [`RejectedError::ContainsNul`] or
     /// [`RejectedError::Invalid`].
     fn prepare(&self, event: &UntypedEvent) -> Result<Prepared, RejectedError>;
-    /// The payload of a recorded event without its secrets; `None` when the domain's type does not decode it. `secret_names`
-    /// are the names of properties that are left out when they are null.
+    /// See [`Payload::OLD_TYPES`].
+    fn old_types(&self) -> &'static [OldEventType];
+    /// The payload of a recorded event in its newest revision and without its secrets; `None` when the domain's type does not
+    /// decode it. `secret_names` are the names of the newest revision's properties that are left out when they are null.
     fn show_payload(
         &self,
         event: &RecordedEvent,
@@ -190,6 +192,10 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
 
     fn prepare(&self, event: &UntypedEvent) -> Result<Prepared, RejectedError> {
         prepare_untyped::<D>(event)
+    }
+
+    fn old_types(&self) -> &'static [OldEventType] {
+        D::Event::OLD_TYPES
     }
 
     fn show_payload(

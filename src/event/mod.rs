@@ -13,23 +13,26 @@ pub(crate) mod redact;
 pub mod schema;
 mod secret;
 mod shown;
+pub(crate) mod time;
 
 use std::fmt;
 
+use ::time::OffsetDateTime;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::macros::check_types;
 pub use self::metadata::Metadata;
 pub(crate) use self::metadata::check_json;
-pub use self::payload::{DecodeError, EventType, Payload};
+pub use self::payload::{DecodeError, EventType, OldEventType, Payload, Upcaster, upcast_as};
 pub use self::prepared::Prepared;
 pub(crate) use self::prepared::has_nul;
 pub use self::schema::{TypeSchema, TypeSchemaError};
 pub use self::secret::{Password, Secret};
 pub use self::shown::ShownEvent;
 pub(crate) use self::shown::show_payload;
+pub use self::time::to_event_time;
 
 /// Declares a transparent newtype with `Display`.
 macro_rules! newtype {
@@ -145,21 +148,21 @@ pub struct Event<P> {
 pub type RecordedEvent = Event<Box<RawValue>>;
 
 impl RecordedEvent {
-    /// The event with its payload decoded.
+    /// The event with its payload decoded, in the newest revision of its type.
     ///
     /// # Errors
     ///
     /// See [`DecodeError`]. Fields that `P` does not know are skipped, because newer code may have written them.
     pub fn decode<P: Payload>(&self) -> Result<Event<P>, DecodeError> {
-        let mut json = serde_json::Deserializer::from_str(self.payload.get());
+        let payload = P::decode_recorded(self.type_id, &self.payload)?;
         Ok(Event {
             id: self.id,
             aggregate_id: self.aggregate_id,
-            type_id: self.type_id,
+            type_id: payload.type_id(),
             version: self.version,
             position: self.position,
             created_at: self.created_at,
-            payload: P::decode(self.type_id, &mut json)?,
+            payload,
             metadata: self.metadata.clone(),
         })
     }

@@ -26,6 +26,24 @@ pub struct EventType {
     pub name: &'static str,
 }
 
+/// An old revision of an event type, which is read and no longer written.
+#[derive(Clone, Copy, Debug)]
+pub struct OldEventType {
+    /// The number under which its events are stored: a number of its own, or that of the newest revision.
+    pub id: TypeId,
+    /// Its name in the program; clients never see it.
+    pub name: &'static str,
+    /// The event type that it becomes when it is read.
+    pub newest: TypeId,
+}
+
+/// A revision of a payload, which becomes the newest one when an event is read. [`events!`](crate::events) implements it for
+/// the enum of the newest revisions and for every old one.
+pub trait Upcaster<Newest> {
+    /// The newest revision of this payload.
+    fn upcast(self) -> Newest;
+}
+
 /// The payloads of one domain's events: an enum with one variant per [`TypeId`]. Implemented by
 /// [`events!`](crate::events).
 ///
@@ -51,23 +69,56 @@ pub trait Payload:
     const BLOCK: Range<i16>;
     /// The event types, in the order of the variants.
     const TYPES: &'static [EventType];
+    /// The old revisions that are still read; of one type id, the newest comes first.
+    const OLD_TYPES: &'static [OldEventType] = &[];
 
     /// The number of this payload's type.
     fn type_id(&self) -> TypeId;
 
-    /// Reads the payload of an event of type `type_id`. Unknown fields are skipped; wrap `json` to detect them.
+    /// Reads the payload of a new event of type `type_id`, in its newest revision. Unknown fields are skipped; wrap `json` to
+    /// detect them.
     ///
     /// # Errors
     ///
     /// See [`DecodeError`].
     fn decode<'de, D: Deserializer<'de>>(type_id: TypeId, json: D) -> Result<Self, DecodeError> {
-        let index = index_of::<Self>(type_id).ok_or(DecodeError::UnknownType(type_id))?;
+        let index = index_of::<Self>(type_id).ok_or_else(|| unknown::<Self>(type_id))?;
         Self::deserialize(VariantDeserializer { index, json }).map_err(|error| {
             DecodeError::Malformed {
                 type_id,
                 reason: error.to_string(),
             }
         })
+    }
+
+    /// Reads the payload of a recorded event of type `type_id` in its newest revision, whichever revision was recorded.
+    /// Unknown fields are skipped, because newer code may have written them.
+    ///
+    /// # Errors
+    ///
+    /// See [`DecodeError`].
+    fn decode_recorded(type_id: TypeId, json: &RawValue) -> Result<Self, DecodeError> {
+        let error = if index_of::<Self>(type_id).is_some() {
+            match Self::decode(type_id, json) {
+                Ok(payload) => return Ok(payload),
+                Err(error) => error,
+            }
+        } else if Self::OLD_TYPES.iter().any(|old| old.id == type_id) {
+            let reason = "no old revision of this type has these fields".to_owned();
+            DecodeError::Malformed { type_id, reason }
+        } else {
+            DecodeError::UnknownType(type_id)
+        };
+        let upcast = Self::upcast_recorded(type_id, json);
+        // Where the newest revision could have been meant, its error says more than those of the old ones.
+        upcast.ok_or(error)
+    }
+
+    /// Reads the payload of a recorded event by the old revisions of `type_id`; `None` if none of them matches.
+    #[doc(hidden)]
+    fn upcast_recorded(type_id: TypeId, json: &RawValue) -> Option<Self> {
+        let _ = (type_id, json);
+        None
     }
 
     /// Writes the payload as a JSON object.
@@ -90,6 +141,26 @@ fn index_of<P: Payload>(type_id: TypeId) -> Option<usize> {
     P::TYPES.iter().position(|known| known.id == type_id)
 }
 
+/// Why a new event cannot have this type.
+fn unknown<P: Payload>(type_id: TypeId) -> DecodeError {
+    let old = P::OLD_TYPES.iter().find(|old| old.id == type_id);
+    old.map_or(DecodeError::UnknownType(type_id), |old| {
+        DecodeError::OldType {
+            type_id,
+            newest: old.newest,
+        }
+    })
+}
+
+/// Reads a payload by one old revision; `None` if it does not match.
+#[doc(hidden)]
+pub fn upcast_as<Old: DeserializeOwned + Upcaster<Newest>, Newest>(
+    json: &RawValue,
+) -> Option<Newest> {
+    let old: Old = serde_json::from_str(json.get()).ok()?;
+    Some(old.upcast())
+}
+
 /// Why a payload could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -97,6 +168,16 @@ pub enum DecodeError {
     /// The domain has no such event type: a newer version wrote it, or it was sent to the wrong route.
     #[error("event type {0} is unknown")]
     UnknownType(TypeId),
+    /// A new event has the type of an old revision, which is only read.
+    #[error(
+        "event type {type_id} is an old revision, which is no longer accepted; send an event of type {newest}"
+    )]
+    OldType {
+        /// The event type.
+        type_id: TypeId,
+        /// The event type that has replaced it.
+        newest: TypeId,
+    },
     /// The payload does not match its type. The text names fields and types, and leaves out the values of secret fields.
     #[error("payload of event type {type_id}: {reason}")]
     Malformed {

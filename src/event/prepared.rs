@@ -159,7 +159,7 @@ impl<P: Payload> AnyPayload for P {
     }
 
     fn comparable(&self, type_id: TypeId, stored: &RawValue) -> Option<(Value, Value)> {
-        let stored = P::decode(type_id, stored).ok()?;
+        let stored = P::decode_recorded(type_id, stored).ok()?;
         let json = |payload| serde_json::to_value(Fields(payload, &MarkPasswords)).ok();
         Some((json(self)?, json(&stored)?))
     }

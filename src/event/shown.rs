@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::prepared::{Fields, without_added_nulls};
 use super::redact::Hide;
@@ -16,7 +15,7 @@ use super::{AggregateId, EventId, Metadata, Payload, Position, RecordedEvent, Ty
 pub struct ShownEvent {
     /// Chosen by the client.
     pub id: EventId,
-    /// What kind of fact it is.
+    /// What kind of fact it is: the newest revision of its type.
     pub type_id: TypeId,
     /// The name of the type; `None` when this build does not know the type.
     #[serde(rename = "type")]
@@ -34,22 +33,12 @@ pub struct ShownEvent {
     /// What was said about the fact.
     pub metadata: Metadata,
     /// When it was recorded, in UTC.
-    #[serde(serialize_with = "serialize_time")]
+    #[serde(serialize_with = "super::time::serialize")]
     pub created_at: OffsetDateTime,
 }
 
-/// Writes a time as RFC 3339.
-///
-/// # Errors
-///
-/// When the year is not one of 0 to 9999.
-fn serialize_time<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = time.format(&Rfc3339).map_err(serde::ser::Error::custom)?;
-    serializer.serialize_str(&text)
-}
-
-/// The payload of `event` without its secrets; `None` when `P` does not decode it. An option that is `None` shows no marker,
-/// so properties of `secret_names` are left out when they are null.
+/// The payload of `event` in its newest revision and without its secrets; `None` when `P` does not decode it. An option that is
+/// `None` shows no marker, so properties of `secret_names` are left out when they are null.
 pub(crate) fn show_payload<P: Payload>(
     event: &RecordedEvent,
     secret_names: &BTreeSet<String>,

@@ -5,6 +5,7 @@ pub mod auth;
 mod base_path;
 mod etag;
 mod extract;
+mod moment;
 mod openapi;
 mod problem;
 mod routes;

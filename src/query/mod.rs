@@ -1,7 +1,22 @@
-//! Queries: rows and pages of views. A read of one row can fold events that are not projected yet on top.
+//! Queries: rows and pages of views, and the past of one aggregate. A read of one row can fold events that are not projected yet
+//! on top, or fold all events up to a moment.
 
+mod blame;
+mod diff;
+mod explain;
+mod history;
 mod list;
+mod past;
 
+pub use self::blame::{Blamed, BlamedField, Setter, blame};
+pub use self::diff::{Diff, PastPoint, diff};
+pub use self::explain::{
+    ExplainedEvent, Explanation, ParkedEvent, RowState, WaitReason, Waiting, explain,
+};
+pub(crate) use self::history::{Entry, read_history};
+pub use self::history::{
+    HistoryCursor, HistoryEvent, HistoryPage, HistoryQuery, Order, UnknownChanges, history,
+};
 pub use self::list::list;
 pub(crate) use self::list::list_rows;
 use crate::app::{Foldlog, NotServedError};
@@ -9,6 +24,7 @@ use crate::db::{DbError, RetryPolicy, Retryable, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
 use crate::state;
+pub use crate::store::Moment;
 use crate::view::{self, RawRow, View, ViewRow};
 
 /// How fresh a row must be.
@@ -21,6 +37,21 @@ pub enum Consistency {
     Strong,
     /// Includes at least the events up to this version.
     AtLeast(Version),
+}
+
+/// Which state of a row to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadAt {
+    /// The present, as fresh as this.
+    Live(Consistency),
+    /// A moment in the past. The state is folded from the events.
+    Past(Moment),
+}
+
+impl From<Consistency> for ReadAt {
+    fn from(consistency: Consistency) -> Self {
+        Self::Live(consistency)
+    }
 }
 
 /// Why a read has no answer.
@@ -36,6 +67,15 @@ pub enum QueryError {
     /// The fold of the aggregate has ended.
     #[error("the aggregate is deleted")]
     Deleted,
+    /// The aggregate has fewer events than the version that the caller asked for.
+    #[error("the aggregate has no such version; its newest version is {newest}")]
+    NoVersion {
+        /// Its newest version.
+        newest: Version,
+    },
+    /// The first event of the aggregate is later than the time that the caller asked for.
+    #[error("the aggregate did not exist at this time")]
+    NotYetCreated,
     /// The aggregate does not have the minimum version that the caller asked for.
     #[error("the aggregate is at version {actual}, below min_version")]
     Behind {
@@ -51,6 +91,17 @@ pub enum QueryError {
     /// The view does not filter by this column.
     #[error("the view does not filter by `{0}`")]
     UnknownFilter(String),
+    /// The row has no field of this name that clients see.
+    #[error("the row has no field `{name}`; its fields are: {fields}")]
+    UnknownField {
+        /// The name.
+        name: String,
+        /// The names of the row's fields.
+        fields: String,
+    },
+    /// A page of a history cannot begin after a cursor of the other order.
+    #[error("the parameter after must be the `next` of a page in the same order")]
+    CursorOrder,
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -74,9 +125,9 @@ pub async fn get(
     foldlog: &Foldlog,
     view: &View,
     id: AggregateId,
-    consistency: Consistency,
+    at: impl Into<ReadAt> + Send,
 ) -> Result<ViewRow, QueryError> {
-    let row = get_row(foldlog, view, id, consistency).await?;
+    let row = get_row(foldlog, view, id, at.into()).await?;
     Ok(row.show(view)?)
 }
 
@@ -85,11 +136,15 @@ pub(crate) async fn get_row(
     foldlog: &Foldlog,
     view: &View,
     id: AggregateId,
-    consistency: Consistency,
+    at: ReadAt,
 ) -> Result<RawRow, QueryError> {
     let mut retries = RetryPolicy::default();
     loop {
-        match try_get(foldlog, view, id, consistency).await {
+        let result = match at {
+            ReadAt::Live(consistency) => try_get(foldlog, view, id, consistency).await,
+            ReadAt::Past(moment) => past::try_get_past(foldlog, view, id, moment).await,
+        };
+        match result {
             Err(error) if retries.should_retry(&foldlog.pool, &error) => {}
             result => return result,
         }

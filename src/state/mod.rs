@@ -2,6 +2,7 @@
 //! is the snapshot.
 
 mod cache;
+mod claims;
 mod past;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::store;
 use crate::view::{self, StoredRow, View};
 
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
+pub use self::claims::{Claims, ParkedAt, VersionRanges, find_revision, load_claims};
 pub use self::past::{PastState, load_past};
 
 /// [`load_folded`] holds this many events of an aggregate at most, and folds them then.

@@ -25,4 +25,7 @@ pub use self::append::{
     ExpectedHead, ExpectedHeads, LastEvent, Outcome, StoredEvent, append, silence_doorbell,
 };
 pub use self::group::{GroupOutcome, Groups};
-pub use self::stream::{Moment, StreamPart, byte_len, decode_event, find_events, read_stream};
+pub use self::stream::{
+    Moment, StreamPart, byte_len, decode_event, decode_time, find_events, newest_version,
+    read_stream,
+};

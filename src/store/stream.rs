@@ -8,7 +8,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use crate::db::{DbError, Session};
-use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Version};
+use crate::event::{AggregateId, EventId, Position, RecordedEvent, TypeId, Version, to_event_time};
 
 /// The moment from which Postgres counts the microseconds of a `timestamptz`.
 const POSTGRES_EPOCH: OffsetDateTime = datetime!(2000-01-01 0:00 UTC);
@@ -25,6 +25,18 @@ pub enum Moment {
     Version(Version),
     /// After the last event that was recorded at this time or earlier.
     Time(OffsetDateTime),
+}
+
+impl From<Version> for Moment {
+    fn from(version: Version) -> Self {
+        Self::Version(version)
+    }
+}
+
+impl From<OffsetDateTime> for Moment {
+    fn from(time: OffsetDateTime) -> Self {
+        Self::Time(time)
+    }
 }
 
 /// A part of an aggregate's events.
@@ -52,7 +64,7 @@ pub async fn read_stream(
     let (version, time) = match until {
         Moment::Newest => (None, None),
         Moment::Version(version) => (Some(version.0), None),
-        Moment::Time(time) => (None, Some(time)),
+        Moment::Time(time) => (None, Some(to_event_time(time))),
     };
     let mut rows = sqlx::query(include_str!("sql/read_stream.sql"))
         .bind(id.0)
@@ -72,6 +84,22 @@ pub async fn read_stream(
     }
     let has_more = is_full || events.len() >= usize::from(max_events);
     Ok(StreamPart { events, has_more })
+}
+
+/// The version of an aggregate's newest event; `None` if it has none.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn newest_version(
+    connection: &mut Session<'_>,
+    id: AggregateId,
+) -> Result<Option<Version>, DbError> {
+    let row = sqlx::query(include_str!("sql/newest_version.sql"))
+        .bind(id.0)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.try_get(0).map(Version)).transpose()?)
 }
 
 /// The length of a value as Postgres sent it, in bytes.
@@ -119,13 +147,22 @@ pub fn decode_event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
     })
 }
 
-/// Decodes `created_at`. Postgres stores `infinity` and years above 9999, and sqlx panics on them.
+/// Decodes `created_at`.
 pub(super) fn decode_created_at(row: &PgRow) -> Result<OffsetDateTime, sqlx::Error> {
-    let microseconds: i64 = row.try_get_unchecked("created_at")?;
+    decode_time(row, "created_at")
+}
+
+/// Decodes a time. Postgres stores `infinity` and years above 9999, and sqlx panics on them.
+///
+/// # Errors
+///
+/// [`sqlx::Error::ColumnDecode`] when the time is outside of the years -9999 to 9999; any other error when the column is missing.
+pub fn decode_time(row: &PgRow, column: &str) -> Result<OffsetDateTime, sqlx::Error> {
+    let microseconds: i64 = row.try_get_unchecked(column)?;
     POSTGRES_EPOCH
         .checked_add(Duration::microseconds(microseconds))
         .ok_or_else(|| sqlx::Error::ColumnDecode {
-            index: "created_at".to_owned(),
+            index: column.to_owned(),
             source: "the time is outside of the years -9999 to 9999".into(),
         })
 }

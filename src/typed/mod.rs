@@ -1,7 +1,9 @@
-//! The typed calls of [`Foldlog`](crate::Foldlog) in process: append, get and list.
+//! The typed calls of [`Foldlog`](crate::Foldlog) in process: append, get and list, and the past of an aggregate.
 
 mod append;
+mod past;
 mod read;
 
 pub use self::append::Append;
+pub use self::past::{History, PastEvent};
 pub use self::read::{Get, List, Row, Rows};

@@ -5,11 +5,12 @@ use std::future::IntoFuture;
 use std::marker::PhantomData;
 
 use futures_util::future::BoxFuture;
+use time::OffsetDateTime;
 
 use crate::app::{Foldlog, NotServedError};
 use crate::domain::Domain;
 use crate::event::{AggregateId, Version};
-use crate::query::{self, Consistency, QueryError};
+use crate::query::{self, Consistency, Moment, QueryError, ReadAt};
 use crate::view::PageCursor;
 
 impl Foldlog {
@@ -32,7 +33,7 @@ impl Foldlog {
         Get {
             foldlog: self,
             id,
-            consistency: Consistency::Eventual,
+            at: ReadAt::Live(Consistency::Eventual),
             domain: PhantomData,
         }
     }
@@ -66,7 +67,7 @@ impl Foldlog {
 }
 
 /// Rows per page, if the caller does not say how many.
-const DEFAULT_LIMIT: u16 = 100;
+pub(super) const DEFAULT_LIMIT: u16 = 100;
 
 /// A read of one aggregate that is sent when it is awaited. Made by [`Foldlog::get`].
 #[must_use = "a read does nothing until it is awaited"]
@@ -74,21 +75,35 @@ const DEFAULT_LIMIT: u16 = 100;
 pub struct Get<'a, D> {
     foldlog: &'a Foldlog,
     id: AggregateId,
-    consistency: Consistency,
+    at: ReadAt,
     domain: PhantomData<fn() -> D>,
 }
 
+/// Of several calls the last one decides.
 impl<D: Domain> Get<'_, D> {
     /// Includes every committed event, projected or not.
     pub const fn strong(mut self) -> Self {
-        self.consistency = Consistency::Strong;
+        self.at = ReadAt::Live(Consistency::Strong);
+        self
+    }
+
+    /// Reads the state after the event with this version, folded from the events. If the aggregate has fewer, the read fails with
+    /// [`QueryError::NoVersion`].
+    pub const fn version(mut self, version: Version) -> Self {
+        self.at = ReadAt::Past(Moment::Version(version));
+        self
+    }
+
+    /// Reads the state at this time, folded from the events. A time in the future is now.
+    pub const fn as_of(mut self, time: OffsetDateTime) -> Self {
+        self.at = ReadAt::Past(Moment::Time(time));
         self
     }
 
     /// Includes at least the events up to this version, projected or not. If the aggregate has fewer, the read fails with
     /// [`QueryError::Behind`].
     pub const fn min_version(mut self, version: Version) -> Self {
-        self.consistency = Consistency::AtLeast(version);
+        self.at = ReadAt::Live(Consistency::AtLeast(version));
         self
     }
 }
@@ -99,18 +114,18 @@ impl<'a, D: Domain> IntoFuture for Get<'a, D> {
 
     fn into_future(self) -> Self::IntoFuture {
         let Self {
-            foldlog,
-            id,
-            consistency,
-            ..
+            foldlog, id, at, ..
         } = self;
         Box::pin(async move {
-            let served = foldlog.serving::<D>()?;
-            match query::get_row(foldlog, &served.view, id, consistency).await {
+            let view = &foldlog.serving::<D>()?.view;
+            match query::get_row(foldlog, view, id, at).await {
                 Ok(row) => Ok(Some((row.decode()?, row.version))),
-                Err(QueryError::Unknown | QueryError::Deleted | QueryError::NotYetProjected) => {
-                    Ok(None)
-                }
+                Err(
+                    QueryError::Unknown
+                    | QueryError::Deleted
+                    | QueryError::NotYetProjected
+                    | QueryError::NotYetCreated,
+                ) => Ok(None),
                 Err(error) => Err(error),
             }
         })

@@ -121,7 +121,7 @@ pub async fn list(
 }
 
 /// The length of a row as part of a JSON string, in bytes.
-fn json_string_len(json: &str) -> usize {
+pub(crate) fn json_string_len(json: &str) -> usize {
     let escaped = json.bytes().filter(|byte| matches!(byte, b'"' | b'\\'));
     json.len() + escaped.count()
 }

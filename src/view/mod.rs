@@ -17,6 +17,7 @@ use crate::event::{TypeSchema, TypeSchemaError};
 
 pub use self::changes::{Changes, ShownFields, changes, shown_fields};
 pub use self::define::{DefineError, Inline, define};
+pub(crate) use self::list::json_string_len;
 pub use self::list::{PageCursor, PageLimit, ViewPage, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;

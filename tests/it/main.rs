@@ -17,6 +17,7 @@ mod deadline;
 mod defects;
 mod domain_lists;
 mod doorbell;
+mod history;
 mod hostile;
 mod http_append;
 mod http_query;

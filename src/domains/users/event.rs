@@ -15,4 +15,8 @@ events! {
         /// The last event of a user.
         1004 => Deleted { id: Option<Uuid> },
     }
+    old {
+        /// Until the field was named after the column of the view.
+        1005 => Renamed { name: String } as UsernameChanged { username: name },
+    }
 }

@@ -4,6 +4,7 @@
 mod derived;
 mod example;
 mod operation;
+pub(super) mod recorded;
 mod schemas;
 
 pub(super) use self::operation::{CACHE_CONTROL, ETAG, Operation, Response, header, path, query};

@@ -37,7 +37,7 @@ kinds! {
     Malformed => BAD_REQUEST "malformed" "The request is malformed" [],
     Unauthorized => UNAUTHORIZED "unauthorized" "The request is not authenticated" [],
     Forbidden => FORBIDDEN "forbidden" "The caller does not have the required scope" [index: false],
-    NotFound => NOT_FOUND "not-found" "There is no such aggregate" [],
+    NotFound => NOT_FOUND "not-found" "There is no such aggregate" [version: false],
     NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
     NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not support this method" [],
     RuleBroken => CONFLICT "rule-broken" "A rule of the domain rejects the event" [index: false],

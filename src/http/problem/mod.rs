@@ -259,6 +259,11 @@ impl From<QueryError> for Problem {
                 Kind::NotFound,
                 format!("{detail}; add ?consistency=strong to the request, or retry it later"),
             ),
+            Error::NotYetCreated => Self::new(Kind::NotFound, detail),
+            Error::NoVersion { newest } => {
+                Self::new(Kind::NotFound, detail).with_member("version", newest.0)
+            }
+            Error::UnknownField { .. } | Error::CursorOrder => Self::new(Kind::Malformed, detail),
             Error::Deleted => Self::new(Kind::Deleted, detail),
             Error::Behind { actual } => {
                 Self::new(Kind::VersionMismatch, detail).with_member("version", actual.0)

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::append::{EventSaved, EventsSaved};
 use super::health::Health;
-use super::{ROUTES, Route, RouteOperation};
+use super::{ROUTES, Route, RouteOperation, blame, diff, explain, history};
 use crate::domain::{AnyDomain, Domains};
 use crate::http::auth::{Access, Auth};
 use crate::http::openapi::{DomainSchemas, Operation, Response, component, shared};
@@ -62,7 +62,7 @@ pub fn document(domains: &Domains, is_secured: bool) -> Value {
 fn describe_api(domains: impl Iterator<Item = &'static dyn AnyDomain>, is_secured: bool) -> Value {
     let domains: Vec<DomainSchemas> = domains.map(DomainSchemas::new).collect();
     let mut paths = Map::new();
-    for route in &ROUTES {
+    for route in ROUTES {
         let mut add = |path: String, operation: Operation, domain: &str| {
             let operation = if is_secured && route.access != Access::Public {
                 operation.secured(SCHEME, route.access.scope(domain))
@@ -118,6 +118,14 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
     ];
     let mut schemas = shared(responses);
     schemas.insert("AnyEvent".to_owned(), json!({"oneOf": any_event}));
+    for (name, schema) in [
+        ("History", history::schema()),
+        ("Diff", diff::schema()),
+        ("Blame", blame::schema()),
+        ("Explanation", explain::schema()),
+    ] {
+        schemas.insert(name.to_owned(), schema);
+    }
     schemas.extend(domains.into_iter().flat_map(DomainSchemas::into_components));
     schemas
 }

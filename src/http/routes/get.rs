@@ -7,15 +7,15 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::NO_CACHE;
-use crate::event::Version;
 use crate::http::AppState;
 use crate::http::etag::{self, check_if_match, etag, matches_version};
 use crate::http::extract::{DomainPath, IdPath, Params};
+use crate::http::moment::{parse_time, parse_version};
 use crate::http::openapi::{
     self, CACHE_CONTROL, DomainSchemas, ETAG, Operation, Response as OpenApiResponse, reference,
 };
 use crate::http::problem::{Kind, Problem};
-use crate::query::{self, Consistency};
+use crate::query::{self, Consistency, Moment, ReadAt};
 
 /// One row of a domain's view.
 pub(in crate::http) async fn get(
@@ -25,9 +25,9 @@ pub(in crate::http) async fn get(
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let consistency = consistency(&mut params)?;
+    let at = parse_read_at(&mut params)?;
     params.reject_unknown()?;
-    let row = query::get(&state.foldlog, &served.view, id, consistency).await?;
+    let row = query::get(&state.foldlog, &served.view, id, at).await?;
     check_if_match(&headers, id, row.version)?;
     let etag = (header::ETAG, etag(row.version));
     if matches_version(&headers, row.version) {
@@ -36,24 +36,26 @@ pub(in crate::http) async fn get(
     Ok(([etag, NO_CACHE], Json(row)).into_response())
 }
 
-fn consistency(params: &mut Params) -> Result<Consistency, Problem> {
-    let min_version = params.take("min_version").map(|text| {
-        let version = text.parse().ok().filter(|version| *version > 0);
-        version.ok_or_else(|| {
-            let detail = "the parameter min_version must be an integer from 1 to 2147483647";
-            Problem::new(Kind::Malformed, detail)
-        })
-    });
-    match (
-        params.take("consistency").as_deref(),
-        min_version.transpose()?,
-    ) {
-        (Some("strong"), None) => Ok(Consistency::Strong),
+/// Which state of the row a request asks for.
+fn parse_read_at(params: &mut Params) -> Result<ReadAt, Problem> {
+    let moment = parse_past(params)?;
+    let consistency = params.take("consistency");
+    let min_version = params.take("min_version");
+    if let Some(moment) = moment {
+        if consistency.is_some() || min_version.is_some() {
+            let detail = "the parameters version and as_of exclude consistency and min_version; a past state includes every event";
+            return Err(Problem::new(Kind::Malformed, detail));
+        }
+        return Ok(ReadAt::Past(moment));
+    }
+    let min_version = min_version.map(|text| parse_version("min_version", &text));
+    match (consistency.as_deref(), min_version.transpose()?) {
+        (Some("strong"), None) => Ok(ReadAt::Live(Consistency::Strong)),
         // With both, `min_version` decides: a strong read would return an older version without an error.
         (None | Some("eventual" | "strong"), Some(version)) => {
-            Ok(Consistency::AtLeast(Version(version)))
+            Ok(ReadAt::Live(Consistency::AtLeast(version)))
         }
-        (None | Some("eventual"), None) => Ok(Consistency::Eventual),
+        (None | Some("eventual"), None) => Ok(ReadAt::Live(Consistency::Eventual)),
         (Some(_), _) => Err(Problem::new(
             Kind::Malformed,
             "the parameter consistency must be `eventual` or `strong`",
@@ -61,11 +63,40 @@ fn consistency(params: &mut Params) -> Result<Consistency, Problem> {
     }
 }
 
+/// The moment that `version` or `as_of` names.
+pub(super) fn parse_past(params: &mut Params) -> Result<Option<Moment>, Problem> {
+    match (params.take("version"), params.take("as_of")) {
+        (None, None) => Ok(None),
+        (Some(version), None) => Ok(Some(Moment::Version(parse_version("version", &version)?))),
+        (None, Some(time)) => Ok(Some(Moment::Time(parse_time("as_of", &time)?))),
+        (Some(_), Some(_)) => Err(Problem::new(
+            Kind::Malformed,
+            "send one of the parameters version and as_of, not both",
+        )),
+    }
+}
+
+/// Describes the parameters that [`parse_past`] reads.
+pub(super) fn describe_past(operation: Operation) -> Operation {
+    operation
+        .parameter(openapi::query(
+            "version",
+            "The state after the event with this version, folded from the events",
+            &reference("Version"),
+        ))
+        .parameter(openapi::query(
+            "as_of",
+            "The state at this time, folded from the events; a time in the future is now",
+            &json!({"type": "string", "format": "date-time"}),
+        ))
+}
+
 /// Describes the route.
 pub(super) fn describe(domain: &DomainSchemas) -> Operation {
     let name = domain.name;
     let headers = [ETAG, CACHE_CONTROL];
-    Operation::new(&format!("get_{name}"), &format!("Get one of {name}"))
+    let operation = Operation::new(&format!("get_{name}"), &format!("Get one of {name}"));
+    describe_past(operation)
         .tag(name)
         .parameter(openapi::path(
             "id",

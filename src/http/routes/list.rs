@@ -42,14 +42,7 @@ pub(in crate::http) async fn list(
     mut params: Params,
 ) -> Result<Response, Problem> {
     let view = &*served.view;
-    let limit = match params.take("limit") {
-        Some(text) => parse_limit(&text)?,
-        None => DEFAULT_PAGE_LIMIT,
-    };
-    let mut limit = PageLimit::from(limit);
-    if let Some(Extension(MaxPageBytes(max_bytes))) = max_bytes {
-        limit.bytes = limit.bytes.min(max_bytes);
-    }
+    let limit = parse_limit(&mut params, max_bytes)?;
     let after = params
         .take("after")
         .map(|text| parse_cursor(&text))
@@ -77,15 +70,27 @@ pub(in crate::http) async fn list(
     Ok(([NO_CACHE], Json(page)).into_response())
 }
 
-fn parse_limit(text: &str) -> Result<u16, Problem> {
-    let limit = text
-        .parse()
-        .ok()
-        .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit));
-    limit.ok_or_else(|| {
-        let detail = format!("the parameter limit must be an integer from 1 to {MAX_PAGE_LIMIT}");
-        Problem::new(Kind::Malformed, detail)
-    })
+/// How large a page may be: the parameter `limit`, and what the host's gateway passes on.
+pub(super) fn parse_limit(
+    params: &mut Params,
+    max_bytes: Option<Extension<MaxPageBytes>>,
+) -> Result<PageLimit, Problem> {
+    let rows = params.take("limit").map_or(Ok(DEFAULT_PAGE_LIMIT), |text| {
+        let limit = text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit));
+        limit.ok_or_else(|| {
+            let detail =
+                format!("the parameter limit must be an integer from 1 to {MAX_PAGE_LIMIT}");
+            Problem::new(Kind::Malformed, detail)
+        })
+    });
+    let mut limit = PageLimit::from(rows?);
+    if let Some(Extension(MaxPageBytes(max_bytes))) = max_bytes {
+        limit.bytes = limit.bytes.min(max_bytes);
+    }
+    Ok(limit)
 }
 
 fn parse_cursor(text: &str) -> Result<PageCursor, Problem> {

@@ -1,9 +1,13 @@
 //! The table of routes. Routers, authorization and the OpenAPI document are all made from it.
 
 pub(super) mod append;
+pub(super) mod blame;
+pub(super) mod diff;
 pub(super) mod document;
+pub(super) mod explain;
 pub(super) mod get;
 pub(super) mod health;
+pub(super) mod history;
 pub(super) mod list;
 
 use axum::http::{HeaderName, HeaderValue, header};
@@ -51,7 +55,7 @@ pub(super) enum RouteOperation {
 
 /// All routes. To add one, add it here; `tests/it/tidy/watch.rs` and `tests/it/tidy/template.rs` then tell what is missing
 /// in Cargo.toml and template.yaml.
-pub(super) const ROUTES: [Route; 6] = [
+pub(super) const ROUTES: &[Route] = &[
     Route {
         method: Method::Post,
         path: "/events",
@@ -100,6 +104,38 @@ pub(super) const ROUTES: [Route; 6] = [
         handler: |method| on(method, get::get),
         operation: RouteOperation::PerDomain(get::describe),
     },
+    Route {
+        method: Method::Get,
+        path: "/{domain}/{id}/events",
+        side: Side::Query,
+        access: Access::Read,
+        handler: |method| on(method, history::history),
+        operation: RouteOperation::PerDomain(history::describe),
+    },
+    Route {
+        method: Method::Get,
+        path: "/{domain}/{id}/diff",
+        side: Side::Query,
+        access: Access::Read,
+        handler: |method| on(method, diff::diff),
+        operation: RouteOperation::PerDomain(diff::describe),
+    },
+    Route {
+        method: Method::Get,
+        path: "/{domain}/{id}/blame",
+        side: Side::Query,
+        access: Access::Read,
+        handler: |method| on(method, blame::blame),
+        operation: RouteOperation::PerDomain(blame::describe),
+    },
+    Route {
+        method: Method::Get,
+        path: "/{domain}/{id}/explain",
+        side: Side::Query,
+        access: Access::Read,
+        handler: |method| on(method, explain::explain),
+        operation: RouteOperation::PerDomain(explain::describe),
+    },
 ];
 
 impl Method {
@@ -144,6 +180,10 @@ mod tests {
                 ("/openapi.json", Method::Get, Access::Public),
                 ("/{domain}", Method::Get, Access::Read),
                 ("/{domain}/{id}", Method::Get, Access::Read),
+                ("/{domain}/{id}/events", Method::Get, Access::Read),
+                ("/{domain}/{id}/diff", Method::Get, Access::Read),
+                ("/{domain}/{id}/blame", Method::Get, Access::Read),
+                ("/{domain}/{id}/explain", Method::Get, Access::Read),
             ]
         );
         assert_eq!(Access::Read.scope("users").unwrap(), "users:read");

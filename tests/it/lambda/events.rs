@@ -20,12 +20,21 @@ use crate::support::TestDb;
 use crate::support::events::assert_equals_fold;
 use crate::support::locks::{Held, wait_until_blocked};
 
+/// How the names of requests about the past of an aggregate end, and a member of each response.
+const PAST: [(&str, &str); 4] = [
+    ("-history", "result"),
+    ("-diff", "changes"),
+    ("-blame", "fields"),
+    ("-explain", "state"),
+];
+
 /// The function that an event is for.
 fn function(event: &str) -> &'static str {
     match event {
         "schedule" | "status" | "retry" => CATCH_UP,
         _ if event.ends_with("-append") => COMMAND,
         _ if event.ends_with("-list") || event == "health" => QUERY,
+        _ if PAST.iter().any(|(end, _)| event.ends_with(end)) => QUERY,
         _ if event.starts_with("migrate-") => MIGRATE,
         _ => panic!("no function is known for events/{event}.json"),
     }
@@ -61,7 +70,12 @@ fn assert_well(name: &str, answer: &Value) {
             assert!(matches!(status, 200 | 201), "{name}: {answer}");
             assert_eq!(answer["isBase64Encoded"], false);
             let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
-            let member = if name == "health" { "status" } else { "result" };
+            let past = PAST.iter().find(|(end, _)| name.ends_with(end));
+            let member = match past {
+                Some((_, member)) => member,
+                None if name == "health" => "status",
+                None => "result",
+            };
             assert!(!body[member].is_null(), "{name}: {answer}");
         }
     }

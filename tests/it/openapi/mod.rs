@@ -73,11 +73,19 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
     let expected = [
         "/accounts",
         "/accounts/{id}",
+        "/accounts/{id}/blame",
+        "/accounts/{id}/diff",
+        "/accounts/{id}/events",
+        "/accounts/{id}/explain",
         "/events",
         "/health",
         "/openapi.json",
         "/users",
         "/users/{id}",
+        "/users/{id}/blame",
+        "/users/{id}/diff",
+        "/users/{id}/events",
+        "/users/{id}/explain",
     ];
     assert!(paths.into_iter().eq(&expected));
 }

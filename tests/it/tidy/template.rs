@@ -196,6 +196,13 @@ fn every_lambda_function_has_a_sample_event() {
         event if event.ends_with("-append") => "command",
         "health" => "query",
         event if event.ends_with("-list") => "query",
+        event
+            if ["-history", "-diff", "-blame", "-explain"]
+                .iter()
+                .any(|end| event.ends_with(end)) =>
+        {
+            "query"
+        }
         event => panic!("events/{event}.json belongs to no function"),
     };
     let events = files("events", "json");
