@@ -79,13 +79,15 @@ impl Role {
 /// it compiles for longer than a statement runs. `enable_seqscan` is off because a plan must not depend on statistics that do
 /// not exist yet: on tables that are new, restored or known to be empty, Postgres plans to read all of `events`, and a connection
 /// keeps such a plan while the table grows. Every statement has an index for each table that grows, and Postgres still scans the
-/// others. The limits end, on the server's side, what a host that vanished left open.
-pub(super) const SESSION_SETTINGS: [(&str, &str); 8] = [
+/// others. Plans are generic, because Postgres would plan each call of a statement that takes arrays, which costs more than
+/// running it for a few events. The limits end, on the server's side, what a host that vanished left open.
+pub(super) const SESSION_SETTINGS: [(&str, &str); 9] = [
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
     ("jit", "off"),
     ("enable_seqscan", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
     ("statement_timeout", "30s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "10s"),

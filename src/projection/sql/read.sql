@@ -125,7 +125,8 @@ event as materialized (
             )
         end as claimed
     from found f
-    join aggregate a on a.aggregate_id = f.aggregate_id and a.is_parked is null
+    -- Hashed. Postgres would join these few expected rows by a nested loop, which is quadratic in the size of a batch.
+    where f.aggregate_id not in (select a.aggregate_id from aggregate a where a.is_parked)
 ),
 touched as materialized (
     select aggregate_id, min(version) as lowest
