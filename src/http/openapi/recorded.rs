@@ -17,6 +17,10 @@ pub(in crate::http) fn nullable(schema: &Value) -> Value {
 }
 
 /// An object whose properties are all required.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "properties are written where they are used"
+)]
 pub(in crate::http) fn object(properties: Value) -> Value {
     let names: Vec<&String> = properties
         .as_object()

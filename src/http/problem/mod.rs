@@ -254,12 +254,11 @@ impl From<QueryError> for Problem {
         use QueryError as Error;
         let detail = error.to_string();
         match error {
-            Error::Unknown => Self::new(Kind::NotFound, detail),
+            Error::Unknown | Error::NotYetCreated => Self::new(Kind::NotFound, detail),
             Error::NotYetProjected => Self::new(
                 Kind::NotFound,
                 format!("{detail}; add ?consistency=strong to the request, or retry it later"),
             ),
-            Error::NotYetCreated => Self::new(Kind::NotFound, detail),
             Error::NoVersion { newest } => {
                 Self::new(Kind::NotFound, detail).with_member("version", newest.0)
             }

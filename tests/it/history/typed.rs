@@ -1,5 +1,6 @@
 //! The typed reads of the past.
 
+use foldlog::Foldlog;
 use foldlog::domain::prelude::*;
 use foldlog::domains::users::{UserEvent, Users};
 use foldlog::event::Metadata;
@@ -9,26 +10,34 @@ use uuid::Uuid;
 
 use crate::support::TestDb;
 
-// Fails when a typed read of the past differs from the HTTP route, or an event has lost its payload.
-#[tokio::test]
-async fn the_past_is_read_with_types() {
-    let db = TestDb::new().await;
-    let (foldlog, id) = (&db.foldlog, AggregateId(Uuid::now_v7()));
+fn renamed(name: &str) -> UserEvent {
+    UserEvent::UsernameChanged {
+        username: name.to_owned(),
+    }
+}
+
+/// A user at version 3, whose last two events are by `eve`.
+async fn user(foldlog: &Foldlog) -> AggregateId {
+    let id = AggregateId(Uuid::now_v7());
     let created = UserEvent::Created {
         id: id.0,
         username: "ada".to_owned(),
         email: "ada@example.org".to_owned(),
         password: None,
     };
-    let renamed = |name: &str| UserEvent::UsernameChanged {
-        username: name.to_owned(),
-    };
     let mut by_eve = Metadata::default();
     by_eve.insert("actor", "eve").unwrap();
     foldlog.append::<Users>(id, [created]).await.unwrap();
     let append = foldlog.append::<Users>(id, [renamed("eve"), renamed("bob")]);
     append.metadata(&by_eve).await.unwrap();
+    id
+}
 
+// Fails when a typed read of a past state returns another one than asked for.
+#[tokio::test]
+async fn a_past_state_is_read_with_types() {
+    let db = TestDb::new().await;
+    let (foldlog, id) = (&db.foldlog, user(&db.foldlog).await);
     let (past, version) = foldlog
         .get::<Users>(id)
         .version(Version(2))
@@ -57,7 +66,13 @@ async fn the_past_is_read_with_types() {
         beyond,
         Err(QueryError::NoVersion { newest: Version(3) })
     ));
+}
 
+// Fails when a typed history, diff, blame or explanation differs from the HTTP route, or an event has lost its payload.
+#[tokio::test]
+async fn a_history_is_read_with_types() {
+    let db = TestDb::new().await;
+    let (foldlog, id) = (&db.foldlog, user(&db.foldlog).await);
     let page = foldlog
         .history::<Users>(id)
         .newest_first()
