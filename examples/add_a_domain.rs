@@ -24,15 +24,17 @@ pub struct Account {
     balance_cents: i64,
 }
 
-/// Why an event is rejected; the client sees the text.
-#[derive(Debug, PartialEq, thiserror::Error)]
-pub enum AccountError {
-    /// Opened twice.
-    #[error("the account is already open")]
-    AlreadyOpen,
-    /// Used before it was opened, or after it was closed.
-    #[error("there is no open account")]
-    NotOpen,
+rules! {
+    /// Why an event is rejected; the client sees the text.
+    #[derive(Debug, PartialEq, thiserror::Error)]
+    pub enum AccountError {
+        /// Opened twice.
+        #[error("the account is already open")]
+        AlreadyOpen,
+        /// Used before it was opened, or after it was closed.
+        #[error("there is no open account")]
+        NotOpen,
+    }
 }
 
 /// The domain of accounts.

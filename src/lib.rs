@@ -28,13 +28,15 @@
 //!     balance_cents: i64,
 //! }
 //!
-//! /// Why an event is rejected; the client sees the text.
-//! #[derive(Debug, thiserror::Error)]
-//! pub enum AccountError {
-//!     #[error("the account is already open")]
-//!     AlreadyOpen,
-//!     #[error("there is no open account")]
-//!     NotOpen,
+//! rules! {
+//!     /// Why an event is rejected; the client sees the text.
+//!     #[derive(Debug, thiserror::Error)]
+//!     pub enum AccountError {
+//!         #[error("the account is already open")]
+//!         AlreadyOpen,
+//!         #[error("there is no open account")]
+//!         NotOpen,
+//!     }
 //! }
 //!
 //! #[derive(Debug)]
@@ -142,7 +144,7 @@ extern crate self as foldlog;
 pub use self::app::{
     BuildError, Foldlog, FoldlogBuilder, NotServedError, STATE_CACHE_BYTES, Served,
 };
-pub use self::typed::{Append, Get, History, List, PastEvent, Row, Rows};
+pub use self::typed::{Append, Get, History, List, PastEvent, RevertTo, Row, Rows};
 pub use serde;
 pub use utoipa;
 

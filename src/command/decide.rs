@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use super::{AppendError, Batch};
 use crate::app::Foldlog;
-use crate::domain::RejectedError;
 use crate::event::{AggregateId, ExpectedVersion, RecordedEvent, Version};
 use crate::state::{RememberedState, State};
 use crate::store::{ExpectedHeads, LastEvent, StoredEvent};
@@ -86,7 +85,7 @@ pub(super) fn from_memory(
         // The client gets no error that rests on memory, because the state may be outdated.
         if !expected.matches(state.version)
             || domain
-                .decide(Some(&state.row), &[], &batch.events_of(group))
+                .decide(Some(&state.row), &[], false, &batch.events_of(group))
                 .is_err()
         {
             return Remembered::Load;
@@ -108,7 +107,9 @@ pub(super) fn without_state(batch: &Batch<'_>, expected: ExpectedVersion) -> Opt
                 decision.heads.insert(id, version.into());
             }
             ExpectedVersion::Any | ExpectedVersion::NoStream => {
-                domain.decide(None, &[], &batch.events_of(group)).ok()?;
+                domain
+                    .decide(None, &[], false, &batch.events_of(group))
+                    .ok()?;
                 decision.heads.insert(id, Version(0).into());
                 decision.basis.insert(id, Basis::New);
             }
@@ -139,13 +140,8 @@ pub(super) fn over_states(
             });
         }
         let domain = group.served.domain;
-        if state.has_ended() && !domain.stateless() {
-            return Err(AppendError::Rejected {
-                index: group.indexes[0],
-                error: RejectedError::Deleted,
-            });
-        }
-        let decided = domain.decide(state.row_json(), &state.tail, &batch.events_of(group));
+        let events = batch.events_of(group);
+        let decided = domain.decide(state.row_json(), &state.tail, state.has_ended(), &events);
         decided.map_err(|(at, error)| AppendError::Rejected {
             index: group.indexes[at],
             error,

@@ -70,6 +70,8 @@ pub enum AppendError {
     /// A set rule of an inline view rejects the append.
     #[error("{message}")]
     SetRule {
+        /// The name of the rule.
+        name: &'static str,
         /// The message of the rule.
         message: &'static str,
     },
@@ -149,6 +151,7 @@ impl AppendError {
                     .find(|rule| rule.name == constraint)
                 {
                     Some(rule) => Self::SetRule {
+                        name: rule.name,
                         message: rule.message,
                     },
                     None => Self::Db(DbError::Conflict { constraint, source }),

@@ -52,6 +52,7 @@ pub(super) async fn find_replayed(
             aggregate_id: same.aggregate_id,
             version: same.version,
             position: same.position,
+            created_at: same.created_at,
         });
     }
     try_join_all(unverified.into_iter().map(async |(index, pairs)| {

@@ -10,9 +10,12 @@
 
 mod batch;
 mod decide;
+mod dry_run;
 mod error;
 mod idempotency;
+mod outcome;
 mod passwords;
+mod revert;
 mod target;
 mod trace;
 
@@ -24,7 +27,11 @@ pub(crate) use self::batch::Batch;
 use self::batch::Group;
 pub use self::batch::{MAX_EVENTS, MAX_PASSWORDS};
 use self::decide::{Decision, Remembered};
+pub(crate) use self::dry_run::run_dry;
+pub use self::dry_run::{DryRun, dry_run};
 pub use self::error::AppendError;
+pub use self::outcome::AggregateOutcome;
+pub use self::revert::{MARK_KEY, Revert, RevertError, Reverted, dry_run_revert, revert};
 use self::target::Attempt;
 pub(crate) use self::target::Target;
 use crate::app::{Foldlog, Served};

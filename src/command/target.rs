@@ -118,12 +118,57 @@ impl Target<'_> {
         }
     }
 
+    /// Stores the events and folds the inline views, as [`Self::append`] does, and undoes both. Returns whether an append would
+    /// have won the race.
+    pub(super) async fn rehearse(
+        &mut self,
+        foldlog: &Foldlog,
+        batch: &Batch<'_>,
+        heads: &ExpectedHeads,
+    ) -> Result<bool, AppendError> {
+        let rehearsed = match self {
+            Self::Pool(pool) => {
+                let mut transaction = pool.begin().await?;
+                store::silence_doorbell(&mut transaction).await?;
+                let rehearsed = Box::pin(append_and_fold(
+                    &mut transaction,
+                    foldlog,
+                    batch,
+                    heads,
+                    false,
+                ))
+                .await;
+                // A transaction that is dropped is rolled back, too, but then its connection is not used again.
+                if rehearsed.is_ok() {
+                    transaction.rollback().await?;
+                }
+                rehearsed
+            }
+            Self::Transaction(session) => {
+                session.savepoint().await?;
+                let rehearsed =
+                    Box::pin(append_and_fold(session, foldlog, batch, heads, false)).await;
+                match rehearsed {
+                    Ok(_) => session.rollback_to_savepoint().await?,
+                    // A lost connection fails the undo, too; the first error is the cause.
+                    Err(_) => drop(session.rollback_to_savepoint().await),
+                }
+                rehearsed
+            }
+        };
+        match rehearsed {
+            Ok(outcome) => Ok(matches!(outcome, Outcome::Stored(_))),
+            Err(AppendError::Db(error)) if error.is_contended() && self.is_pool() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) const fn is_pool(&self) -> bool {
         matches!(self, Self::Pool(_))
     }
 }
 
-fn has_inline_views(foldlog: &Foldlog, batch: &Batch<'_>) -> bool {
+pub(super) fn has_inline_views(foldlog: &Foldlog, batch: &Batch<'_>) -> bool {
     let types = batch.events.iter().map(|event| event.type_id);
     foldlog.inline_views(&types).next().is_some()
 }

@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::fold::{Folded, fold, from_raw, to_raw};
-use super::prepare::prepare_untyped;
-use super::{Domain, FoldError, Projection, SetRule};
+use super::prepare::{prepare, prepare_untyped};
+use super::rules::shown_name;
+use super::{Domain, FoldError, Projection, RejectedError, Rules as _, SetRule};
 use crate::event::redact::{Hide, Redacted};
 use crate::event::{
-    AggregateId, DecodeError, Event, EventType, OldEventType, Payload, Prepared, RecordedEvent,
-    TypeId, TypeSchema, UntypedEvent, Version, show_payload,
+    AggregateId, DecodeError, Event, EventType, NewEvent, OldEventType, Payload, Prepared,
+    RecordedEvent, TypeId, TypeSchema, UntypedEvent, Version, show_payload,
 };
 
 /// Any [`Domain`].
@@ -29,6 +30,8 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
     fn payload_schema(&self, type_id: TypeId) -> Option<TypeSchema>;
     /// The projection that maintains the domain's own view.
     fn projection(&self) -> &'static dyn AnyProjection;
+    /// The names of the rules by which [`Domain::validate`] and [`Domain::check`] reject events, in snake case.
+    fn rules(&self) -> Vec<String>;
     /// See [`Domain::STATELESS`].
     fn stateless(&self) -> bool;
     /// Decodes the payload, rejects fields that its type does not have, and calls [`Domain::validate`].
@@ -47,7 +50,8 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
         event: &RecordedEvent,
         secret_names: &BTreeSet<String>,
     ) -> Option<Box<RawValue>>;
-    /// Folds `tail` over `row`, then checks and applies each new event.
+    /// Folds `tail` over `row`, then checks and applies each new event. `has_ended`: the fold of the events before `tail` is
+    /// the absence of a row.
     ///
     /// # Errors
     ///
@@ -56,8 +60,21 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
         &self,
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
+        has_ended: bool,
         new: &[&Prepared],
     ) -> Result<(), (usize, RejectedError)>;
+    /// The events of [`Domain::revert`], prepared for an append; `None` when the domain does not revert. `envelope` makes the
+    /// id and the metadata of the event with this index.
+    ///
+    /// # Errors
+    ///
+    /// When a row cannot be decoded, or the domain rejects one of its own events.
+    fn revert(
+        &self,
+        current: Option<&RawValue>,
+        target: &RawValue,
+        envelope: &dyn Fn(usize) -> NewEvent<()>,
+    ) -> Result<Option<Vec<Prepared>>, RejectedError>;
 }
 
 /// Any [`Projection`].
@@ -97,36 +114,6 @@ struct Shown<'a, T> {
     #[serde(flatten)]
     row: Redacted<'a, T, Hide<'a>>,
     version: Version,
-}
-
-/// Why an event is rejected.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RejectedError {
-    /// The payload does not match an event type of this domain.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// The payload has a field that its type does not have. Storing the event would lose it.
-    #[error("unknown field `{0}`; leave it out")]
-    UnknownField(String),
-    /// A text in this part of the event, `payload` or `metadata`, contains U+0000.
-    #[error("a text in `{0}` contains \\u0000, which cannot be stored; leave it out")]
-    ContainsNul(&'static str),
-    /// [`Domain::validate`] rejected it.
-    #[error("{0}")]
-    Invalid(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// [`Domain::check`] rejected it.
-    #[error("{0}")]
-    Rule(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The fold of the aggregate has ended.
-    #[error("the aggregate is deleted")]
-    Deleted,
-    /// The aggregate holds events of another domain.
-    #[error("the aggregate belongs to another domain: its event {0} is of type {1}")]
-    Foreign(Version, TypeId),
-    /// Earlier events cannot be folded, so the rules have no state to check against.
-    #[error("the aggregate's earlier events cannot be folded")]
-    Unfoldable(#[source] FoldError),
 }
 
 /// A `&'static dyn AnyDomain` for `D`.
@@ -186,6 +173,10 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
         projection::<OwnView<D>>()
     }
 
+    fn rules(&self) -> Vec<String> {
+        D::Error::NAMES.iter().copied().map(shown_name).collect()
+    }
+
     fn stateless(&self) -> bool {
         D::STATELESS
     }
@@ -210,6 +201,7 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
         &self,
         row: Option<&RawValue>,
         tail: &[RecordedEvent],
+        has_ended: bool,
         new: &[&Prepared],
     ) -> Result<(), (usize, RejectedError)> {
         if let Some(foreign) = tail
@@ -223,19 +215,51 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
         if let Some(failure) = failure {
             return Err((0, RejectedError::Unfoldable(failure)));
         }
-        let mut ended = exists && state.is_none();
+        let mut ended = (has_ended || exists) && state.is_none();
         for (index, event) in new.iter().enumerate() {
             let unknown = || DecodeError::UnknownType(event.type_id);
             let payload: &D::Event = event.payload().ok_or_else(|| (index, unknown().into()))?;
-            if ended && !D::STATELESS {
+            if !ended || D::STATELESS {
+                D::check(state.as_ref(), payload)
+                    .map_err(|error| (index, RejectedError::rule::<D>(error)))?;
+            } else if !D::may_follow_end(payload) {
                 return Err((index, RejectedError::Deleted));
             }
-            D::check(state.as_ref(), payload)
-                .map_err(|error| (index, RejectedError::Rule(error.into())))?;
             state = D::apply(state, payload);
             ended = state.is_none();
         }
         Ok(())
+    }
+
+    fn revert(
+        &self,
+        current: Option<&RawValue>,
+        target: &RawValue,
+        envelope: &dyn Fn(usize) -> NewEvent<()>,
+    ) -> Result<Option<Vec<Prepared>>, RejectedError> {
+        let decode = |row| from_raw::<D::State>(row).map_err(RejectedError::Unfoldable);
+        let current = current.map(decode).transpose()?;
+        let Some(events) = D::revert(current.as_ref(), &decode(target)?) else {
+            return Ok(None);
+        };
+        let prepare = |(index, payload): (usize, D::Event)| {
+            let NewEvent {
+                id,
+                aggregate_id,
+                metadata,
+                ..
+            } = envelope(index);
+            let event = NewEvent {
+                id,
+                aggregate_id,
+                type_id: payload.type_id(),
+                payload,
+                metadata,
+            };
+            prepare::<D>(event, None)
+        };
+        let prepared = events.into_iter().enumerate().map(prepare);
+        prepared.collect::<Result<_, _>>().map(Some)
     }
 }
 

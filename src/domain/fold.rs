@@ -6,10 +6,52 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{FoldError, Projection};
+use super::Projection;
 use crate::event::RecordedEvent;
 
 const DECODE_PANICKED: &str = "the deserialization of the event or the row panicked";
+
+/// Why an event cannot be folded.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct FoldError {
+    reason: Box<dyn std::error::Error + Send + Sync>,
+    kind: FoldErrorKind,
+}
+
+/// What kind of failure ended a fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoldErrorKind {
+    /// The fold returned an error.
+    Fold,
+    /// The code of the domain panicked.
+    Panic,
+    /// The event does not match its type. The reason may quote the event.
+    Event,
+    /// The row does not match its type. The reason may quote the row.
+    Row,
+}
+
+impl FoldError {
+    /// An error with the reason that is shown beside the parked aggregate.
+    pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new_of_kind(FoldErrorKind::Fold, reason)
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> FoldErrorKind {
+        self.kind
+    }
+
+    fn new_of_kind(
+        kind: FoldErrorKind,
+        reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let reason = reason.into();
+        Self { reason, kind }
+    }
+}
 
 /// The result of a fold.
 #[derive(Debug)]
@@ -33,7 +75,8 @@ pub(super) fn fold<P: Projection>(
     };
     for (index, recorded) in events.iter().enumerate() {
         let event = match catch_panic(DECODE_PANICKED, || {
-            recorded.decode::<P::Event>().map_err(FoldError::new)
+            let event = recorded.decode::<P::Event>();
+            event.map_err(|error| FoldError::new_of_kind(FoldErrorKind::Event, error))
         }) {
             Ok(event) => event,
             Err(failure) => return (state, index, Some(failure)),
@@ -60,15 +103,19 @@ fn refold<P: Projection>(
 
 pub(super) fn from_raw<T: DeserializeOwned>(row: &RawValue) -> Result<T, FoldError> {
     catch_panic(DECODE_PANICKED, || {
-        serde_json::from_str(row.get())
-            .map_err(|e| FoldError::new(format!("the view's row does not fit the projection: {e}")))
+        serde_json::from_str(row.get()).map_err(|e| {
+            let reason = format!("the view's row does not fit the projection: {e}");
+            FoldError::new_of_kind(FoldErrorKind::Row, reason)
+        })
     })
 }
 
 pub(super) fn to_raw<T: Serialize>(row: &T) -> Result<Box<RawValue>, FoldError> {
     catch_panic("the serialization of the row panicked", || {
-        serde_json::value::to_raw_value(row)
-            .map_err(|e| FoldError::new(format!("the row does not serialize: {e}")))
+        serde_json::value::to_raw_value(row).map_err(|e| {
+            let reason = format!("the row does not serialize: {e}");
+            FoldError::new_of_kind(FoldErrorKind::Row, reason)
+        })
     })
 }
 
@@ -77,5 +124,6 @@ fn catch_panic<T>(
     reason: &'static str,
     code: impl FnOnce() -> Result<T, FoldError>,
 ) -> Result<T, FoldError> {
-    catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|_| Err(FoldError::new(reason)))
+    catch_unwind(AssertUnwindSafe(code))
+        .unwrap_or_else(|_| Err(FoldError::new_of_kind(FoldErrorKind::Panic, reason)))
 }

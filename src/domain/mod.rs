@@ -7,17 +7,23 @@ mod erased;
 mod fold;
 mod prepare;
 mod registry;
+mod rejected;
+mod rules;
 mod spec;
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-pub use self::erased::{AnyDomain, AnyProjection, RejectedError, domain, projection};
-pub use self::fold::Folded;
+pub use self::erased::{AnyDomain, AnyProjection, domain, projection};
+pub use self::fold::{FoldError, FoldErrorKind, Folded};
 pub(crate) use self::prepare::prepare;
 pub(crate) use self::registry::is_reserved;
 pub use self::registry::{Domains, check_blocks};
+pub use self::rejected::RejectedError;
+pub use self::rules::Rules;
 pub use self::spec::Spec;
 use crate::event::{AggregateId, Event, Payload};
 
@@ -39,11 +45,12 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
     pub use utoipa::{self, ToSchema};
 
-    pub use super::{Domain, FoldError, Projection, SetRule, Spec};
+    pub use super::{Domain, FoldError, Projection, Rules, SetRule, Spec};
     pub use crate::event::{
         AggregateId, Event, EventId, NewEvent, Password, Payload, Secret, TypeId, Version,
     };
     pub use crate::events;
+    pub use crate::rules;
 }
 
 /// One bounded context: its events, its rules, its state, and the view that shows the state.
@@ -69,13 +76,15 @@ pub mod prelude {
 ///     balance_cents: i64,
 /// }
 ///
-/// /// Why an event is rejected; the client sees the text.
-/// #[derive(Debug, PartialEq, thiserror::Error)]
-/// pub enum AccountError {
-///     #[error("the account is already open")]
-///     AlreadyOpen,
-///     #[error("there is no open account")]
-///     NotOpen,
+/// rules! {
+///     /// Why an event is rejected; the client sees the text, and the name in snake case.
+///     #[derive(Debug, PartialEq, thiserror::Error)]
+///     pub enum AccountError {
+///         #[error("the account is already open")]
+///         AlreadyOpen,
+///         #[error("there is no open account")]
+///         NotOpen,
+///     }
 /// }
 ///
 /// #[derive(Debug)]
@@ -127,8 +136,8 @@ pub trait Domain: 'static {
     type Event: Payload;
     /// What the rules see, and one row of the view: a struct whose fields are the columns of the view.
     type State: Serialize + DeserializeOwned + ToSchema + Send + 'static;
-    /// Why an event is rejected. The client sees the text.
-    type Error: std::error::Error + Send + Sync + 'static;
+    /// Why an event is rejected, declared with [`rules!`](crate::rules). The client sees the text and the name.
+    type Error: Rules;
 
     /// Checks an event by itself, independent of what came before it. The client gets an error as a 422: it has to send
     /// a different event.
@@ -143,9 +152,16 @@ pub trait Domain: 'static {
         Ok(())
     }
 
+    /// The JSON pointer (RFC 6901) to the field of the payload that [`Self::validate`] rejected with this error, such as
+    /// `/email`; empty, the default, when no single field is wrong.
+    fn pointer(error: &Self::Error) -> Cow<'static, str> {
+        let _ = error;
+        Cow::Borrowed("")
+    }
+
     /// Checks an event against the aggregate's current state; `None` means that the aggregate does not exist. The client
     /// gets an error as a 409: the same event may be accepted later. An aggregate whose fold ended in `None` is deleted,
-    /// and its events are rejected with a 410 before this function is called.
+    /// and its events are rejected with a 410 before this function is called, except those that [`Self::may_follow_end`].
     ///
     /// # Errors
     ///
@@ -155,6 +171,21 @@ pub trait Domain: 'static {
     /// One step of the fold; `None` ends the aggregate and removes its row. It cannot fail, because a recorded event has
     /// happened.
     fn apply(state: Option<Self::State>, event: &Self::Event) -> Option<Self::State>;
+
+    /// Whether this event may follow the one that ended the aggregate, such as the restoration of something deleted. It is
+    /// then accepted without [`Self::check`], and [`Self::apply`] begins with `None`. By default no event may.
+    fn may_follow_end(event: &Self::Event) -> bool {
+        let _ = event;
+        false
+    }
+
+    /// The events that bring an aggregate from its current state back to `target`, an earlier one; `current` is `None` when
+    /// the aggregate has ended. They are checked like the events of a client. What no event can bring back, such as a
+    /// password, stays as it is. `None`, the default: the domain does not revert this aggregate.
+    fn revert(current: Option<&Self::State>, target: &Self::State) -> Option<Vec<Self::Event>> {
+        let _ = (current, target);
+        None
+    }
 }
 
 /// A fold of events into a view. Each [`Domain`] has one for its own view; further projections over the same events have
@@ -241,18 +272,6 @@ impl SetRule {
         self.unique_on
             .split(|c| !identifier(c))
             .any(|word| word == column)
-    }
-}
-
-/// Why an event cannot be folded.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FoldError(Box<dyn std::error::Error + Send + Sync>);
-
-impl FoldError {
-    /// An error with the reason that is shown beside the parked aggregate.
-    pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(reason.into())
     }
 }
 

@@ -68,11 +68,15 @@ impl<D: Domain> Given<D> {
         reason = "a test reads better without references"
     )]
     pub fn when(self, event: D::Event) -> When<D> {
-        let decision = if self.ended && !D::STATELESS {
+        let has_ended = self.ended && !D::STATELESS;
+        let decision = if has_ended && !D::may_follow_end(&event) {
             Err("the aggregate is deleted".to_owned())
         } else {
             D::validate(self.aggregate_id, &event)
-                .and_then(|()| D::check(self.state.as_ref(), &event))
+                .and_then(|()| match has_ended {
+                    true => Ok(()),
+                    false => D::check(self.state.as_ref(), &event),
+                })
                 .map_err(|error| error.to_string())
         };
         When {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::prepared::has_nul;
+use super::nul::has_nul;
 
 /// How deep the JSON of metadata may be nested, as in payloads.
 const MAX_DEPTH: usize = 127;

@@ -7,7 +7,9 @@
 mod bare;
 mod macros;
 mod metadata;
+mod nul;
 mod payload;
+pub(crate) mod pointer;
 mod prepared;
 pub(crate) mod redact;
 pub mod schema;
@@ -25,9 +27,9 @@ use uuid::Uuid;
 pub use self::macros::check_types;
 pub use self::metadata::Metadata;
 pub(crate) use self::metadata::check_json;
+pub(crate) use self::nul::has_nul;
 pub use self::payload::{DecodeError, EventType, OldEventType, Payload, Upcaster, upcast_as};
 pub use self::prepared::Prepared;
-pub(crate) use self::prepared::has_nul;
 pub use self::schema::{TypeSchema, TypeSchemaError};
 pub use self::secret::{Password, Secret};
 pub use self::shown::ShownEvent;
@@ -249,4 +251,7 @@ pub struct AppendedEvent {
     pub version: Version,
     /// Its position.
     pub position: Position,
+    /// When it was recorded, in UTC.
+    #[serde(serialize_with = "time::serialize")]
+    pub created_at: OffsetDateTime,
 }

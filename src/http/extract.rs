@@ -2,24 +2,17 @@
 
 use std::fmt;
 
-use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
-use futures_util::StreamExt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::AppState;
+use super::body::{read_field, read_json, read_metadata, read_uuid};
 use super::problem::{Kind, Problem};
 use crate::app::Served;
-use crate::event::{AggregateId, EventId, Metadata, TypeId, UntypedEvent, check_json};
-
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How much of an oversized body is read and discarded, so that the client receives the 413: a client that is still
-/// sending when the server closes the connection sees a broken pipe instead of the response.
-const MAX_DRAINED_BYTES: usize = 8 * MAX_BODY_BYTES;
+use crate::event::{AggregateId, EventId, TypeId, UntypedEvent, check_json};
 
 /// The domain in the path.
 pub(super) struct DomainPath(pub Served);
@@ -107,12 +100,24 @@ impl Params {
         Some(self.0.swap_remove(at).1)
     }
 
+    /// Removes a parameter that is `true` or `false`; false if it is missing.
+    pub(super) fn take_flag(&mut self, name: &str) -> Result<bool, Problem> {
+        match self.take(name).as_deref() {
+            Some("true") => Ok(true),
+            None | Some("false") => Ok(false),
+            Some(_) => Err(Problem::new(
+                Kind::Malformed,
+                format!("the parameter {name} must be `true` or `false`"),
+            )),
+        }
+    }
+
     /// The parameters that were not taken.
     pub(super) fn into_rest(self) -> Vec<(String, String)> {
         self.0
     }
 
-    /// Rejects parameters that were not taken. Ignoring an unknown `dry_run`, for example, would store events that the
+    /// Rejects parameters that were not taken. Ignoring an unknown `dryrun`, for example, would store events that the
     /// client did not want to store.
     pub(super) fn reject_unknown(self) -> Result<(), Problem> {
         match self.0.first() {
@@ -188,28 +193,6 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 }
 
-/// Reads a field that may be given once. The error says what the field must be: serde's own would name Rust types and quote
-/// the value.
-fn read_field<'de, A: MapAccess<'de>, T>(
-    fields: &mut A,
-    name: &'static str,
-    slot: &mut Option<T>,
-    read: fn(&RawValue) -> Result<T, &'static str>,
-) -> Result<(), A::Error> {
-    let json: &RawValue = fields.next_value()?;
-    let value = read(json).map_err(|reason| de::Error::custom(format!("{name} {reason}")))?;
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(de::Error::duplicate_field(name)),
-    }
-}
-
-fn read_uuid(json: &RawValue) -> Result<Uuid, &'static str> {
-    let text: Option<String> = serde_json::from_str(json.get()).ok();
-    let uuid = text.and_then(|text| Uuid::parse_str(&text).ok());
-    uuid.ok_or("must be a UUID")
-}
-
 fn read_type_id(json: &RawValue) -> Result<TypeId, &'static str> {
     let number: Option<i16> = serde_json::from_str(json.get()).ok();
     let positive = number.filter(|number| *number > 0).map(TypeId);
@@ -221,28 +204,11 @@ fn read_payload(json: &RawValue) -> Result<Box<RawValue>, &'static str> {
     Ok(json.to_owned())
 }
 
-fn read_metadata(json: &RawValue) -> Result<Metadata, &'static str> {
-    match json.get() {
-        "null" => Ok(Metadata::default()),
-        _ => Metadata::parse(json),
-    }
-}
-
 impl FromRequest<AppState> for Events {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &AppState) -> Result<Self, Problem> {
-        if is_encoded(request.headers()) {
-            let detail =
-                "the body must not be compressed; send it without the header Content-Encoding";
-            let problem = Problem::new(Kind::WrongMediaType, detail);
-            return Err(problem.accept_encoding("identity"));
-        }
-        if !is_json(request.headers()) {
-            let detail = "the header Content-Type must be application/json";
-            return Err(Problem::new(Kind::WrongMediaType, detail));
-        }
-        let body = read(request.into_body()).await?;
+        let body = read_json(request).await?;
         let malformed = |e: serde_json::Error| {
             Problem::new(
                 Kind::Malformed,
@@ -260,56 +226,5 @@ impl FromRequest<AppState> for Events {
             events: events.collect(),
             is_array,
         })
-    }
-}
-
-/// Whether the body has a content coding (RFC 9110, 8.4). foldlog decodes none: a small body could become a huge one.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
-    let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    codings.any(|coding| {
-        let coding = coding.trim_ascii();
-        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
-    })
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let kind = kind
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
-}
-
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(
-            Kind::TooLarge,
-            format!(
-                "the body is larger than {MAX_BODY_BYTES} bytes; send fewer events per request"
-            ),
-        )
-    };
-    let (mut stream, mut read, mut seen) = (body.into_data_stream(), Vec::new(), 0);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk
-            .map_err(|_| Problem::new(Kind::Malformed, "the body ended before it was complete"))?;
-        seen += chunk.len();
-        if seen <= MAX_BODY_BYTES {
-            read.extend_from_slice(&chunk);
-        } else if seen > MAX_DRAINED_BYTES {
-            break;
-        }
-    }
-    if seen > MAX_BODY_BYTES {
-        Err(too_large())
-    } else {
-        Ok(read.into())
     }
 }

@@ -3,6 +3,7 @@
 pub mod auth;
 
 mod base_path;
+mod body;
 mod etag;
 mod extract;
 mod moment;

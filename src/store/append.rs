@@ -59,10 +59,8 @@ pub enum Outcome {
 /// An event that was just stored.
 #[derive(Debug)]
 pub struct StoredEvent {
-    /// Its id, aggregate, version and position.
+    /// Its id, aggregate, version, position and time.
     pub appended: AppendedEvent,
-    /// When it was appended.
-    pub created_at: OffsetDateTime,
     /// Its payload as the log holds it, if the append asked for it.
     pub payload: Option<Box<RawValue>>,
 }
@@ -76,6 +74,7 @@ impl StoredEvent {
             aggregate_id,
             version,
             position,
+            created_at,
         } = self.appended;
         Some(RecordedEvent {
             id,
@@ -83,7 +82,7 @@ impl StoredEvent {
             type_id,
             version,
             position,
-            created_at: self.created_at,
+            created_at,
             payload: self.payload?,
             metadata: Metadata::default(),
         })
@@ -271,8 +270,8 @@ pub(super) fn decode_stored(
             aggregate_id,
             version: Version(row.try_get("version")?),
             position: Position(row.try_get("position")?),
+            created_at: decode_created_at(row)?,
         },
-        created_at: decode_created_at(row)?,
         payload: payload.map(|Json(payload)| payload),
     })
 }

@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::app::Foldlog;
-use crate::command::{self, AppendError, Appended, Batch, Target};
+use crate::command::{self, AppendError, Appended, Batch, DryRun, Target};
 use crate::domain::{Domain, RejectedError, prepare};
-use crate::event::{AggregateId, EventId, ExpectedVersion, Metadata, NewEvent, Version};
+use crate::event::{AggregateId, EventId, ExpectedVersion, Metadata, NewEvent, Prepared, Version};
 
 impl Foldlog {
     /// Appends events to one aggregate of the domain `D`, all or none. Await the builder that it returns.
@@ -104,6 +104,46 @@ impl<'a, D: Domain> Append<'a, D> {
         self.connection = Some(connection);
         self
     }
+
+    /// Says what the append would lead to, or how it would fail, without storing anything.
+    ///
+    /// ```no_run
+    /// use foldlog::Foldlog;
+    /// use foldlog::domain::prelude::*;
+    /// use foldlog::domains::users::{User, UserEvent, Users};
+    ///
+    /// # async fn example(foldlog: Foldlog, id: AggregateId) -> Result<(), Box<dyn std::error::Error>> {
+    /// let renamed = UserEvent::UsernameChanged { username: "ada".to_owned() };
+    /// let dry_run = foldlog.append::<Users>(id, [renamed]).dry_run().await?;
+    /// let user: Option<User> = dry_run.aggregates[0].decode()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The [`AppendError`] of the append.
+    pub async fn dry_run(self) -> Result<DryRun, AppendError> {
+        let (foldlog, expected) = (self.foldlog, self.expected);
+        let (target, prepared) = self.prepare();
+        let batch = Batch::from_prepared(foldlog.serving::<D>()?, prepared?)?;
+        // Boxed, because it is large.
+        Box::pin(command::run_dry(foldlog, target, batch, expected)).await
+    }
+
+    fn prepare(self) -> (Target<'a>, Result<Vec<Prepared>, AppendError>) {
+        let prepare = |(index, event)| {
+            let rejected = |error: RejectedError| AppendError::Rejected { index, error };
+            prepare::<D>(event, None).map_err(rejected)
+        };
+        let prepared = self.events.into_iter().enumerate().map(prepare).collect();
+        let pool = &self.foldlog.pool;
+        let target = match self.connection {
+            Some(connection) => Target::Transaction(pool.session_in(connection)),
+            None => Target::Pool(pool),
+        };
+        (target, prepared)
+    }
 }
 
 impl<'a, D: Domain> IntoFuture for Append<'a, D> {
@@ -111,28 +151,11 @@ impl<'a, D: Domain> IntoFuture for Append<'a, D> {
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let (foldlog, expected) = (self.foldlog, self.expected);
         // The events are prepared here, so that the future does not hold the domain's types.
-        let prepared: Result<Vec<_>, AppendError> = self
-            .events
-            .into_iter()
-            .enumerate()
-            .map(|(index, event)| {
-                let rejected = |error: RejectedError| AppendError::Rejected { index, error };
-                prepare::<D>(event, None).map_err(rejected)
-            })
-            .collect();
-        let Self {
-            foldlog,
-            expected,
-            connection,
-            ..
-        } = self;
+        let (target, prepared) = self.prepare();
         Box::pin(async move {
             let batch = Batch::from_prepared(foldlog.serving::<D>()?, prepared?)?;
-            let target = match connection {
-                Some(connection) => Target::Transaction(foldlog.pool.session_in(connection)),
-                None => Target::Pool(&foldlog.pool),
-            };
             command::append(foldlog, target, batch, expected).await
         })
     }

@@ -1,9 +1,11 @@
-//! The typed calls of [`Foldlog`](crate::Foldlog) in process: append, get and list, and the past of an aggregate.
+//! The typed calls of [`Foldlog`](crate::Foldlog) in process: append, dry run, revert, get and list, and the past of an aggregate.
 
 mod append;
 mod past;
 mod read;
+mod revert;
 
 pub use self::append::Append;
 pub use self::past::{History, PastEvent};
 pub use self::read::{Get, List, Row, Rows};
+pub use self::revert::RevertTo;

@@ -95,7 +95,7 @@ async fn an_inline_set_rule_rejects_a_duplicate_email() {
         1,
         "{results:?}"
     );
-    let refused = |r: &&Result<_, AppendError>| matches!(r, Err(AppendError::SetRule { message }) if message.contains("taken"));
+    let refused = |r: &&Result<_, AppendError>| matches!(r, Err(AppendError::SetRule { message, .. }) if message.contains("taken"));
     assert_eq!(results.iter().filter(refused).count(), 5, "{results:?}");
 
     let other = Uuid::now_v7();

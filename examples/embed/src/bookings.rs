@@ -37,21 +37,23 @@ pub struct Booking {
     pub name: String,
 }
 
-/// Why an event is rejected; the client sees the text.
-#[derive(Debug, PartialEq, thiserror::Error)]
-pub enum BookingError {
-    /// Zero, or more than a group.
-    #[error("seats must be from 1 to 20")]
-    Seats,
-    /// Booked twice.
-    #[error("the booking already exists")]
-    AlreadyBooked,
-    /// Changed before it was booked.
-    #[error("the booking does not exist")]
-    NotBooked,
-    /// As many seats as before, or more.
-    #[error("seats must be fewer than the {0} seats of the booking")]
-    NotFewer(i32),
+rules! {
+    /// Why an event is rejected; the client sees the text.
+    #[derive(Debug, PartialEq, thiserror::Error)]
+    pub enum BookingError {
+        /// Zero, or more than a group.
+        #[error("seats must be from 1 to 20")]
+        Seats,
+        /// Booked twice.
+        #[error("the booking already exists")]
+        AlreadyBooked,
+        /// Changed before it was booked.
+        #[error("the booking does not exist")]
+        NotBooked,
+        /// As many seats as before, or more.
+        #[error("seats must be fewer than the {0} seats of the booking")]
+        NotFewer(i32),
+    }
 }
 
 /// The domain of bookings.

@@ -12,8 +12,10 @@ events! {
         1001 => PasswordChanged { password: Password },
         1002 => UsernameChanged { username: String },
         1003 => EmailChanged { email: String },
-        /// The last event of a user.
+        /// Ends a user. Only `Restored` can follow.
         1004 => Deleted { id: Option<Uuid> },
+        /// Brings a deleted user back, without a password.
+        1006 => Restored { username: String, email: String },
     }
     old {
         /// Until the field was named after the column of the view.

@@ -1,11 +1,14 @@
 //! Users: the complete example of a domain.
 //!
-//! `Created` comes first and once; the password, the name and the e-mail address may change; `Deleted` ends the user.
+//! `Created` comes first and once; the password, the name and the e-mail address may change; `Deleted` ends the user, and
+//! `Restored` brings a deleted user back.
 
 mod event;
 mod rules;
 #[cfg(test)]
 mod tests;
+
+use std::borrow::Cow;
 
 pub use self::event::UserEvent;
 pub use self::rules::UserError;
@@ -40,10 +43,16 @@ impl Domain for Users {
         rules::validate(aggregate_id, event)
     }
 
+    fn pointer(error: &UserError) -> Cow<'static, str> {
+        rules::pointer(error).into()
+    }
+
     fn check(user: Option<&User>, event: &UserEvent) -> Result<(), UserError> {
         match (user, event) {
             (None, UserEvent::Created { .. }) => Ok(()),
-            (Some(_), UserEvent::Created { .. }) => Err(UserError::AlreadyExists),
+            (Some(_), UserEvent::Created { .. } | UserEvent::Restored { .. }) => {
+                Err(UserError::AlreadyExists)
+            }
             (None, _) => Err(UserError::DoesNotExist),
             (Some(_), _) => Ok(()),
         }
@@ -75,6 +84,31 @@ impl Domain for Users {
                 ..user
             }),
             UserEvent::Deleted { .. } => None,
+            UserEvent::Restored { username, email } => Some(User {
+                username: username.clone(),
+                email: email.clone(),
+                password_hash: None,
+            }),
         }
+    }
+
+    fn may_follow_end(event: &UserEvent) -> bool {
+        matches!(event, UserEvent::Restored { .. })
+    }
+
+    /// A password stays as it is: the log has only its hash, which is no password that could be set.
+    fn revert(user: Option<&User>, target: &User) -> Option<Vec<UserEvent>> {
+        let (username, email) = (target.username.clone(), target.email.clone());
+        let Some(user) = user else {
+            return Some(vec![UserEvent::Restored { username, email }]);
+        };
+        let mut events = Vec::new();
+        if user.username != username {
+            events.push(UserEvent::UsernameChanged { username });
+        }
+        if user.email != email {
+            events.push(UserEvent::EmailChanged { email });
+        }
+        Some(events)
     }
 }

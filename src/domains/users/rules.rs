@@ -5,30 +5,43 @@ use uuid::Uuid;
 use super::UserEvent;
 use crate::domain::prelude::*;
 
-/// Why an event of a user is rejected.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum UserError {
-    /// The user was created before.
-    #[error("the user already exists")]
-    AlreadyExists,
-    /// The user was not created.
-    #[error("the user does not exist")]
-    DoesNotExist,
-    /// `payload.id` is not the aggregate's id.
-    #[error("payload.id must equal aggregate_id")]
-    AnotherAggregate,
-    /// Empty, or too long.
-    #[error(
-        "username must be 1 to 100 characters, none of them a control character, and not only spaces"
-    )]
-    Username,
-    /// It cannot be an address.
-    #[error("email must look like name@host, at most 254 characters, without spaces")]
-    Email,
-    /// Empty, or so long that hashing it would be an attack.
-    #[error("password must be 1 to 1000 characters")]
-    Password,
+rules! {
+    /// Why an event of a user is rejected.
+    #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum UserError {
+        /// The user was created before.
+        #[error("the user already exists")]
+        AlreadyExists,
+        /// The user was not created.
+        #[error("the user does not exist")]
+        DoesNotExist,
+        /// `payload.id` is not the aggregate's id.
+        #[error("payload.id must equal aggregate_id")]
+        AnotherAggregate,
+        /// Empty, or too long.
+        #[error(
+            "username must be 1 to 100 characters, none of them a control character, and not only spaces"
+        )]
+        Username,
+        /// It cannot be an address.
+        #[error("email must look like name@host, at most 254 characters, without spaces")]
+        Email,
+        /// Empty, or so long that hashing it would be an attack.
+        #[error("password must be 1 to 1000 characters")]
+        Password,
+    }
+}
+
+/// Where in the payload the field is that was rejected.
+pub(super) const fn pointer(error: &UserError) -> &'static str {
+    match error {
+        UserError::AnotherAggregate => "/id",
+        UserError::Username => "/username",
+        UserError::Email => "/email",
+        UserError::Password => "/password",
+        UserError::AlreadyExists | UserError::DoesNotExist => "",
+    }
 }
 
 pub(super) fn validate(aggregate_id: AggregateId, event: &UserEvent) -> Result<(), UserError> {
@@ -47,6 +60,10 @@ pub(super) fn validate(aggregate_id: AggregateId, event: &UserEvent) -> Result<(
         UserEvent::PasswordChanged { password } => check_password(password),
         UserEvent::UsernameChanged { username } => check_username(username),
         UserEvent::EmailChanged { email } => check_email(email),
+        UserEvent::Restored { username, email } => {
+            check_username(username)?;
+            check_email(email)
+        }
         UserEvent::Deleted { id } => id.map_or(Ok(()), |id| same_aggregate(aggregate_id, id)),
     }
 }

@@ -91,6 +91,15 @@ impl TypeSchema {
         }
     }
 
+    /// The names of the properties without which a struct is not read, in declared order; none for every other type.
+    #[must_use]
+    pub fn required_properties(&self) -> Vec<&str> {
+        match self.resolve((&self.schema).into()) {
+            Some(Schema::Object(object)) => object.required.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether `part` is a [`Secret`](super::Secret), a [`Password`](super::Password), or an option of one.
     #[must_use]
     pub fn is_secret(&self, part: &RefOr<Schema>) -> bool {

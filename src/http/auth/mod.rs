@@ -28,7 +28,7 @@ pub use self::verifier::Verifier;
 use super::AppState;
 use super::problem::{Kind, Problem};
 use crate::config;
-use crate::event::UntypedEvent;
+use crate::event::{Metadata, UntypedEvent};
 
 /// How callers are authenticated.
 #[derive(Clone, Debug, Default)]
@@ -211,24 +211,31 @@ impl Caller {
             {
                 return Err(insufficient_scope(&scope).with_member("index", index));
             }
-            let actor = event.metadata.get("actor").map(|json| {
-                let text: Result<String, _> = serde_json::from_str(json.get());
-                text.is_ok_and(|text| text == claims.subject)
-            });
-            match actor {
-                Some(true) => {}
-                Some(false) => {
-                    let detail = "metadata.actor must be the subject of the token; leave it out, the server sets it";
-                    return Err(
-                        Problem::new(Kind::Unprocessable, detail).with_member("index", index)
-                    );
-                }
-                None => event
-                    .metadata
-                    .insert("actor", &claims.subject)
-                    .map_err(|error| Problem::internal().because(error))?,
-            }
+            self.sign_metadata(&mut event.metadata)
+                .map_err(|problem| problem.with_member("index", index))?;
         }
         Ok(())
+    }
+
+    /// Sets `actor` to the caller's subject.
+    pub(super) fn sign_metadata(&self, metadata: &mut Metadata) -> Result<(), Problem> {
+        let Self::Authenticated(claims) = self else {
+            return Ok(());
+        };
+        let actor = metadata.get("actor").map(|json| {
+            let text: Result<String, _> = serde_json::from_str(json.get());
+            text.is_ok_and(|text| text == claims.subject)
+        });
+        match actor {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let detail = "metadata.actor must be the subject of the token; leave it out, the server sets it";
+                let problem = Problem::new(Kind::Unprocessable, detail);
+                Err(problem.with_member("pointer", "/metadata/actor"))
+            }
+            None => metadata
+                .insert("actor", &claims.subject)
+                .map_err(|error| Problem::internal().because(error)),
+        }
     }
 }

@@ -4,8 +4,10 @@
 mod derived;
 mod example;
 mod operation;
+mod outcomes;
 pub(super) mod recorded;
 mod schemas;
 
 pub(super) use self::operation::{CACHE_CONTROL, ETAG, Operation, Response, header, path, query};
-pub(super) use self::schemas::{DomainSchemas, component, reference, shared};
+pub(super) use self::outcomes::{dry_run, outcomes};
+pub(super) use self::schemas::{DomainSchemas, component, reference, rule_broken, shared};

@@ -113,6 +113,8 @@ pub(in crate::http) struct Operation {
     parameters: Vec<Value>,
     responses: Map<String, Value>,
     problems: Vec<Kind>,
+    /// The schema of [`Kind::RuleBroken`], if it is another one than the shared.
+    rule_broken: Option<Value>,
 }
 
 impl Operation {
@@ -128,6 +130,7 @@ impl Operation {
             parameters: vec![request_id],
             responses: Map::new(),
             problems: COMMON_PROBLEMS.to_vec(),
+            rule_broken: None,
         }
     }
 
@@ -162,6 +165,12 @@ impl Operation {
         self
     }
 
+    /// The schema of the problem that a broken rule causes.
+    pub(in crate::http) fn rule_broken(mut self, schema: Value) -> Self {
+        self.rule_broken = Some(schema);
+        self
+    }
+
     /// Requires a token, with this scope if the route has a single one.
     pub(in crate::http) fn secured(mut self, scheme: &str, scope: Option<String>) -> Self {
         let scopes: Vec<String> = scope.into_iter().collect();
@@ -174,7 +183,8 @@ impl Operation {
         self.problems.sort_by_key(|kind| kind.status());
         for kinds in self.problems.chunk_by(|a, b| a.status() == b.status()) {
             let status = kinds[0].status().as_str().to_owned();
-            self.responses.insert(status, problem_response(kinds));
+            let response = problem_response(kinds, self.rule_broken.as_ref());
+            self.responses.insert(status, response);
         }
         self.json
             .insert("parameters".to_owned(), self.parameters.into());
@@ -185,11 +195,14 @@ impl Operation {
 }
 
 /// The response for all kinds of problems with one status.
-fn problem_response(kinds: &[Kind]) -> Value {
+fn problem_response(kinds: &[Kind], rule_broken: Option<&Value>) -> Value {
     let titles: Vec<&str> = kinds.iter().map(|kind| kind.title()).collect();
     let mut schemas: Vec<Value> = kinds
         .iter()
-        .map(|kind| reference(&kind.schema_name()))
+        .map(|kind| match (kind, rule_broken) {
+            (Kind::RuleBroken, Some(schema)) => schema.clone(),
+            _ => reference(&kind.schema_name()),
+        })
         .collect();
     let schema = match schemas.len() {
         1 => schemas.remove(0),

@@ -6,12 +6,13 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::derived::{Derived, to_json};
 use super::example::example;
+use super::outcomes::dry_run;
 use crate::domain::AnyDomain;
 use crate::event::{AggregateId, EventId, EventType, TypeSchema, Version};
-use crate::http::problem::Kind;
+use crate::http::problem::{Kind, OWN_RULES};
 
 /// The schemas of one domain. Their names begin with the domain's: `users.Created` is an event, `users.event` any of them,
-/// `users.row` and `users.page` are responses, and `users.event.…` and `users.row.…` are types inside them. The names of
+/// `users.row` and `users.page` are responses, `users.rule` has the names of the rules, and `users.event.…` and `users.row.…` are types inside them. The names of
 /// shared schemas have no dot.
 pub(in crate::http) struct DomainSchemas {
     /// The name of the domain.
@@ -29,6 +30,7 @@ impl DomainSchemas {
             components: Map::new(),
         };
         schemas.add_events(domain);
+        schemas.add_rules(domain);
         schemas.add_row(&domain.projection().row_schema());
         schemas
     }
@@ -69,6 +71,17 @@ impl DomainSchemas {
         self.add("event", json!({"oneOf": events}));
     }
 
+    /// The names of the rules that reject an event of the domain, and the problem that has one of them.
+    fn add_rules(&mut self, domain: &dyn AnyDomain) {
+        let set_rules = domain.projection().set_rules().iter();
+        let mut names = domain.rules();
+        names.extend(set_rules.map(|rule| rule.name.to_owned()));
+        names.extend(OWN_RULES.map(ToOwned::to_owned));
+        self.add("rule", json!({"type": "string", "enum": names}));
+        let problem = rule_broken(self.reference("rule"));
+        self.add("rule_broken", problem);
+    }
+
     fn add_row(&mut self, row_schema: &TypeSchema) {
         let row = Derived::new(row_schema, &self.full_name("row"))
             .into_response()
@@ -104,6 +117,8 @@ impl DomainSchemas {
             "required": ["result", "next"],
         });
         self.add("page", page);
+        let dry_run = dry_run(&self.reference("row"));
+        self.add("dry_run", dry_run);
     }
 }
 
@@ -156,6 +171,13 @@ fn filter(row: &Derived, column: &Value) -> Value {
         Some("string") => json!({"type": "string", "pattern": "^[^\\u0000]*$"}),
         _ => json!({"type": "string"}),
     }
+}
+
+/// The schema of the problem that names a broken rule.
+pub(in crate::http) fn rule_broken(rule: Value) -> Value {
+    let mut problem = Kind::RuleBroken.schema();
+    problem["properties"]["rule"] = rule;
+    problem
 }
 
 /// A reference to a schema of the document.

@@ -40,14 +40,14 @@ kinds! {
     NotFound => NOT_FOUND "not-found" "There is no such aggregate" [version: false],
     NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
     NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not support this method" [],
-    RuleBroken => CONFLICT "rule-broken" "A rule of the domain rejects the event" [index: false],
-    IdReused => CONFLICT "id-reused" "The event id is already in use" [index: true],
+    RuleBroken => CONFLICT "rule-broken" "A rule of the domain rejects the event" [index: false, rule: true],
+    IdReused => CONFLICT "id-reused" "The event id is already in use" [index: false],
     Deleted => GONE "deleted" "The aggregate is deleted" [index: false],
     VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
     TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],
     WrongMediaType => UNSUPPORTED_MEDIA_TYPE "wrong-media-type" "The body must be JSON" [],
     ResponseTooLarge => NOT_ACCEPTABLE "response-too-large" "The response is too large for the gateway" [],
-    Unprocessable => UNPROCESSABLE_ENTITY "unprocessable" "The event does not fit its domain" [index: true],
+    Unprocessable => UNPROCESSABLE_ENTITY "unprocessable" "The event does not fit its domain" [index: false, pointer: true, rule: false],
     Internal => INTERNAL_SERVER_ERROR "internal" "An internal error occurred" [],
     Unavailable => SERVICE_UNAVAILABLE "unavailable" "The service is unavailable" [],
     TimedOut => SERVICE_UNAVAILABLE "timed-out" "The request took too long" [],
@@ -81,6 +81,10 @@ impl Kind {
         for (name, is_always_present) in self.members() {
             let schema = match *name {
                 "aggregate_id" => json!({"type": "string", "format": "uuid"}),
+                "pointer" => {
+                    json!({"type": "string", "description": "The JSON pointer (RFC 6901) to the field of the body"})
+                }
+                "rule" => json!({"type": "string"}),
                 "version" => json!({"type": "integer", "minimum": 0, "maximum": i32::MAX}),
                 _ => json!({"type": "integer", "minimum": 0}),
             };

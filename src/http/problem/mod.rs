@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problems: a stable `type`, and a `detail` that says what to do. A problem never contains text from
 //! the database; its cause is attached to the response as an extension, for the request's log line.
 
+mod append;
 mod kind;
 
 use std::borrow::Cow;
@@ -11,10 +12,9 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::append::OWN_RULES;
 pub(super) use self::kind::Kind;
-use crate::command::AppendError;
 use crate::db::DbError;
-use crate::domain::RejectedError;
 use crate::projection::ProjectionError;
 use crate::query::QueryError;
 
@@ -57,6 +57,26 @@ impl Problem {
     /// Adds an extension member.
     pub(super) fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Makes a problem of an event that no client has sent one of the field that led to the event.
+    pub(super) fn about(mut self, pointer: &str) -> Self {
+        self.more.remove("index");
+        if let Some(member) = self.more.get_mut("pointer") {
+            *member = pointer.into();
+        }
+        self
+    }
+
+    /// Makes the pointer of a problem of one event a pointer into the request's body: one event, or an array of events.
+    pub(super) fn in_body(mut self, is_array: bool) -> Self {
+        if is_array
+            && let Some(index) = self.more.get("index").cloned()
+            && let Some(Value::String(pointer)) = self.more.get_mut("pointer")
+        {
+            pointer.insert_str(0, &format!("/{index}"));
+        }
         self
     }
 
@@ -176,54 +196,6 @@ pub(super) async fn no_method() -> Problem {
     )
 }
 
-impl From<AppendError> for Problem {
-    fn from(error: AppendError) -> Self {
-        use AppendError as Error;
-        let detail = error.to_string();
-        match error {
-            Error::Empty | Error::DuplicateId { .. } | Error::OneAggregate => {
-                Self::new(Kind::Malformed, detail)
-            }
-            Error::TooMany(_) => Self::new(Kind::TooLarge, detail),
-            Error::NotOfDomain { index, .. }
-            | Error::NoDomain { index, .. }
-            | Error::MixedAggregate { index }
-            | Error::NotFoldable { index, .. }
-            | Error::TooManyPasswords { index } => {
-                Self::new(Kind::Unprocessable, detail).with_member("index", index)
-            }
-            Error::Rejected { index, error } => {
-                rejected(detail, &error).with_member("index", index)
-            }
-            Error::SetRule { message } => Self::new(Kind::RuleBroken, message),
-            Error::Full(_) => Self::new(Kind::RuleBroken, detail),
-            Error::VersionMismatch {
-                aggregate_id,
-                actual,
-            } => Self::new(
-                Kind::VersionMismatch,
-                format!("{detail}; read it again and send If-Match with the current version"),
-            )
-            .with_member("aggregate_id", aggregate_id.to_string())
-            .with_member("version", actual.0),
-            Error::IdReused { index, .. } | Error::PartlyStored { index, .. } => {
-                Self::new(Kind::IdReused, detail).with_member("index", index)
-            }
-            Error::Contended => Self::new(Kind::Unavailable, detail).retry_after(1),
-            Error::Hash | Error::NotServed(_) => Self::internal().because(error),
-            Error::Inline(projection) => projection.into(),
-            // The append's statements are right for every event that the domain accepts. What else rejects a row was added to
-            // the tables of this installation.
-            Error::Db(error @ (DbError::Conflict { .. } | DbError::Data { .. })) => Self::new(
-                Kind::RuleBroken,
-                "a constraint or a trigger in the database rejects the event",
-            )
-            .because(error),
-            Error::Db(error) => error.into(),
-        }
-    }
-}
-
 /// The domain cannot fold events of the aggregate until a new build can: the aggregate is parked.
 fn unfoldable() -> Problem {
     Problem::new(
@@ -232,21 +204,6 @@ fn unfoldable() -> Problem {
     )
     .retry_after(UNFOLDABLE_RETRY_SECONDS)
     .because(anyhow::anyhow!("events of the aggregate cannot be folded"))
-}
-
-fn rejected(detail: String, error: &RejectedError) -> Problem {
-    match error {
-        RejectedError::Decode(_)
-        | RejectedError::UnknownField(_)
-        | RejectedError::ContainsNul(_)
-        | RejectedError::Invalid(_) => Problem::new(Kind::Unprocessable, detail),
-        RejectedError::Rule(_) | RejectedError::Foreign(..) => {
-            Problem::new(Kind::RuleBroken, detail)
-        }
-        RejectedError::Deleted => Problem::new(Kind::Deleted, detail),
-        // The reason may quote a payload, so it is not logged.
-        RejectedError::Unfoldable(_) => unfoldable(),
-    }
 }
 
 impl From<QueryError> for Problem {

@@ -5,21 +5,24 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::app::Served;
-use crate::command::{self, Appended, MAX_EVENTS};
-use crate::event::{AggregateId, AppendedEvent, Position, Version};
+use crate::command::{self, AggregateOutcome, Appended, DryRun, MAX_EVENTS};
+use crate::event::{self, AggregateId, AppendedEvent, Position, Version};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::etag::{etag, expected_version};
 use crate::http::extract::{DomainPath, Events, Params};
 use crate::http::openapi::{
-    DomainSchemas, ETAG, Operation, Response as OpenApiResponse, header as header_parameter,
+    DomainSchemas, ETAG, Operation, Response as OpenApiResponse, header as header_parameter, query,
     reference,
 };
 use crate::http::problem::{Kind, Problem};
+use crate::view::Changes;
 
 /// The response to a single event.
 #[derive(Serialize, ToSchema)]
@@ -29,6 +32,8 @@ pub(super) struct EventSaved {
     aggregate_id: AggregateId,
     version: Version,
     position: Position,
+    #[serde(serialize_with = "event::time::serialize")]
+    created_at: OffsetDateTime,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -50,6 +55,42 @@ pub(super) struct EventsSaved {
 enum EventsSavedResult {
     #[serde(rename = "Events saved")]
     EventsSaved,
+}
+
+/// The response to a dry run.
+#[derive(Serialize)]
+pub(super) struct DryRunAnswer {
+    result: &'static str,
+    duplicate: bool,
+    aggregates: Vec<DryRunAggregate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_restored: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct DryRunAggregate {
+    aggregate_id: AggregateId,
+    version: Version,
+    state: Option<Box<RawValue>>,
+    changes: Changes,
+}
+
+impl DryRunAnswer {
+    /// `not_restored`: the fields that a revert would not restore.
+    pub(super) fn new(dry_run: DryRun, not_restored: Option<Vec<String>>) -> Self {
+        let aggregate = |outcome: AggregateOutcome| DryRunAggregate {
+            aggregate_id: outcome.aggregate_id,
+            version: outcome.version,
+            state: outcome.state,
+            changes: outcome.changes,
+        };
+        Self {
+            result: "Dry run",
+            duplicate: dry_run.duplicate,
+            aggregates: dry_run.aggregates.into_iter().map(aggregate).collect(),
+            not_restored,
+        }
+    }
 }
 
 /// Appends events of one domain.
@@ -79,17 +120,25 @@ async fn execute(
     state: &AppState,
     only: Option<&Served>,
     caller: &Caller,
-    params: Params,
+    mut params: Params,
     headers: &HeaderMap,
     Events {
         mut events,
         is_array,
     }: Events,
 ) -> Result<Response, Problem> {
+    let dry_run = params.take_flag("dry_run")?;
     params.reject_unknown()?;
     let expected = expected_version(headers)?;
-    caller.sign(state, &mut events)?;
-    let appended = command::execute(&state.foldlog, &events, expected, only).await?;
+    let locate = |problem: Problem| problem.in_body(is_array);
+    caller.sign(state, &mut events).map_err(locate)?;
+    if dry_run {
+        let run = command::dry_run(&state.foldlog, &events, expected, only).await;
+        let run = run.map_err(Problem::from).map_err(locate)?;
+        return Ok(Json(DryRunAnswer::new(run, None)).into_response());
+    }
+    let appended = command::execute(&state.foldlog, &events, expected, only).await;
+    let appended = appended.map_err(Problem::from).map_err(locate)?;
     Ok(respond(&appended, is_array))
 }
 
@@ -106,6 +155,7 @@ fn respond(appended: &Appended, is_array: bool) -> Response {
                 aggregate_id: event.aggregate_id,
                 version: event.version,
                 position: event.position,
+                created_at: event.created_at,
             };
             (status, [(header::ETAG, etag(event.version))], Json(saved)).into_response()
         }
@@ -132,32 +182,34 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("append_{name}"),
         &format!("Append events of {name}"),
     );
-    describe_append(operation.tag(name), &domain.reference("event"), &link)
+    let operation = operation
+        .tag(name)
+        .rule_broken(domain.reference("rule_broken"));
+    let schemas = [domain.reference("event"), domain.reference("dry_run")];
+    describe_append(operation, &schemas, &link)
 }
 
 /// Describes `POST /events`.
 pub(super) fn describe_any() -> Operation {
     let operation = Operation::new("append_events", "Append events of any domains").tag("events");
-    describe_append(operation, &reference("AnyEvent"), &|response| response)
+    let schemas = [reference("AnyEvent"), reference("AnyDryRun")];
+    describe_append(operation, &schemas, &|response| response)
 }
 
 fn describe_append(
     operation: Operation,
-    event: &Value,
+    [event, dry_run]: &[Value; 2],
     link: &dyn Fn(OpenApiResponse) -> OpenApiResponse,
 ) -> Operation {
     let array = json!({"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS});
-    let saved = |description: &str| {
+    let saved = |description: &str, dry_run: Option<&Value>| {
         let etag = ETAG.optional("One event: its version, in double quotes. An array has none.");
-        let body = json!({"oneOf": [reference("EventSaved"), reference("EventsSaved")]});
+        let mut schemas = vec![reference("EventSaved"), reference("EventsSaved")];
+        schemas.extend(dry_run.cloned());
+        let body = json!({"oneOf": schemas});
         link(OpenApiResponse::new(description, &[etag]).json(&body))
     };
-    operation
-        .parameter(header_parameter(
-            "If-Match",
-            "The version that the aggregate must be at, or several; `*`: it must exist. Not together with If-None-Match",
-            &json!({"type": "string", "pattern": "^(\\*|\"[1-9][0-9]{0,8}\"(, *\"[1-9][0-9]{0,8}\")*)$"}),
-        ))
+    conditions(operation)
         .parameter(header_parameter(
             "If-None-Match",
             "`*`: none of the request's aggregates may exist",
@@ -167,10 +219,13 @@ fn describe_append(
             "One event, or an array of events; either all are stored or none",
             &json!({"oneOf": [event, array]}),
         )
-        .response(StatusCode::CREATED, saved("The events are stored"))
+        .response(StatusCode::CREATED, saved("The events are stored", None))
         .response(
             StatusCode::OK,
-            saved("The events were stored by an earlier request with the same content"),
+            saved(
+                "The events were stored by an earlier request with the same content; or a dry run",
+                Some(dry_run),
+            ),
         )
         .problems(&[
             Kind::Malformed,
@@ -183,4 +238,19 @@ fn describe_append(
             Kind::Unprocessable,
             Kind::Unavailable,
         ])
+}
+
+/// Describes the precondition and the dry run of an append.
+pub(super) fn conditions(operation: Operation) -> Operation {
+    operation
+        .parameter(query(
+            "dry_run",
+            "`true`: check everything, answer the resulting states and changes, and store nothing",
+            &json!({"type": "boolean"}),
+        ))
+        .parameter(header_parameter(
+            "If-Match",
+            "The version that the aggregate must be at, or several; `*`: it must exist. Not together with If-None-Match",
+            &json!({"type": "string", "pattern": "^(\\*|\"[1-9][0-9]{0,8}\"(, *\"[1-9][0-9]{0,8}\")*)$"}),
+        ))
 }

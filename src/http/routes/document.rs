@@ -15,7 +15,10 @@ use super::health::Health;
 use super::{ROUTES, Route, RouteOperation, blame, diff, explain, history};
 use crate::domain::{AnyDomain, Domains};
 use crate::http::auth::{Access, Auth};
-use crate::http::openapi::{DomainSchemas, Operation, Response, component, shared};
+use crate::http::openapi::{
+    DomainSchemas, Operation, Response, component, dry_run, outcomes, rule_broken, shared,
+};
+use crate::http::problem::Kind;
 use crate::http::{AppState, BasePath};
 
 const DESCRIPTION: &str = "Events are appended, and views are read. Every error is a problem (RFC 9457) with a stable \
@@ -116,7 +119,17 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
         component::<EventsSaved>(),
         component::<Health>(),
     ];
+    let any_rule: Vec<Value> = domains
+        .iter()
+        .map(|domain| domain.reference("rule"))
+        .collect();
+    let any_row: Vec<Value> = domains
+        .iter()
+        .map(|domain| domain.reference("row"))
+        .collect();
     let mut schemas = shared(responses);
+    schemas.extend(outcomes());
+    schemas.insert("AnyDryRun".to_owned(), dry_run(&json!({"anyOf": any_row})));
     schemas.insert("AnyEvent".to_owned(), json!({"oneOf": any_event}));
     for (name, schema) in [
         ("History", history::schema()),
@@ -126,6 +139,8 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
     ] {
         schemas.insert(name.to_owned(), schema);
     }
+    let problem = rule_broken(json!({"anyOf": any_rule}));
+    schemas.insert(Kind::RuleBroken.schema_name(), problem);
     schemas.extend(domains.into_iter().flat_map(DomainSchemas::into_components));
     schemas
 }

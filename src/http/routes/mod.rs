@@ -9,6 +9,7 @@ pub(super) mod get;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod list;
+pub(super) mod revert;
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -71,6 +72,14 @@ pub(super) const ROUTES: &[Route] = &[
         access: Access::Write,
         handler: |method| on(method, append::append),
         operation: RouteOperation::PerDomain(append::describe),
+    },
+    Route {
+        method: Method::Post,
+        path: "/{domain}/{id}/revert",
+        side: Side::Command,
+        access: Access::Write,
+        handler: |method| on(method, revert::revert),
+        operation: RouteOperation::PerDomain(revert::describe),
     },
     Route {
         method: Method::Get,
@@ -176,6 +185,7 @@ mod tests {
             [
                 ("/events", Method::Post, Access::WriteEach),
                 ("/{domain}", Method::Post, Access::Write),
+                ("/{domain}/{id}/revert", Method::Post, Access::Write),
                 ("/health", Method::Get, Access::Public),
                 ("/openapi.json", Method::Get, Access::Public),
                 ("/{domain}", Method::Get, Access::Read),

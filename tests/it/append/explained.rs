@@ -192,7 +192,7 @@ fn explains(log: &HashMap<AggregateId, History>, exchange: &Exchange) -> bool {
             is_unexpected && (known(&first)..=newest(&first)).contains(&actual.0)
         }
         Err(AppendError::Rejected {
-            error: RejectedError::Rule(_) | RejectedError::Deleted,
+            error: RejectedError::Rule { .. } | RejectedError::Deleted,
             ..
         }) => exchange.events.iter().any(|event| {
             let id = event.aggregate_id;

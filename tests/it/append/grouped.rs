@@ -146,7 +146,7 @@ async fn each_append_of_a_group_gets_the_answer_that_it_gets_alone() {
         assert!(matches!(
             &answers[6],
             Err(AppendError::Rejected {
-                error: RejectedError::Rule(_),
+                error: RejectedError::Rule { .. },
                 ..
             })
         ));
@@ -180,7 +180,7 @@ async fn each_append_of_a_group_gets_the_answer_that_it_gets_alone() {
         assert!(matches!(
             &answers[3],
             Err(AppendError::Rejected {
-                error: RejectedError::Rule(_),
+                error: RejectedError::Rule { .. },
                 ..
             })
         ));

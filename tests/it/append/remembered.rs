@@ -28,7 +28,7 @@ fn assert_refused(appended: &Result<i32, AppendError>) {
     let Err(AppendError::Rejected { error, .. }) = appended else {
         panic!("{appended:?}");
     };
-    assert!(matches!(error, RejectedError::Rule(_)), "{error}");
+    assert!(matches!(error, RejectedError::Rule { .. }), "{error}");
 }
 
 // Fails when a remembered state decides although another process has appended.

@@ -26,10 +26,15 @@ pub struct Switch {
     pub at: i64,
 }
 
-/// The switch has another position.
-#[derive(Debug, thiserror::Error)]
-#[error("the switch has another position")]
-pub struct PositionError;
+rules! {
+    /// Why a switch refuses an event.
+    #[derive(Debug, thiserror::Error)]
+    pub enum PositionError {
+        /// The switch has another position.
+        #[error("the switch has another position")]
+        Another,
+    }
+}
 
 /// The domain.
 pub struct Switches;
@@ -47,7 +52,7 @@ impl Domain for Switches {
             (_, SwitchEvent::Set { .. })
             | (Some(_), SwitchEvent::Touched {} | SwitchEvent::Removed {}) => Ok(()),
             (Some(switch), SwitchEvent::Confirmed { at }) if switch.at == *at => Ok(()),
-            _ => Err(PositionError),
+            _ => Err(PositionError::Another),
         }
     }
 

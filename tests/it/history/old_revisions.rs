@@ -38,10 +38,14 @@ pub struct Key {
     secret: Option<Secret<String>>,
 }
 
-/// Why an event of a key is rejected.
-#[derive(Debug, thiserror::Error)]
-#[error("the key does not exist")]
-pub struct UnknownKeyError;
+rules! {
+    /// Why an event of a key is rejected.
+    #[derive(Debug, thiserror::Error)]
+    pub enum KeyError {
+        #[error("the key does not exist")]
+        DoesNotExist,
+    }
+}
 
 #[derive(Debug)]
 pub struct Keys;
@@ -52,13 +56,13 @@ impl Domain for Keys {
                                 owner text not null, secret text)";
     type Event = KeyEvent;
     type State = Key;
-    type Error = UnknownKeyError;
+    type Error = KeyError;
 
-    fn check(key: Option<&Key>, event: &KeyEvent) -> Result<(), UnknownKeyError> {
+    fn check(key: Option<&Key>, event: &KeyEvent) -> Result<(), KeyError> {
         let is_first = matches!(event, KeyEvent::Issued { .. });
         (key.is_none() == is_first)
             .then_some(())
-            .ok_or(UnknownKeyError)
+            .ok_or(KeyError::DoesNotExist)
     }
 
     fn apply(key: Option<Key>, event: &KeyEvent) -> Option<Key> {

@@ -1,6 +1,7 @@
 //! Appending over HTTP: responses, expected versions and idempotent replays.
 
 mod expected;
+mod problems;
 mod resent;
 
 use foldlog::command::MAX_PASSWORDS;
@@ -23,11 +24,11 @@ async fn the_readme_requests_get_the_documented_responses() {
         "id": "000000aa-1111-2222-3333-000000000002", "aggregate_id": user, "type_id": 1001,
         "payload": {"password": "test_password"},
     });
-    let saved = |version, position: &Value| json!({"result": "Event saved", "aggregate_id": user, "version": version, "position": position});
+    let saved = |version, body: &Value| json!({"result": "Event saved", "aggregate_id": user, "version": version, "position": body["position"], "created_at": body["created_at"]});
     for (version, event) in [(1, &first), (2, &second)] {
         let answer = app.append("/users", event).await;
         assert_eq!(answer.status, 201);
-        assert_eq!(answer.body, saved(version, &answer.body["position"]));
+        assert_eq!(answer.body, saved(version, &answer.body));
         assert!(answer.body["position"].is_i64());
         assert_eq!(answer.header("etag"), format!("\"{version}\""));
     }
@@ -60,7 +61,7 @@ async fn the_response_to_an_array_keeps_its_order() {
             (&saved["id"], &saved["aggregate_id"]),
             (&sent["id"], &sent["aggregate_id"])
         );
-        assert_eq!(saved.as_object().unwrap().len(), 4);
+        assert_eq!(saved.as_object().unwrap().len(), 5);
     }
     let positions: Vec<_> = saved.iter().map(|e| e["position"].as_i64()).collect();
     assert!(positions.is_sorted(), "{positions:?}");

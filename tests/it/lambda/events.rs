@@ -32,7 +32,7 @@ const PAST: [(&str, &str); 4] = [
 fn function(event: &str) -> &'static str {
     match event {
         "schedule" | "status" | "retry" => CATCH_UP,
-        _ if event.ends_with("-append") => COMMAND,
+        _ if event.ends_with("-append") || event.ends_with("-revert") => COMMAND,
         _ if event.ends_with("-list") || event == "health" => QUERY,
         _ if PAST.iter().any(|(end, _)| event.ends_with(end)) => QUERY,
         _ if event.starts_with("migrate-") => MIGRATE,

@@ -77,6 +77,7 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
         "/accounts/{id}/diff",
         "/accounts/{id}/events",
         "/accounts/{id}/explain",
+        "/accounts/{id}/revert",
         "/events",
         "/health",
         "/openapi.json",
@@ -86,6 +87,7 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
         "/users/{id}/diff",
         "/users/{id}/events",
         "/users/{id}/explain",
+        "/users/{id}/revert",
     ];
     assert!(paths.into_iter().eq(&expected));
 }
@@ -163,12 +165,13 @@ async fn the_server_accepts_the_examples_of_the_openapi_document() {
     }
 }
 
-const USERS: [&str; 5] = [
+const USERS: [&str; 6] = [
     "users.Created",
     "users.PasswordChanged",
     "users.UsernameChanged",
     "users.EmailChanged",
     "users.Deleted",
+    "users.Restored",
 ];
 
 // Fails when the server accepts an event without a required property, requires an optional one, or accepts one that is not

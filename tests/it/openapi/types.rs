@@ -115,9 +115,13 @@ pub struct Parcel {
     hints: Vec<Secret<String>>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the parcel does not exist")]
-pub struct ParcelError;
+rules! {
+    #[derive(Debug, thiserror::Error)]
+    pub enum ParcelError {
+        #[error("the parcel does not exist")]
+        Missing,
+    }
+}
 
 pub struct Parcels;
 

@@ -218,7 +218,11 @@ const FOREIGN: &[(&[&str], &[&str], &str)] = &[
 ];
 
 /// Macros at the root of the crate, and the modules that define them.
-const MACROS: &[(&str, &str)] = &[("events", "event"), ("domains", "domain")];
+const MACROS: &[(&str, &str)] = &[
+    ("events", "event"),
+    ("rules", "domain"),
+    ("domains", "domain"),
+];
 
 /// Fails when a module imports one that is not in its row, or has no row.
 #[test]

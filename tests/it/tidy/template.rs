@@ -193,7 +193,7 @@ fn every_lambda_function_has_a_sample_event() {
     let function = |event: &str| match event {
         "schedule" | "status" | "retry" => "catch_up",
         event if event.starts_with("migrate-") => "migrate",
-        event if event.ends_with("-append") => "command",
+        event if event.ends_with("-append") || event.ends_with("-revert") => "command",
         "health" => "query",
         event if event.ends_with("-list") => "query",
         event
