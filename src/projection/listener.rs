@@ -24,7 +24,7 @@
 //! 6. A catch-up that is still running when the listener requests K keeps the listener awake, because it may have frozen
 //!    its snapshot before the listener got K. (test: `a_blocked_projection_does_not_block_the_others`)
 //!
-//! In addition, a sleeping listener polls on a timer: a lost notification delays events, but loses none.
+//! A sleeping listener also polls on a timer: a lost notification only delays events. `tests/model` mutates each of these rules.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;

@@ -3,6 +3,7 @@
 
 mod failures;
 mod harness;
+mod interleavings;
 mod refusals;
 
 use foldlog::projection::Listener;

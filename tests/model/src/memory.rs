@@ -48,6 +48,32 @@ pub enum Step {
     FoldParkedChain,
     /// A retry unparks the aggregate, unless a fold failed, and commits.
     Unpark,
+    /// A skip claims the event.
+    SkipClaim,
+    /// A skip raises the version of the row.
+    SkipRow,
+    /// An inline append or a retry shares the lock of the projection; an append then reads which generation is live.
+    LockProjection,
+    /// A fill that has locked a slice reads the events of the slice's next aggregate.
+    ReadSlice,
+    /// A fill writes claims and the row.
+    FillRows,
+    /// A fill advances the slice and commits.
+    AdvanceSlice,
+    /// A mutation advances the slice in a transaction of its own.
+    AdvanceSeparately,
+    /// A fill whose slices are done creates the lane of the generation.
+    CreateLane,
+    /// A swap takes the lock of the projection.
+    LockForSwap,
+    /// A swap locks the lanes of both generations.
+    LockLanes,
+    /// A swap makes the generation live and commits.
+    GoLive,
+    /// A removal marks the generation.
+    Mark,
+    /// A removal deletes what the generation has stored, one step after the other; `target` counts the steps.
+    Remove,
     /// A mutation merges lanes that it has read without locks.
     MergeUnlocked,
     /// The actor has finished.
@@ -59,6 +85,8 @@ pub enum Step {
 pub struct Memory {
     pub(crate) step: Step,
     pub(crate) txid: Option<u8>,
+    /// The generation that the actor works on.
+    pub(crate) generation: u8,
     /// Passes begun, statements finished, or retries finished.
     pub(crate) rounds: u8,
     /// An append's next event.
@@ -93,6 +121,8 @@ pub struct Memory {
     pub(crate) new_rows: PerAggregate<Row>,
     pub(crate) to_write: Set,
     pub(crate) to_park: Set,
+    /// Events that this transaction has claimed in order to skip them.
+    pub(crate) skipped: Set,
     /// Whether the fold left out an event whose predecessor it does not know.
     pub(crate) released: bool,
 }

@@ -53,6 +53,64 @@ pub enum Mutation {
     SplitWithCurrentSnapshot,
     /// A split does not wait for the holder of the lane.
     SplitWithoutWaiting,
+    /// A skip does not raise the version of the row.
+    SkipKeepsVersion,
+    /// A skip locks the parked row only when it deletes it.
+    SkipWithoutParkedLock,
+    /// A skip unparks the aggregate without folding the rest of its chain.
+    SkipUnparksAtOnce,
+    /// A skip raises the version of the row, and claims nothing.
+    SkipWithoutClaim,
+    /// A skip does not ask whether the aggregate is parked at this event.
+    SkipAheadOfParked,
+    /// Each slice is filled under a snapshot of its own, and the generation is settled at the newest one.
+    SnapshotPerSlice,
+    /// The lane of a filled generation has settled the snapshot in which it is created.
+    SettledAtCurrentSnapshot,
+    /// A fill that finds no free slice takes the generation for filled, although another worker holds a slice.
+    SettledWhileSliceHeld,
+    /// The statement that creates the lane does not ask again whether all slices are done.
+    SlicesNotCompared,
+    /// A slice is advanced in a transaction before the one that writes its claims and rows.
+    CursorBeforeClaims,
+    /// A slice is advanced in a transaction after the one that writes its claims and rows.
+    CursorAfterCommit,
+    /// A fill does not lock its slice.
+    SliceNotLocked,
+    /// A pass creates a missing lane also for a generation that is being filled or removed.
+    LaneCreatedByPass,
+    /// A swap does not take the lock of the projection.
+    SwapWithoutLock,
+    /// A swap does not catch up under its lock.
+    SwapWithoutCatchUp,
+    /// A swap freezes C before it has the lock of the projection.
+    SwapSnapshotBeforeLock,
+    /// A swap does not ask whether the generation is filled.
+    SwapBeforeFilled,
+    /// A swap lets workers project the live generation further while it catches up the new one.
+    LiveBatchesNotStopped,
+    /// A swap does not ask which aggregates are parked only in the new generation.
+    ParkedNotCompared,
+    /// Swaps, removals and the end of a fill do not compare the state of the generation under their locks.
+    PhaseNotCompared,
+    /// A retry does not share the lock of the projection.
+    RetryWithoutLock,
+    /// An inline append does not share the lock of the projection.
+    AppendWithoutLock,
+    /// An inline append reads which generation is live before it has the lock.
+    LiveReadBeforeLock,
+    /// Workers do not project a retired generation.
+    RetiredNotProjected,
+    /// A removal does not mark the generation before it deletes.
+    RemovalNotMarked,
+    /// A removal deletes claims and rows before the slices.
+    ClaimsRemovedBeforeSlices,
+    /// A removal deletes claims and rows before the lanes.
+    ClaimsRemovedBeforeLanes,
+    /// A removal deletes claims and rows before the parked rows.
+    ClaimsRemovedBeforeParked,
+    /// Harmless: a fill folds events that C does not see, too.
+    FillReadsNewest,
     /// Harmless: the row and the chain of an aggregate are read in two statements.
     RowAndChainReadSeparately,
     /// Harmless: a bulk worker freezes C in its read statement, after it has locked the lane.
@@ -114,6 +172,75 @@ pub const MUTATIONS: [(Mutation, &str); 25] = [
     ),
     (Mutation::SplitWithoutWaiting, "deleted, claims not settled"),
 ];
+
+/// Each mutation that breaks skips, and a scenario that shows it.
+pub const SKIP_MUTATIONS: [(Mutation, &str); 5] = [
+    (
+        Mutation::SkipKeepsVersion,
+        "skip the second event, row exists",
+    ),
+    (
+        Mutation::SkipWithoutParkedLock,
+        "skip the first event, late append",
+    ),
+    (
+        Mutation::SkipUnparksAtOnce,
+        "skip the first event, late append",
+    ),
+    (
+        Mutation::SkipWithoutClaim,
+        "skip the second event, row exists",
+    ),
+    (
+        Mutation::SkipAheadOfParked,
+        "skip an event after the one that fails",
+    ),
+];
+
+/// Each mutation that breaks reprojections, and a scenario that shows it.
+pub const GENERATION_MUTATIONS: [(Mutation, &str); 23] = [
+    (
+        Mutation::SnapshotPerSlice,
+        "fill, two workers, late appends",
+    ),
+    (
+        Mutation::SettledAtCurrentSnapshot,
+        "fill, two workers, late appends",
+    ),
+    (
+        Mutation::SettledWhileSliceHeld,
+        "fill, two workers, late appends",
+    ),
+    (Mutation::SlicesNotCompared, "cancel and begin again"),
+    (Mutation::CursorBeforeClaims, "fill, two workers, crashes"),
+    (Mutation::CursorAfterCommit, "fill, two workers, crashes"),
+    (Mutation::SliceNotLocked, "fill, two workers, crashes"),
+    (Mutation::LaneCreatedByPass, "cancel beside workers"),
+    (Mutation::SwapWithoutLock, "swap beside inline appends"),
+    (Mutation::SwapWithoutCatchUp, "swap beside inline appends"),
+    (
+        Mutation::SwapSnapshotBeforeLock,
+        "swap beside inline appends",
+    ),
+    (Mutation::SwapBeforeFilled, "swap beside workers"),
+    (Mutation::LiveBatchesNotStopped, "swap beside workers"),
+    (Mutation::ParkedNotCompared, "swap with parked aggregates"),
+    (
+        Mutation::RetryWithoutLock,
+        "swap with an event that fails later",
+    ),
+    (Mutation::PhaseNotCompared, "cancel beside a swap"),
+    (Mutation::AppendWithoutLock, "swap under a set-wide rule"),
+    (Mutation::LiveReadBeforeLock, "swap under a set-wide rule"),
+    (Mutation::RetiredNotProjected, "swap beside workers"),
+    (Mutation::RemovalNotMarked, "cancel beside a swap"),
+    (Mutation::ClaimsRemovedBeforeSlices, "cancel beside workers"),
+    (Mutation::ClaimsRemovedBeforeLanes, "cancel beside workers"),
+    (Mutation::ClaimsRemovedBeforeParked, "cancel beside a retry"),
+];
+
+/// Changes that reprojections tolerate.
+pub const GENERATION_VARIANTS: [Mutation; 1] = [Mutation::FillReadsNewest];
 
 /// Changes that the protocol tolerates.
 pub const VARIANTS: [Mutation; 2] = [

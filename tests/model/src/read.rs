@@ -1,7 +1,7 @@
 //! The statements that only read, and the fold.
 
 use crate::mutations::Mutation;
-use crate::scenarios::Scenario;
+use crate::scenarios::{Actor, Scenario};
 use crate::state::{AGGREGATE_COUNT, Claim, Memory, Row, Set, Settled, State, name};
 use crate::steps::Log;
 
@@ -36,8 +36,14 @@ pub(crate) fn read_lane(scenario: &Scenario, state: &mut State, me: u8, log: &mu
             event.position,
         )
     });
-    let is_full = events.len() > scenario.limit;
-    events.truncate(scenario.limit);
+    // A swap catches up all that is left.
+    let limit = if scenario.actor(me) == Actor::Swap {
+        usize::MAX
+    } else {
+        scenario.limit
+    };
+    let is_full = events.len() > limit;
+    events.truncate(limit);
     let settle = advance(scenario, state, &memory, is_full, events.last().copied());
     log.record(format_args!(
         "reads lane {} to {} with C = {frozen:?}: looks at [{}]{}",
@@ -126,18 +132,18 @@ fn read_aggregate(scenario: &Scenario, state: &mut State, me: u8, aggregate: u8,
     if of_aggregate.is_empty() {
         return;
     }
-    if state.parked[usize::from(aggregate)] {
+    if state.generation_of(me).parked[usize::from(aggregate)] {
         log.record(format_args!(", passes over {}", name(aggregate)));
         state.actors[usize::from(me)].relied_on.insert(aggregate);
         return;
     }
-    let row = state.view[usize::from(aggregate)];
+    let row = state.generation_of(me).view[usize::from(aggregate)];
     let new = state.find(|i, event| of_aggregate.contains(i) && !is_applied(row, event.version));
     let versions = state.sorted(new, |event| event.version);
     let (Some(&lowest), Some(&highest)) = (versions.first(), versions.last()) else {
         return;
     };
-    let claimed = state.claimed();
+    let claimed = state.claimed_for(me);
     let (first, last) = (state.event(lowest).version, state.event(highest).version);
     let predecessor_claimed =
         state.find(|_, event| event.aggregate == aggregate && event.version + 1 == first);
@@ -175,12 +181,12 @@ const fn is_applied(row: Row, version: u8) -> bool {
 /// The second read statement, for aggregates whose predecessors are missing from the batch: the row, and the unclaimed
 /// events up to the highest version of the batch. A mutation reads the two in separate statements.
 pub(crate) fn read_chains(state: &mut State, me: u8, rows: bool, chains: bool) {
-    let claimed = state.claimed();
+    let claimed = state.claimed_for(me);
     let memory = state.actors[usize::from(me)];
     for aggregate in memory.incomplete.iter() {
         let at = usize::from(aggregate);
         if rows {
-            state.actors[usize::from(me)].rows[at] = state.view[at];
+            state.actors[usize::from(me)].rows[at] = state.generation_of(me).view[at];
         }
         if chains {
             let row = state.actors[usize::from(me)].rows[at];
@@ -193,7 +199,12 @@ pub(crate) fn read_chains(state: &mut State, me: u8, rows: bool, chains: bool) {
                     && !claimed.contains(i)
             });
             let first = state.sorted(chain, |event| event.version).first().copied();
-            let claimed_to = first.map_or(0, |first| state.event(first).version - 1);
+            let claimed_to = match first {
+                // The row, read in the same statement, says which version comes next.
+                Some(_) if rows && row.exists => row.version,
+                Some(first) => state.event(first).version - 1,
+                None => 0,
+            };
             let memory = &mut state.actors[usize::from(me)];
             memory.claimed_to[at] = claimed_to;
             memory.events = memory.events.union(chain);
@@ -206,9 +217,10 @@ pub(crate) fn read_chains(state: &mut State, me: u8, rows: bool, chains: bool) {
 pub(crate) fn read_after_claims(state: &mut State, me: u8, aggregate: u8) {
     let memory = state.actors[usize::from(me)];
     let mine = state.find(|i, _| {
-        state.claims[usize::from(i)] == Claim::Held(me) && !memory.claimed.contains(i)
+        state.generation_of(me).claims[usize::from(i)] == Claim::Held(me)
+            && !memory.claimed.contains(i)
     });
-    let claimed = state.claimed().union(mine);
+    let claimed = state.claimed_for(me).union(mine);
     let row = state.row(me, aggregate);
     let of_aggregate =
         state.find(|i, event| memory.claimed.contains(i) && event.aggregate == aggregate);

@@ -1,124 +1,23 @@
 //! The state of the database, and the operations that all actors share.
 
-use std::fmt;
-
+pub use crate::database::*;
 pub use crate::memory::{Memory, Step};
 use crate::scenarios::{Actor, Scenario};
 pub use crate::set::Set;
 
-/// How many events a log can contain.
-pub const MAX_EVENTS: u8 = 8;
-/// How many aggregates there are.
-pub const AGGREGATE_COUNT: u8 = 2;
 /// How many actors a scenario can have.
 pub const MAX_ACTORS: u8 = 6;
-
-/// One value per aggregate.
-pub(crate) type PerAggregate<T> = [T; AGGREGATE_COUNT as usize];
-
-/// The name of an aggregate: A or B.
-pub(crate) fn name(aggregate: u8) -> char {
-    char::from(b'A' + aggregate)
-}
-
-/// A view row. `folded` lists the versions folded into it, one hexadecimal digit each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Row {
-    pub(crate) exists: bool,
-    pub(crate) version: u8,
-    pub(crate) folded: u32,
-}
-
-/// A row of `events`; version 0 marks an unused slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Event {
-    pub(crate) aggregate: u8,
-    pub(crate) version: u8,
-    pub(crate) txid: u8,
-    pub(crate) position: u8,
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            version,
-            txid,
-            position,
-            ..
-        } = self;
-        write!(
-            f,
-            "{}{version} (txid {txid}, position {position})",
-            name(self.aggregate)
-        )
-    }
-}
-
-/// A row of `locker`, by the event that it claims.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Claim {
-    /// The event is unclaimed.
-    #[default]
-    Free,
-    /// An open transaction of this actor has inserted it.
-    Held(u8),
-    /// It is committed.
-    Committed,
-}
-
-/// What a lane has settled: every event that is visible in `snapshot`, and the events of transaction `begun` up to `position`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Settled {
-    pub(crate) snapshot: Set,
-    pub(crate) begun: Option<u8>,
-    pub(crate) position: u8,
-}
-
-/// A row of `settled`: a lane, and what it has settled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Lane {
-    pub(crate) exists: bool,
-    pub(crate) first: u8,
-    pub(crate) last: u8,
-    pub(crate) settled: Settled,
-    pub(crate) turn: u8,
-}
-
-impl Lane {
-    pub(crate) const fn has_slot(&self, aggregate: u8) -> bool {
-        self.first <= aggregate && aggregate <= self.last
-    }
-
-    /// Whether this lane has settled the event.
-    pub(crate) fn covers(&self, event: Event) -> bool {
-        let Settled {
-            snapshot,
-            begun,
-            position,
-        } = self.settled;
-        self.exists
-            && self.has_slot(event.aggregate)
-            && (snapshot.contains(event.txid)
-                || (begun == Some(event.txid) && event.position <= position))
-    }
-}
 
 /// The database, and the memory of all actors.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(crate) events: [Event; MAX_EVENTS as usize],
-    pub(crate) claims: [Claim; MAX_EVENTS as usize],
-    pub(crate) view: PerAggregate<Row>,
-    /// Who has written a view row in an open transaction, and what.
-    pub(crate) view_writer: PerAggregate<Option<u8>>,
-    pub(crate) view_written: PerAggregate<Row>,
-    pub(crate) parked: PerAggregate<bool>,
-    /// Who holds a parked row in an open transaction, and whether it will be inserted (true) or deleted (false).
-    pub(crate) parked_writer: PerAggregate<Option<u8>>,
-    pub(crate) parked_written: PerAggregate<Option<bool>>,
-    pub(crate) parked_shared_by: PerAggregate<Set>,
-    pub(crate) lanes: [Lane; 2],
-    pub(crate) lane_holder: [Option<u8>; 2],
+    pub(crate) generations: [Generation; GENERATION_COUNT as usize],
+    /// The lock of the projection, which a swap and a removal take exclusively, and inline appends and retries share.
+    pub(crate) projection_holder: Option<u8>,
+    pub(crate) projection_shared_by: Set,
+    /// The highest version of each aggregate that a read of the live view has returned.
+    pub(crate) seen: PerAggregate<u8>,
     /// Whether the scenario's poison event still fails.
     pub(crate) is_poisonous: bool,
     pub(crate) next_txid: u8,
@@ -129,34 +28,38 @@ pub struct State {
     pub(crate) crashes_left: u8,
     /// A committed batch settled less than it had looked at.
     pub(crate) lost_progress: bool,
+    /// A fill has inserted a claim that existed. While a generation is filled, no key needs to refuse it.
+    pub(crate) claimed_twice: bool,
     pub(crate) actors: [Memory; MAX_ACTORS as usize],
 }
 
 impl State {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let whole = Lane {
-            exists: true,
-            last: 1,
-            turn: 0,
-            ..Lane::default()
-        };
-        let halves = [Lane { last: 0, ..whole }, Lane { first: 1, ..whole }];
-        let mut state = Self {
-            events: Default::default(),
-            claims: Default::default(),
-            view: Default::default(),
-            view_writer: Default::default(),
-            view_written: Default::default(),
-            parked: Default::default(),
-            parked_writer: Default::default(),
-            parked_written: Default::default(),
-            parked_shared_by: Default::default(),
+        let halves = [
+            Lane {
+                last: 0,
+                ..Lane::WHOLE
+            },
+            Lane {
+                first: 1,
+                ..Lane::WHOLE
+            },
+        ];
+        let old = Generation {
+            phase: Phase::Live,
             lanes: if scenario.is_split {
                 halves
             } else {
-                [whole, Lane::default()]
+                [Lane::WHOLE, Lane::default()]
             },
-            lane_holder: Default::default(),
+            ..Generation::default()
+        };
+        let mut state = Self {
+            events: Default::default(),
+            generations: [old, Generation::default()],
+            projection_holder: None,
+            projection_shared_by: Set::EMPTY,
+            seen: Default::default(),
             is_poisonous: scenario.poison.is_some(),
             next_txid: 1,
             next_position: 1,
@@ -164,6 +67,7 @@ impl State {
             ended: Set::from_member(0),
             crashes_left: scenario.crashes,
             lost_progress: false,
+            claimed_twice: false,
             actors: Default::default(),
         };
         for (index, &(aggregate, version, txid)) in scenario.log.iter().enumerate() {
@@ -177,20 +81,68 @@ impl State {
             state.committed.insert(txid);
             state.next_txid = state.next_txid.max(txid + 1);
             if index < scenario.claimed {
-                state.claims[index] = Claim::Committed;
-                let row = &mut state.view[usize::from(aggregate)];
+                let old = &mut state.generations[usize::from(OLD_ID)];
+                old.claims[index] = Claim::Committed;
+                let row = &mut old.view[usize::from(aggregate)];
                 *row = scenario.fold(*row, aggregate, version);
             }
         }
+        if let Some(filled) = scenario.filled {
+            state.fill(scenario, filled);
+        }
         state.ended = Set::below(state.next_txid);
-        for actor in state.actors.iter_mut().skip(scenario.actors.len()) {
-            actor.step = Step::Done;
+        for (index, memory) in (0..).zip(&mut state.actors) {
+            match scenario.actors.get(index) {
+                Some(actor) => memory.generation = actor.generation(),
+                None => memory.step = Step::Done,
+            }
         }
         state
     }
 
+    /// Begins with a new generation that has the first events of the log and has settled their transactions.
+    fn fill(&mut self, scenario: &Scenario, events: usize) {
+        let mut generation = Generation {
+            phase: Phase::Filling,
+            lanes: [Lane::WHOLE, Lane::default()],
+            ..Generation::default()
+        };
+        let settled = &mut generation.lanes[0].settled.snapshot;
+        settled.insert(0);
+        for (event, claim) in self.events.iter().zip(&mut generation.claims).take(events) {
+            settled.insert(event.txid);
+            *claim = Claim::Committed;
+            let row = &mut generation.view[usize::from(event.aggregate)];
+            *row = scenario.fold(*row, event.aggregate, event.version);
+        }
+        *self.generation_mut(NEW_ID) = generation;
+    }
+
     pub(crate) fn event(&self, index: u8) -> &Event {
         &self.events[usize::from(index)]
+    }
+
+    pub(crate) fn generation(&self, generation: u8) -> &Generation {
+        &self.generations[usize::from(generation)]
+    }
+
+    pub(crate) fn generation_mut(&mut self, generation: u8) -> &mut Generation {
+        &mut self.generations[usize::from(generation)]
+    }
+
+    /// The generation that this actor works on.
+    pub(crate) fn generation_of(&self, actor: u8) -> &Generation {
+        self.generation(self.actors[usize::from(actor)].generation)
+    }
+
+    pub(crate) fn generation_of_mut(&mut self, actor: u8) -> &mut Generation {
+        self.generation_mut(self.actors[usize::from(actor)].generation)
+    }
+
+    /// The generation that queries read.
+    pub(crate) fn live(&self) -> u8 {
+        let is_live = |generation: &u8| self.generation(*generation).phase == Phase::Live;
+        (0..GENERATION_COUNT).find(is_live).unwrap_or(OLD_ID)
     }
 
     /// The events whose indices satisfy `filter`.
@@ -220,17 +172,24 @@ impl State {
         })
     }
 
-    pub(crate) fn claimed(&self) -> Set {
-        self.find(|index, _| self.claims[usize::from(index)] == Claim::Committed)
+    /// The events that are claimed in a generation.
+    pub(crate) fn claimed(&self, generation: u8) -> Set {
+        let claims = &self.generation(generation).claims;
+        self.find(|index, _| claims[usize::from(index)] == Claim::Committed)
+    }
+
+    /// The events that are claimed in the generation that this actor works on.
+    pub(crate) fn claimed_for(&self, actor: u8) -> Set {
+        self.claimed(self.actors[usize::from(actor)].generation)
     }
 
     /// The view row as this actor sees it.
     pub(crate) fn row(&self, actor: u8, aggregate: u8) -> Row {
-        let aggregate = usize::from(aggregate);
-        if self.view_writer[aggregate] == Some(actor) {
-            self.view_written[aggregate]
+        let (generation, aggregate) = (self.generation_of(actor), usize::from(aggregate));
+        if generation.view_writer[aggregate] == Some(actor) {
+            generation.view_written[aggregate]
         } else {
-            self.view[aggregate]
+            generation.view[aggregate]
         }
     }
 
@@ -251,43 +210,24 @@ impl State {
             } else {
                 for index in self.find(|_, event| event.txid == txid).iter() {
                     self.events[usize::from(index)] = Event::default();
-                    self.claims[usize::from(index)] = Claim::Free;
+                    for generation in &mut self.generations {
+                        generation.claims[usize::from(index)] = Claim::Free;
+                    }
                 }
             }
         }
-        for claim in self
-            .claims
-            .iter_mut()
-            .filter(|claim| **claim == Claim::Held(actor))
-        {
-            *claim = if commit {
-                Claim::Committed
-            } else {
-                Claim::Free
-            };
+        if commit {
+            let generation = self.generation_of_mut(actor);
+            generation.skipped = generation.skipped.union(memory.skipped);
         }
-        for aggregate in 0..usize::from(AGGREGATE_COUNT) {
-            if self.view_writer[aggregate] == Some(actor) {
-                if commit {
-                    self.view[aggregate] = self.view_written[aggregate];
-                }
-                self.view_writer[aggregate] = None;
-                self.view_written[aggregate] = Row::default();
-            }
-            if self.parked_writer[aggregate] == Some(actor) {
-                if let (true, Some(parked)) = (commit, self.parked_written[aggregate]) {
-                    self.parked[aggregate] = parked;
-                }
-                self.parked_writer[aggregate] = None;
-                self.parked_written[aggregate] = None;
-            }
-            self.parked_shared_by[aggregate].remove(actor);
+        for generation in &mut self.generations {
+            generation.finish(actor, commit);
         }
-        for holder in &mut self.lane_holder {
-            *holder = holder.filter(|holder| *holder != actor);
-        }
+        self.projection_holder = self.projection_holder.filter(|holder| *holder != actor);
+        self.projection_shared_by.remove(actor);
         self.actors[usize::from(actor)] = Memory {
             rounds: memory.rounds,
+            generation: memory.generation,
             ..Memory::default()
         };
     }
@@ -297,14 +237,14 @@ impl State {
         self.finish(actor, false);
         let memory = &mut self.actors[usize::from(actor)];
         match scenario.actor(actor) {
-            Actor::Quick | Actor::Lazy | Actor::Bulk => {}
-            Actor::Retry => {
+            Actor::Retry | Actor::Skip => {
                 memory.rounds += 1;
                 if memory.rounds >= scenario.retries {
                     memory.step = Step::Done;
                 }
             }
-            _ => memory.step = Step::Done,
+            Actor::Append { .. } | Actor::Fix | Actor::Merge => memory.step = Step::Done,
+            _ => {}
         }
     }
 }

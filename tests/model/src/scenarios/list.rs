@@ -4,7 +4,7 @@ use super::{Actor, Scenario};
 
 const BIG_TRANSACTION: &[(u8, u8, u8)] = &[(0, 1, 1), (1, 1, 1), (0, 2, 1), (1, 2, 1), (0, 3, 1)];
 
-const fn append(aggregates: &'static [u8]) -> Actor {
+pub(super) const fn append(aggregates: &'static [u8]) -> Actor {
     Actor::Append {
         aggregates,
         is_inline: false,
@@ -12,7 +12,7 @@ const fn append(aggregates: &'static [u8]) -> Actor {
     }
 }
 
-const fn append_inline(aggregates: &'static [u8]) -> Actor {
+pub(super) const fn append_inline(aggregates: &'static [u8]) -> Actor {
     Actor::Append {
         aggregates,
         is_inline: true,
@@ -28,7 +28,7 @@ const fn append_rolled_back(aggregates: &'static [u8]) -> Actor {
     }
 }
 
-const fn base() -> Scenario {
+pub(super) const fn base() -> Scenario {
     Scenario {
         name: "",
         actors: Vec::new(),
@@ -41,11 +41,15 @@ const fn base() -> Scenario {
         retries: 1,
         poison: None,
         deletion: None,
+        skip: None,
+        has_generations: false,
+        filled: None,
+        is_unique: false,
         mutation: None,
     }
 }
 
-/// All scenarios.
+/// The scenarios of workers, appends and retries.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     [lanes(), order(), poison(), mixed()].concat()

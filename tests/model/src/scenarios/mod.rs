@@ -1,10 +1,14 @@
 //! The scenarios: who acts on which log.
 
+mod generations;
 mod list;
+mod skips;
 
+pub use self::generations::scenarios as generation_scenarios;
 pub use self::list::scenarios;
+pub use self::skips::scenarios as skip_scenarios;
 use crate::mutations::Mutation;
-use crate::state::Row;
+use crate::state::{NEW_ID, OLD_ID, Row};
 
 /// An actor of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,47 @@ pub enum Actor {
     Fix,
     /// Merges two lanes.
     Merge,
+    /// Declares an event of aggregate A as applied without effect, if A is parked at it.
+    Skip,
+    /// Begins a generation that will replace the live one.
+    Begin,
+    /// Fills a slice of the new generation after the other.
+    Fill,
+    /// A quick worker of the new generation.
+    QuickNew,
+    /// Retries aggregate A of the new generation while it is parked there.
+    RetryNew,
+    /// Makes the new generation live, once it is filled.
+    Swap,
+    /// Removes the new generation, unless it is live.
+    Cancel,
+    /// Removes the old generation, once it is retired.
+    Drop,
+}
+
+impl Actor {
+    /// What the actor does, whatever the generation.
+    const fn kind(self) -> Self {
+        match self {
+            Self::QuickNew => Self::Quick,
+            Self::RetryNew => Self::Retry,
+            Self::Drop => Self::Cancel,
+            other => other,
+        }
+    }
+
+    /// The generation on which the actor works. An append chooses it when it folds.
+    pub(crate) const fn generation(self) -> u8 {
+        match self {
+            Self::Begin
+            | Self::Fill
+            | Self::QuickNew
+            | Self::RetryNew
+            | Self::Swap
+            | Self::Cancel => NEW_ID,
+            _ => OLD_ID,
+        }
+    }
 }
 
 /// A log, and the actors that run on it.
@@ -57,6 +102,14 @@ pub struct Scenario {
     pub poison: Option<(u8, u8)>,
     /// The aggregate and version of an event that deletes the view row.
     pub deletion: Option<(u8, u8)>,
+    /// The version of aggregate A that an operator skips.
+    pub skip: Option<u8>,
+    /// Whether there are reprojections. Otherwise the actors do not ask which generation is live.
+    pub has_generations: bool,
+    /// How many events of the log a new generation has at the beginning. It is filled then; otherwise there is none.
+    pub filled: Option<usize>,
+    /// Whether A and B want the same value of a unique column, so that a set-wide rule permits only one of the two.
+    pub is_unique: bool,
     /// How the protocol is changed.
     pub mutation: Option<Mutation>,
 }
@@ -67,11 +120,25 @@ impl Scenario {
     }
 
     pub(crate) fn actor(&self, index: u8) -> Actor {
-        self.actors[usize::from(index)]
+        self.actors[usize::from(index)].kind()
     }
 
     pub(crate) fn actor_indices(&self) -> impl Iterator<Item = u8> + use<> {
         (0..).take(self.actors.len())
+    }
+
+    /// Whether each event is folded in the transaction that appends it.
+    pub(crate) fn is_inline(&self) -> bool {
+        let is_inline = |actor: &Actor| {
+            !matches!(
+                actor,
+                Actor::Append {
+                    is_inline: false,
+                    ..
+                }
+            )
+        };
+        self.claimed == self.log.len() && self.actors.iter().all(is_inline)
     }
 
     pub(crate) fn fold(&self, row: Row, aggregate: u8, version: u8) -> Row {
@@ -83,6 +150,15 @@ impl Scenario {
             exists: true,
             version,
             folded,
+        }
+    }
+
+    /// The row after an event that is skipped.
+    pub(crate) fn skip_over(row: Row, version: u8) -> Row {
+        if row.exists {
+            Row { version, ..row }
+        } else {
+            row
         }
     }
 

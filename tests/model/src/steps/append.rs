@@ -1,6 +1,7 @@
 //! Appends: transactions that insert events, with or without an inline projection.
 
 use super::{Log, Outcome, claim_on_conflict_do_nothing, step as any_step, write_next_row};
+use crate::mutations::Mutation;
 use crate::read;
 use crate::scenarios::{Actor, Scenario};
 use crate::state::{Event, MAX_EVENTS, Memory, Set, State, Step, name};
@@ -26,11 +27,15 @@ pub(super) fn step(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log
             Outcome::Next
         }
         Step::Start => start_insert(scenario, state, me, aggregates[next], log),
-        Step::Insert => insert(state, me, aggregates[next], is_inline, log),
+        Step::Insert => insert(scenario, state, me, aggregates[next], is_inline, log),
+        Step::LockProjection => lock_projection(scenario, state, me, log),
         Step::StartInlineClaim => start_inline_claim(state, me, aggregates[next - 1], log),
         Step::InlineClaim => claim_on_conflict_do_nothing(state, me, Step::InlineFold, log),
         Step::InlineFold => inline_fold(scenario, state, me, aggregates[next - 1], log),
         _ => {
+            if let Some(outcome) = check_unique(scenario, state, me, aggregates[next - 1], log) {
+                return outcome;
+            }
             let outcome = write_next_row(state, me, log);
             let memory = &mut state.actors[usize::from(me)];
             if outcome == Outcome::Next && memory.to_write.is_empty() {
@@ -85,7 +90,14 @@ fn start_insert(
     }
 }
 
-fn insert(state: &mut State, me: u8, aggregate: u8, is_inline: bool, log: &mut Log) -> Outcome {
+fn insert(
+    scenario: &Scenario,
+    state: &mut State,
+    me: u8,
+    aggregate: u8,
+    is_inline: bool,
+    log: &mut Log,
+) -> Outcome {
     let memory = state.actors[usize::from(me)];
     let same = state
         .find(|_, event| event.version == memory.version && event.aggregate == aggregate)
@@ -129,21 +141,72 @@ fn insert(state: &mut State, me: u8, aggregate: u8, is_inline: bool, log: &mut L
     };
     log.record(format_args!("inserts {event}"));
     state.events[usize::from(free)] = event;
+    let live = state.live();
     let memory = &mut state.actors[usize::from(me)];
     memory.version = 0;
     memory.position = 0;
     memory.rounds += 1;
-    memory.step = if is_inline {
-        Step::StartInlineClaim
-    } else {
-        Step::Start
+    memory.step = match (is_inline, scenario.has_generations) {
+        (false, _) => Step::Start,
+        (true, false) => Step::StartInlineClaim,
+        (true, true) => Step::LockProjection,
     };
+    if scenario.has(Mutation::LiveReadBeforeLock) && memory.rounds == 1 {
+        memory.generation = live;
+    }
     Outcome::Next
+}
+
+/// An inline append shares the lock of the projection until it commits, and reads after it has the lock which generation is live.
+fn lock_projection(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
+    let locks = !scenario.has(Mutation::AppendWithoutLock);
+    let holder = state.projection_holder.filter(|_| locks);
+    if let Some(holder) = holder {
+        return Outcome::Blocked(Set::from_member(holder));
+    }
+    let is_first = !state.projection_shared_by.contains(me);
+    if locks {
+        state.projection_shared_by.insert(me);
+    }
+    let live = state.live();
+    let memory = &mut state.actors[usize::from(me)];
+    if is_first && !scenario.has(Mutation::LiveReadBeforeLock) {
+        memory.generation = live;
+    }
+    memory.step = Step::StartInlineClaim;
+    log.record(format_args!("folds into generation {}", memory.generation));
+    Outcome::Next
+}
+
+/// A unique index of the view: an append waits for another transaction that writes the same value, and is rejected if the value
+/// is taken.
+fn check_unique(
+    scenario: &Scenario,
+    state: &mut State,
+    me: u8,
+    aggregate: u8,
+    log: &mut Log,
+) -> Option<Outcome> {
+    let other = usize::from(1 - aggregate);
+    let generation = state.generation_of(me);
+    let writer = generation.view_writer[other].filter(|writer| *writer != me);
+    if !scenario.is_unique {
+        return None;
+    }
+    if let Some(writer) = writer {
+        return Some(Outcome::Blocked(Set::from_member(writer)));
+    }
+    if !generation.view[other].exists {
+        return None;
+    }
+    log.record(format_args!("is rejected: the unique value is taken"));
+    end(state, me, false, Step::Done);
+    Some(Outcome::Next)
 }
 
 /// An inline projection claims what the view row of the aggregate does not contain yet, in log order.
 fn start_inline_claim(state: &mut State, me: u8, aggregate: u8, log: &mut Log) -> Outcome {
-    if state.parked[usize::from(aggregate)] {
+    if state.generation_of(me).parked[usize::from(aggregate)] {
         state.actors[usize::from(me)].step = Step::Start;
         log.record(format_args!(
             "the aggregate is parked, so the append does not fold it"

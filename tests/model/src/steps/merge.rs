@@ -10,7 +10,7 @@ pub(super) fn step(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log
     if memory.step == Step::MergeUnlocked {
         return merge_unlocked(state, me, log);
     }
-    let [lower, upper] = state.lanes;
+    let [lower, upper] = state.generation_of(me).lanes;
     if !upper.exists {
         return Outcome::Idle;
     }
@@ -22,7 +22,7 @@ pub(super) fn step(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log
         log.record(format_args!("reads both lanes without locks"));
         return Outcome::Next;
     }
-    if state.lane_holder != [None; 2] {
+    if state.generation_of(me).lane_holder != [None; 2] {
         // `skip locked`: the worker merges another time.
         return Outcome::Idle;
     }
@@ -45,7 +45,7 @@ pub(super) fn step(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log
         },
     };
     let turn = scenario.next_turn(lower.turn);
-    state.lanes = [
+    state.generation_of_mut(me).lanes = [
         Lane {
             last: 1,
             settled,
@@ -61,7 +61,13 @@ pub(super) fn step(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log
 
 /// The mutation: writes what it has read before, whatever has happened since.
 fn merge_unlocked(state: &mut State, me: u8, log: &mut Log) -> Outcome {
-    let holders: Set = state.lane_holder.iter().flatten().copied().collect();
+    let holders: Set = state
+        .generation_of(me)
+        .lane_holder
+        .iter()
+        .flatten()
+        .copied()
+        .collect();
     if !holders.is_empty() {
         return Outcome::Blocked(holders);
     }
@@ -77,12 +83,12 @@ fn merge_unlocked(state: &mut State, me: u8, log: &mut Log) -> Outcome {
         position: 0,
     };
     let turn = memory.lane.turn + 1;
-    state.lanes = [
+    state.generation_of_mut(me).lanes = [
         Lane {
             last: 1,
             settled,
             turn,
-            ..state.lanes[0]
+            ..state.generation_of(me).lanes[0]
         },
         Lane::default(),
     ];

@@ -1,8 +1,11 @@
 //! The steps of the actors. Each step is one statement, or the part of one that can wait for a lock.
 
 mod append;
+mod fill;
 mod merge;
+mod remove;
 mod retry;
+mod swap;
 mod worker;
 mod write;
 
@@ -54,11 +57,13 @@ pub(crate) fn step(
         return Outcome::Idle;
     }
     match scenario.actor(me) {
-        Actor::Quick | Actor::Lazy | Actor::Bulk => {
+        Actor::Quick | Actor::Lazy | Actor::Bulk | Actor::QuickNew => {
             worker::step(scenario, state, me, log, unlimited)
         }
         Actor::Append { .. } => append::step(scenario, state, me, log),
-        Actor::Retry => retry::step(scenario, state, me, log, unlimited),
+        Actor::Retry | Actor::RetryNew | Actor::Skip => {
+            retry::step(scenario, state, me, log, unlimited)
+        }
         Actor::Fix => {
             state.is_poisonous = false;
             state.actors[usize::from(me)].step = Step::Done;
@@ -66,6 +71,10 @@ pub(crate) fn step(
             Outcome::Next
         }
         Actor::Merge => merge::step(scenario, state, me, log),
+        Actor::Begin => fill::begin(scenario, state, me, log),
+        Actor::Fill => fill::step(scenario, state, me, log),
+        Actor::Swap => swap::step(scenario, state, me, log),
+        Actor::Cancel | Actor::Drop => remove::step(scenario, state, me, log),
     }
 }
 
@@ -83,7 +92,8 @@ enum Claimed {
 fn claim_next(state: &mut State, me: u8, log: &mut Log) -> Claimed {
     let memory = &mut state.actors[usize::from(me)];
     let event = memory.targets[usize::from(memory.target)];
-    let claim = &mut state.claims[usize::from(event)];
+    let generation = &mut state.generations[usize::from(memory.generation)];
+    let claim = &mut generation.claims[usize::from(event)];
     let result = match *claim {
         Claim::Free => {
             *claim = Claim::Held(me);
@@ -125,12 +135,13 @@ fn write_next_row(state: &mut State, me: u8, log: &mut Log) -> Outcome {
         return Outcome::Idle;
     };
     let at = usize::from(aggregate);
-    if let Some(other) = state.view_writer[at].filter(|writer| *writer != me) {
+    if let Some(other) = state.generation_of(me).view_writer[at].filter(|writer| *writer != me) {
         return Outcome::Blocked(Set::from_member(other));
     }
     let row: Row = memory.new_rows[at];
-    state.view_writer[at] = Some(me);
-    state.view_written[at] = row;
+    let generation = state.generation_of_mut(me);
+    generation.view_writer[at] = Some(me);
+    generation.view_written[at] = row;
     state.actors[usize::from(me)].to_write.remove(aggregate);
     log.record(format_args!(
         "writes view row {} with version {}",

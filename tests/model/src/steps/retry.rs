@@ -1,10 +1,11 @@
-//! Retries aggregate A when it is parked: locks the parked row, reads the chain of events in a later statement, folds the
-//! whole chain, and unparks the aggregate.
+//! Retries and skips of aggregate A when it is parked: both lock the parked row, read the chain of events in a later statement,
+//! fold the whole chain, and unpark the aggregate. Before it reads the chain, a skip claims the event at which A is parked,
+//! without folding it, and raises the row's version over it.
 
 use super::{Log, Outcome, claim_on_conflict_do_nothing, write_next_row};
 use crate::mutations::Mutation;
 use crate::read;
-use crate::scenarios::Scenario;
+use crate::scenarios::{Actor, Scenario};
 use crate::state::{Claim, Set, State, Step};
 
 pub(super) fn step(
@@ -15,15 +16,22 @@ pub(super) fn step(
     unlimited: bool,
 ) -> Outcome {
     match state.actors[usize::from(me)].step {
-        Step::Start if !state.parked[0] => Outcome::Idle,
+        Step::Start if !state.generation_of(me).parked[0] => Outcome::Idle,
         Step::Start => {
             let memory = &mut state.actors[usize::from(me)];
             memory.frozen = state.committed;
-            memory.step = Step::LockParked;
+            memory.step = if scenario.has_generations {
+                Step::LockProjection
+            } else {
+                Step::LockParked
+            };
             log.record(format_args!("starts"));
             Outcome::Next
         }
+        Step::LockProjection => share_projection(scenario, state, me, log),
         Step::LockParked => lock_parked(scenario, state, me, log, unlimited),
+        Step::SkipClaim => claim_skipped(scenario, state, me, log, unlimited),
+        Step::SkipRow => raise_version(scenario, state, me, log),
         Step::ReadParkedChain => {
             read_chain(scenario, state, me, log);
             Outcome::Next
@@ -41,19 +49,21 @@ pub(super) fn step(
             }
             outcome
         }
-        _ => {
-            let stays_parked = state.actors[usize::from(me)].released;
-            if !stays_parked {
-                state.parked_written[0] = Some(false);
-            }
-            end_round(scenario, state, me, true, unlimited);
-            log.record(format_args!(
-                "{}commits",
-                if stays_parked { "" } else { "unparks A and " }
-            ));
-            Outcome::Next
-        }
+        _ => unpark(scenario, state, me, log, unlimited),
     }
+}
+
+/// A retry changes a generation without the lock of a lane, so it shares the lock that a swap takes exclusively.
+fn share_projection(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
+    if !scenario.has(Mutation::RetryWithoutLock) {
+        if let Some(holder) = state.projection_holder {
+            return Outcome::Blocked(Set::from_member(holder));
+        }
+        state.projection_shared_by.insert(me);
+    }
+    state.actors[usize::from(me)].step = Step::LockParked;
+    log.record(format_args!("shares the lock of the projection"));
+    Outcome::Next
 }
 
 fn end_round(scenario: &Scenario, state: &mut State, me: u8, commit: bool, unlimited: bool) {
@@ -65,6 +75,14 @@ fn end_round(scenario: &Scenario, state: &mut State, me: u8, commit: bool, unlim
     }
 }
 
+/// The transactions of other actors for which the deletion or the lock of A's parked row waits.
+fn holders_of_parked_row(state: &State, me: u8) -> Set {
+    let generation = state.generation_of(me);
+    let writer = generation.parked_writer[0].map_or(Set::EMPTY, Set::from_member);
+    let others = writer.union(generation.parked_shared_by[0]);
+    others.without(Set::from_member(me))
+}
+
 fn lock_parked(
     scenario: &Scenario,
     state: &mut State,
@@ -72,21 +90,91 @@ fn lock_parked(
     log: &mut Log,
     unlimited: bool,
 ) -> Outcome {
-    if let Some(writer) = state.parked_writer[0] {
-        return Outcome::Blocked(Set::from_member(writer));
+    let is_skip = scenario.actor(me) == Actor::Skip;
+    if is_skip && scenario.has(Mutation::SkipWithoutParkedLock) {
+        state.actors[usize::from(me)].step = Step::SkipClaim;
+        log.record(format_args!("does not lock the parked row of A"));
+        return Outcome::Next;
     }
-    if !state.parked_shared_by[0].is_empty() {
-        return Outcome::Blocked(state.parked_shared_by[0]);
+    let holders = holders_of_parked_row(state, me);
+    if !holders.is_empty() {
+        return Outcome::Blocked(holders);
     }
-    if !state.parked[0] {
+    if !state.generation_of(me).parked[0] {
         end_round(scenario, state, me, false, unlimited);
         log.record(format_args!("the aggregate is not parked any more"));
         return Outcome::Next;
     }
-    state.parked_writer[0] = Some(me);
-    state.parked_written[0] = None;
-    state.actors[usize::from(me)].step = Step::ReadParkedChain;
+    let generation = state.generation_of_mut(me);
+    generation.parked_writer[0] = Some(me);
+    generation.parked_written[0] = None;
+    state.actors[usize::from(me)].step = if is_skip {
+        Step::SkipClaim
+    } else {
+        Step::ReadParkedChain
+    };
     log.record(format_args!("locks the parked row of A"));
+    Outcome::Next
+}
+
+/// A skip claims its event, if this is the event at which A is parked.
+fn claim_skipped(
+    scenario: &Scenario,
+    state: &mut State,
+    me: u8,
+    log: &mut Log,
+    unlimited: bool,
+) -> Outcome {
+    let (log_events, claimed) = (state.log(), state.claimed_for(me));
+    let of_a = state.find(|i, event| log_events.contains(i) && event.aggregate == 0);
+    let parked_at = of_a.without(claimed).iter().map(|i| state.event(i).version);
+    let (parked_at, target) = (parked_at.min(), scenario.skip);
+    let event = of_a
+        .iter()
+        .find(|i| Some(state.event(*i).version) == target);
+    let is_refused = parked_at != target && !scenario.has(Mutation::SkipAheadOfParked);
+    let Some(event) = event.filter(|_| !is_refused) else {
+        end_round(scenario, state, me, false, unlimited);
+        log.record(format_args!("A is not parked at this event: refuses"));
+        return Outcome::Next;
+    };
+    let claim = &mut state.generation_of_mut(me).claims[usize::from(event)];
+    match *claim {
+        Claim::Held(holder) => return Outcome::Blocked(Set::from_member(holder)),
+        Claim::Free if !scenario.has(Mutation::SkipWithoutClaim) => *claim = Claim::Held(me),
+        _ => {}
+    }
+    let memory = &mut state.actors[usize::from(me)];
+    memory.skipped.insert(event);
+    memory.step = Step::SkipRow;
+    log.record(format_args!(
+        "claims {} without folding it",
+        state.event(event)
+    ));
+    Outcome::Next
+}
+
+/// A skip raises the version of A's row, if there is one, over the event that it has claimed. Without a row, the claim itself
+/// says that the next version may be folded.
+fn raise_version(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
+    let (row, version) = (state.row(me, 0), scenario.skip.unwrap_or_default());
+    if row.exists && !scenario.has(Mutation::SkipKeepsVersion) {
+        let memory = &mut state.actors[usize::from(me)];
+        memory.new_rows[0] = Scenario::skip_over(row, version);
+        memory.to_write = Set::from_member(0);
+        if let Outcome::Blocked(holders) = write_next_row(state, me, log) {
+            return Outcome::Blocked(holders);
+        }
+    }
+    let memory = &mut state.actors[usize::from(me)];
+    memory.new_rows = Default::default();
+    memory.to_write = Set::EMPTY;
+    memory.step = if scenario.has(Mutation::SkipUnparksAtOnce) {
+        Step::Unpark
+    } else {
+        Step::ReadParkedChain
+    };
+    log.record(format_args!(" the next version is {}", version + 1));
     Outcome::Next
 }
 
@@ -100,7 +188,8 @@ fn read_chain(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) {
     let chain = state.find(|i, event| {
         event.aggregate == 0
             && snapshot.contains(event.txid)
-            && state.claims[usize::from(i)] != Claim::Committed
+            && state.generation_of(me).claims[usize::from(i)] != Claim::Committed
+            && !memory.skipped.contains(i)
     });
     let mut targets = state.sorted(chain, |event| event.version);
     if scenario.has(Mutation::UnparkAfterOneEvent) {
@@ -128,8 +217,9 @@ fn fold_chain(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) {
         .collect();
     let unfolded = claimed.without(folded);
     if !unfolded.is_empty() {
+        let generation = &mut state.generations[usize::from(memory.generation)];
         for event in unfolded.iter() {
-            state.claims[usize::from(event)] = Claim::Free;
+            generation.claims[usize::from(event)] = Claim::Free;
         }
         memory.released = true;
     }
@@ -147,4 +237,30 @@ fn fold_chain(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) {
             ""
         }
     ));
+}
+
+/// Unparks A, unless a part of its chain could not be folded, and commits.
+fn unpark(
+    scenario: &Scenario,
+    state: &mut State,
+    me: u8,
+    log: &mut Log,
+    unlimited: bool,
+) -> Outcome {
+    let stays_parked = state.actors[usize::from(me)].released;
+    if !stays_parked {
+        let holders = holders_of_parked_row(state, me);
+        if !holders.is_empty() {
+            return Outcome::Blocked(holders);
+        }
+        let generation = state.generation_of_mut(me);
+        generation.parked_writer[0] = Some(me);
+        generation.parked_written[0] = Some(false);
+    }
+    end_round(scenario, state, me, true, unlimited);
+    log.record(format_args!(
+        "{}commits",
+        if stays_parked { "" } else { "unparks A and " }
+    ));
+    Outcome::Next
 }

@@ -1,10 +1,10 @@
 //! The workers: quick, lazy and bulk.
 
-use super::{Log, Outcome, write, write_next_row};
+use super::{Log, Outcome, swap, write, write_next_row};
 use crate::mutations::Mutation;
 use crate::read;
 use crate::scenarios::{Actor, Scenario};
-use crate::state::{Lane, Memory, Set, State, Step};
+use crate::state::{Lane, Memory, Phase, Set, State, Step};
 
 pub(super) fn step(
     scenario: &Scenario,
@@ -39,6 +39,9 @@ pub(super) fn step(
         Step::WriteRows => write::park_next(scenario, state, me, log),
         Step::Commit => {
             write::commit(scenario, state, me, log);
+            if scenario.actor(me) == Actor::Swap {
+                swap::flip(state, me, log);
+            }
             Outcome::Next
         }
         Step::SettleSeparately => write::settle_separately(state, me, log),
@@ -58,6 +61,9 @@ fn start(
     if rounds >= scenario.passes && !unlimited {
         return Outcome::Idle;
     }
+    if !is_projected(scenario, state, me) {
+        return Outcome::Idle;
+    }
     let rounds = if unlimited { 0 } else { rounds + 1 };
     let memory = &mut state.actors[usize::from(me)];
     memory.rounds = rounds;
@@ -67,11 +73,12 @@ fn start(
         log.record(format_args!("begins, and freezes C = {:?}", state.ended));
         return Outcome::Next;
     }
+    let lanes = state.generation_of(me).lanes;
     let has_work = |lane: &Lane| lane.exists && !state.unsettled(lane).is_empty();
-    let index = u8::from(has_work(&state.lanes[1]) && !has_work(&state.lanes[0]));
+    let index = u8::from(has_work(&lanes[1]) && !has_work(&lanes[0]));
     let memory = &mut state.actors[usize::from(me)];
     memory.lane_index = index;
-    memory.lane = state.lanes[usize::from(index)];
+    memory.lane = lanes[usize::from(index)];
     if read::read_lane(scenario, state, me, log) {
         fold_or_end(scenario, state, me, Step::StartWrite, log);
     } else {
@@ -80,10 +87,32 @@ fn start(
     Outcome::Next
 }
 
+/// Whether workers project the generation: it is filled, and not in removal. A mutation creates a missing lane, as for a
+/// projection for which nothing is settled.
+fn is_projected(scenario: &Scenario, state: &mut State, me: u8) -> bool {
+    let generation = state.generation_of_mut(me);
+    let creates_lane = scenario.has(Mutation::LaneCreatedByPass)
+        && matches!(generation.phase, Phase::Filling | Phase::Cancelled)
+        && !generation.has_lanes();
+    if creates_lane {
+        generation.lanes[0] = Lane::WHOLE;
+    }
+    let is_left_alone = match generation.phase {
+        Phase::Absent => true,
+        Phase::Cancelled => !creates_lane,
+        Phase::Retired => scenario.has(Mutation::RetiredNotProjected),
+        Phase::Filling | Phase::Live => false,
+    };
+    generation.has_lanes() && !is_left_alone
+}
+
 /// Forgets the pass, which has written nothing.
 fn restart(state: &mut State, me: u8) {
-    let rounds = state.actors[usize::from(me)].rounds;
+    let Memory {
+        generation, rounds, ..
+    } = state.actors[usize::from(me)];
     state.actors[usize::from(me)] = Memory {
+        generation,
         rounds,
         ..Memory::default()
     };
@@ -138,12 +167,16 @@ fn read_chain(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) {
 /// A bulk worker takes a free lane, `for update skip locked`. It gets the newest version of the row, although its
 /// statement's snapshot may be older.
 fn take_lane(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
-    let is_free = |index: &usize| state.lanes[*index].exists && state.lane_holder[*index].is_none();
+    let (lanes, holders) = (
+        state.generation_of(me).lanes,
+        state.generation_of(me).lane_holder,
+    );
+    let is_free = |index: &usize| lanes[*index].exists && holders[*index].is_none();
     let free: Vec<usize> = (0..2).filter(is_free).collect();
     let with_work = free
         .iter()
-        .find(|i| !state.unsettled(&state.lanes[**i]).is_empty());
-    let any = free.first().filter(|_| state.lane_holder == [None; 2]);
+        .find(|i| !state.unsettled(&lanes[**i]).is_empty());
+    let any = free.first().filter(|_| holders == [None; 2]);
     let Some(&index) = with_work.or(any) else {
         let memory = &mut state.actors[usize::from(me)];
         memory.step = Step::SplitLane;
@@ -151,8 +184,8 @@ fn take_lane(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> O
         log.record(format_args!("finds no free lane"));
         return Outcome::Next;
     };
-    state.lane_holder[index] = Some(me);
-    let lane = state.lanes[index];
+    state.generation_of_mut(me).lane_holder[index] = Some(me);
+    let lane = lanes[index];
     let memory = &mut state.actors[usize::from(me)];
     memory.lane_index = u8::from(index == 1);
     memory.lane = lane;
@@ -166,18 +199,19 @@ fn take_lane(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> O
 
 /// A bulk worker that found no free lane waits for the holder of the widest one, and splits it in a statement of its own.
 fn split(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
-    let lane = state.lanes[0];
-    if state.lanes[1].exists || lane.last == 0 {
+    let lane = state.generation_of(me).lanes[0];
+    if state.generation_of(me).lanes[1].exists || lane.last == 0 {
         restart(state, me);
         log.record(format_args!("finds nothing to split"));
         return Outcome::Next;
     }
-    let holder = state.lane_holder[0].filter(|_| !scenario.has(Mutation::SplitWithoutWaiting));
+    let holder = state.generation_of(me).lane_holder[0]
+        .filter(|_| !scenario.has(Mutation::SplitWithoutWaiting));
     if let Some(holder) = holder {
         return Outcome::Blocked(Set::from_member(holder));
     }
     let turn = scenario.next_turn(lane.turn);
-    state.lanes = [
+    state.generation_of_mut(me).lanes = [
         Lane {
             last: 0,
             turn,
@@ -190,7 +224,8 @@ fn split(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outco
         },
     ];
     if scenario.has(Mutation::SplitWithCurrentSnapshot) {
-        state.lanes[1].settled.snapshot = state.ended;
+        let ended = state.ended;
+        state.generation_of_mut(me).lanes[1].settled.snapshot = ended;
     }
     restart(state, me);
     log.record(format_args!("splits the lane in two"));

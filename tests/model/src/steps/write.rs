@@ -12,9 +12,12 @@ pub(super) fn start_write(
     me: u8,
     log: &mut Log,
 ) -> Outcome {
+    let index = usize::from(state.actors[usize::from(me)].lane_index);
+    let (lane, holder) = (
+        state.generation_of(me).lanes[index],
+        state.generation_of(me).lane_holder[index],
+    );
     let memory = &mut state.actors[usize::from(me)];
-    let index = usize::from(memory.lane_index);
-    let lane = state.lanes[index];
     if scenario.actor(me) == Actor::Lazy {
         memory.relied_on = Set::EMPTY;
         memory.step = Step::Claim;
@@ -36,17 +39,20 @@ pub(super) fn start_write(
         log.record(format_args!("the write starts without comparing the lane"));
         return Outcome::Next;
     }
-    let holder = state.lane_holder[index].filter(|holder| *holder != me);
+    let holder = holder.filter(|holder| *holder != me);
     if let Some(holder) = holder.filter(|_| lane.exists) {
         return Outcome::Blocked(Set::from_member(holder));
     }
-    if !lane.exists || lane.turn != memory.lane.turn {
+    // Within a generation the turn suffices. The next generation of the same name begins with the same turn.
+    let is_same = lane.turn == memory.lane.turn
+        && (!scenario.has_generations || lane.settled == memory.lane.settled);
+    if !lane.exists || !is_same {
         state.finish(me, false);
         log.record(format_args!("the lane is not as it was read: starts over"));
         return Outcome::Next;
     }
-    state.lane_holder[index] = Some(me);
     memory.step = Step::ShareParked;
+    state.generation_of_mut(me).lane_holder[index] = Some(me);
     log.record(format_args!(
         "the write starts: the lane is as it was read, and locked"
     ));
@@ -61,6 +67,7 @@ pub(super) fn share_parked(
     log: &mut Log,
 ) -> Outcome {
     let memory = &mut state.actors[usize::from(me)];
+    let generation = &mut state.generations[usize::from(memory.generation)];
     let next = memory
         .relied_on
         .first()
@@ -72,11 +79,11 @@ pub(super) fn share_parked(
     };
     let at = usize::from(aggregate);
     let locks = !scenario.has(Mutation::ParkedReadWithoutLock);
-    let writer = state.parked_writer[at].filter(|writer| *writer != me && locks);
+    let writer = generation.parked_writer[at].filter(|writer| *writer != me && locks);
     if let Some(writer) = writer {
         return Outcome::Blocked(Set::from_member(writer));
     }
-    if !state.parked[at] {
+    if !generation.parked[at] {
         state.finish(me, false);
         log.record(format_args!(
             "{} is not parked any more: starts over",
@@ -85,7 +92,7 @@ pub(super) fn share_parked(
         return Outcome::Next;
     }
     if locks {
-        state.parked_shared_by[at].insert(me);
+        generation.parked_shared_by[at].insert(me);
     }
     memory.relied_on.remove(aggregate);
     log.record(format_args!(
@@ -125,15 +132,16 @@ pub(super) fn park_next(scenario: &Scenario, state: &mut State, me: u8, log: &mu
         return worker::step(scenario, state, me, log, false);
     };
     let at = usize::from(aggregate);
-    let writer = state.parked_writer[at];
+    let generation = state.generation_of_mut(me);
+    let writer = generation.parked_writer[at];
     if let Some(other) = writer.filter(|writer| *writer != me)
-        && state.parked_written[at].is_some()
+        && generation.parked_written[at].is_some()
     {
         return Outcome::Blocked(Set::from_member(other));
     }
-    if !state.parked[at] && writer.is_none() {
-        state.parked_writer[at] = Some(me);
-        state.parked_written[at] = Some(true);
+    if !generation.parked[at] && writer.is_none() {
+        generation.parked_writer[at] = Some(me);
+        generation.parked_written[at] = Some(true);
     }
     state.actors[usize::from(me)].to_park.remove(aggregate);
     log.record(format_args!("parks {}", name(aggregate)));
@@ -173,12 +181,12 @@ pub(super) fn commit(scenario: &Scenario, state: &mut State, me: u8, log: &mut L
     }
     let covered = |state: &State| {
         state
-            .find(|_, event| state.lanes[index].covers(*event))
+            .find(|_, event| state.generation_of(me).lanes[index].covers(*event))
             .len()
     };
     let before = covered(state);
     let not_compared = scenario.has(Mutation::LaneNotCompared);
-    let lane = &mut state.lanes[index];
+    let lane = &mut state.generation_of_mut(me).lanes[index];
     if lane.exists || !not_compared {
         lane.settled = memory.settle;
         lane.turn = scenario.turn_after(lane.turn, memory.lane.turn);
@@ -191,7 +199,7 @@ pub(super) fn commit(scenario: &Scenario, state: &mut State, me: u8, log: &mut L
     state.finish(me, true);
     log.record(format_args!(
         "commits: lane {index} has settled {:?}",
-        state.lanes[index].settled
+        state.generation_of(me).lanes[index].settled
     ));
 }
 
@@ -199,10 +207,10 @@ pub(super) fn commit(scenario: &Scenario, state: &mut State, me: u8, log: &mut L
 pub(super) fn settle_separately(state: &mut State, me: u8, log: &mut Log) -> Outcome {
     let memory = state.actors[usize::from(me)];
     let index = usize::from(memory.lane_index);
-    if let Some(holder) = state.lane_holder[index] {
+    if let Some(holder) = state.generation_of(me).lane_holder[index] {
         return Outcome::Blocked(Set::from_member(holder));
     }
-    let lane = &mut state.lanes[index];
+    let lane = &mut state.generation_of_mut(me).lanes[index];
     if lane.exists {
         lane.settled = memory.settle;
         lane.turn += 1;
