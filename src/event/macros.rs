@@ -40,8 +40,8 @@ use super::{OldEventType, TypeId};
 ///
 /// The log keeps events as they were recorded. When an event type changes, the block `old` says how its old revisions become
 /// the newest one when they are read: for folds, rules, histories and the feed. An old revision has a type id that is no
-/// longer written, or it is a shape that the newest revision of the same type id does not decode. It becomes an event of
-/// the enum, or a later old revision:
+/// longer written, or it is another shape of the same type id: it differs in a field's name or type. It becomes an event of the
+/// enum, or a later old revision:
 ///
 /// ```
 /// use foldlog::domain::prelude::*;
@@ -162,11 +162,12 @@ macro_rules! events {
                     fn upcast_recorded(
                         type_id: $crate::event::TypeId,
                         json: &$crate::__private::serde_json::value::RawValue,
+                        is_exact: bool,
                     ) -> ::core::option::Option<Self> {
                         let mut newest = ::core::option::Option::None;
                         $(
                             if newest.is_none() && type_id == $crate::event::TypeId($old_id) {
-                                newest = $crate::event::upcast_as::<$old, Self>(json);
+                                newest = $crate::event::upcast_as::<$old, Self>(json, is_exact);
                             }
                         )+
                         newest

@@ -91,33 +91,44 @@ pub trait Payload:
         })
     }
 
-    /// Reads the payload of a recorded event of type `type_id` in its newest revision, whichever revision was recorded.
-    /// Unknown fields are skipped, because newer code may have written them.
+    /// Reads the payload of a recorded event of type `type_id` in its newest revision, whichever revision was recorded: the first
+    /// one, beginning with the newest, that has every field of the payload. If none has, the newest one that it decodes as:
+    /// newer code may have written further fields.
     ///
     /// # Errors
     ///
     /// See [`DecodeError`].
     fn decode_recorded(type_id: TypeId, json: &RawValue) -> Result<Self, DecodeError> {
-        let error = if index_of::<Self>(type_id).is_some() {
-            match Self::decode(type_id, json) {
-                Ok(payload) => return Ok(payload),
-                Err(error) => error,
+        let has_old = Self::OLD_TYPES.iter().any(|old| old.id == type_id);
+        let (newest, is_exact) = match (index_of::<Self>(type_id), has_old) {
+            (Some(_), false) => return Self::decode(type_id, json),
+            (None, false) => return Err(DecodeError::UnknownType(type_id)),
+            (Some(_), true) => {
+                let mut is_exact = true;
+                let mut note = |_: serde_ignored::Path<'_>| is_exact = false;
+                let noting = serde_ignored::Deserializer::new(json, &mut note);
+                (Self::decode(type_id, noting), is_exact)
             }
-        } else if Self::OLD_TYPES.iter().any(|old| old.id == type_id) {
-            let reason = "no old revision of this type has these fields".to_owned();
-            DecodeError::Malformed { type_id, reason }
-        } else {
-            DecodeError::UnknownType(type_id)
+            (None, true) => {
+                let reason = "no old revision of this type has these fields".to_owned();
+                (Err(DecodeError::Malformed { type_id, reason }), false)
+            }
         };
-        let upcast = Self::upcast_recorded(type_id, json);
+        if newest.is_ok() && is_exact {
+            return newest;
+        }
+        if let Some(old) = Self::upcast_recorded(type_id, json, true) {
+            return Ok(old);
+        }
         // Where the newest revision could have been meant, its error says more than those of the old ones.
-        upcast.ok_or(error)
+        newest.or_else(|error| Self::upcast_recorded(type_id, json, false).ok_or(error))
     }
 
-    /// Reads the payload of a recorded event by the old revisions of `type_id`; `None` if none of them matches.
+    /// Reads the payload of a recorded event by the old revisions of `type_id`; `None` if none of them matches. `is_exact`: it must
+    /// have every field of the payload.
     #[doc(hidden)]
-    fn upcast_recorded(type_id: TypeId, json: &RawValue) -> Option<Self> {
-        let _ = (type_id, json);
+    fn upcast_recorded(type_id: TypeId, json: &RawValue, is_exact: bool) -> Option<Self> {
+        let _ = (type_id, json, is_exact);
         None
     }
 
@@ -152,13 +163,15 @@ fn unknown<P: Payload>(type_id: TypeId) -> DecodeError {
     })
 }
 
-/// Reads a payload by one old revision; `None` if it does not match.
+/// Reads a payload by one old revision; `None` if it does not match. `is_exact`: it must have every field of the payload.
 #[doc(hidden)]
 pub fn upcast_as<Old: DeserializeOwned + Upcaster<Newest>, Newest>(
     json: &RawValue,
+    is_exact: bool,
 ) -> Option<Newest> {
-    let old: Old = serde_json::from_str(json.get()).ok()?;
-    Some(old.upcast())
+    let mut has_all = true;
+    let old: Old = serde_ignored::deserialize(json, |_| has_all = false).ok()?;
+    (has_all || !is_exact).then(|| old.upcast())
 }
 
 /// Why a payload could not be read.
