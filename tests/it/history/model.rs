@@ -72,8 +72,7 @@ impl History {
         let mut events: Vec<Event> = Vec::new();
         let length = 1 + random.below(8);
         for at in 0..length {
-            let is_last = at + 1 == length;
-            let (type_id, name, payload, shown) = change(random, user, &mut fields, is_last);
+            let (type_id, name, payload, shown) = change(random, user, &mut fields, at == 0);
             events.push(Event {
                 id: Uuid::from_u128(u128::from(random.next())),
                 type_id,
@@ -130,12 +129,16 @@ fn change(
     random: &mut Random,
     user: Uuid,
     fields: &mut Fields,
-    is_last: bool,
+    is_first: bool,
 ) -> (i16, &'static str, Value, Value) {
     let word = random.pick(&["a", "b", "ä\"\\", "null"]).to_owned();
     let email = format!("{}@example.org", random.pick(&["x", "y"]));
     let Some(known) = fields else {
         *fields = Some([("username", word.clone()), ("email", email.clone())].into());
+        if !is_first {
+            let payload = json!({"username": word, "email": email});
+            return (1006, "Restored", payload.clone(), payload);
+        }
         let shown = json!({"id": user, "username": word, "email": email});
         let mut payload = shown.clone();
         if random.below(2) == 0 {
@@ -143,7 +146,7 @@ fn change(
         }
         return (1000, "Created", payload, shown);
     };
-    match random.below(if is_last { 5 } else { 4 }) {
+    match random.below(5) {
         0 => {
             known.insert("username", word.clone());
             let payload = json!({"username": word});

@@ -131,7 +131,7 @@ async fn an_unknown_type_id_returns_422() {
         ),
         ("/events", 9000, "does not belong to any domain"),
         ("/users", 1999, "1999 is unknown"),
-        ("/events", 1006, "1006 is unknown"),
+        ("/events", 1007, "1007 is unknown"),
         ("/events", 1005, "send an event of type 1002"),
     ] {
         let answer = app.append(path, &event(user, type_id, payload(user))).await;
