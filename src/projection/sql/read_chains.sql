@@ -10,7 +10,7 @@
 -- role: foldlog_projection
 -- uses: events_aggregate_id_version_key locker_pkey {table}_pkey
 with wanted as materialized (
-    select wanted.id, wanted.highest, viewed.json, viewed.version
+    select wanted.id, wanted.highest, viewed.json, viewed.version, unclaimed.version as first
     from unnest($2::uuid[], $3::integer[]) as wanted (id, highest)
     left join lateral (
         select to_json(v) as json, v.version
@@ -18,6 +18,26 @@ with wanted as materialized (
         where v.id = wanted.id
         limit 1
     ) viewed on true
+    left join lateral (
+        select e.version
+        from foldlog.events e
+        left join lateral (
+            select true as is_claimed
+            from foldlog.locker l
+            where l.event_id = e.id
+                and l.aggregate_id = e.aggregate_id
+                and l.lock_domain = $1
+            limit 1
+        ) claimed on true
+        where e.aggregate_id = wanted.id
+            and viewed.version is null
+            and e.version <= wanted.highest
+            and e.type_id >= $4
+            and e.type_id < $5
+            and claimed.is_claimed is null
+        order by e.version
+        limit 1
+    ) unclaimed on true
 ),
 event as materialized (
     select e.*
@@ -59,7 +79,7 @@ select
                     select e.id, e.aggregate_id
                     from foldlog.events e
                     where e.aggregate_id = wanted.id
-                        and e.version = (select min(version) from event where aggregate_id = wanted.id) - 1
+                        and e.version = wanted.first - 1
                     limit 1
                 ) e
                 cross join lateral (

@@ -1,4 +1,5 @@
-//! Finds the parts of a plan that read a table, or an index, from its beginning to its end.
+//! Finds the parts of a plan that read a table, or an index, from its beginning to its end, and those that compare each aggregate
+//! of a batch with each other one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +17,10 @@ const SMALL: &[(&str, &str)] = &[
     ("_sqlx_migrations", "has one row per migration"),
 ];
 
-/// A plan reads a whole table.
+/// The name for a list of aggregates that is read as a whole for each aggregate of another list.
+pub(super) const PAIRS: &str = "pairs of aggregates";
+
+/// A plan reads a whole table, or a whole list of aggregates for each aggregate of another list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WholeRead {
     pub table: String,
@@ -140,8 +144,33 @@ fn collect(indexes: &Indexes, node: &Value, limited: bool, found: &mut Vec<Whole
             node: format!("{kind} {}", node["Index Name"].as_str().unwrap_or_default()),
         });
     }
+    if compares_pairs(kind, node) {
+        found.push(WholeRead {
+            table: PAIRS.to_owned(),
+            node: kind.to_owned(),
+        });
+    }
     let limited = kind == "Limit" || limited && kind == "LockRows";
     for child in node["Plans"].as_array().into_iter().flatten() {
         collect(indexes, child, limited, found);
     }
+}
+
+/// Whether the node compares each aggregate of one list with each of another: the time is quadratic in the size of a batch.
+fn compares_pairs(kind: &str, node: &Value) -> bool {
+    let condition = match kind {
+        "Nested Loop" => &node["Join Filter"],
+        "CTE Scan" => &node["Filter"],
+        _ => return false,
+    };
+    let condition = condition.as_str().unwrap_or_default();
+    [
+        "aggregate_id = ",
+        "= aggregate_id",
+        "aggregate_id)",
+        ".id = ",
+    ]
+    .iter()
+    .any(|part| condition.contains(part))
+        && !condition.contains("hashed SubPlan")
 }

@@ -19,8 +19,8 @@ use crate::support::TestDb;
 use crate::support::db::run;
 use crate::support::events::{append, created, deposited, opened, renamed};
 
-/// How a session chooses between a plan for the arguments at hand and one for all arguments. Sessions choose both: the first five
-/// executions of a statement are planned for their arguments.
+/// How a session chooses between a plan for the arguments at hand and one for all arguments. foldlog's sessions have plans for all
+/// arguments; behind a pooler, Postgres plans the first five executions of a statement for their arguments.
 const PLAN_MODES: &[&str] = &["force_custom_plan", "force_generic_plan"];
 
 /// Fails when a row with arguments belongs to no statement any more.
@@ -142,6 +142,9 @@ async fn assert_plans(statistics: Statistics, filled: bool) {
             for (arguments, reads) in plans(&mut connection, &indexes, &statement, mode).await {
                 let reads = reads.into_iter();
                 let reads = reads.filter(|read| !explain::is_expected(&statement.name, read));
+                // A plan for one aggregate may compare it with each of a list; sessions have generic plans.
+                let is_generic = *mode == "force_generic_plan";
+                let reads = reads.filter(|read| is_generic || read.table != explain::PAIRS);
                 let describe = |read| format!("{} ({arguments}), {mode}: {read}", statement.name);
                 found.extend(reads.map(describe));
             }
