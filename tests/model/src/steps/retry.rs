@@ -22,11 +22,7 @@ pub(super) fn step(
         Step::Start => {
             let memory = &mut state.actors[usize::from(me)];
             memory.frozen = state.committed;
-            memory.step = if scenario.has_generations {
-                Step::LockProjection
-            } else {
-                Step::LockParked
-            };
+            memory.step = first_lock(scenario);
             log.record(format_args!("starts"));
             Outcome::Next
         }
@@ -52,6 +48,15 @@ pub(super) fn step(
             outcome
         }
         _ => unpark(scenario, state, me, log, unlimited),
+    }
+}
+
+/// What a retry or a skip locks first.
+const fn first_lock(scenario: &Scenario) -> Step {
+    if scenario.has_generations {
+        Step::LockProjection
+    } else {
+        Step::LockParked
     }
 }
 
@@ -181,7 +186,7 @@ fn raise_version(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) 
         state.actors[usize::from(me)].step = Step::Unpark;
     } else {
         state.finish(me, true);
-        state.actors[usize::from(me)].step = Step::LockParked;
+        state.actors[usize::from(me)].step = first_lock(scenario);
     }
     log.record(format_args!(
         " commits: the next version is {}",
