@@ -148,7 +148,7 @@ impl AppendError {
                     .projection
                     .set_rules()
                     .iter()
-                    .find(|rule| rule.name == constraint)
+                    .find(|rule| rule.is_enforced_by(&constraint))
                 {
                     Some(rule) => Self::SetRule {
                         name: rule.name,

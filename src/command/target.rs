@@ -9,6 +9,7 @@ use crate::event::{AggregateId, AppendedEvent, TypeId};
 use crate::projection::{self, ProjectionError};
 use crate::state::{self, State};
 use crate::store::{self, ExpectedHeads, GroupOutcome, Outcome, StoredEvent};
+use crate::view;
 
 /// Where an append is stored.
 #[derive(Debug)]
@@ -57,7 +58,15 @@ impl Target<'_> {
     ) -> Result<HashMap<AggregateId, State>, AppendError> {
         match self {
             Self::Pool(pool) => load(&mut *pool.acquire().await?, batch).await,
-            Self::Transaction(session) => load(session, batch).await,
+            Self::Transaction(session) => {
+                // The load must not fail because a table was dropped, since that would abort the transaction of the caller.
+                for (served, _) in batch.aggregates_by_domain() {
+                    if !served.view.serving().is_fresh() {
+                        view::resolve(session, &served.view).await?;
+                    }
+                }
+                load(session, batch).await
+            }
         }
     }
 
@@ -114,6 +123,16 @@ impl Target<'_> {
             Err(AppendError::Db(error)) if error.is_contended() && self.is_pool() => {
                 Ok(Attempt::LostRace)
             }
+            // The table of a generation that was replaced is gone.
+            Err(AppendError::Db(error @ DbError::Installation(_)))
+                if has_inline_views(foldlog, batch) =>
+            {
+                if self.find_other_generations(foldlog, batch).await? {
+                    Ok(Attempt::LostRace)
+                } else {
+                    Err(error.into())
+                }
+            }
             appended => appended,
         }
     }
@@ -161,6 +180,25 @@ impl Target<'_> {
             Err(AppendError::Db(error)) if error.is_contended() && self.is_pool() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Asks which generations serve this process. Returns whether one of those that the append folds into was replaced.
+    async fn find_other_generations(
+        &mut self,
+        foldlog: &Foldlog,
+        batch: &Batch<'_>,
+    ) -> Result<bool, AppendError> {
+        let types: Vec<TypeId> = batch.events.iter().map(|event| event.type_id).collect();
+        let mut is_replaced = false;
+        for view in foldlog.inline_views(&types.iter().copied()) {
+            let before = view.current();
+            let generation = match self {
+                Self::Pool(pool) => view::resolve(&mut *pool.acquire().await?, view).await?,
+                Self::Transaction(session) => view::resolve(session, view).await?,
+            };
+            is_replaced |= generation.lock_domain() != before.lock_domain();
+        }
+        Ok(is_replaced)
     }
 
     pub(super) const fn is_pool(&self) -> bool {

@@ -87,6 +87,12 @@ pub trait AnyProjection: fmt::Debug + Send + Sync {
     fn set_rules(&self) -> &'static [SetRule];
     /// The event types it folds.
     fn block(&self) -> Range<i16>;
+    /// See [`Payload::TYPES`].
+    fn types(&self) -> &'static [EventType];
+    /// The schema of an event type's payload; `None` when it does not fold the type.
+    fn payload_schema(&self, type_id: TypeId) -> Option<TypeSchema>;
+    /// See [`Projection::FOLD_VERSION`].
+    fn fold_version(&self) -> u32;
     /// The schema of a row without `id` and `version`. Its properties are the columns of the view.
     fn row_schema(&self) -> TypeSchema;
     /// A row as clients see it: `{id, …columns, version}`, without secrets. `secret_names` are the names of properties
@@ -135,6 +141,7 @@ impl<D: Domain> Projection for OwnView<D> {
     const NAME: &'static str = D::NAME;
     const VIEW: &'static str = D::VIEW;
     const SET_RULES: &'static [SetRule] = D::SET_RULES;
+    const FOLD_VERSION: u32 = D::FOLD_VERSION;
     type Event = D::Event;
     type Row = D::State;
 
@@ -278,6 +285,18 @@ impl<P: Projection> AnyProjection for ErasedProjection<P> {
 
     fn block(&self) -> Range<i16> {
         P::Event::BLOCK
+    }
+
+    fn types(&self) -> &'static [EventType] {
+        P::Event::TYPES
+    }
+
+    fn payload_schema(&self, type_id: TypeId) -> Option<TypeSchema> {
+        P::Event::schema_of(type_id)
+    }
+
+    fn fold_version(&self) -> u32 {
+        P::FOLD_VERSION
     }
 
     fn row_schema(&self) -> TypeSchema {

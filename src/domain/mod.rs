@@ -129,6 +129,9 @@ pub trait Domain: 'static {
     const VIEW: &'static str;
     /// Rules over all rows of the view. Only a view that is folded inline enforces them.
     const SET_RULES: &'static [SetRule] = &[];
+    /// Increase it when you change the fold in a way that examples of the events do not show; foldlog then reports that the view has to
+    /// be reprojected, as it does by itself when the examples show it.
+    const FOLD_VERSION: u32 = 1;
     /// Set it when [`Self::check`] never looks at the state. Appends then always take one round trip, but nothing
     /// prevents events after the one that ended an aggregate.
     const STATELESS: bool = false;
@@ -227,6 +230,9 @@ pub trait Projection: 'static {
     const VIEW: &'static str;
     /// Rules over all rows of the view. Only a view that is folded inline enforces them.
     const SET_RULES: &'static [SetRule] = &[];
+    /// Increase it when you change the fold in a way that examples of the events do not show; foldlog then reports that the view has to
+    /// be reprojected, as it does by itself when the examples show it.
+    const FOLD_VERSION: u32 = 1;
     /// The events that it folds.
     type Event: Payload;
     /// One row of the view: a struct whose fields are the columns of the view.
@@ -266,6 +272,11 @@ pub struct SetRule {
 }
 
 impl SetRule {
+    /// Whether an index with this name enforces the rule: that of a later generation of the view has a number at its end.
+    pub(crate) fn is_enforced_by(&self, index: &str) -> bool {
+        index.split('#').next() == Some(self.name)
+    }
+
     /// Whether the rule is about this column.
     pub(crate) fn mentions(&self, column: &str) -> bool {
         let identifier = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -36,7 +36,8 @@ static MIGRATOR: LazyLock<Vec<Migration>> = LazyLock::new(|| {
 const SETTINGS_VERSION: i64 = 20_261_124_000_006;
 
 /// The tables that the migrations create.
-const TABLES: [&str; 6] = ["log", "events", "locker", "settled", "parked", "views"];
+#[rustfmt::skip]
+const TABLES: [&str; 9] = ["log", "events", "locker", "settled", "parked", "views", "slices", "verifications", "differences"];
 
 /// Applies the pending migrations, then creates the views that do not exist yet, and the schema before both. A session lock
 /// makes processes that migrate at the same time wait for each other, so the connection must be direct.

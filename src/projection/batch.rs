@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::ProjectionError;
 use super::chain::{self, Completed};
 use super::plan::{AggregateBatch, Before, Failure, Plan, plan};
-use super::read::ReadBatch;
-use super::worker::LaneWorker;
+use super::read::{self, ReadBatch, Request};
+use super::worker::{LaneWorker, MAX_QUICK_EVENTS};
 use super::write::{self, WriteResult};
-use crate::db::Session;
+use super::{ProjectionError, lane};
+use crate::db::{Session, Transaction};
 use crate::event::{AggregateId, RecordedEvent};
 use crate::telemetry::millis;
 
@@ -19,6 +19,9 @@ const MIN_SETTLE_DISTANCE: u64 = 256;
 
 /// Rows that a batch writes come to at most this many bytes, unless a single event alone exceeds it.
 const MAX_ROW_BYTES: usize = 32 << 20;
+
+/// A generation goes live if at most this many batches of a quick pass are left, because appends wait meanwhile.
+const MAX_DRAINED_BATCHES: u32 = 8;
 
 /// The result of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,40 @@ pub(super) enum BatchOutcome {
 }
 
 impl LaneWorker<'_> {
+    /// Applies what is left, in a transaction that keeps the lock of the lane until it ends. False if it is more than a few batches, or
+    /// if other workers share the lanes.
+    pub(super) async fn drain(
+        &mut self,
+        transaction: &mut Transaction,
+    ) -> Result<bool, ProjectionError> {
+        for _ in 0..MAX_DRAINED_BATCHES {
+            let taken = lane::take(transaction, self.view, &[]).await?;
+            let Some((first, frozen)) = taken else {
+                return Ok(false);
+            };
+            let request = Request {
+                lane: Some(first),
+                frozen: Some(frozen),
+                size: MAX_QUICK_EVENTS,
+                claims: self.reads_claims,
+                count_parked: false,
+            };
+            let batch = match read::read(transaction, self.view, request).await? {
+                Some(batch) if batch.lanes == 1 => batch,
+                _ => return Ok(false),
+            };
+            match Box::pin(self.apply(transaction, batch, Instant::now())).await? {
+                BatchOutcome::Empty
+                | BatchOutcome::Written {
+                    reached_end: true, ..
+                } => return Ok(true),
+                BatchOutcome::Written { .. } | BatchOutcome::ReadAgain => {}
+                BatchOutcome::Lost | BatchOutcome::Outdated => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
     /// Folds a batch and writes it.
     #[tracing::instrument(name = "batch", skip_all, fields(projection = self.view.name(), batch.events = batch.events.events.len()))]
     pub(super) async fn apply(

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::budget::{BatchSizer, Budget};
 use super::worker::{LaneWorker, Next};
-use super::{ProjectionError, lane, parked, status};
+use super::{ProjectionError, generation, lane, parked, status};
 use crate::db::{Pool, Retryable as _};
-use crate::view::View;
+use crate::view::{self, View};
 
 /// After this many consecutive batches have been lost to other transactions, the catch-up ends and reports what it has
 /// applied.
@@ -67,15 +67,35 @@ pub async fn catch_up(
     budget: &Budget,
 ) -> Result<CatchUp, ProjectionError> {
     let applied = AtomicU64::new(0);
-    let run = Run {
-        pool,
-        view,
-        batch_size,
-        budget,
-        applied: &applied,
+    let mut generation = view.current();
+    let ended = loop {
+        let serving = view.serving();
+        let run = Run {
+            pool,
+            view: &generation,
+            batch_size,
+            budget,
+            applied: &applied,
+            only_serving: true,
+        };
+        // Boxed, because it contains the futures of two batches.
+        let ended = budget.run_until_abort(Box::pin(run.to_the_end())).await;
+        match &ended {
+            Some(Ok(ended)) if ended.is_replaced => {}
+            Some(Err(ProjectionError::Db(error))) if serving.may_be_dropped(error) => {}
+            _ => break ended,
+        }
+        let before = generation.lock_domain().to_owned();
+        generation = view::resolve(&mut *pool.acquire().await?, view).await?;
+        if !view.serving().exists {
+            // The generation of this build has not been filled yet, or is gone.
+            return Ok(CatchUp::default());
+        }
+        if generation.lock_domain() == before {
+            break ended;
+        }
     };
-    // Boxed, because it contains the futures of two batches.
-    let ended = budget.run_until_abort(Box::pin(run.to_the_end())).await;
+    let view = &generation;
     let ended = match ended {
         Some(Err(ProjectionError::Db(error))) if error.is_retryable() => {
             pool.mark_suspect();
@@ -111,10 +131,31 @@ pub async fn catch_up(
     Ok(result)
 }
 
+/// Applies new events to a generation that is filled, but does not serve readers yet.
+pub(super) async fn catch_up_generation(
+    pool: &Pool,
+    generation: &View,
+    batch_size: u32,
+    budget: &Budget,
+) -> Result<bool, ProjectionError> {
+    let applied = AtomicU64::new(0);
+    let run = Run {
+        pool,
+        view: generation,
+        batch_size,
+        budget,
+        applied: &applied,
+        only_serving: false,
+    };
+    Ok(Box::pin(run.to_the_end()).await?.done)
+}
+
 /// How a catch-up ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ended {
     done: bool,
+    /// Whether another generation serves this process now.
+    is_replaced: bool,
     /// The parked aggregates, if they are known.
     parked: Option<u64>,
 }
@@ -126,6 +167,8 @@ struct Run<'a> {
     batch_size: u32,
     budget: &'a Budget,
     applied: &'a AtomicU64,
+    /// Whether to stop once another generation serves this process.
+    only_serving: bool,
 }
 
 impl<'a> Run<'a> {
@@ -136,6 +179,7 @@ impl<'a> Run<'a> {
             self.budget,
             BatchSizer::new(self.batch_size),
             self.applied,
+            self.only_serving,
         )
     }
 
@@ -148,6 +192,15 @@ impl<'a> Run<'a> {
             let pass = Box::pin(worker.quick_pass(is_first)).await?;
             if is_first {
                 ended.parked = pass.parked;
+                if let Some(generation) = pass.generation {
+                    Box::pin(generation::tidy_up(
+                        self.pool,
+                        self.view,
+                        generation,
+                        self.budget,
+                    ))
+                    .await?;
+                }
                 if pass.retry_due {
                     let retried =
                         Box::pin(parked::retry_due(self.pool, self.view, self.budget)).await?;
@@ -162,6 +215,10 @@ impl<'a> Run<'a> {
                     break;
                 }
                 Next::OutOfTime => break,
+                Next::Replaced => {
+                    ended.is_replaced = true;
+                    break;
+                }
                 // An event that takes that long is folded in a quick pass.
                 Next::Bulk if worker.is_slow() && worker.batches() > written => {}
                 Next::Bulk => {

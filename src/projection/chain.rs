@@ -49,12 +49,13 @@ pub(super) async fn complete(
         .retain(|event| is_kept(event.aggregate_id));
     let types = view.projection.block();
     let mut rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(gaps.keys().map(|id| id.0).collect::<Vec<_>>())
         .bind(gaps.values().map(|version| version.0).collect::<Vec<_>>())
         .bind(types.start)
         .bind(types.end)
         .bind(i64::from(batch.size))
+        .bind(None::<&str>)
         .fetch(connection);
     let (mut read, mut bytes) = (0, 0);
     while let Some(row) = rows.try_next().await? {

@@ -19,7 +19,7 @@ pub(super) async fn claim_events(
     // If they do, they deadlock and Postgres aborts one of them.
     events.sort_by_key(|event| event.position);
     let rows = sqlx::query(include_str!("sql/claim_events.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(events.iter().map(|e| e.id.0).collect::<Vec<_>>())
         .bind(events.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
         .fetch_all(connection)
@@ -47,7 +47,7 @@ pub(super) async fn release(
         return Ok(());
     }
     sqlx::query(include_str!("sql/release_claims.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(events.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
         .bind(events.iter().map(|(_, id)| id.0).collect::<Vec<_>>())
         .execute(connection)

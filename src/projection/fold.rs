@@ -93,7 +93,7 @@ async fn load_batches<'a>(
     let rows = sqlx::query(view.sql.fill(include_str!("sql/load_rows.sql")))
         .bind(firsts().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
         .bind(firsts().map(|e| e.version.0).collect::<Vec<_>>())
-        .bind(view.name())
+        .bind(view.lock_domain())
         .fetch_all(connection)
         .await?;
     let mut read = HashMap::with_capacity(rows.len());

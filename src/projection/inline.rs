@@ -8,6 +8,14 @@
 //! provided that it gets all claims. Another transaction that changed such a row since it was read has claimed an event that this
 //! fold read as unclaimed, so not all claims would succeed. If they do not, or if an event cannot be folded, the fold starts over
 //! with the claims it has, and reads the rows after the claims.
+//!
+//! # Beside a reprojection
+//!
+//! An event that is folded into a generation which is no longer live would be missing from the view, and a set rule would be checked
+//! against the wrong rows. The first statement takes a lock that the reprojection needs exclusively to go live, and keeps it until the
+//! append commits. The second statement, whose snapshot is taken after that, writes only if the generation is live. So the generation
+//! is live at the commit, and a reprojection that goes live later finds the event committed and folds it before it does. (test:
+//! `an_inline_append_beside_a_reprojection_is_in_the_live_view`)
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,12 +29,14 @@ use super::rows::{self, OnRejectedWrite};
 use super::{ProjectionError, claim, fold};
 use crate::db::Session;
 use crate::event::{AggregateId, EventId};
-use crate::view::View;
+use crate::view::{self, View};
 
 /// The events of some aggregates without a claim, in the order of aggregates and versions, and what precedes them.
 struct Backlog {
     events: ReadEvents,
     before: HashMap<AggregateId, Before>,
+    /// How many rows repairs had replaced.
+    repairs: i64,
 }
 
 /// Folds all events of these aggregates that their view rows do not contain yet, in the transaction that appended to them.
@@ -41,9 +51,36 @@ pub async fn fold_inline(
     view: &View,
     aggregates: &[AggregateId],
 ) -> Result<(), ProjectionError> {
-    let Backlog { mut events, before } = read_backlog(connection, view, aggregates).await?;
-    if events.is_empty() {
+    let view = &view.current();
+    if view.serving().exists && fold_into(connection, view, aggregates).await? {
         return Ok(());
+    }
+    // This transaction has the lock, so the live generation cannot change any more.
+    lock_generation(connection, view).await?;
+    let generation = &view::resolve(connection, view).await?;
+    if view.serving().exists && fold_into(connection, generation, aggregates).await? {
+        return Ok(());
+    }
+    if view.projection.set_rules().is_empty() {
+        // The live generation has another definition. A catch-up folds the event into the one of this build.
+        return Ok(());
+    }
+    Err(ProjectionError::NotReprojected(view.name()))
+}
+
+/// Folds into one generation; false if it is not the live one of this process.
+async fn fold_into(
+    connection: &mut Session<'_>,
+    view: &View,
+    aggregates: &[AggregateId],
+) -> Result<bool, ProjectionError> {
+    let Backlog {
+        mut events,
+        before,
+        repairs,
+    } = read_backlog(connection, view, aggregates).await?;
+    if events.is_empty() {
+        return is_live(connection, view).await;
     }
     let claimed = {
         let plan = plan(
@@ -52,15 +89,18 @@ pub async fn fold_inline(
             &events.undecodable,
         );
         if can_write_at_once(view, &plan) {
-            let claimed = write(connection, view, &plan).await?;
+            let claimed = write(connection, view, &plan, repairs).await?;
             if claimed.len() == plan.claims.len() {
-                return Ok(());
+                return Ok(true);
             }
             Some(claimed)
         } else {
             None
         }
     };
+    if !is_live(connection, view).await? {
+        return Ok(false);
+    }
     if let Some(claimed) = claimed {
         let is_claimed = |id, aggregate_id| claimed.contains(&(id, aggregate_id));
         events.events.retain(|e| is_claimed(e.id, e.aggregate_id));
@@ -79,8 +119,27 @@ pub async fn fold_inline(
             aggregate_id: failure.aggregate_id,
             event_id: failure.event_id,
         }),
-        None => Ok(()),
+        None => Ok(true),
     }
+}
+
+/// Whether appends of this process are folded into this generation.
+async fn is_live(connection: &mut Session<'_>, view: &View) -> Result<bool, ProjectionError> {
+    Ok(
+        sqlx::query_scalar(view.sql.fill(include_str!("sql/is_live.sql")))
+            .bind(view.lock_domain())
+            .fetch_one(connection)
+            .await?,
+    )
+}
+
+/// Keeps reprojections of the view from going live until the transaction ends.
+async fn lock_generation(connection: &mut Session<'_>, view: &View) -> Result<(), ProjectionError> {
+    sqlx::query(include_str!("sql/share_generation.sql"))
+        .bind(view.name())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn read_backlog(
@@ -90,19 +149,21 @@ async fn read_backlog(
 ) -> Result<Backlog, ProjectionError> {
     let types = view.projection.block();
     let rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
         .bind(vec![i32::MAX; aggregates.len()])
         .bind(types.start)
         .bind(types.end)
         .bind(i64::MAX)
+        .bind(view.name())
         .fetch_all(connection)
         .await?;
-    let (mut events, mut before) = (ReadEvents::default(), HashMap::new());
+    let (mut events, mut before, mut repairs) = (ReadEvents::default(), HashMap::new(), 0);
     for row in &rows {
         if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
             events.push(row)?;
         } else {
+            repairs = row.try_get::<Option<i64>, _>("repairs")?.unwrap_or(0);
             before.insert(
                 AggregateId(row.try_get("aggregate_id")?),
                 decode_before(row)?,
@@ -112,7 +173,11 @@ async fn read_backlog(
     events
         .events
         .sort_unstable_by_key(|event| (event.aggregate_id, event.version));
-    Ok(Backlog { events, before })
+    Ok(Backlog {
+        events,
+        before,
+        repairs,
+    })
 }
 
 fn to_batches(
@@ -144,17 +209,19 @@ async fn write(
     connection: &mut Session<'_>,
     view: &View,
     plan: &Plan<'_>,
+    repairs: i64,
 ) -> Result<HashSet<(EventId, AggregateId)>, ProjectionError> {
     let mut claims = plan.claims.clone();
     // Position order is nearly log order; see `claim::claim_events`.
     claims.sort_unstable_by_key(|event| event.position);
     let delete = plan.delete.iter().map(|row| row.aggregate_id.0);
     let rows = sqlx::query(view.sql.fill(include_str!("sql/write_inline.sql")))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(claims.iter().map(|e| e.id.0).collect::<Vec<_>>())
         .bind(claims.iter().map(|e| e.aggregate_id.0).collect::<Vec<_>>())
         .bind(delete.collect::<Vec<_>>())
         .bind(rows::json_array(&plan.upsert))
+        .bind(repairs)
         .fetch_all(connection)
         .await?;
     let claimed = rows.iter().map(|row| {
@@ -172,7 +239,7 @@ async fn find_parked(
     aggregates: &[AggregateId],
 ) -> Result<HashSet<AggregateId>, ProjectionError> {
     let rows = sqlx::query(include_str!("sql/still_parked.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;

@@ -83,7 +83,7 @@ pub(super) async fn take(
     finished: &[i16],
 ) -> Result<Option<(i16, Snapshot)>, ProjectionError> {
     let row = sqlx::query(include_str!("sql/take_lane.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(finished)
         .fetch_optional(&mut **transaction)
         .await?;
@@ -115,7 +115,7 @@ pub(super) async fn split(
 ) -> Result<Split, ProjectionError> {
     let mut transaction = pool.begin().await?;
     let split: Option<bool> = sqlx::query_scalar(include_str!("sql/split_lane.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(finished)
         .bind(i64::from(min_events))
         .fetch_optional(&mut *transaction)
@@ -133,7 +133,7 @@ pub(super) async fn split(
 pub(super) async fn merge(pool: &Pool, view: &View) -> Result<(), ProjectionError> {
     let mut transaction = pool.begin().await?;
     let rows = sqlx::query(include_str!("sql/lock_lanes.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .fetch_all(&mut *transaction)
         .await?;
     let lanes = rows
@@ -150,7 +150,7 @@ pub(super) async fn merge(pool: &Pool, view: &View) -> Result<(), ProjectionErro
     let turn = lanes.iter().map(|lane| lane.turn).max().unwrap_or(0) + 1;
     let begun = settled.begun;
     sqlx::query(include_str!("sql/merge_lanes.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(turn)
         .bind(settled.snapshot.to_string())
         .bind(begun.map(|begun| begun.txid.to_string()))
@@ -166,7 +166,7 @@ pub(super) async fn insert(
     view: &View,
 ) -> Result<(), ProjectionError> {
     sqlx::query(include_str!("sql/insert_lane.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .execute(connection)
         .await?;
     Ok(())

@@ -82,20 +82,25 @@ mod budget;
 mod catch_up;
 mod chain;
 mod claim;
+mod fingerprint;
 mod fold;
+mod generation;
 mod inline;
 mod lane;
 mod listener;
 mod parked;
 mod plan;
+pub mod preview;
 mod quick_session;
 mod read;
 mod read_events;
+pub mod reproject;
 mod retry;
 mod rows;
 mod settled;
 mod snapshot;
 pub mod status;
+pub mod verify;
 mod worker;
 mod write;
 
@@ -132,6 +137,28 @@ pub enum ProjectionError {
         /// The event that cannot be folded: an earlier event, or one of this append.
         event_id: EventId,
     },
+    /// `migrate up` has not created the view with the definition that this build has.
+    #[error("the view {0} is not defined as in this build; run `migrate up`")]
+    NotDefined(&'static str),
+    /// A build with another fold has begun to fill a generation with this definition.
+    #[error(
+        "another build, with another fold, has begun to reproject {0}; let it finish, or cancel its reprojection"
+    )]
+    OtherFold(&'static str),
+    /// Another process has cancelled the reprojection, or there is none.
+    #[error("there is no reprojection of {0}; start one with reproject")]
+    Cancelled(&'static str),
+    /// The snapshot that the generation is filled with is gone, because the database was copied while it was filled.
+    #[error(
+        "the reprojection of {0} cannot be continued in this copy of the database; cancel it, and reproject again"
+    )]
+    SnapshotLost(&'static str),
+    /// The view has set rules and is folded inline, and its live generation was created from another definition than this build
+    /// has. Nothing was appended, because the rules could not be checked.
+    #[error(
+        "the live generation of the view {0} has another definition than this build; reproject it"
+    )]
+    NotReprojected(&'static str),
 }
 
 impl From<sqlx::Error> for ProjectionError {

@@ -12,7 +12,7 @@ use super::plan::Failure;
 use super::retry::{Retried, retry_aggregate, retry_together};
 use crate::db::{DbError, Pool};
 use crate::event::AggregateId;
-use crate::view::View;
+use crate::view::{self, View};
 
 /// How many parked aggregates a catch-up retries. After a faulty deployment thousands may be parked, and the new events should
 /// not wait for all of them.
@@ -51,7 +51,11 @@ pub async fn retry(
     view: &View,
     budget: &Budget,
 ) -> Result<RetryReport, ProjectionError> {
-    retry_all(pool, view, false, budget).await
+    let generation = view::resolve(&mut *pool.acquire().await?, view).await?;
+    if !view.serving().exists {
+        return Ok(RetryReport::default());
+    }
+    retry_all(pool, &generation, false, budget).await
 }
 
 async fn retry_all(
@@ -116,7 +120,7 @@ async fn find(
     limit: i64,
 ) -> Result<Vec<AggregateId>, ProjectionError> {
     let rows = sqlx::query(include_str!("sql/find_parked.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(only_due)
         .bind(limit)
         .fetch_all(&mut *pool.acquire().await?)

@@ -54,8 +54,22 @@ struct Header {
     slots: i64,
     same_hash: bool,
     behind: bool,
+    serves: bool,
+    must_touch: bool,
+    has_garbage: bool,
     retry_due: bool,
     parked: Option<u64>,
+}
+
+/// What a batch says about the generation that it belongs to, and about the others of its projection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GenerationState {
+    /// Whether it serves readers whose code has the definition of this process.
+    pub serves: bool,
+    /// Whether this process has to say that it still projects it.
+    pub must_touch: bool,
+    /// Whether something of other generations can be removed.
+    pub has_garbage: bool,
 }
 
 /// A batch as it was read.
@@ -81,6 +95,7 @@ pub(super) struct ReadBatch {
     pub lanes: i64,
     /// Whether the log contains an event that no snapshot of this cluster sees.
     is_behind: bool,
+    pub generation: GenerationState,
     /// Whether a parked aggregate is due for a retry.
     pub retry_due: bool,
     /// The parked aggregates, if they were counted.
@@ -151,7 +166,7 @@ async fn read_once(
 ) -> Result<ReadOutcome, ProjectionError> {
     let types = view.projection.block();
     let mut rows = sqlx::query(view.sql.fill(include_str!("sql/read.sql")))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(request.lane)
         .bind(request.frozen.as_ref().map(Snapshot::to_string))
         .bind(types.start)
@@ -230,6 +245,11 @@ impl Header {
             found: self.found,
             lanes: self.lanes,
             is_behind: self.behind,
+            generation: GenerationState {
+                serves: self.serves,
+                must_touch: self.must_touch,
+                has_garbage: self.has_garbage,
+            },
             retry_due: self.retry_due,
             parked: self.parked,
         })

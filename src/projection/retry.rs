@@ -22,7 +22,7 @@ use crate::event::{AggregateId, Version};
 use crate::view::View;
 
 /// A retry reads and folds a chain in chunks of this many events.
-const MAX_CHUNK_EVENTS: u32 = 1000;
+pub(super) const MAX_CHUNK_EVENTS: u32 = 1000;
 
 /// The result of retrying one aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +177,7 @@ impl Retry<'_> {
     /// Schedules the next retry of an aggregate whose next event waits for a claim.
     async fn postpone_gap(&self) -> Result<(), ProjectionError> {
         sqlx::query(include_str!("sql/delay_parked.sql"))
-            .bind(self.view.name())
+            .bind(self.view.lock_domain())
             .bind(self.aggregate_id.0)
             .bind(None::<uuid::Uuid>)
             .bind(None::<i32>)
@@ -240,14 +240,15 @@ pub(super) async fn retry_together(
 }
 
 /// Locks a parked row and returns the version at which the aggregate is parked; `None` when it is not parked.
-async fn lock(
+pub(super) async fn lock(
     connection: &mut Session<'_>,
     view: &View,
     aggregate_id: AggregateId,
 ) -> Result<Option<Version>, ProjectionError> {
     let version = sqlx::query_scalar(include_str!("sql/lock_parked.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(aggregate_id.0)
+        .bind(view.name())
         .fetch_optional(connection)
         .await?;
     Ok(version.map(Version))
@@ -255,19 +256,19 @@ async fn lock(
 
 /// A chunk of a chain.
 #[derive(Debug, Default)]
-struct ChainChunk {
-    events: ReadEvents,
+pub(super) struct ChainChunk {
+    pub events: ReadEvents,
     /// How many events were read.
-    read: u32,
+    pub read: u32,
     /// How large they are.
     bytes: usize,
     /// Whether more events would have been larger than [`MAX_BATCH_BYTES`].
-    is_cut: bool,
+    pub is_cut: bool,
 }
 
 /// Reads the next chunk of the aggregate's events, beginning with version `from`. It ends before an event that cannot be
 /// decoded.
-async fn read_chain(
+pub(super) async fn read_chain(
     connection: &mut Session<'_>,
     view: &View,
     aggregate_id: AggregateId,
@@ -299,13 +300,13 @@ async fn read_chain(
 }
 
 /// Deletes the parked row; false if the database refuses it, because settled events of the aggregate are not claimed.
-async fn unpark(
+pub(super) async fn unpark(
     connection: &mut Session<'_>,
     view: &View,
     aggregate_id: AggregateId,
 ) -> Result<bool, ProjectionError> {
     let deleted = sqlx::query(include_str!("sql/unpark.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(aggregate_id.0)
         .execute(connection)
         .await?;
@@ -320,7 +321,7 @@ async fn advance(
     next: Version,
 ) -> Result<(), ProjectionError> {
     sqlx::query(include_str!("sql/advance_parked.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(aggregate_id.0)
         .bind(next.0)
         .execute(connection)
@@ -335,7 +336,7 @@ async fn postpone(
     failure: &Failure,
 ) -> Result<(), ProjectionError> {
     sqlx::query(include_str!("sql/delay_parked.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(failure.aggregate_id.0)
         .bind(failure.event_id.0)
         .bind(failure.version.0)

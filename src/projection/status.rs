@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use tokio::time::timeout_at;
 
 use super::ProjectionError;
-use crate::db::{DbError, Pool, RetryPolicy};
-use crate::view::View;
+use crate::db::{DbError, Pool, RetryPolicy, Session};
+use crate::view::{self, View};
 
 /// A health check reads at most this many events, so that its cost does not grow with the backlog.
 pub const MAX_COUNTED_EVENTS: i64 = 10_000;
@@ -114,19 +115,39 @@ pub async fn measure_until(
     }
 }
 
+async fn query_lag(
+    connection: &mut Session<'_>,
+    view: &View,
+    max_events: i64,
+) -> Result<PgRow, ProjectionError> {
+    let types = view.projection.block();
+    Ok(sqlx::query(include_str!("sql/lag.sql"))
+        .bind(view.lock_domain())
+        .bind(types.start)
+        .bind(types.end)
+        .bind(max_events)
+        .fetch_one(connection)
+        .await?)
+}
+
 async fn query_status(
     pool: &Pool,
     view: &View,
     max_events: i64,
 ) -> Result<ProjectionStatus, ProjectionError> {
-    let types = view.projection.block();
-    let row = sqlx::query(include_str!("sql/lag.sql"))
-        .bind(view.name())
-        .bind(types.start)
-        .bind(types.end)
-        .bind(max_events)
-        .fetch_one(&mut *pool.acquire().await?)
-        .await?;
+    let mut connection = pool.acquire().await?;
+    let mut generation = view.current();
+    let row = loop {
+        let row = query_lag(&mut connection, &generation, max_events).await?;
+        if row.try_get("serves")? {
+            break row;
+        }
+        let before = generation.lock_domain().to_owned();
+        generation = view::resolve(&mut connection, view).await?;
+        if generation.lock_domain() == before {
+            break row;
+        }
+    };
     let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
     let (events, seconds, is_complete) = (
         count("events")?,

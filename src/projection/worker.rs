@@ -9,12 +9,12 @@ use super::budget::{BatchSizer, Budget, MAX_BATCH_DURATION};
 use super::catch_up::MAX_LOST_BATCHES;
 use super::lane::{self, Split};
 use super::quick_session::QuickSession;
-use super::read::{self, Request};
+use super::read::{self, GenerationState, Request};
 use crate::db::{self, DbError, Pool, Transaction};
 use crate::view::View;
 
 /// A quick pass reads at most this many events. If there are more, the catch-up works in bulk.
-const MAX_QUICK_EVENTS: u32 = 128;
+pub(super) const MAX_QUICK_EVENTS: u32 = 128;
 
 /// What a catch-up does after a quick pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,16 @@ pub(super) enum Next {
     Bulk,
     /// Not even one event fits into the time that is left.
     OutOfTime,
+    /// Nothing: another generation serves this process now.
+    Replaced,
 }
 
 /// The result of a quick pass.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuickPass {
     pub next: Next,
+    /// What the pass has read about the generation.
+    pub generation: Option<GenerationState>,
     /// Whether a parked aggregate is due for a retry.
     pub retry_due: bool,
     /// The parked aggregates, if they were counted.
@@ -64,6 +68,8 @@ pub(super) struct LaneWorker<'a> {
     /// How many batches it has written.
     pub(super) batches: u64,
     pub(super) has_parked: bool,
+    /// Whether it works only while the generation serves readers of this process, and not on one that is being filled.
+    only_serving: bool,
 }
 
 impl<'a> LaneWorker<'a> {
@@ -73,6 +79,7 @@ impl<'a> LaneWorker<'a> {
         budget: &'a Budget,
         sizer: BatchSizer,
         applied: &'a AtomicU64,
+        only_serving: bool,
     ) -> Self {
         Self {
             pool,
@@ -85,6 +92,7 @@ impl<'a> LaneWorker<'a> {
             lost: 0,
             batches: 0,
             has_parked: false,
+            only_serving,
         }
     }
 
@@ -141,6 +149,7 @@ impl<'a> LaneWorker<'a> {
         let mut session = QuickSession::open(self.pool).await?;
         let mut pass = QuickPass {
             next: Next::Bulk,
+            generation: None,
             retry_due: false,
             parked: None,
         };
@@ -166,6 +175,11 @@ impl<'a> LaneWorker<'a> {
                 session = QuickSession::open(self.pool).await?;
                 continue;
             };
+            pass.generation = Some(batch.generation);
+            if self.only_serving && !batch.generation.serves {
+                pass.next = Next::Replaced;
+                break;
+            }
             pass.retry_due |= batch.retry_due;
             pass.parked = pass.parked.or(batch.parked);
             // Folds that take long are not done in bulk.

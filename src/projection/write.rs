@@ -104,7 +104,7 @@ async fn execute(
     let begun = settled.begun;
     let (before, snapshot_text) = (batch.lane.settled.begun, &batch.lane.snapshot_text);
     let turn = sqlx::query_scalar::<_, Option<i64>>(view.sql.fill(include_str!("sql/write.sql")))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(first)
         .bind(last)
         .bind(turn)

@@ -4,33 +4,28 @@
 mod blame;
 mod diff;
 mod explain;
-mod feed;
 mod history;
 mod list;
 mod past;
-mod past_list;
-mod strong_list;
 
 pub use self::blame::{Blamed, BlamedField, Setter, blame};
 pub use self::diff::{Diff, PastPoint, diff};
 pub use self::explain::{
     ExplainedEvent, Explanation, ParkedEvent, RowState, WaitReason, Waiting, explain,
 };
-pub use self::feed::{FeedCursor, FeedDirection, FeedPage, FeedRequest, FeedWaiting, feed};
 pub(crate) use self::history::{Entry, read_history};
 pub use self::history::{
     HistoryCursor, HistoryEvent, HistoryPage, HistoryQuery, Order, UnknownChanges, history,
 };
+pub use self::list::list;
 pub(crate) use self::list::list_rows;
-pub use self::list::{ListMoment, ListQuery, list};
 use crate::app::{Foldlog, NotServedError};
 use crate::db::{DbError, RetryPolicy, Retryable, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::store::FeedError;
 pub use crate::store::Moment;
-use crate::view::{self, RawRow, View, ViewRow};
+use crate::view::{self, FromServing, RawRow, View, ViewRow};
 
 /// How fresh a row must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,20 +102,10 @@ pub enum QueryError {
     /// A page of a history cannot begin after a cursor of the other order.
     #[error("the parameter after must be the `next` of a page in the same order")]
     CursorOrder,
-    /// More events are not projected yet than a page can include.
-    #[error("the projection is too far behind to include the events that are not projected yet")]
-    TooFarBehind,
-    /// The domain has no event type of this name.
-    #[error("`{0}` is not an event type of the domains that are read")]
-    UnknownType(String),
-    /// The log has no event at the cursor of the feed. It was restored from an older dump, or the cursor comes from another log.
-    #[error(
-        "the log has no event at this cursor: the log was restored from an older state, or the cursor comes from another log"
-    )]
-    UnknownCursor,
-    /// The database is a replica that has not received the event at the cursor of the feed yet.
-    #[error("this replica has not received the event at the cursor yet")]
-    ReplicaBehind,
+    /// No generation of the view was created from this process's definition of it, so there are no rows to list. Single rows are
+    /// folded from the events.
+    #[error("the view {0} has no live generation with this build's definition; reproject it")]
+    NotReprojected(&'static str),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -131,16 +116,6 @@ impl Retryable for QueryError {
         match self {
             Self::Db(error) => Retryable::max_retries(error),
             _ => 0,
-        }
-    }
-}
-
-impl From<FeedError> for QueryError {
-    fn from(error: FeedError) -> Self {
-        match error {
-            FeedError::Db(error) => Self::Db(error),
-            FeedError::UnknownCursor => Self::UnknownCursor,
-            FeedError::ReplicaBehind => Self::ReplicaBehind,
         }
     }
 }
@@ -188,7 +163,7 @@ async fn try_get(
 ) -> Result<RawRow, QueryError> {
     let mut connection = foldlog.pool.acquire().await?;
     if consistency != Consistency::Strong
-        && let Some(row) = view::get(&mut connection, view, id).await?
+        && let FromServing::Read(Some(row)) = view::get(&mut connection, view, id).await?
         && !matches!(consistency, Consistency::AtLeast(version) if row.version < version)
     {
         return Ok(row);
@@ -207,7 +182,11 @@ async fn fold_on_top(
     let mut state = states.remove(&id).unwrap_or_default();
     let types = view.projection.block();
     state.tail.retain(|event| types.contains(&event.type_id.0));
-    let (version, projected) = (state.version(), state.is_projected);
+    // Without a generation to read, the events are all there is.
+    let (version, projected) = (
+        state.version(),
+        state.is_projected || !view.serving().exists,
+    );
     let is_foreign = state.folded == Version(0) && state.tail.is_empty();
     if is_foreign || version == Version(0) {
         return Err(QueryError::Unknown);

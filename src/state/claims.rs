@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Version};
 use crate::store;
-use crate::view::View;
+use crate::view::{self, View};
 
 /// The claims of a projection on the events of one aggregate, its row and its parked event, all of one moment.
 #[derive(Debug)]
@@ -85,10 +85,11 @@ pub async fn load_claims(
     id: AggregateId,
     max_ranges: i64,
 ) -> Result<Option<Claims>, DbError> {
+    let view = &view::resolve(connection, view).await?;
     let types = view.projection.block();
     let rows = sqlx::query(view.sql.fill(include_str!("sql/load_claims.sql")))
         .bind(id.0)
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(types.start)
         .bind(types.end)
         .bind(max_ranges)
@@ -161,9 +162,10 @@ pub async fn find_revision(
     view: &View,
     id: AggregateId,
 ) -> Result<Option<String>, DbError> {
+    let view = &view::resolve(connection, view).await?;
     let row = sqlx::query(include_str!("sql/find_revision.sql"))
         .bind(id.0)
-        .bind(view.name())
+        .bind(view.lock_domain())
         .fetch_one(connection)
         .await?;
     Ok(row.try_get("revision")?)

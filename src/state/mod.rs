@@ -4,8 +4,6 @@
 mod cache;
 mod claims;
 mod past;
-mod past_page;
-mod unfolded;
 
 use std::collections::HashMap;
 
@@ -22,8 +20,6 @@ use crate::view::{self, StoredRow, View};
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
 pub use self::claims::{Claims, ParkedAt, VersionRanges, find_revision, load_claims};
 pub use self::past::{PastState, load_past};
-pub use self::past_page::{PastPage, load_past_page};
-pub use self::unfolded::{Unfolded, find_unfolded};
 
 /// [`load_folded`] holds this many events of an aggregate at most, and folds them then.
 const MAX_TAIL_EVENTS: usize = 1000;
@@ -141,15 +137,45 @@ async fn load_with(
     ids: &[AggregateId],
     mut add: impl FnMut(&mut State, RecordedEvent, usize),
 ) -> Result<HashMap<AggregateId, State>, DbError> {
+    let mut view = view.current();
+    loop {
+        let serving = view.serving();
+        let read = read_states(connection, &view, ids, &mut add).await;
+        let read = match read {
+            Ok((states, true)) => return Ok(states),
+            Ok((states, false)) => Ok(states),
+            Err(error) if serving.may_be_dropped(&error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let generation = view::resolve(connection, &view).await?;
+        let is_same = generation.lock_domain() == view.lock_domain();
+        match read {
+            // Without a generation that serves this process the states are folded from the events alone, which is right, too.
+            Ok(_) if !view.serving().exists => return read,
+            Err(_) if is_same => return read,
+            _ => view = generation,
+        }
+    }
+}
+
+/// Reads the states with the rows of one generation. Returns whether it serves this process; otherwise the rows were not read.
+async fn read_states(
+    connection: &mut Session<'_>,
+    view: &View,
+    ids: &[AggregateId],
+    add: &mut impl FnMut(&mut State, RecordedEvent, usize),
+) -> Result<(HashMap<AggregateId, State>, bool), DbError> {
     let types = view.projection.block();
     let mut rows = sqlx::query(view.sql.fill(include_str!("sql/load_states.sql")))
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(types.start)
         .bind(types.end)
         .fetch(connection);
     let mut states: HashMap<AggregateId, State> = HashMap::with_capacity(ids.len());
+    let mut serves = true;
     while let Some(row) = rows.try_next().await? {
+        serves &= row.try_get::<bool, _>("serves")?;
         let state = states
             .entry(AggregateId(row.try_get("wanted_id")?))
             .or_default();
@@ -159,5 +185,5 @@ async fn load_with(
             add(state, store::decode_event(&row)?, bytes);
         }
     }
-    Ok(states)
+    Ok((states, serves))
 }

@@ -3,7 +3,8 @@
 
 use sqlx::{Connection as _, Executor, PgConnection, Row};
 
-use super::{Statements, View, definition, statements};
+use super::View;
+use super::create::create;
 use crate::db::{DbError, Pooler, Schema, Session};
 use crate::domain::SetRule;
 
@@ -17,19 +18,12 @@ pub enum DefineError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// The view's definition in the code differs from the one that its table was created from.
+    /// The DDL created more than a table and its indexes, which a second generation of the view would create again.
     #[error(
-        "the definition of the view `{view}` has changed since its table was created. A view can be rebuilt from the \
-         events: stop what projects it, run `drop table {schema}.{view}; delete from {schema}.views where name = '{view}'; \
-         delete from {schema}.locker where lock_domain = '{view}'; delete from {schema}.settled where lock_domain = \
-         '{view}'; delete from {schema}.parked where lock_domain = '{view}';`, and migrate again"
+        "the new definition of the view `{0}` must create a table with its indexes, and nothing else: create types and functions \
+         in a migration"
     )]
-    Changed {
-        /// The view.
-        view: &'static str,
-        /// The schema that its table is in.
-        schema: String,
-    },
+    OtherObjects(&'static str, #[source] DbError),
     /// The DDL did not create the table that the view needs.
     #[error(
         "the definition of the view `{0}` must create a table of that name with the columns id, version and {1}"
@@ -83,13 +77,14 @@ pub async fn define(
         .await
         .map_err(DbError::from)?;
     for view in views {
-        create(&mut session, view).await?;
+        let (view, is_live) = &create(&mut session, view).await?;
         let mut rule_created = false;
         for rule in view.projection.set_rules() {
             rule_created |=
                 create_rule(&mut session, view, rule, inline.contains(view.name())).await?;
         }
-        if !view.projection.set_rules().is_empty() {
+        // No append folds into a generation before it has all rows.
+        if *is_live && !view.projection.set_rules().is_empty() {
             guard(&mut session, view, rule_created).await?;
         }
     }
@@ -97,65 +92,12 @@ pub async fn define(
     Ok(())
 }
 
-async fn create(session: &mut Session<'_>, view: &View) -> Result<(), DefineError> {
-    let types = view.projection.block();
-    let known: Option<String> = sqlx::query_scalar(include_str!("sql/find_definition.sql"))
-        .bind(view.name())
-        .fetch_optional(&mut *session)
-        .await
-        .map_err(DbError::from)?;
-    match known {
-        Some(known) if definition::is_same(&known, view.projection.definition()) => {
-            return widen(session, view).await;
-        }
-        Some(_) => {
-            return Err(DefineError::Changed {
-                view: view.name(),
-                schema: session.schema().name().to_owned(),
-            });
-        }
-        None => {}
-    }
-    let ddl = sqlx::raw_sql(statements::definition(view.projection.definition()));
-    session.execute(ddl).await.map_err(DbError::from)?;
-    let columns: Vec<String> = sqlx::query(include_str!("sql/read_columns.sql"))
-        .bind(view.name())
-        .fetch_all(&mut *session)
-        .await
-        .and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
-        .map_err(DbError::from)?;
-    let wanted = || {
-        ["id", "version"]
-            .into_iter()
-            .chain(view.sql.columns().iter().map(String::as_str))
-    };
-    if !wanted().all(|name| columns.iter().any(|column| column == name)) {
-        return Err(DefineError::Missing(
-            view.name(),
-            view.sql.columns().join(", "),
-        ));
-    }
-    session
-        .execute(sqlx::raw_sql(view.sql.grants()))
-        .await
-        .map_err(DbError::from)?;
-    sqlx::query(include_str!("sql/insert_definition.sql"))
-        .bind(view.name())
-        .bind(view.projection.definition())
-        .bind(types.start)
-        .bind(types.end)
-        .execute(session)
-        .await
-        .map_err(DbError::from)?;
-    Ok(())
-}
-
 /// Lets the projection look at the whole log again if it folds more types than before: their older events lie behind the
 /// settled snapshot.
-async fn widen(session: &mut Session<'_>, view: &View) -> Result<(), DefineError> {
+pub(super) async fn widen(session: &mut Session<'_>, view: &View) -> Result<(), DefineError> {
     let types = view.projection.block();
     let widened = sqlx::query(include_str!("sql/widen_types.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(types.start)
         .bind(types.end)
         .fetch_optional(&mut *session)
@@ -179,7 +121,7 @@ async fn create_rule(
     inline: bool,
 ) -> Result<bool, DefineError> {
     let found = sqlx::query(include_str!("sql/find_rule.sql"))
-        .bind(rule.name)
+        .bind(view.sql.rule_index(rule))
         .fetch_optional(&mut *session)
         .await
         .map_err(DbError::from)?;
@@ -192,7 +134,7 @@ async fn create_rule(
         }
     };
     match found {
-        Some((table, _)) if table == view.name() && !inline => {
+        Some((table, _)) if table == view.lock_domain() && !inline => {
             // INLINE belongs to this process and the index to the database: another host may rely on the rule, so it stays.
             tracing::warn!(
                 projection = view.name(),
@@ -205,7 +147,7 @@ async fn create_rule(
             return Ok(false);
         }
         _ if !inline => return Ok(false),
-        Some((table, _)) if table != view.name() => {
+        Some((table, _)) if table != view.lock_domain() => {
             return Err(DefineError::RuleElsewhere {
                 view: view.name(),
                 rule: rule.name,
@@ -216,7 +158,7 @@ async fn create_rule(
         Some((_, definition)) if definition.as_deref() == Some(rule.unique_on) => return Ok(false),
         // An earlier build had another definition of the rule.
         Some(_) => {
-            let sql = sqlx::raw_sql(Statements::drop_set_rule(rule));
+            let sql = sqlx::raw_sql(view.sql.drop_set_rule(rule));
             session.execute(sql).await.map_err(DbError::from)?;
         }
         None => {}
@@ -241,7 +183,7 @@ async fn guard(
 ) -> Result<(), DefineError> {
     let types = view.projection.block();
     let behind: bool = sqlx::query_scalar(include_str!("sql/view_is_behind.sql"))
-        .bind(view.name())
+        .bind(view.lock_domain())
         .bind(types.start)
         .bind(types.end)
         .fetch_one(&mut *session)

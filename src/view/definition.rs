@@ -5,8 +5,46 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 
 /// Whether two texts of DDL consist of the same tokens.
-pub(super) fn is_same(one: &str, other: &str) -> bool {
-    Tokens::new(one).eq(Tokens::new(other))
+#[cfg(test)]
+fn is_same(one: &str, other: &str) -> bool {
+    hash(one) == hash(other)
+}
+
+/// Identifies a text of DDL by its tokens. The database stores it, so it is the same in all builds.
+pub(super) fn hash(ddl: &str) -> String {
+    let mut hash = Fnv1a::default();
+    for token in Tokens::new(ddl) {
+        hash.write(token.as_bytes());
+        // No token contains it, so two tokens are never mistaken for one.
+        hash.write(&[0]);
+    }
+    hash.finish()
+}
+
+/// The hash function FNV-1a with 128 bits, which needs no crate and never changes. It is not meant for hostile input: the texts are
+/// part of the program.
+#[derive(Debug)]
+pub(crate) struct Fnv1a(u128);
+
+impl Default for Fnv1a {
+    fn default() -> Self {
+        Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
+    }
+}
+
+impl Fnv1a {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 ^= u128::from(*byte);
+            self.0 = self
+                .0
+                .wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    }
+
+    pub(crate) fn finish(&self) -> String {
+        format!("{:032x}", self.0)
+    }
 }
 
 /// The tokens of a text of SQL, without comments and white space. Unquoted words are in lower case.

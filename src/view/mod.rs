@@ -2,23 +2,27 @@
 //! them. This module never touches `events` and `locker`.
 
 mod changes;
+mod create;
 mod define;
 mod definition;
+mod generation;
 mod list;
 mod row;
 mod statements;
 mod write;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::AnyProjection;
 use crate::event::{TypeSchema, TypeSchemaError};
 
 pub use self::changes::{Changes, ShownFields, changes, shown_fields};
 pub use self::define::{DefineError, Inline, define};
+pub(crate) use self::definition::Fnv1a;
+pub use self::generation::{FromServing, Serving, Table, resolve};
 pub(crate) use self::list::json_string_len;
-pub use self::list::{PageCursor, PageLimit, ViewPage, find_matching, list};
+pub use self::list::{PageCursor, PageLimit, ViewPage, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
 pub use self::write::{check_writable, delete, json_array, upsert};
@@ -45,17 +49,21 @@ pub struct Column {
     pub filter: bool,
 }
 
-/// A projection's view: its columns, and the statements over its table.
+/// A projection's view: its columns, and the statements over the table of one of its generations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The projection that maintains the view.
     pub projection: &'static dyn AnyProjection,
     /// The columns beside `id` and `version`.
-    pub columns: Vec<Column>,
+    pub columns: Arc<[Column]>,
     /// The names of all properties of a row that are secrets, at any depth.
-    pub(crate) secret_names: BTreeSet<String>,
-    /// The statements over its table.
+    pub(crate) secret_names: Arc<BTreeSet<String>>,
+    /// The statements over the table of the generation.
     pub sql: Arc<Statements>,
+    /// Identifies the view's definition; see [`Table::definition_hash`].
+    pub(crate) definition_hash: Arc<str>,
+    /// The generation that served this definition when a clone of this view was last told: [`resolve`].
+    serving: Arc<RwLock<Serving>>,
 }
 
 impl View {
@@ -93,18 +101,66 @@ impl View {
                 ));
             }
         }
-        let sql = Statements::new(name, &columns);
+        let definition_hash: Arc<str> = definition::hash(projection.definition()).into();
+        let sql = Arc::new(Statements::new(name, &definition_hash, &columns));
+        let serving = Serving::assumed(Arc::clone(&sql));
         Ok(Self {
             projection,
-            columns,
-            secret_names: row.secret_names(),
-            sql: Arc::new(sql),
+            columns: columns.into(),
+            secret_names: Arc::new(row.secret_names()),
+            sql,
+            definition_hash,
+            serving: Arc::new(RwLock::new(serving)),
         })
     }
 
-    /// The projection's name, which is also the table's.
+    /// The projection's name.
     pub fn name(&self) -> &'static str {
         self.projection.name()
+    }
+
+    /// The lock domain of the generation, which is also the name of its table: `users`, then `users#2`.
+    pub fn lock_domain(&self) -> &str {
+        self.sql.table()
+    }
+
+    /// The view over the generation that serves this process, as far as the process knows. Statements check in the database
+    /// whether the generation still does; if it does not, [`resolve`] finds out which one does.
+    #[must_use]
+    pub fn current(&self) -> Self {
+        let sql = Arc::clone(&self.serving().sql);
+        Self {
+            sql,
+            ..self.clone()
+        }
+    }
+
+    /// The view over the generation with this lock domain.
+    #[must_use]
+    pub fn generation(&self, lock_domain: &str) -> Self {
+        if lock_domain == self.lock_domain() {
+            return self.clone();
+        }
+        let current = self.current();
+        if lock_domain == current.lock_domain() {
+            return current;
+        }
+        let sql = Statements::new(lock_domain, &self.definition_hash, &self.columns);
+        Self {
+            sql: Arc::new(sql),
+            ..self.clone()
+        }
+    }
+
+    /// What the process knows about the generation that serves it.
+    #[must_use]
+    pub fn serving(&self) -> Serving {
+        let serving = self.serving.read();
+        serving.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, serving: Serving) {
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = serving;
     }
 
     /// The columns that clients see.

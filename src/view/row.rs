@@ -9,7 +9,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::View;
+use super::generation::{Instead, resolve_after};
+use super::{FromServing, Serving, View};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
@@ -42,11 +43,6 @@ pub struct RawRow {
 impl RawRow {
     pub(crate) const fn new(id: AggregateId, version: Version, json: Box<RawValue>) -> Self {
         Self { id, version, json }
-    }
-
-    /// The row's columns as a JSON object.
-    pub(crate) const fn json(&self) -> &RawValue {
-        &self.json
     }
 
     /// Reads the row's columns into the row type.
@@ -122,11 +118,39 @@ pub async fn get(
     connection: &mut Session<'_>,
     view: &View,
     id: AggregateId,
-) -> Result<Option<RawRow>, DbError> {
-    let row = sqlx::query(view.sql.get())
+) -> Result<FromServing<Option<RawRow>>, DbError> {
+    loop {
+        let serving = view.serving();
+        let mut failed = None;
+        if serving.exists {
+            match get_once(connection, &serving, id).await {
+                Ok(FromServing::Read(row)) => return Ok(FromServing::Read(row)),
+                Ok(FromServing::NoGeneration) => {}
+                Err(error) if serving.may_be_dropped(&error) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match resolve_after(connection, view, &serving).await? {
+            Instead::Other => {}
+            Instead::Same => return failed.map_or(Ok(FromServing::NoGeneration), Err),
+            Instead::Nothing => return Ok(FromServing::NoGeneration),
+        }
+    }
+}
+
+async fn get_once(
+    connection: &mut Session<'_>,
+    serving: &Serving,
+    id: AggregateId,
+) -> Result<FromServing<Option<RawRow>>, DbError> {
+    let row = sqlx::query(serving.sql.get())
         .bind(id.0)
-        .fetch_optional(connection)
+        .fetch_one(connection)
         .await?;
-    let stored = row.as_ref().map(decode_row).transpose()?.flatten();
-    Ok(stored.map(|(version, json)| RawRow::new(id, version, json)))
+    if !row.try_get::<bool, _>("serves")? {
+        return Ok(FromServing::NoGeneration);
+    }
+    let stored = decode_row(&row)?;
+    let row = stored.map(|(version, json)| RawRow::new(id, version, json));
+    Ok(FromServing::Read(row))
 }

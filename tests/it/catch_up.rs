@@ -229,7 +229,8 @@ async fn cost_behind(claimed: usize) -> Cost {
         "explain (analyze, buffers, format json) ",
         include_str!("../../src/projection/sql/read.sql")
     )
-    .replace("{table}", "ledger");
+    .replace("{table}", "ledger")
+    .replace("{serves}", "true");
     run(&mut connection, "begin; set local jit = off").await;
     let plan: Value = sqlx::query(AssertSqlSafe(explain))
         .bind("ledger")

@@ -380,7 +380,7 @@ async fn every_login_finds_the_tables_in_db_schema() {
     let users = db.foldlog.view("users").unwrap();
     let mut session = pool.acquire().await.unwrap();
     let found = view::get(&mut session, users, AggregateId(Uuid::now_v7())).await;
-    assert!(found.unwrap().is_none());
+    assert!(matches!(found, Ok(view::FromServing::Read(None))));
     drop(session);
     pool.close();
     while migrations::down(&mut connection, &app)

@@ -21,8 +21,8 @@ use crate::query::QueryError;
 /// When to repeat a request about an aggregate whose events cannot be folded: the shortest interval of its retries.
 const UNFOLDABLE_RETRY_SECONDS: u64 = 5;
 
-/// When to repeat a request that a projection with a backlog cannot answer.
-const TOO_FAR_BEHIND_RETRY_SECONDS: u64 = 5;
+/// How soon a request that needs a reprojection may succeed.
+const NOT_REPROJECTED_RETRY_SECONDS: u64 = 15;
 
 /// An error response.
 #[derive(Debug)]
@@ -199,6 +199,11 @@ pub(super) async fn no_method() -> Problem {
     )
 }
 
+/// This build defines the view differently than its live generation, until a reprojection ends.
+fn not_reprojected(error: &dyn std::error::Error) -> Problem {
+    Problem::new(Kind::Unavailable, error.to_string()).retry_after(NOT_REPROJECTED_RETRY_SECONDS)
+}
+
 /// The domain cannot fold events of the aggregate until a new build can: the aggregate is parked.
 fn unfoldable() -> Problem {
     Problem::new(
@@ -229,18 +234,8 @@ impl From<QueryError> for Problem {
             }
             // The reason may quote a payload, so it is not logged.
             Error::Unfoldable(_) => unfoldable(),
-            Error::TooFarBehind => Self::new(
-                Kind::Unavailable,
-                format!("{detail}; retry the request later, or leave out consistency=strong"),
-            )
-            .retry_after(TOO_FAR_BEHIND_RETRY_SECONDS),
-            Error::UnknownType(_) => Self::new(Kind::Malformed, detail),
-            Error::ReplicaBehind => Self::new(Kind::Unavailable, detail).retry_after(1),
-            Error::UnknownCursor => {
-                let detail = format!("{detail}; read the feed from its beginning");
-                Self::new(Kind::Malformed, detail)
-            }
             Error::NotServed(_) | Error::UnknownFilter(_) => Self::internal().because(error),
+            Error::NotReprojected(_) => not_reprojected(&error),
             Error::Db(error) => error.into(),
         }
     }
@@ -250,7 +245,12 @@ impl From<ProjectionError> for Problem {
     fn from(error: ProjectionError) -> Self {
         match error {
             ProjectionError::Db(error) => error.into(),
-            ProjectionError::Settled(_) => Self::internal().because(error),
+            ProjectionError::Settled(_)
+            | ProjectionError::NotDefined(_)
+            | ProjectionError::OtherFold(_)
+            | ProjectionError::Cancelled(_)
+            | ProjectionError::SnapshotLost(_) => Self::internal().because(error),
+            ProjectionError::NotReprojected(_) => not_reprojected(&error),
             ProjectionError::FoldFailed { .. } => Self::new(
                 Kind::Unavailable,
                 "an earlier event of the aggregate cannot be folded yet; retry the request later",

@@ -64,6 +64,12 @@ impl Failure {
         Self::from_parts(event.aggregate_id, event.id, event.version, reason)
     }
 
+    /// An earlier event of the aggregate could not be folded, so none of those from this one on is.
+    pub(super) fn already_parked(event: &RecordedEvent) -> Self {
+        let reason = "an earlier event of the aggregate cannot be folded";
+        Self::from_parts(event.aggregate_id, event.id, Version(0), reason)
+    }
+
     /// The event cannot be folded, because the log does not contain its predecessor.
     pub(super) fn missing_predecessor(event: &RecordedEvent) -> Self {
         let version = event.version.0 - 1;

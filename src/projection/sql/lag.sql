@@ -1,13 +1,13 @@
 -- How far a projection is behind: events without a claim, not of parked aggregates; and its parked aggregates. Measured
 -- from what all lanes have settled, but decided by the locker, so a mark that stands still cannot make it look healthy.
--- `whole`: there was no more to look at. `settled`: a worker has completed a pass of this projection.
+-- `serves`: whether readers with any definition read this generation; if none do, another one has replaced it. `whole`: there was no more to look at. `settled`: a worker has completed a pass of this projection.
 -- $1 text lock domain
 -- $2 smallint the first event type
 -- $3 smallint the event type before which to end
 -- $4 bigint look at so many events at most, claimed or not
--- returns a row (events bigint, seconds double precision, parked bigint, whole bool, settled bool)
+-- returns a row (events bigint, seconds double precision, parked bigint, whole bool, settled bool, serves bool)
 -- role: foldlog_query
--- uses: settled_pkey events_txid_position_idx locker_pkey parked_pkey
+-- uses: views_pkey settled_pkey events_txid_position_idx locker_pkey parked_pkey
 with mark as (
     -- What all lanes have settled ends where the first of them ends.
     select coalesce(min(pg_snapshot_xmax(snapshot)::text::bigint), 1)::text::xid8 as txid
@@ -64,5 +64,6 @@ select
     coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at) filter (where isfinite(created_at))), 0), 0)::double precision as seconds,
     (select count(*) from foldlog.parked where lock_domain = $1) as parked,
     (select count(*) from looked_at) < $4 as whole,
-    exists (select from foldlog.settled where lock_domain = $1 and pg_snapshot_xmax(snapshot) > '1') as settled
+    exists (select from foldlog.settled where lock_domain = $1 and pg_snapshot_xmax(snapshot) > '1') as settled,
+    exists (select from foldlog.views g where g.name = $1 and g.serves) as serves
 from unclaimed

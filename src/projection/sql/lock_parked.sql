@@ -1,11 +1,16 @@
 -- Takes a parked aggregate for a retry. Excludes every pass that relies on its being parked, and other retries.
 -- $1 text lock domain
 -- $2 uuid aggregate id
+-- $3 text the projection, no generation of which goes live until this transaction ends
 -- returns integer the version at which it is parked, or no row when it is not parked any more
 -- role: foldlog_projection
 -- uses: parked_pkey
-select version
-from foldlog.parked
-where lock_domain = $1
-    and aggregate_id = $2
+with shared as materialized (
+    select pg_advisory_xact_lock_shared(foldlog.generation_key($3))
+)
+select p.version
+from foldlog.parked p
+where p.lock_domain = $1
+    and p.aggregate_id = $2
+    and (select count(*) from shared) = 1
 for update

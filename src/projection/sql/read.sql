@@ -10,7 +10,7 @@
 -- $8 bool also count the parked aggregates, up to 100,000
 -- returns rows (header), then the events of aggregates that are not parked, then the view row of each of these aggregates
 -- role: foldlog_projection
--- uses: settled_pkey events_txid_position_idx events_aggregate_id_version_key parked_pkey parked_lock_domain_next_try_idx locker_pkey {table}_pkey
+-- uses: views_pkey views_projection_idx settled_pkey events_txid_position_idx events_aggregate_id_version_key parked_pkey parked_lock_domain_next_try_idx locker_pkey {table}_pkey
 with lanes as materialized (
     select first, last, snapshot, txid, position, turn
     from foldlog.settled
@@ -168,6 +168,27 @@ select
             )
             else false
         end,
+        'serves', {serves},
+        -- This process projects a retired generation for readers with an older definition, and says so once a minute.
+        'must_touch', exists (
+            select
+            from foldlog.views g
+            where g.name = $1
+                and g.state = 'retired'
+                and g.serves
+                and coalesce(g.used_at, g.retired_at) < statement_timestamp() - interval '1 minute'
+        ),
+        'has_garbage', exists (
+            select
+            from foldlog.views g
+            where g.projection = split_part('{table}', '#', 1)
+                and (
+                    g.state = 'dropped'
+                    or g.state = 'retired'
+                        and greatest(g.retired_at, g.used_at) < statement_timestamp()
+                            - case when g.serves then interval '1 hour' else interval '1 minute' end
+                )
+        ),
         'retry_due', (
             select exists (
                 select

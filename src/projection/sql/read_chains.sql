@@ -6,10 +6,15 @@
 -- $4 smallint the first event type
 -- $5 smallint the event type before which to end
 -- $6 bigint at most this many events
--- returns rows: each event, and one for each aggregate with (viewed, viewed_version, predecessor_claimed)
+-- $7 text the projection of an inline fold, which must not go live with another generation before this transaction ends; or null
+-- returns rows: each event, and one for each aggregate with (viewed, viewed_version, predecessor_claimed, repairs)
 -- role: foldlog_projection
 -- uses: events_aggregate_id_version_key locker_pkey {table}_pkey
-with wanted as materialized (
+with locked as materialized (
+    select pg_advisory_xact_lock_shared(foldlog.generation_key($7))
+    where $7 is not null
+),
+wanted as materialized (
     select wanted.id, wanted.highest, viewed.json, viewed.version, unclaimed.version as first
     from unnest($2::uuid[], $3::integer[]) as wanted (id, highest)
     left join lateral (
@@ -38,6 +43,7 @@ with wanted as materialized (
         order by e.version
         limit 1
     ) unclaimed on true
+    where (select count(*) from locked) >= 0
 ),
 event as materialized (
     select e.*
@@ -66,7 +72,7 @@ event as materialized (
 )
 select
     id, aggregate_id, version, position, type_id, created_at, payload, metadata, null::boolean as claimed,
-    null::json as viewed, null::integer as viewed_version, null::boolean as predecessor_claimed
+    null::json as viewed, null::integer as viewed_version, null::boolean as predecessor_claimed, null::bigint as repairs
 from event
 union all
 select
@@ -92,5 +98,6 @@ select
                 ) l
             )
         )
-    end
+    end,
+    case when $7 is not null then (select g.repairs from foldlog.views g where g.name = $1) end
 from wanted

@@ -1,16 +1,18 @@
 -- Reads the view row of each aggregate and the events above it, all from one snapshot. An aggregate without a row whose newest
 -- events are claimed has ended: the events up to the newest claimed one are folded into the absence of a row, and are not read.
 -- Of an aggregate that belongs to another domain only the newest event is read.
+-- If the generation does not serve the process, its rows and claims are left out, and all events are read.
 -- The limits and the inner orders force a plan that looks each aggregate up: without them Postgres may read all rows of the view
 -- and all events, and join them by a hash.
 -- $1 uuid[] aggregate ids
 -- $2 text lock domain
 -- $3 smallint the first event type
 -- $4 smallint the event type before which to end
--- returns rows (wanted_id, viewed, viewed_version, claimed_version, id, aggregate_id, version, position, type_id, created_at, payload, metadata)
+-- returns rows (serves, wanted_id, viewed, viewed_version, claimed_version, id, aggregate_id, version, position, type_id, created_at, payload, metadata)
 -- role: foldlog_command
 -- uses: events_aggregate_id_version_key locker_pkey {table}_pkey
 select
+    generation.serves,
     wanted.id as wanted_id,
     viewed.json as viewed,
     viewed.version as viewed_version,
@@ -23,11 +25,13 @@ select
     tail.created_at,
     tail.payload,
     tail.metadata
-from unnest($1::uuid[]) as wanted (id)
+from (select {serves} as serves) generation
+cross join unnest($1::uuid[]) as wanted (id)
 left join lateral (
     select to_json(v) as json, v.version
     from foldlog."{table}" v
     where v.id = wanted.id
+        and generation.serves
     limit 1
 ) viewed on true
 left join lateral (
@@ -45,6 +49,7 @@ left join lateral (
         from foldlog.events e
         where e.aggregate_id = wanted.id
             and newest.is_own
+            and generation.serves
         order by e.version desc
         limit 1000
     ) unfolded

@@ -1,11 +1,9 @@
--- The columns of a table in foldlog's schema.
+-- The columns of the table that a name means in the search path.
 -- $1 text the table's name
 -- returns rows text
 -- role: foldlog_query
 select attname::text
 from pg_attribute
-join pg_class on pg_class.oid = attrelid
-where relname = $1::text
-    and relnamespace = (select relnamespace from pg_class where oid = 'foldlog.views'::regclass)
+where attrelid = to_regclass(quote_ident($1))
     and attnum > 0
     and not attisdropped

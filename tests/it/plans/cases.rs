@@ -44,9 +44,27 @@ const PARSED: &[(&str, &[&str])] = &[
     (
         "projection/sql/write_inline.sql",
         &[
-            "'users', pg_temp.ids(1), pg_temp.ids(1), '{}', '[]'",
-            "'users', pg_temp.ids(1000), pg_temp.ids(1000), pg_temp.ids(100), '[]'",
+            "'users', pg_temp.ids(1), pg_temp.ids(1), '{}', '[]', 0",
+            "'users', pg_temp.ids(1000), pg_temp.ids(1000), pg_temp.ids(100), '[]', 0",
         ],
+    ),
+    (
+        "projection/reproject/sql/claim_slice.sql",
+        &[
+            "'users#2', '1:9000000000000000000:', (pg_temp.ids(1))[1], 0, (pg_temp.ids(1))[1], 1, 1000::smallint, 2000::smallint, \
+             '{}', '{}'",
+        ],
+    ),
+    (
+        "projection/reproject/sql/read_slice.sql",
+        &[
+            "'1:9000000000000000000:', (pg_temp.ids(1))[1], 0, (pg_temp.ids(1))[1], 1, 1000::smallint, 2000::smallint, 2000",
+        ],
+    ),
+    ("projection/verify/sql/store_rows.sql", &["'[]'"]),
+    (
+        "projection/verify/sql/store_differences.sql",
+        &["'users', pg_temp.ids(1), '{a}', '{1}', '{2}'"],
     ),
 ];
 

@@ -24,6 +24,7 @@ fn statement(text: &'static str) -> AssertSqlSafe<String> {
     let text = text
         .replace("foldlog.", "")
         .replace("{table}", "ledger")
+        .replace("{serves}", "true")
         .replace("{columns}", "deposits, last_version")
         .replace(
             "{assignments}",

@@ -192,6 +192,8 @@ pub struct Statement {
 pub fn statements() -> Vec<Statement> {
     let fill = |text: &str| {
         text.replace("{table}", "users")
+            .replace("{other}", "users")
+            .replace("{serves}", "exists (select from foldlog.views g where g.name = 'users' and g.serves and g.definition_hash = '')")
             .replace("{columns}", "username, email")
             .replace(
                 "{assignments}",

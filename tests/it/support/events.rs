@@ -81,7 +81,7 @@ pub async fn append(foldlog: &Foldlog, events: &[UntypedEvent]) -> Appended {
 
 /// Asserts that a view equals a fold of its claimed events from scratch, and that the claims have no gap.
 pub async fn assert_equals_fold(connection: &mut PgConnection, view: &View) {
-    let (name, types) = (view.name(), view.projection.block());
+    let (name, types) = (view.lock_domain(), view.projection.block());
     let rows = sqlx::query(
         "select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata \
          from events e join locker l on l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = $1 \
@@ -114,7 +114,7 @@ pub async fn assert_equals_fold(connection: &mut PgConnection, view: &View) {
             expected.push(row);
         }
     }
-    let sql = format!("select to_jsonb(v) from {name} v order by id");
+    let sql = format!("select to_jsonb(v) from \"{name}\" v order by id");
     let rows = sqlx::query(AssertSqlSafe(sql))
         .fetch_all(connection)
         .await

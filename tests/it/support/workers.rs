@@ -76,7 +76,7 @@ pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> 
     let view = db.foldlog.view(projection).unwrap();
     let row =
         foldlog::view::get(&mut db.connect().await.into(), view, AggregateId(aggregate)).await;
-    row.unwrap().map(|row| row.version)
+    row.unwrap().read().flatten().map(|row| row.version)
 }
 
 /// Asserts that every event of a projection is claimed once and folded, in order.
@@ -87,11 +87,17 @@ pub async fn assert_all_applied(db: &TestDb, projection: &str) {
         "select count(*) from events where type_id >= {} and type_id < {}",
         types.start, types.end
     );
-    let claims = format!("select count(*) from locker where lock_domain = '{projection}'");
+    let generation = foldlog::view::resolve(&mut db.connect().await.into(), view)
+        .await
+        .unwrap();
+    let claims = format!(
+        "select count(*) from locker where lock_domain = '{}'",
+        generation.lock_domain()
+    );
     assert_eq!(
         db.count(&claims).await,
         db.count(&events).await,
         "claims of {projection}, events"
     );
-    assert_equals_fold(&mut db.connect().await, view).await;
+    assert_equals_fold(&mut db.connect().await, &generation).await;
 }

@@ -1,0 +1,12 @@
+-- The filled generation of this build's definition that waits to go live.
+-- $1 text the projection
+-- $2 text the hash of the definition
+-- returns a row (name text), or no row
+-- role: foldlog_projection
+-- uses: views_projection_idx
+select name
+from foldlog.views
+where projection = $1
+    and definition_hash = $2
+    and state = 'filling'
+    and filled_at is not null

@@ -1,0 +1,19 @@
+-- Settles C for a generation whose slices are finished: a lane over all slots.
+-- $1 text lock domain
+-- returns bool: whether it did
+-- role: foldlog_projection
+-- uses: slices_pkey settled_pkey
+with frozen as (
+    delete from foldlog.settled
+    where lock_domain = $1 || ' fill'
+        and not exists (select from foldlog.slices where lock_domain = $1 and not is_finished)
+        and exists (select from foldlog.slices where lock_domain = $1)
+    returning snapshot
+),
+lane as (
+    insert into foldlog.settled (lock_domain, snapshot)
+    select $1, snapshot
+    from frozen
+    returning 1
+)
+select exists (select from lane)

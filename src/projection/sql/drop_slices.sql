@@ -1,0 +1,6 @@
+-- Forgets how far a generation is filled. It waits for the worker that fills a slice.
+-- $1 text lock domain
+-- role: foldlog_projection
+-- uses: slices_pkey
+delete from foldlog.slices
+where lock_domain = $1

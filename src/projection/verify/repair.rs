@@ -1,0 +1,146 @@
+//! Repair: folds an aggregate anew whose row or claims are wrong.
+//!
+//! A batch, an inline fold and a retry rely on the claims to notice that a row has changed since they have read it. A repair replaces a
+//! row without claiming another event, so it must exclude them, in one transaction:
+//!
+//! 1. It locks the lanes of the generation and increments their turns. A batch that was read before writes nothing, and is read again.
+//! 2. It takes the lock exclusively that inline folds share until their commit, and counts the repair. An inline fold has ended, or
+//!    gets the lock after this commit; then its second statement sees another number of repairs than its first one, if that one has
+//!    read the rows before, and starts over with claims first and rows after them.
+//! 3. Retries share the lock of step 2, too, and read the chain after they have it.
+//!
+//! Then it releases the claims of the aggregate, deletes its row, and does what a retry does with the whole chain. (test:
+//! `repair_folds_exactly_the_aggregates_that_differ`)
+
+use sqlx::Row;
+
+use crate::db::{DbError, Pool, Transaction};
+use crate::event::{AggregateId, Version};
+use crate::projection::budget::Budget;
+use crate::projection::plan::Failure;
+use crate::projection::read_events::ReadEvents;
+use crate::projection::retry::{self, MAX_CHUNK_EVENTS};
+use crate::projection::rows::OnRejectedWrite;
+use crate::projection::{ProjectionError, claim, fold};
+use crate::view::{self, View};
+
+/// How often a repair is tried while other transactions are in the way.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// How many pages of `locker` one statement searches for claims without an event.
+const MAX_CLAIM_PAGES: i64 = 1000;
+
+/// Folds an aggregate anew. Returns false if other transactions were in the way, or if one of its events cannot be folded; then it is
+/// parked.
+pub(super) async fn repair(
+    pool: &Pool,
+    generation: &View,
+    id: AggregateId,
+) -> Result<bool, ProjectionError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let mut transaction = pool.begin().await?;
+        match Box::pin(refold(&mut transaction, generation, id)).await {
+            Ok(is_whole) => {
+                transaction.commit().await?;
+                return Ok(is_whole);
+            }
+            Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+async fn refold(
+    transaction: &mut Transaction,
+    view: &View,
+    id: AggregateId,
+) -> Result<bool, ProjectionError> {
+    sqlx::query(include_str!("sql/turn_lanes.sql"))
+        .bind(view.lock_domain())
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query(include_str!("sql/exclude_folds.sql"))
+        .bind(view.name())
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query(include_str!("sql/note_repair.sql"))
+        .bind(view.lock_domain())
+        .execute(&mut **transaction)
+        .await?;
+    let is_parked = retry::lock(transaction, view, id).await?.is_some();
+    sqlx::query(include_str!("sql/release_aggregate.sql"))
+        .bind(view.lock_domain())
+        .bind(id.0)
+        .execute(&mut **transaction)
+        .await?;
+    view::delete(transaction, view, &[id]).await?;
+    let mut next = Version(1);
+    loop {
+        let chunk = retry::read_chain(transaction, view, id, next, MAX_CHUNK_EVENTS).await?;
+        let is_last = chunk.read < MAX_CHUNK_EVENTS && !chunk.is_cut;
+        let last = chunk.events.events.last().map(|event| event.version);
+        let undecodable = chunk.events.undecodable.into_iter().next();
+        let claimed = ReadEvents {
+            events: claim::claim_events(transaction, view, chunk.events.events).await?,
+            ..ReadEvents::default()
+        };
+        let mut applied = fold::apply(transaction, view, claimed, OnRejectedWrite::Bisect).await?;
+        if let Some(failure) = applied.failures.pop().or(undecodable) {
+            park(transaction, view, &failure).await?;
+            return Ok(false);
+        }
+        match last {
+            Some(last) if !is_last => next = Version(last.0 + 1),
+            _ => break,
+        }
+    }
+    if is_parked {
+        retry::unpark(transaction, view, id).await?;
+    }
+    Ok(true)
+}
+
+/// Parks the aggregate at the event that cannot be folded.
+async fn park(
+    transaction: &mut Transaction,
+    view: &View,
+    failure: &Failure,
+) -> Result<(), ProjectionError> {
+    sqlx::query(include_str!("sql/park_again.sql"))
+        .bind(view.lock_domain())
+        .bind(failure.aggregate_id.0)
+        .bind(failure.event_id.0)
+        .bind(failure.version.0)
+        .bind(&failure.reason)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// Counts the claims of events that are not in the log, and with `removes` removes them; `None` if the time did not suffice.
+pub(super) async fn orphans(
+    pool: &Pool,
+    generation: &View,
+    removes: bool,
+    budget: &Budget,
+) -> Result<Option<u64>, ProjectionError> {
+    let (mut first_page, mut count) = (0_i64, 0);
+    loop {
+        if budget.is_spent() {
+            return Ok(None);
+        }
+        let row = sqlx::query(include_str!("sql/count_orphans.sql"))
+            .bind(generation.lock_domain())
+            .bind(first_page)
+            .bind(MAX_CLAIM_PAGES)
+            .bind(removes)
+            .fetch_one(&mut *pool.acquire().await?)
+            .await?;
+        count += row.try_get::<i64, _>("orphans")?.unsigned_abs();
+        if row.try_get("is_last")? {
+            return Ok(Some(count));
+        }
+        first_page += MAX_CLAIM_PAGES;
+    }
+}

@@ -1,0 +1,4 @@
+-- Lets the inline folds that have read rows of this generation before read them again.
+-- $1 text lock domain
+-- role: foldlog_projection
+select foldlog.note_repair($1)

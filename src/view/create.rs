@@ -1,0 +1,153 @@
+//! Creates the tables of views: that of the first generation of a view, and that of a generation with another definition, which a
+//! reprojection fills later. A generation with the same definition is created by the reprojection itself.
+
+use sqlx::{Executor, Row};
+
+use super::define::widen;
+use super::{DefineError, View, definition, statements};
+use crate::db::{DbError, Session};
+
+/// What `views` records about a generation.
+struct Known {
+    name: String,
+    definition_hash: String,
+    state: String,
+    serves: bool,
+}
+
+/// Finds or creates the generation with the view's own definition; returns whether it is live. It is not if the definition has
+/// changed: then the new generation waits to be filled, and the one before it goes on serving the code that has its definition.
+pub(super) async fn create(
+    session: &mut Session<'_>,
+    view: &View,
+) -> Result<(View, bool), DefineError> {
+    let generations = list(session, view).await?;
+    let own = generations
+        .iter()
+        .filter(|known| known.definition_hash == *view.definition_hash && known.state != "dropped")
+        .max_by_key(|known| (known.serves, known.state == "live"));
+    if let Some(known) = own {
+        let generation = view.generation(&known.name);
+        widen(session, &generation).await?;
+        return Ok((generation, known.state == "live"));
+    }
+    let is_first = generations.is_empty();
+    let generation = if is_first {
+        run_definition(session, view).await?;
+        view.generation(view.name())
+    } else {
+        create_next(session, view, &generations).await?
+    };
+    session
+        .execute(sqlx::raw_sql(generation.sql.grants()))
+        .await
+        .map_err(DbError::from)?;
+    let types = view.projection.block();
+    sqlx::query(include_str!("sql/insert_definition.sql"))
+        .bind(generation.lock_domain())
+        .bind(view.projection.definition())
+        .bind(types.start)
+        .bind(types.end)
+        .bind(&*view.definition_hash)
+        .bind(if is_first { "live" } else { "filling" })
+        .execute(session)
+        .await
+        .map_err(DbError::from)?;
+    Ok((generation, is_first))
+}
+
+/// The generations of a view. Those that an earlier build recorded get the hash of their definition.
+async fn list(session: &mut Session<'_>, view: &View) -> Result<Vec<Known>, DefineError> {
+    let rows = sqlx::query(include_str!("sql/list_generations.sql"))
+        .bind(view.name())
+        .fetch_all(&mut *session)
+        .await
+        .map_err(DbError::from)?;
+    let mut generations = Vec::with_capacity(rows.len());
+    for row in rows {
+        let name: String = row.try_get("name").map_err(DbError::from)?;
+        let recorded: Option<&str> = row.try_get("definition_hash").map_err(DbError::from)?;
+        let ddl: &str = row.try_get("definition").map_err(DbError::from)?;
+        let definition_hash = definition::hash(ddl);
+        if recorded != Some(&definition_hash) {
+            sqlx::query(include_str!("sql/set_definition_hash.sql"))
+                .bind(&name)
+                .bind(&definition_hash)
+                .execute(&mut *session)
+                .await
+                .map_err(DbError::from)?;
+        }
+        generations.push(Known {
+            name,
+            definition_hash,
+            state: row.try_get("state").map_err(DbError::from)?,
+            serves: row.try_get("serves").map_err(DbError::from)?,
+        });
+    }
+    Ok(generations)
+}
+
+/// Creates the table of the next generation. Its DDL names the table and the indexes of the first one, so it runs in a schema of its
+/// own, from which the table is moved.
+async fn create_next(
+    session: &mut Session<'_>,
+    view: &View,
+    generations: &[Known],
+) -> Result<View, DefineError> {
+    let number = |known: &Known| known.name.split_once('#').and_then(|(_, n)| n.parse().ok());
+    let newest: u32 = generations.iter().filter_map(number).max().unwrap_or(1);
+    let generation = view.generation(&format!("{}#{}", view.name(), newest + 1));
+    let path: String = sqlx::query_scalar(include_str!("sql/read_search_path.sql"))
+        .fetch_one(&mut *session)
+        .await
+        .map_err(DbError::from)?;
+    session
+        .execute(sqlx::raw_sql(generation.sql.create_schema()))
+        .await
+        .map_err(DbError::from)?;
+    sqlx::query(include_str!("sql/prepend_search_path.sql"))
+        .bind(generation.lock_domain())
+        .execute(&mut *session)
+        .await
+        .map_err(DbError::from)?;
+    run_definition(session, view).await?;
+    sqlx::query(include_str!("sql/restore_search_path.sql"))
+        .bind(path)
+        .execute(&mut *session)
+        .await
+        .map_err(DbError::from)?;
+    sqlx::query(include_str!("sql/adopt_generation.sql"))
+        .bind(view.name())
+        .bind(generation.lock_domain())
+        .execute(session)
+        .await
+        .map_err(|error| DefineError::OtherObjects(view.name(), error.into()))?;
+    tracing::info!(
+        projection = view.name(),
+        "the definition of the view {0} has changed; its new table {1} is empty until {0} is reprojected",
+        view.name(),
+        generation.lock_domain()
+    );
+    Ok(generation)
+}
+
+/// Runs the DDL of a view, and checks that it created a table with the columns of the row type in the first schema of the search
+/// path.
+async fn run_definition(session: &mut Session<'_>, view: &View) -> Result<(), DefineError> {
+    let ddl = sqlx::raw_sql(statements::definition(view.projection.definition()));
+    session.execute(ddl).await.map_err(DbError::from)?;
+    let columns: Vec<String> = sqlx::query(include_str!("sql/read_columns.sql"))
+        .bind(view.name())
+        .fetch_all(&mut *session)
+        .await
+        .and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
+        .map_err(DbError::from)?;
+    let mut wanted = ["id", "version"]
+        .into_iter()
+        .chain(view.sql.columns().iter().map(String::as_str));
+    if wanted.all(|name| columns.iter().any(|column| column == name)) {
+        return Ok(());
+    }
+    let names = view.sql.columns().join(", ");
+    Err(DefineError::Missing(view.name(), names))
+}

@@ -1,0 +1,137 @@
+//! Generations: a view may have several tables at once. A reprojection fills a new one beside the one that serves readers, and
+//! then makes it serve them instead.
+//!
+//! A row of `views` is a generation: its lock domain, which names its table, and the hash of the definition that the table was
+//! created from. For each definition at most one generation *serves* the readers whose code has that definition. A statement that
+//! reads a view checks this in its own snapshot, so all readers of all processes change over at the same moment: the commit of the
+//! reprojection's last transaction. A process that finds its generation replaced asks once which one serves it now.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::Row;
+
+use super::{Statements, View};
+use crate::db::{DbError, Session};
+
+/// How long an answer is taken for the truth where a statement over a dropped table must not fail.
+const MAX_ANSWER_AGE: Duration = Duration::from_secs(30);
+
+/// A table of a view, as the database knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name, which is the lock domain of its generation.
+    pub lock_domain: String,
+    /// Identifies the definition that it was created from, whatever its spelling.
+    pub definition_hash: String,
+}
+
+/// What a process knows about the generation that serves it.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// The statements over its table. If no generation serves the process, they return no row.
+    pub sql: Arc<Statements>,
+    /// Whether a generation serves it. Before the process has asked, it assumes that the first one does.
+    pub exists: bool,
+    /// When the process asked.
+    pub asked_at: Option<Instant>,
+}
+
+impl Serving {
+    /// Whether an error of a statement over the table may mean that the table was dropped after another generation replaced it.
+    #[must_use]
+    pub const fn may_be_dropped(&self, error: &DbError) -> bool {
+        matches!(error, DbError::Installation(_))
+    }
+
+    /// Whether the process asked a moment ago. A table is dropped a minute after another generation has replaced it at the earliest.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.asked_at
+            .is_some_and(|asked_at| asked_at.elapsed() < MAX_ANSWER_AGE)
+    }
+
+    pub(super) const fn assumed(sql: Arc<Statements>) -> Self {
+        Self {
+            sql,
+            exists: true,
+            asked_at: None,
+        }
+    }
+}
+
+/// What a read of the generation that serves this process found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromServing<T> {
+    /// The answer.
+    Read(T),
+    /// No generation was created from the definition that this process has: it is new, and its first reprojection is not live yet,
+    /// or it is old, and its generation was dropped.
+    NoGeneration,
+}
+
+impl<T> FromServing<T> {
+    /// The answer, if a generation serves this process.
+    pub fn read(self) -> Option<T> {
+        match self {
+            Self::Read(answer) => Some(answer),
+            Self::NoGeneration => None,
+        }
+    }
+}
+
+/// Which generation serves a process instead of the one that it knew.
+pub(super) enum Instead {
+    /// Another one.
+    Other,
+    /// The same one, so the error of a statement has another reason.
+    Same,
+    /// None.
+    Nothing,
+}
+
+/// Asks which generation serves this process, after `before` turned out not to.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub(super) async fn resolve_after(
+    session: &mut Session<'_>,
+    view: &View,
+    before: &Serving,
+) -> Result<Instead, DbError> {
+    let generation = resolve(session, view).await?;
+    let is_new = !before.exists || generation.lock_domain() != before.sql.table();
+    Ok(match view.serving().exists {
+        true if is_new => Instead::Other,
+        true => Instead::Same,
+        false => Instead::Nothing,
+    })
+}
+
+/// Asks which generation serves code with this view's definition, and remembers the answer for all clones of the view. If none
+/// does, the view's statements are those over the live generation, which check its definition and so read nothing.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn resolve(session: &mut Session<'_>, view: &View) -> Result<View, DbError> {
+    let asked_at = Instant::now();
+    let row = sqlx::query(include_str!("sql/find_serving.sql"))
+        .bind(view.name())
+        .bind(&*view.definition_hash)
+        .fetch_optional(session)
+        .await?;
+    // Before `migrate up` there is no row, and the statements fail with an error that says so.
+    let (name, exists) = match row {
+        Some(row) => (row.try_get("name")?, row.try_get("serves")?),
+        None => (view.name().to_owned(), false),
+    };
+    let generation = view.generation(&name);
+    view.remember(Serving {
+        sql: Arc::clone(&generation.sql),
+        exists,
+        asked_at: Some(asked_at),
+    });
+    Ok(generation)
+}

@@ -1,0 +1,151 @@
+//! Verify and repair.
+
+use foldlog::projection::Budget;
+use foldlog::projection::verify::{last, list, verify};
+
+use super::{reproject_to_the_end, some_accounts};
+use crate::support::TestDb;
+use crate::support::accounts::make_foldable;
+use crate::support::events::{append, deposited};
+use crate::support::workers::{account, assert_all_applied};
+
+/// Fails when verify misses a difference, finds one where there is none, or changes anything; and when repair leaves one, or folds an
+/// aggregate anew that was right.
+#[tokio::test]
+async fn repair_folds_exactly_the_aggregates_that_differ() {
+    for generation in ["ledger", "ledger#2"] {
+        let db = TestDb::new().await;
+        let accounts = some_accounts(&db, 30).await;
+        let (parked, _) = account(&db, 1).await;
+        append(&db.foldlog, &[deposited(parked, 13)]).await;
+        db.catch_up("ledger").await;
+        if generation == "ledger#2" {
+            reproject_to_the_end(&db.foldlog, "ledger").await;
+        }
+        // Being behind does not count as a difference.
+        append(&db.foldlog, &[deposited(accounts[1], 1)]).await;
+        let (pool, view) = (db.pool(), db.foldlog.view("ledger").unwrap());
+        let budget = Budget::default();
+        let clean = verify(pool, view, false, &budget).await.unwrap();
+        assert_eq!(
+            (clean.aggregates, clean.differ, clean.complete),
+            (31, 0, true),
+            "{clean:?}"
+        );
+        assert_eq!(last(pool, view).await.unwrap().unwrap().differ, 0);
+
+        let table = format!("\"{generation}\"");
+        let id = |index: usize| accounts[index];
+        db.run(&format!(
+            "update {table} set deposits = 99 where id = '{}'",
+            id(2)
+        ))
+        .await;
+        db.run(&format!("delete from {table} where id = '{}'", id(3)))
+            .await;
+        db.run(&format!(
+            "insert into {table} values (gen_random_uuid(), 1, 0, 1)"
+        ))
+        .await;
+        let claims = format!("from locker where lock_domain = '{generation}' and aggregate_id =");
+        let event = |index: usize, version: i32| {
+            format!(
+                "(select id from events where aggregate_id = '{}' and version = {version})",
+                id(index)
+            )
+        };
+        db.run(&format!(
+            "delete {claims} '{}' and event_id = {}",
+            id(6),
+            event(6, 2)
+        ))
+        .await;
+        // Claimed, and not in the row.
+        db.run(&format!("insert into locker select id, aggregate_id, '{generation}' from events where aggregate_id = '{}' and version = 3", id(1))).await;
+        db.run(&format!(
+            "insert into locker values (gen_random_uuid(), '{}', '{generation}')",
+            id(8)
+        ))
+        .await;
+        db.run(&format!(
+            "update {table} set version = version + 1 where id = '{}'",
+            id(7)
+        ))
+        .await;
+
+        let rows = format!(
+            "select md5(string_agg(t::text, '' order by t.id))::text as state from {table} t"
+        );
+        let state = || async {
+            sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(rows.clone()))
+                .fetch_one(&mut db.connect().await)
+                .await
+                .unwrap()
+        };
+        let before = state().await;
+        let found = verify(pool, view, false, &budget).await.unwrap();
+        assert_eq!(
+            (found.differ, found.orphan_claims, found.complete),
+            (6, 1, true),
+            "{found:#?}"
+        );
+        assert_eq!(state().await, before, "verify changes nothing");
+        assert_eq!(found.differences.len(), 6);
+        let of_second = found.differences.iter().find(|d| d.id.0 == id(2)).unwrap();
+        let json = serde_json::to_value(of_second).unwrap();
+        assert_eq!(json["changes"], serde_json::json!({"deposits": [99, 2]}));
+        let listed = list(pool, view, None, 100).await.unwrap();
+        assert!(
+            listed
+                .iter()
+                .any(|d| d.id.0 == id(2) && d.field == "deposits" && d.new == 2)
+        );
+
+        let untouched = format!(
+            "select xmin::text::bigint from {table} where id = '{}'",
+            id(10)
+        );
+        let xmin = db.count(&untouched).await;
+        let repaired = verify(pool, view, true, &budget).await.unwrap();
+        assert_eq!(
+            (repaired.differ, repaired.repaired),
+            (6, 6),
+            "{repaired:#?}"
+        );
+        let again = verify(pool, view, false, &budget).await.unwrap();
+        assert_eq!((again.differ, again.orphan_claims), (0, 0), "{again:#?}");
+        assert_eq!(db.count(&untouched).await, xmin);
+        make_foldable(parked);
+        foldlog::projection::retry(pool, view, &budget)
+            .await
+            .unwrap();
+        db.catch_up("ledger").await;
+        assert_all_applied(&db, "ledger").await;
+    }
+}
+
+/// Fails when an aggregate with more events than a page is checked in part.
+#[tokio::test]
+async fn an_aggregate_larger_than_a_page_is_verified() {
+    let db = TestDb::new().await;
+    let (large, _) = account(&db, 0).await;
+    db.run(&format!(
+        "insert into events (id, aggregate_id, version, type_id, payload) \
+         select gen_random_uuid(), '{large}', n, 2001, '{{\"cents\": 1}}' from generate_series(2, 25000) n"
+    ))
+    .await;
+    some_accounts(&db, 3).await;
+    reproject_to_the_end(&db.foldlog, "ledger").await;
+    assert_all_applied(&db, "ledger").await;
+    let (pool, view) = (db.pool(), db.foldlog.view("ledger").unwrap());
+    let clean = verify(pool, view, false, &Budget::default()).await.unwrap();
+    assert_eq!(
+        (clean.aggregates, clean.differ, clean.complete),
+        (4, 0, true)
+    );
+    db.run("update \"ledger#2\" set deposits = deposits + 1 where version = 25000")
+        .await;
+    let found = verify(pool, view, true, &Budget::default()).await.unwrap();
+    assert_eq!((found.differ, found.repaired), (1, 1));
+    assert_all_applied(&db, "ledger").await;
+}
