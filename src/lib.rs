@@ -144,7 +144,7 @@ extern crate self as foldlog;
 pub use self::app::{
     BuildError, Foldlog, FoldlogBuilder, NotServedError, STATE_CACHE_BYTES, Served,
 };
-pub use self::typed::{Append, Get, History, List, PastEvent, RevertTo, Row, Rows};
+pub use self::typed::{Append, Feed, Get, History, List, PastEvent, RevertTo, Row, Rows};
 pub use serde;
 pub use utoipa;
 

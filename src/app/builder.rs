@@ -9,7 +9,7 @@ use crate::db::Pool;
 use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection, is_reserved};
 use crate::event::TypeSchemaError;
 use crate::state::StateCache;
-use crate::store::Groups;
+use crate::store::{FeedWatch, Groups};
 use crate::view::{Inline, View, ViewError};
 
 /// The default of [`FoldlogBuilder::state_cache_bytes`].
@@ -149,6 +149,7 @@ impl FoldlogBuilder {
         Ok(Foldlog {
             groups: self.group_appends.then(|| Groups::new(pool.clone())),
             states: StateCache::new(self.state_cache_bytes),
+            feed_watch: FeedWatch::default(),
             pool,
             served: served.into(),
             views: views.into(),

@@ -12,7 +12,7 @@ use crate::db::Pool;
 use crate::domain::{AnyDomain, Domain, Domains};
 use crate::event::{EventType, RecordedEvent, ShownEvent, TypeId};
 use crate::state::StateCache;
-use crate::store::Groups;
+use crate::store::{FeedWatch, Groups};
 use crate::view::{Inline, View, ViewError};
 
 /// A domain together with its view.
@@ -79,6 +79,8 @@ pub struct Foldlog {
     pub(crate) groups: Option<Groups>,
     /// The states of recently appended aggregates.
     pub(crate) states: StateCache,
+    /// What the readers that wait for the feed share.
+    pub(crate) feed_watch: FeedWatch,
 }
 
 /// The domain is not part of a [`Foldlog`].
@@ -132,6 +134,11 @@ impl Foldlog {
     /// this process can decode, everything but the payload is shown.
     #[must_use]
     pub fn show_event(&self, event: &RecordedEvent) -> ShownEvent {
+        self.show_with(event, event.metadata.clone())
+    }
+
+    /// As [`Self::show_event`], with metadata that was not read into [`Metadata`](crate::event::Metadata).
+    pub(crate) fn show_with<M>(&self, event: &RecordedEvent, metadata: M) -> ShownEvent<M> {
         let served = self.owning(event.type_id);
         let known = served.and_then(|served| served.newest_type(event.type_id));
         let type_id = known.map_or(event.type_id, |known| known.id);
@@ -148,7 +155,7 @@ impl Foldlog {
             version: event.version,
             position: event.position,
             payload,
-            metadata: event.metadata.clone(),
+            metadata,
             created_at: event.created_at,
         }
     }

@@ -12,7 +12,7 @@ use super::{AggregateId, EventId, Metadata, Payload, Position, RecordedEvent, Ty
 
 /// A recorded event as clients see it.
 #[derive(Clone, Debug, Serialize)]
-pub struct ShownEvent {
+pub struct ShownEvent<M = Metadata> {
     /// Chosen by the client.
     pub id: EventId,
     /// What kind of fact it is: the newest revision of its type.
@@ -31,7 +31,7 @@ pub struct ShownEvent {
     /// The fact itself without secrets; `None` when this build cannot decode it, because it could not tell the secrets.
     pub payload: Option<Box<RawValue>>,
     /// What was said about the fact.
-    pub metadata: Metadata,
+    pub metadata: M,
     /// When it was recorded, in UTC.
     #[serde(serialize_with = "super::time::serialize")]
     pub created_at: OffsetDateTime,

@@ -21,6 +21,7 @@ pub use self::auth::Auth;
 pub use self::base_path::{BasePath, with_base_path};
 pub use self::problem::Problem;
 pub use self::routes::document::document;
+pub use self::routes::feed::MaxWait;
 pub use self::routes::health::MeasuredProjections;
 pub use self::routes::list::MaxPageBytes;
 use self::routes::{ROUTES, Side};

@@ -1,46 +1,64 @@
 //! Pages of a view.
 
-use super::QueryError;
-use crate::app::Foldlog;
-use crate::db::{DbError, RetryPolicy};
-use crate::view::{self, FromServing, PageCursor, PageLimit, RawRow, View, ViewPage, ViewRow};
+use time::OffsetDateTime;
 
-/// Reads a page of rows as projected so far, without their secrets. `filters` name columns of
-/// [`View::filter_columns`].
+use super::{QueryError, past_list, strong_list};
+use crate::app::Foldlog;
+use crate::db::{RetryPolicy, Session};
+use crate::view::{self, FromServing, PageCursor, PageLimit, RawRow, View, ViewPage};
+
+/// Which state of the aggregates a list has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListMoment {
+    /// As projected so far.
+    #[default]
+    Projected,
+    /// With every event that was committed before the request, projected or not.
+    Newest,
+    /// As of a time, folded from the events. A page may have fewer rows than its limit and still a next one.
+    Past(OffsetDateTime),
+}
+
+/// Which rows to read.
+#[derive(Clone, Debug)]
+pub struct ListQuery<'a> {
+    /// Only rows whose columns equal these values. The names are those of [`View::filter_columns`].
+    pub filters: &'a [(&'a str, String)],
+    /// The start of the page.
+    pub after: Option<PageCursor>,
+    /// How large the page may be.
+    pub limit: PageLimit,
+    /// Which state of the aggregates.
+    pub moment: ListMoment,
+}
+
+/// Reads a page of rows, without their secrets.
 ///
 /// # Errors
 ///
-/// [`DbError::Data`] when a filter's value does not have the type of its column; otherwise see [`QueryError`].
+/// [`DbError::Data`](crate::db::DbError::Data) when a filter's value does not have the type of its column;
+/// [`QueryError::TooFarBehind`] when too many events are not projected for the newest state; [`QueryError::Unfoldable`] when events
+/// of an aggregate on the page cannot be folded; otherwise see [`QueryError`].
 pub async fn list(
     foldlog: &Foldlog,
     view: &View,
-    filters: &[(&str, String)],
-    after: Option<PageCursor>,
-    limit: impl Into<PageLimit>,
+    query: &ListQuery<'_>,
 ) -> Result<ViewPage, QueryError> {
-    let page = list_rows(foldlog, view, filters, after, limit.into()).await?;
-    let rows: Result<Vec<ViewRow>, DbError> = page.rows.iter().map(|row| row.show(view)).collect();
-    Ok(ViewPage {
-        rows: rows?,
-        next: page.next,
-    })
+    let page = list_rows(foldlog, view, query).await?;
+    Ok(page.show(view)?)
 }
 
 /// Reads a page of rows, with their secrets.
 pub(crate) async fn list_rows(
     foldlog: &Foldlog,
     view: &View,
-    filters: &[(&str, String)],
-    after: Option<PageCursor>,
-    limit: PageLimit,
+    query: &ListQuery<'_>,
 ) -> Result<ViewPage<RawRow>, QueryError> {
     let mut retries = RetryPolicy::default();
     loop {
-        match try_list(foldlog, view, filters, after, limit).await {
+        match try_list(foldlog, view, query).await {
             Err(error) if retries.should_retry(&foldlog.pool, &error) => {}
-            Ok(FromServing::Read(page)) => return Ok(page),
-            Ok(FromServing::NoGeneration) => return Err(QueryError::NotReprojected(view.name())),
-            Err(error) => return Err(error.into()),
+            result => return result,
         }
     }
 }
@@ -48,10 +66,47 @@ pub(crate) async fn list_rows(
 async fn try_list(
     foldlog: &Foldlog,
     view: &View,
+    query: &ListQuery<'_>,
+) -> Result<ViewPage<RawRow>, QueryError> {
+    let mut connection = foldlog.pool.acquire().await?;
+    let mut generation = view.current();
+    // These lists read the table in more than one statement. The first kind checks in each that its generation serves.
+    if query.moment != ListMoment::Projected {
+        generation = view::resolve(&mut connection, view).await?;
+        let needs_table = query.moment == ListMoment::Newest || !query.filters.is_empty();
+        if needs_table && !view.serving().exists {
+            return Err(QueryError::NotReprojected(view.name()));
+        }
+    }
+    let view = &generation;
+    match query.moment {
+        ListMoment::Projected => {
+            let ListQuery {
+                filters,
+                after,
+                limit,
+                ..
+            } = query;
+            read_page(&mut connection, view, filters, *after, *limit).await
+        }
+        // Boxed, because the futures are large.
+        ListMoment::Newest => Box::pin(strong_list::list(&mut connection, view, query)).await,
+        ListMoment::Past(time) => {
+            Box::pin(past_list::list(&mut connection, view, query, time)).await
+        }
+    }
+}
+
+/// Reads a page of the generation that serves this process.
+pub(super) async fn read_page(
+    connection: &mut Session<'_>,
+    view: &View,
     filters: &[(&str, String)],
     after: Option<PageCursor>,
     limit: PageLimit,
-) -> Result<FromServing<ViewPage<RawRow>>, DbError> {
-    let mut connection = foldlog.pool.acquire().await?;
-    view::list(&mut connection, view, filters, after, limit).await
+) -> Result<ViewPage<RawRow>, QueryError> {
+    match view::list(connection, view, filters, after, limit).await? {
+        FromServing::Read(page) => Ok(page),
+        FromServing::NoGeneration => Err(QueryError::NotReprojected(view.name())),
+    }
 }

@@ -4,26 +4,31 @@
 mod blame;
 mod diff;
 mod explain;
+mod feed;
 mod history;
 mod list;
 mod past;
+mod past_list;
+mod strong_list;
 
 pub use self::blame::{Blamed, BlamedField, Setter, blame};
 pub use self::diff::{Diff, PastPoint, diff};
 pub use self::explain::{
     ExplainedEvent, Explanation, ParkedEvent, RowState, WaitReason, Waiting, explain,
 };
+pub use self::feed::{FeedCursor, FeedDirection, FeedPage, FeedRequest, FeedWaiting, feed};
 pub(crate) use self::history::{Entry, read_history};
 pub use self::history::{
     HistoryCursor, HistoryEvent, HistoryPage, HistoryQuery, Order, UnknownChanges, history,
 };
-pub use self::list::list;
 pub(crate) use self::list::list_rows;
+pub use self::list::{ListMoment, ListQuery, list};
 use crate::app::{Foldlog, NotServedError};
 use crate::db::{DbError, RetryPolicy, Retryable, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
 use crate::state;
+use crate::store::FeedError;
 pub use crate::store::Moment;
 use crate::view::{self, FromServing, RawRow, View, ViewRow};
 
@@ -102,6 +107,20 @@ pub enum QueryError {
     /// A page of a history cannot begin after a cursor of the other order.
     #[error("the parameter after must be the `next` of a page in the same order")]
     CursorOrder,
+    /// More events are not projected yet than a page can include.
+    #[error("the projection is too far behind to include the events that are not projected yet")]
+    TooFarBehind,
+    /// The domain has no event type of this name.
+    #[error("`{0}` is not an event type of the domains that are read")]
+    UnknownType(String),
+    /// The log has no event at the cursor of the feed. It was restored from an older dump, or the cursor comes from another log.
+    #[error(
+        "the log has no event at this cursor: the log was restored from an older state, or the cursor comes from another log"
+    )]
+    UnknownCursor,
+    /// The database is a replica that has not received the event at the cursor of the feed yet.
+    #[error("this replica has not received the event at the cursor yet")]
+    ReplicaBehind,
     /// No generation of the view was created from this process's definition of it, so there are no rows to list. Single rows are
     /// folded from the events.
     #[error("the view {0} has no live generation with this build's definition; reproject it")]
@@ -116,6 +135,16 @@ impl Retryable for QueryError {
         match self {
             Self::Db(error) => Retryable::max_retries(error),
             _ => 0,
+        }
+    }
+}
+
+impl From<FeedError> for QueryError {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Db(error) => Self::Db(error),
+            FeedError::UnknownCursor => Self::UnknownCursor,
+            FeedError::ReplicaBehind => Self::ReplicaBehind,
         }
     }
 }

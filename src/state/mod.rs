@@ -4,6 +4,8 @@
 mod cache;
 mod claims;
 mod past;
+mod past_page;
+mod unfolded;
 
 use std::collections::HashMap;
 
@@ -20,6 +22,8 @@ use crate::view::{self, StoredRow, View};
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
 pub use self::claims::{Claims, ParkedAt, VersionRanges, find_revision, load_claims};
 pub use self::past::{PastState, load_past};
+pub use self::past_page::{PastPage, load_past_page};
+pub use self::unfolded::{Unfolded, find_unfolded};
 
 /// [`load_folded`] holds this many events of an aggregate at most, and folds them then.
 const MAX_TAIL_EVENTS: usize = 1000;

@@ -44,6 +44,13 @@ impl PastState {
         self.version = last.version;
         self.created_at = Some(last.created_at);
     }
+
+    /// As [`Self::fold`], without the events of other domains' types.
+    pub(super) fn fold_own(&mut self, view: &View, events: &mut Vec<RecordedEvent>) {
+        let types = view.projection.block();
+        events.retain(|event| types.contains(&event.type_id.0));
+        self.fold(view, events);
+    }
 }
 
 /// Folds the events of an aggregate up to `moment`, in a bounded amount of memory. Events of other domains' types are left out.
@@ -57,16 +64,28 @@ pub async fn load_past(
     id: AggregateId,
     moment: Moment,
 ) -> Result<PastState, DbError> {
-    let types = view.projection.block();
-    let (mut state, mut after) = (PastState::default(), Version(0));
+    let mut state = PastState::default();
+    fold_from(connection, view, id, moment, Version(0), &mut state).await?;
+    Ok(state)
+}
+
+/// Folds the events after the version `after` up to a moment over `state`; returns how many there were.
+pub(super) async fn fold_from(
+    connection: &mut Session<'_>,
+    view: &View,
+    id: AggregateId,
+    moment: Moment,
+    mut after: Version,
+    state: &mut PastState,
+) -> Result<usize, DbError> {
+    let mut count = 0;
     loop {
-        let part = store::read_stream(connection, id, after, moment, MAX_PART_EVENTS).await?;
+        let mut part = store::read_stream(connection, id, after, moment, MAX_PART_EVENTS).await?;
         after = part.events.last().map_or(after, |event| event.version);
-        let own = |event: &RecordedEvent| types.contains(&event.type_id.0);
-        let events: Vec<RecordedEvent> = part.events.into_iter().filter(own).collect();
-        state.fold(view, &events);
+        count += part.events.len();
+        state.fold_own(view, &mut part.events);
         if !part.has_more {
-            return Ok(state);
+            return Ok(count);
         }
     }
 }

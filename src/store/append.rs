@@ -270,7 +270,7 @@ pub(super) fn decode_stored(
             aggregate_id,
             version: Version(row.try_get("version")?),
             position: Position(row.try_get("position")?),
-            created_at: decode_created_at(row)?,
+            created_at: decode_created_at(row, "created_at")?,
         },
         payload: payload.map(|Json(payload)| payload),
     })

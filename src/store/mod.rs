@@ -18,11 +18,16 @@
 //!    another cluster: see [`db`](crate::db).
 
 mod append;
+mod feed;
 mod group;
 mod stream;
 
 pub use self::append::{
     ExpectedHead, ExpectedHeads, LastEvent, Outcome, StoredEvent, append, silence_doorbell,
+};
+pub use self::feed::{
+    FeedCursor, FeedEntry, FeedError, FeedExtent, FeedPlace, FeedSelection, FeedStart, FeedWaiting,
+    FeedWatch, read_feed, read_feed_end,
 };
 pub use self::group::{GroupOutcome, Groups};
 pub use self::stream::{

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::app::{Foldlog, NotServedError};
 use crate::domain::Domain;
 use crate::event::{AggregateId, Version};
-use crate::query::{self, Consistency, Moment, QueryError, ReadAt};
+use crate::query::{self, Consistency, ListMoment, ListQuery, Moment, QueryError, ReadAt};
 use crate::view::PageCursor;
 
 impl Foldlog {
@@ -61,6 +61,7 @@ impl Foldlog {
             filters: Vec::new(),
             after: None,
             limit: DEFAULT_LIMIT,
+            moment: ListMoment::Projected,
             domain: PhantomData,
         }
     }
@@ -160,6 +161,7 @@ pub struct List<'a, D> {
     filters: Vec<(String, String)>,
     after: Option<PageCursor>,
     limit: u16,
+    moment: ListMoment,
     domain: PhantomData<fn() -> D>,
 }
 
@@ -183,6 +185,36 @@ impl<D: Domain> List<'_, D> {
         self.limit = limit;
         self
     }
+
+    /// Includes every committed event, projected or not.
+    ///
+    /// ```no_run
+    /// # use foldlog::Foldlog;
+    /// # use foldlog::domains::users::Users;
+    /// # async fn example(foldlog: Foldlog) -> Result<(), Box<dyn std::error::Error>> {
+    /// let page = foldlog.list::<Users>().strong().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn strong(mut self) -> Self {
+        self.moment = ListMoment::Newest;
+        self
+    }
+
+    /// Reads the rows as of this time, folded from the events. A page may have fewer rows than its limit and still a next one.
+    ///
+    /// ```no_run
+    /// # use foldlog::Foldlog;
+    /// # use foldlog::domains::users::Users;
+    /// # async fn example(foldlog: Foldlog, last_week: time::OffsetDateTime) -> Result<(), Box<dyn std::error::Error>> {
+    /// let page = foldlog.list::<Users>().filter("username", "ada").as_of(last_week).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn as_of(mut self, time: OffsetDateTime) -> Self {
+        self.moment = ListMoment::Past(time);
+        self
+    }
 }
 
 impl<'a, D: Domain> IntoFuture for List<'a, D> {
@@ -195,6 +227,7 @@ impl<'a, D: Domain> IntoFuture for List<'a, D> {
             filters,
             after,
             limit,
+            moment,
             ..
         } = self;
         Box::pin(async move {
@@ -204,7 +237,13 @@ impl<'a, D: Domain> IntoFuture for List<'a, D> {
                 let column = view.filter_columns().find(|column| *column == name);
                 known.push((column.ok_or(QueryError::UnknownFilter(name))?, value));
             }
-            let page = query::list_rows(foldlog, view, &known, after, limit.into()).await?;
+            let query = ListQuery {
+                filters: &known,
+                after,
+                limit: limit.into(),
+                moment,
+            };
+            let page = query::list_rows(foldlog, view, &query).await?;
             let row = |row: crate::view::RawRow| {
                 Ok(Row {
                     id: row.id,

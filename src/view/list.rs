@@ -1,5 +1,7 @@
 //! Reads pages of view rows, ordered by id.
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::TryStreamExt as _;
@@ -10,7 +12,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::generation::{Instead, resolve_after};
-use super::{FromServing, RawRow, Serving, View, ViewRow};
+use super::{FromServing, RawRow, Serving, View, ViewRow, json_array};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
@@ -42,6 +44,16 @@ impl From<u16> for PageLimit {
 pub struct PageCursor(AggregateId);
 
 impl PageCursor {
+    /// The page after this row begins here.
+    pub(crate) const fn begin_after(id: AggregateId) -> Self {
+        Self(id)
+    }
+
+    /// The row after which the page begins.
+    pub(crate) const fn id(self) -> AggregateId {
+        self.0
+    }
+
     /// Encodes the cursor as the text that a client sends to get the next page.
     #[must_use]
     pub fn encode(self) -> String {
@@ -65,6 +77,22 @@ pub struct ViewPage<R = ViewRow> {
     pub rows: Vec<R>,
     /// The start of the next page; `None` on the last page.
     pub next: Option<PageCursor>,
+}
+
+impl ViewPage<RawRow> {
+    /// Hides the secrets of the rows.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Other`] when a row does not match the row type of the view.
+    pub fn show(&self, view: &View) -> Result<ViewPage, DbError> {
+        let rows: Result<Vec<ViewRow>, DbError> =
+            self.rows.iter().map(|row| row.show(view)).collect();
+        Ok(ViewPage {
+            rows: rows?,
+            next: self.next,
+        })
+    }
 }
 
 /// Reads the rows after `after` whose columns equal `filters`, which may name only columns of [`View::filter_columns`]: no
@@ -110,16 +138,12 @@ async fn list_once(
     // A page without rows has no cursor, so it would look like the last one.
     let max_rows = limit.rows.max(1);
     let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
-    let values: Map<String, Value> = filters
-        .iter()
-        .map(|(n, v)| ((*n).to_owned(), Value::from(v.clone())))
-        .collect();
     let mut query = sqlx::query(serving.sql.list(&names, after.is_none()))
         .bind(after.map_or(Uuid::nil(), |cursor| cursor.0.0))
         // One row more than requested shows whether there is a next page.
         .bind(i64::from(max_rows) + 1);
     if !filters.is_empty() {
-        query = query.bind(Value::Object(values).to_string());
+        query = query.bind(filter_values(filters));
     }
     let mut stored = query.fetch(connection);
     let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
@@ -150,6 +174,34 @@ async fn list_once(
         .filter(|_| more)
         .map(|row: &RawRow| PageCursor(row.id));
     Ok(FromServing::Read(ViewPage { rows, next }))
+}
+
+/// Returns the ids of those rows that are not stored and whose columns equal `filters`, by the same comparison as [`list`].
+///
+/// # Errors
+///
+/// [`DbError::Data`] when a filter's value does not fit the type of its column, or a row does not fit the table; otherwise any
+/// [`DbError`].
+pub async fn find_matching(
+    connection: &mut Session<'_>,
+    view: &View,
+    filters: &[(&str, String)],
+    rows: &[(AggregateId, Version, &RawValue)],
+) -> Result<HashSet<AggregateId>, DbError> {
+    let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
+    let ids: Vec<Option<Uuid>> = sqlx::query_scalar(view.sql.matching(&names))
+        .bind(json_array(rows))
+        .bind(filter_values(filters))
+        .fetch_all(connection)
+        .await?;
+    Ok(ids.into_iter().flatten().map(AggregateId).collect())
+}
+
+/// The values of filters as a JSON object of texts.
+fn filter_values(filters: &[(&str, String)]) -> String {
+    let value = |(name, value): &(&str, String)| ((*name).to_owned(), Value::from(value.clone()));
+    let values: Map<String, Value> = filters.iter().map(value).collect();
+    Value::Object(values).to_string()
 }
 
 /// The length of a row as part of a JSON string, in bytes.

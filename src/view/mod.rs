@@ -22,7 +22,7 @@ pub use self::define::{DefineError, Inline, define};
 pub(crate) use self::definition::Fnv1a;
 pub use self::generation::{FromServing, Serving, Table, resolve};
 pub(crate) use self::list::json_string_len;
-pub use self::list::{PageCursor, PageLimit, ViewPage, list};
+pub use self::list::{PageCursor, PageLimit, ViewPage, find_matching, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
 pub use self::write::{check_writable, delete, json_array, upsert};

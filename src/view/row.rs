@@ -45,6 +45,11 @@ impl RawRow {
         Self { id, version, json }
     }
 
+    /// The row's columns as a JSON object.
+    pub(crate) const fn json(&self) -> &RawValue {
+        &self.json
+    }
+
     /// Reads the row's columns into the row type.
     ///
     /// # Errors

@@ -3,14 +3,14 @@
 use foldlog::command;
 use foldlog::domains::users::UserEvent;
 use foldlog::event::ExpectedVersion;
-use foldlog::query::{self, QueryError};
+use foldlog::query::QueryError;
 use foldlog::view::Inline;
 use foldlog::{Foldlog, migrations};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::bins::empty;
-use crate::reprojection::reproject_to_the_end;
+use crate::reprojection::{first_page, reproject_to_the_end};
 use crate::support::db::run;
 use crate::support::events::{append, event, opened};
 use crate::support::workers::assert_all_applied;
@@ -272,14 +272,14 @@ async fn a_changed_view_definition_is_a_generation_that_a_reprojection_fills() {
         .await;
     up(&db, &[]).await.unwrap();
     let view = db.foldlog.view("users").unwrap();
-    let listed = query::list(&db.foldlog, view, &[], None, 10).await;
+    let listed = first_page(&db.foldlog, view).await;
     assert!(
         matches!(listed, Err(QueryError::NotReprojected("users"))),
         "{listed:?}"
     );
     let reached = reproject_to_the_end(&db.foldlog, "users").await;
     assert_eq!((reached.generation, reached.events), (2, 3));
-    let page = query::list(&db.foldlog, view, &[], None, 10).await.unwrap();
+    let page = first_page(&db.foldlog, view).await.unwrap();
     assert_eq!(page.rows.len(), 3);
     assert_all_applied(&db, "users").await;
     assert_eq!(db.catch_up("accounts").await.applied, 0, "it is another's");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::accounts::example;
 use crate::support::app::{self, App};
@@ -86,6 +86,14 @@ const PROMISES: &[(&str, &[&str])] = &[
             "a_rotated_secret_is_read_again_after_a_failed_login",
         ],
     ),
+    (
+        "P14",
+        &[
+            "the_past_of_random_histories_equals_a_fold_in_memory",
+            "no_route_about_the_past_shows_a_secret",
+            "old_revisions_are_read_as_the_newest",
+        ],
+    ),
 ];
 
 /// Fails when the README makes a promise that has no row here, or when a row names a test that does not exist.
@@ -166,6 +174,61 @@ async fn requests_in_test_http_get_the_documented_responses() {
             readme.contains(request.trim()),
             "the README does not contain {request}"
         );
+    }
+}
+
+/// Fails when a `curl` command of the README gets another response than the one that follows it. Times and positions may differ.
+#[tokio::test]
+async fn requests_in_the_readme_get_the_documented_responses() {
+    let app = App::new().await;
+    let readme = tidy::read(Path::new("README.md"));
+    let (mut last, mut compared) = (json!(null), 0);
+    for block in readme.split("```").skip(1).step_by(2) {
+        if let Some(commands) = block
+            .strip_prefix("sh\n")
+            .filter(|text| text.contains("curl "))
+        {
+            for command in commands.split("curl ").skip(1) {
+                let Some((_, rest)) = command.split_once("http://localhost:7755") else {
+                    continue;
+                };
+                let end = rest.find(['\'', ' ', '\n']).unwrap();
+                let (path, rest) = rest.split_at(end);
+                let body = rest
+                    .split_once("-d '")
+                    .map(|(_, body)| body.split('\'').next().unwrap());
+                let answer = match body {
+                    Some(body) => app.append_raw(path, body).await,
+                    None => app.read(path).await,
+                };
+                assert!(answer.status < 300, "{command}: {answer:?}");
+                last = answer.body;
+                app.db.catch_up("users").await;
+            }
+        } else if let Some(expected) = block.strip_prefix("json\n") {
+            let mut expected = serde_json::from_str(expected).unwrap();
+            for json in [&mut last, &mut expected] {
+                hide_times_and_positions(json);
+            }
+            assert_eq!(last, expected, "{last:#}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 5);
+}
+
+fn hide_times_and_positions(json: &mut Value) {
+    match json {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match name.as_str() {
+                    "created_at" | "position" => *value = json!(null),
+                    _ => hide_times_and_positions(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_times_and_positions),
+        _ => {}
     }
 }
 

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{account, assert_all_applied};
 
 /// Makes the log look as if it came from a cluster whose counter was so much higher.
-async fn age(db: &TestDb, by: i64) {
+pub async fn age(db: &TestDb, by: i64) {
     let shifted = |end: &str| format!("(pg_snapshot_{end}(snapshot)::text::bigint + {by})::text");
     let sql = format!(
         "begin; alter table events disable trigger events_immutable; \
@@ -35,7 +36,7 @@ async fn age(db: &TestDb, by: i64) {
 }
 
 /// A host that connects for the first time.
-fn host(options: &PgConnectOptions) -> Foldlog {
+pub fn host(options: &PgConnectOptions) -> Foldlog {
     Foldlog::new(
         foldlog::db::Pool::new(options.clone(), 10),
         DOMAINS,
@@ -192,16 +193,26 @@ async fn copy(from: &mut PgConnection, to: &mut PgConnection, table: &str) {
     copy_in.finish().await.unwrap();
 }
 
-/// The same in a cluster that really is another one, new and with a low counter. Fails as the tests above do, and when
-/// the arrangement of those is not what a restored dump looks like.
-#[tokio::test]
-async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
-    let db = TestDb::new().await;
-    let (folded, _) = account(&db, 2).await;
-    db.catch_up("ledger").await;
-    account(&db, 1).await;
-    age(&db, 1_000_000).await;
+/// A cluster of its own, with the log of a test.
+pub struct NewCluster {
+    server: ManagedPostgres,
+    _place: TempDir,
+}
 
+impl NewCluster {
+    /// How to connect to it.
+    pub fn options(&self) -> PgConnectOptions {
+        self.server.connect_options()
+    }
+
+    /// Stops it. No connection may be open.
+    pub async fn stop(self) {
+        assert!(self.server.stop_if_unused().await.unwrap());
+    }
+}
+
+/// Starts a new cluster, whose transaction counter is low, and restores a dump of the tables there.
+pub async fn dump_into_new_cluster(db: &TestDb) -> NewCluster {
     let place = tempfile::tempdir_in("/var/tmp").unwrap();
     let settings = Settings::managed(place.path().join("cluster"))
         .unwrap()
@@ -228,6 +239,29 @@ async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
         "select setval(pg_get_serial_sequence('events', 'position'), (select max(position) from events))",
     )
     .await;
+    foldlog.pool.close();
+    there.close().await.unwrap();
+    NewCluster {
+        server,
+        _place: place,
+    }
+}
+
+/// The same in a cluster that really is another one, new and with a low counter. Fails as the tests above do, and when
+/// the arrangement of those is not what a restored dump looks like.
+#[tokio::test]
+async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
+    let db = TestDb::new().await;
+    let (folded, _) = account(&db, 2).await;
+    db.catch_up("ledger").await;
+    account(&db, 1).await;
+    age(&db, 1_000_000).await;
+
+    let cluster = dump_into_new_cluster(&db).await;
+    let foldlog = host(&cluster.options());
+    let mut there = PgConnection::connect_with(&cluster.options())
+        .await
+        .unwrap();
     let count = |sql: &'static str| sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql));
     let behind =
         count("select log_newest_txid() - pg_snapshot_xmax(pg_current_snapshot())::text::bigint");
@@ -243,7 +277,7 @@ async fn appends_and_catch_up_work_on_a_dump_restored_into_a_new_cluster() {
     assert_equals_fold(&mut there, foldlog.view("ledger").unwrap()).await;
     foldlog.pool.close();
     there.close().await.unwrap();
-    assert!(server.stop_if_unused().await.unwrap());
+    cluster.stop().await;
 }
 
 /// Replaces the tables of a database by those of another one, as `pg_restore --clean` does: no trigger fires.

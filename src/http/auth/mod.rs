@@ -14,9 +14,9 @@ mod verifier;
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, Query, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -80,6 +80,8 @@ pub(super) enum Access {
     Read,
     /// The scope `{domain}:write`.
     Write,
+    /// The scope `{domain}:read` of the domain in the parameter `domain`, or of every served domain without it.
+    ReadEach,
     /// The scope `{domain}:write` of every domain in the body. [`Caller::sign`] checks it, once the body is read.
     WriteEach,
 }
@@ -88,7 +90,7 @@ impl Access {
     /// The scope that this route of `domain` requires; `None` for routes without a single scope.
     pub(super) fn scope(self, domain: &str) -> Option<String> {
         match self {
-            Self::Public | Self::WriteEach => None,
+            Self::Public | Self::ReadEach | Self::WriteEach => None,
             Self::Read => Some(format!("{domain}:read")),
             Self::Write => Some(format!("{domain}:write")),
         }
@@ -142,6 +144,14 @@ async fn authenticate(
         .flatten()
         .find(|(key, _)| *key == "domain")
         .map_or("", |(_, name)| name);
+    if access == Access::ReadEach {
+        let unread = domains_read(state, &parts.uri)
+            .filter_map(|name| Access::Read.scope(name))
+            .find(|scope| !claims.has_scope(scope));
+        if let Some(scope) = unread {
+            return Err(insufficient_scope(&scope));
+        }
+    }
     // An unknown domain is a 404 for every authenticated caller: its scope cannot exist.
     if state.foldlog.named(domain).is_some()
         && let Some(scope) = access.scope(domain)
@@ -150,6 +160,20 @@ async fn authenticate(
         return Err(insufficient_scope(&scope));
     }
     Ok(Caller::Authenticated(Arc::new(claims)))
+}
+
+/// The domains whose events a request for the feed may return: that of its parameter `domain`, or all of them.
+fn domains_read<'a>(state: &'a AppState, uri: &Uri) -> impl Iterator<Item = &'a str> {
+    let params = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(params)| params);
+    let wanted: Vec<String> = params
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| (name == "domain").then_some(value))
+        .collect();
+    let served = state.foldlog.served.iter();
+    served
+        .map(|served| served.domain.name())
+        .filter(move |name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))
 }
 
 fn bearer_token(headers: &HeaderMap) -> Result<&str, Problem> {

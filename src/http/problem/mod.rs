@@ -21,6 +21,9 @@ use crate::query::QueryError;
 /// When to repeat a request about an aggregate whose events cannot be folded: the shortest interval of its retries.
 const UNFOLDABLE_RETRY_SECONDS: u64 = 5;
 
+/// When to repeat a request that a projection with a backlog cannot answer.
+const TOO_FAR_BEHIND_RETRY_SECONDS: u64 = 5;
+
 /// How soon a request that needs a reprojection may succeed.
 const NOT_REPROJECTED_RETRY_SECONDS: u64 = 15;
 
@@ -234,6 +237,17 @@ impl From<QueryError> for Problem {
             }
             // The reason may quote a payload, so it is not logged.
             Error::Unfoldable(_) => unfoldable(),
+            Error::TooFarBehind => Self::new(
+                Kind::Unavailable,
+                format!("{detail}; retry the request later, or leave out consistency=strong"),
+            )
+            .retry_after(TOO_FAR_BEHIND_RETRY_SECONDS),
+            Error::UnknownType(_) => Self::new(Kind::Malformed, detail),
+            Error::ReplicaBehind => Self::new(Kind::Unavailable, detail).retry_after(1),
+            Error::UnknownCursor => {
+                let detail = format!("{detail}; read the feed from its beginning");
+                Self::new(Kind::Malformed, detail)
+            }
             Error::NotServed(_) | Error::UnknownFilter(_) => Self::internal().because(error),
             Error::NotReprojected(_) => not_reprojected(&error),
             Error::Db(error) => error.into(),

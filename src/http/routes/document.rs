@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::append::{EventSaved, EventsSaved};
 use super::health::Health;
-use super::{ROUTES, Route, RouteOperation, blame, diff, explain, history};
+use super::{ROUTES, Route, RouteOperation, blame, diff, explain, feed, history};
 use crate::domain::{AnyDomain, Domains};
 use crate::http::auth::{Access, Auth};
 use crate::http::openapi::{
@@ -136,6 +136,7 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
         ("Diff", diff::schema()),
         ("Blame", blame::schema()),
         ("Explanation", explain::schema()),
+        ("Feed", feed::schema()),
     ] {
         schemas.insert(name.to_owned(), schema);
     }

@@ -5,17 +5,18 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::NO_CACHE;
 use crate::db::DbError;
 use crate::http::AppState;
 use crate::http::extract::{DomainPath, Params};
+use crate::http::moment::parse_time;
 use crate::http::openapi::{
     self, CACHE_CONTROL, DomainSchemas, Operation, Response as OpenApiResponse,
 };
 use crate::http::problem::{Kind, Problem};
-use crate::query::{self, QueryError};
+use crate::query::{self, ListMoment, ListQuery, QueryError};
 use crate::view::{PageCursor, PageLimit, View, ViewRow};
 
 /// Rows per page, if the client does not say how many.
@@ -47,12 +48,19 @@ pub(in crate::http) async fn list(
         .take("after")
         .map(|text| parse_cursor(&text))
         .transpose()?;
+    let moment = list_moment(&mut params)?;
     let filters = params
         .into_rest()
         .into_iter()
         .map(|(name, value)| parse_filter(view, &name, value))
         .collect::<Result<Vec<_>, _>>()?;
-    let page = match query::list(&state.foldlog, view, &filters, after, limit).await {
+    let query = ListQuery {
+        filters: &filters,
+        after,
+        limit,
+        moment,
+    };
+    let page = match query::list(&state.foldlog, view, &query).await {
         Err(QueryError::Db(DbError::Data { .. })) => {
             let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
             let detail = format!(
@@ -93,6 +101,24 @@ pub(super) fn parse_limit(
     Ok(limit)
 }
 
+fn list_moment(params: &mut Params) -> Result<ListMoment, Problem> {
+    let as_of = params.take("as_of");
+    let as_of = as_of.map(|text| parse_time("as_of", &text));
+    match (params.take("consistency").as_deref(), as_of.transpose()?) {
+        (None, Some(time)) => Ok(ListMoment::Past(time)),
+        (Some("strong"), None) => Ok(ListMoment::Newest),
+        (None | Some("eventual"), None) => Ok(ListMoment::Projected),
+        (Some("eventual" | "strong"), Some(_)) => Err(Problem::new(
+            Kind::Malformed,
+            "as_of reads the events themselves, so consistency has no meaning with it; leave it out",
+        )),
+        (Some(_), _) => Err(Problem::new(
+            Kind::Malformed,
+            "the parameter consistency must be `eventual` or `strong`",
+        )),
+    }
+}
+
 fn parse_cursor(text: &str) -> Result<PageCursor, Problem> {
     let detail = "the parameter after must be the unchanged `next` of a previous page";
     PageCursor::decode(text).ok_or_else(|| Problem::new(Kind::Malformed, detail))
@@ -122,19 +148,26 @@ const CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]{21}[AQgw]$";
 /// Describes the route.
 pub(super) fn describe(domain: &DomainSchemas) -> Operation {
     let name = domain.name;
-    let limit = json!({
-        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": DEFAULT_PAGE_LIMIT,
-    });
     let operation = Operation::new(
         &format!("list_{name}"),
         &format!("List {name}, ordered by id"),
     )
     .tag(name)
-    .parameter(openapi::query("limit", "The most rows per page", &limit))
+    .parameter(limit_parameter("The most rows per page"))
     .parameter(openapi::query(
         "after",
         "The unchanged `next` of the previous page",
         &json!({"type": "string", "pattern": CURSOR_PATTERN}),
+    ))
+    .parameter(openapi::query(
+        "consistency",
+        "`strong` includes every committed event, projected or not; the default is `eventual`. Not together with as_of",
+        &json!({"type": "string", "enum": ["eventual", "strong"]}),
+    ))
+    .parameter(openapi::query(
+        "as_of",
+        "The rows as of this time, folded from the events. A page may have fewer rows than limit and still a next one",
+        &json!({"type": "string", "format": "date-time"}),
     ));
     let filters = domain.filters.iter();
     let operation = filters.fold(operation, |operation, (column, schema)| {
@@ -145,4 +178,12 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
     operation
         .response(StatusCode::OK, page.json(&domain.reference("page")))
         .problems(&[Kind::Malformed, Kind::Unavailable])
+}
+
+/// Describes the parameter `limit`.
+pub(super) fn limit_parameter(description: &str) -> Value {
+    let schema = json!({
+        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": DEFAULT_PAGE_LIMIT,
+    });
+    openapi::query("limit", description, &schema)
 }

@@ -5,6 +5,7 @@ pub(super) mod blame;
 pub(super) mod diff;
 pub(super) mod document;
 pub(super) mod explain;
+pub(super) mod feed;
 pub(super) mod get;
 pub(super) mod health;
 pub(super) mod history;
@@ -99,6 +100,14 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: Method::Get,
+        path: "/events",
+        side: Side::Query,
+        access: Access::ReadEach,
+        handler: |method| on(method, feed::feed),
+        operation: RouteOperation::Single(feed::describe),
+    },
+    Route {
+        method: Method::Get,
         path: "/{domain}",
         side: Side::Query,
         access: Access::Read,
@@ -188,6 +197,7 @@ mod tests {
                 ("/{domain}/{id}/revert", Method::Post, Access::Write),
                 ("/health", Method::Get, Access::Public),
                 ("/openapi.json", Method::Get, Access::Public),
+                ("/events", Method::Get, Access::ReadEach),
                 ("/{domain}", Method::Get, Access::Read),
                 ("/{domain}/{id}", Method::Get, Access::Read),
                 ("/{domain}/{id}/events", Method::Get, Access::Read),

@@ -10,6 +10,7 @@ mod event;
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -24,9 +25,10 @@ use tower::Service;
 
 use self::answer::{Shape, Size};
 use self::event::MalformedEventError;
+use super::deadline::Deadline;
 use super::served_lag::{SCHEDULE_API_ID, Scheduled};
 use crate::http::auth::GatewayClaims;
-use crate::http::{BasePath, MaxPageBytes, Problem};
+use crate::http::{BasePath, MaxPageBytes, MaxWait, Problem};
 
 /// The router as the Lambda runtime calls it.
 #[derive(Clone)]
@@ -50,14 +52,18 @@ impl Service<LambdaEvent<Box<RawValue>>> for GatewayService {
     fn call(&mut self, event: LambdaEvent<Box<RawValue>>) -> Self::Future {
         let mut router = self.0.clone();
         async move {
+            let deadline_ms = event.context.deadline;
             let event: Value = serde_json::from_str(event.payload.get()).unwrap_or_default();
             let Some(shape) = Shape::detect(&event) else {
                 return Err(unknown_event());
             };
+            let deadline = Deadline::from_epoch_ms(deadline_ms);
             let size = Size::new(shape);
             let response = match event::request(&event, shape) {
                 Ok(request) => {
-                    let request = with_context(request, &event, shape, size);
+                    let mut request = with_context(request, &event, shape, size);
+                    let left = deadline.stop_at.saturating_duration_since(Instant::now());
+                    request.extensions_mut().insert(MaxWait(left));
                     router
                         .call(request)
                         .await

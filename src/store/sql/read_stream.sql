@@ -1,5 +1,6 @@
 -- A part of an aggregate's events in the order of their versions. Events are immutable and versions have no holes, so several parts
 -- read one after the other are the same as if they had been read at once.
+-- The limit is inside, so that no more events are looked at, however many an aggregate has after the time.
 -- $1 uuid the aggregate
 -- $2 integer the version after which to begin
 -- $3 integer the last version, or null
@@ -9,10 +10,15 @@
 -- role: foldlog_query
 -- uses: events_aggregate_id_version_key
 select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
-from foldlog.events e
-where e.aggregate_id = $1
-    and e.version > $2
-    and e.version <= coalesce($3, 2147483647)
-    and ($4::timestamptz is null or e.created_at <= $4)
+from (
+    select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
+    from foldlog.events e
+    where e.aggregate_id = $1
+        and e.version > $2
+        and e.version <= coalesce($3, 2147483647)
+    order by e.version
+    limit $5
+) e
+where $4::timestamptz is null
+    or e.created_at <= $4
 order by e.version
-limit $5

@@ -93,6 +93,13 @@ async fn a_scope_allows_only_its_domain_and_operation_else_403() {
         ("users:read", &get, "/users", Value::Null),
         ("users:read", &get, &*format!("/users/{user}"), Value::Null),
         ("accounts:read", &get, "/accounts", Value::Null),
+        ("accounts:read users:read", &get, "/events", Value::Null),
+        (
+            "accounts:read",
+            &get,
+            "/events?domain=accounts",
+            Value::Null,
+        ),
         ("accounts:write users:write", &post, "/events", both.clone()),
     ]
     .map(|(scope, method, path, body)| (scope, method.clone(), path.to_owned(), body));
@@ -118,7 +125,7 @@ async fn a_scope_allows_only_its_domain_and_operation_else_403() {
             refused += 1;
         }
     }
-    assert_eq!((refused, app.stored().await), (6, 0));
+    assert_eq!((refused, app.stored().await), (9, 0));
     for (needed, method, path, body) in &ones {
         let request = app.request(method.clone(), path).bearer_auth(token(needed));
         let answer = send(request.json(body)).await;

@@ -56,7 +56,7 @@ async fn an_unknown_route_returns_404_and_lists_the_routes() {
         (Method::POST, &user, &["GET", "HEAD"]),
         (Method::PATCH, &user, &["GET", "HEAD"]),
         (Method::POST, "/health", &["GET", "HEAD"]),
-        (Method::DELETE, "/events", &["POST"]),
+        (Method::DELETE, "/events", &["GET", "HEAD", "POST"]),
         (
             Method::from_bytes(b"PURGE").unwrap(),
             "/users",

@@ -136,7 +136,7 @@ async fn unknown_list_parameters_return_400_and_list_the_known_ones() {
         ("id=1", "can filter by"),
         ("Owner=ada", "can filter by"),
         ("owner%22%3B--=ada", "can filter by"),
-        ("consistency=strong", "can filter by"),
+        ("min_version=1", "can filter by"),
         (
             "balance_cents=abc",
             "type of its column; check balance_cents",

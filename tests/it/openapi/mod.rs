@@ -315,6 +315,7 @@ fn the_openapi_document_has_the_scope_of_each_operation() {
     assert_eq!(needs("/users/{id}", "get"), scope("users:read"));
     assert_eq!(needs("/users", "post"), scope("users:write"));
     assert_eq!(needs("/events", "post"), json!([{"token": []}]));
+    assert_eq!(needs("/events", "get"), json!([{"token": []}]));
     for open in ["/health", "/openapi.json"] {
         assert_eq!(needs(open, "get"), json!(null));
     }

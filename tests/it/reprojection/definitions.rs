@@ -12,7 +12,7 @@ use foldlog::view::Inline;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{reproject_to_the_end, some_accounts};
+use super::{first_page, reproject_to_the_end, some_accounts};
 use crate::support::TestDb;
 use crate::support::accounts::{AccountEvent, Accounts, Entry, Ledger};
 use crate::support::db::DOMAINS;
@@ -74,7 +74,7 @@ async fn get(host: &Foldlog, account: Uuid) -> Value {
 
 async fn list(host: &Foldlog) -> Result<usize, QueryError> {
     let view = host.view("ledger").unwrap();
-    let page = query::list(host, view, &[], None, 100).await?;
+    let page = first_page(host, view).await?;
     Ok(page.rows.len())
 }
 

@@ -15,6 +15,8 @@ use foldlog::projection::preview::preview;
 use foldlog::projection::reproject::{
     ReprojectOptions, Reprojection, ReprojectionState, cancel, list, reproject,
 };
+use foldlog::query::{self, ListMoment, ListQuery, QueryError};
+use foldlog::view::{View, ViewPage};
 use uuid::Uuid;
 
 use crate::support::TestDb;
@@ -35,6 +37,17 @@ pub async fn reproject_to_the_end(foldlog: &Foldlog, projection: &str) -> Reproj
             return reached;
         }
     }
+}
+
+/// The first page of a view, as projected.
+pub async fn first_page(foldlog: &Foldlog, view: &View) -> Result<ViewPage, QueryError> {
+    let page = ListQuery {
+        filters: &[],
+        after: None,
+        limit: 100.into(),
+        moment: ListMoment::Projected,
+    };
+    query::list(foldlog, view, &page).await
 }
 
 /// Polls a future so many times, and then drops it, as the end of a process does.

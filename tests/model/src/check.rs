@@ -180,6 +180,10 @@ pub fn at_rest(scenario: &Scenario, state: &State) -> Result<(), String> {
         })
         .map(|(index, _)| index)
         .ok_or("the scenario has no worker")?;
+    let skip = scenario
+        .actors
+        .iter()
+        .position(|actor| *actor == Actor::Skip);
     for generation in 0..GENERATION_COUNT {
         match state.generation(generation).phase {
             Phase::Absent => continue,
@@ -190,12 +194,12 @@ pub fn at_rest(scenario: &Scenario, state: &State) -> Result<(), String> {
             Phase::Filling | Phase::Live | Phase::Retired => {}
         }
         // A batch that was read before a skip may park the aggregate again. The retries of catch-ups take care of it.
-        for actor in scenario
-            .actors
-            .iter_mut()
-            .filter(|actor| **actor == Actor::Skip)
-        {
-            *actor = Actor::Retry;
+        if let Some(skip) = skip {
+            scenario.actors[skip] = if generation == OLD_ID {
+                Actor::Retry
+            } else {
+                Actor::RetryNew
+            };
         }
         scenario.actors[usize::from(worker)] = if generation == OLD_ID {
             Actor::Quick
@@ -242,7 +246,7 @@ fn reaches_every_event(
     if let Some(event) = events.iter().find(|i| is_waiting(state, stored, *i)) {
         return Err(format!("{} is never claimed", state.event(event)));
     }
-    if stored.parked[0] && !stored.skipped.is_empty() {
+    if stored.parked[0] && !state.skipped.is_empty() {
         return Err("A stays parked, although its event was skipped".to_owned());
     }
     let covered = |i: &u8| {
@@ -267,7 +271,7 @@ fn retry_parked(scenario: &Scenario, state: &mut State, generation: u8) {
         .zip(&scenario.actors)
         .find(|(_, actor)| is_retry(actor));
     let stored = state.generation(generation);
-    let is_corrected = !state.is_poisonous || !stored.skipped.is_empty();
+    let is_corrected = !state.is_poisonous || !state.skipped.is_empty();
     let is_due = is_corrected && stored.parked[0];
     let Some((retry, _)) = retry.filter(|_| is_due) else {
         return;

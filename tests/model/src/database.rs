@@ -168,7 +168,7 @@ pub struct Generation {
     pub(crate) parked_shared_by: PerAggregate<Set>,
     pub(crate) lanes: [Lane; 2],
     pub(crate) lane_holder: [Option<u8>; 2],
-    /// Events that were skipped: they are claimed and have no effect.
+    /// Events that were skipped here: they are claimed and have no effect.
     pub(crate) skipped: Set,
 }
 

@@ -281,11 +281,18 @@ pub(crate) fn fold(scenario: &Scenario, state: &mut State, me: u8, check_order: 
             if is_out_of_order {
                 break;
             }
-            if state.is_poisonous && scenario.poison == Some((aggregate, version)) {
+            let is_skipped =
+                state.skipped.contains(event) && !scenario.has(Mutation::SkipPerGeneration);
+            if !is_skipped && state.is_poisonous && scenario.poison == Some((aggregate, version)) {
                 next.to_park.insert(aggregate);
                 break;
             }
-            row = scenario.fold(row, aggregate, version);
+            if is_skipped {
+                row = Scenario::skip_over(row, version);
+                next.skipped.insert(event);
+            } else {
+                row = scenario.fold(row, aggregate, version);
+            }
             claimed_to = version;
             next.to_write.insert(aggregate);
             next.new_rows[at] = row;

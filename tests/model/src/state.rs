@@ -16,6 +16,8 @@ pub struct State {
     /// The lock of the projection, which a swap and a removal take exclusively, and inline appends and retries share.
     pub(crate) projection_holder: Option<u8>,
     pub(crate) projection_shared_by: Set,
+    /// The events that an operator has skipped, in whichever generation.
+    pub(crate) skipped: Set,
     /// The highest version of each aggregate that a read of the live view has returned.
     pub(crate) seen: PerAggregate<u8>,
     /// Whether the scenario's poison event still fails.
@@ -59,6 +61,7 @@ impl State {
             generations: [old, Generation::default()],
             projection_holder: None,
             projection_shared_by: Set::EMPTY,
+            skipped: Set::EMPTY,
             seen: Default::default(),
             is_poisonous: scenario.poison.is_some(),
             next_txid: 1,
@@ -219,6 +222,7 @@ impl State {
         if commit {
             let generation = self.generation_of_mut(actor);
             generation.skipped = generation.skipped.union(memory.skipped);
+            self.skipped = self.skipped.union(memory.skipped);
         }
         for generation in &mut self.generations {
             generation.finish(actor, commit);

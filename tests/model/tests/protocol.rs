@@ -10,7 +10,8 @@ use std::thread::{self, ScopedJoinHandle};
 use projection_model::doorbell;
 use projection_model::explore::{Model, Report, explore};
 use projection_model::mutations::{
-    GENERATION_MUTATIONS, GENERATION_VARIANTS, MUTATIONS, Mutation, SKIP_MUTATIONS, VARIANTS,
+    GENERATION_MUTATIONS, GENERATION_VARIANTS, MUTATIONS, Mutation, SKIP_MUTATIONS, SKIP_VARIANTS,
+    VARIANTS,
 };
 use projection_model::scenarios::{Scenario, generation_scenarios, scenarios, skip_scenarios};
 
@@ -179,6 +180,12 @@ fn skips_hold_in_every_reachable_state() {
 #[test]
 fn every_mutation_of_skips_is_caught() {
     assert_all_caught(&skip_scenarios(), &SKIP_MUTATIONS);
+}
+
+// Fails when a skip depends on a detail that the documentation says it does not depend on.
+#[test]
+fn variants_of_skips_hold() {
+    assert_tolerated(&skip_scenarios(), &SKIP_VARIANTS);
 }
 
 // Fails when a generation loses or repeats an event while it is filled, goes live or is removed, when the live view lacks an inline

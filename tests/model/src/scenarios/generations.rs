@@ -119,7 +119,7 @@ fn swaps() -> Vec<Scenario> {
 }
 
 fn swaps_of_filled_generations() -> Vec<Scenario> {
-    use Actor::{Fix, Quick, QuickNew, Retry, Swap};
+    use Actor::{Fix, Quick, QuickNew, Retry, RetryNew, Skip, Swap};
     vec![
         Scenario {
             name: "swap with an event that fails later",
@@ -146,6 +146,18 @@ fn swaps_of_filled_generations() -> Vec<Scenario> {
             filled: Some(0),
             crashes: 1,
             retries: 2,
+            ..reprojection()
+        },
+        Scenario {
+            name: "swap beside a skip",
+            actors: vec![Swap, QuickNew, RetryNew, Quick, Skip, append(&[0])],
+            log: &[(0, 1, 1), (0, 2, 2)],
+            claimed: 1,
+            filled: Some(1),
+            passes: 1,
+            retries: 2,
+            poison: Some((0, 2)),
+            skip: Some(2),
             ..reprojection()
         },
         Scenario {

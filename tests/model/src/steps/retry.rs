@@ -1,6 +1,8 @@
-//! Retries and skips of aggregate A when it is parked: both lock the parked row, read the chain of events in a later statement,
-//! fold the whole chain, and unpark the aggregate. Before it reads the chain, a skip claims the event at which A is parked,
-//! without folding it, and raises the row's version over it.
+//! Retries and skips of aggregate A when it is parked.
+//!
+//! A retry locks the parked row, reads the chain of events in a later statement, folds the whole chain, and unparks the aggregate. A
+//! skip locks the parked row, claims the event at which A is parked without folding it, raises the row's version over it, and
+//! commits: A is then parked at the next event. After that the skip does what a retry does.
 
 use super::{Log, Outcome, claim_on_conflict_do_nothing, write_next_row};
 use crate::mutations::Mutation;
@@ -20,11 +22,7 @@ pub(super) fn step(
         Step::Start => {
             let memory = &mut state.actors[usize::from(me)];
             memory.frozen = state.committed;
-            memory.step = if scenario.has_generations {
-                Step::LockProjection
-            } else {
-                Step::LockParked
-            };
+            memory.step = first_lock(scenario);
             log.record(format_args!("starts"));
             Outcome::Next
         }
@@ -50,6 +48,15 @@ pub(super) fn step(
             outcome
         }
         _ => unpark(scenario, state, me, log, unlimited),
+    }
+}
+
+/// What a retry or a skip locks first.
+const fn first_lock(scenario: &Scenario) -> Step {
+    if scenario.has_generations {
+        Step::LockProjection
+    } else {
+        Step::LockParked
     }
 }
 
@@ -91,6 +98,7 @@ fn lock_parked(
     unlimited: bool,
 ) -> Outcome {
     let is_skip = scenario.actor(me) == Actor::Skip;
+    let is_skip = is_skip && !has_skipped(scenario, state, me);
     if is_skip && scenario.has(Mutation::SkipWithoutParkedLock) {
         state.actors[usize::from(me)].step = Step::SkipClaim;
         log.record(format_args!("does not lock the parked row of A"));
@@ -115,6 +123,14 @@ fn lock_parked(
     };
     log.record(format_args!("locks the parked row of A"));
     Outcome::Next
+}
+
+/// Whether the event of the skip is skipped.
+fn has_skipped(scenario: &Scenario, state: &State, me: u8) -> bool {
+    let skipped = state.generation_of(me).skipped;
+    skipped
+        .iter()
+        .any(|i| Some(state.event(i).version) == scenario.skip)
 }
 
 /// A skip claims its event, if this is the event at which A is parked.
@@ -166,15 +182,16 @@ fn raise_version(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) 
             return Outcome::Blocked(holders);
         }
     }
-    let memory = &mut state.actors[usize::from(me)];
-    memory.new_rows = Default::default();
-    memory.to_write = Set::EMPTY;
-    memory.step = if scenario.has(Mutation::SkipUnparksAtOnce) {
-        Step::Unpark
+    if scenario.has(Mutation::SkipUnparksAtOnce) {
+        state.actors[usize::from(me)].step = Step::Unpark;
     } else {
-        Step::ReadParkedChain
-    };
-    log.record(format_args!(" the next version is {}", version + 1));
+        state.finish(me, true);
+        state.actors[usize::from(me)].step = first_lock(scenario);
+    }
+    log.record(format_args!(
+        " commits: the next version is {}",
+        version + 1
+    ));
     Outcome::Next
 }
 
@@ -189,7 +206,6 @@ fn read_chain(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) {
         event.aggregate == 0
             && snapshot.contains(event.txid)
             && state.generation_of(me).claims[usize::from(i)] != Claim::Committed
-            && !memory.skipped.contains(i)
     });
     let mut targets = state.sorted(chain, |event| event.version);
     if scenario.has(Mutation::UnparkAfterOneEvent) {

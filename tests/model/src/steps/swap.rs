@@ -80,8 +80,8 @@ fn lock(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcom
     Outcome::Next
 }
 
-/// Locks the lanes of both generations. An aggregate that is parked only in the new generation would go back in time, so the swap
-/// gives up.
+/// Locks the lanes of both generations. An aggregate that is parked in the new generation at an event which the live
+/// one has would go back in time, so the swap gives up.
 fn lock_lanes(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
     let mut holders = Set::EMPTY;
     let stops_live = !scenario.has(Mutation::LiveBatchesNotStopped);
@@ -101,16 +101,19 @@ fn lock_lanes(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> 
         ));
         return Outcome::Next;
     }
-    let (old, new) = (
-        state.generation(OLD_ID).parked,
-        state.generation(NEW_ID).parked,
-    );
-    let is_only_new = |aggregate: usize| new[aggregate] && !old[aggregate];
-    let is_behind = (0..usize::from(AGGREGATE_COUNT)).any(is_only_new);
+    let count_claims = |generation, aggregate| {
+        let claimed = state.claimed(generation);
+        let events = state.find(|i, event| claimed.contains(i) && event.aggregate == aggregate);
+        events.len()
+    };
+    let is_behind = (0..AGGREGATE_COUNT).any(|aggregate| {
+        state.generation(NEW_ID).parked[usize::from(aggregate)]
+            && count_claims(NEW_ID, aggregate) < count_claims(OLD_ID, aggregate)
+    });
     if is_behind && !scenario.has(Mutation::ParkedNotCompared) {
         state.finish(me, false);
         log.record(format_args!(
-            "an aggregate is parked only in the new generation: gives up"
+            "an aggregate is parked at an event that the live generation has: gives up"
         ));
         return Outcome::Next;
     }

@@ -1,0 +1,124 @@
+//! Pages of a view with the events that are not projected yet folded over them.
+//!
+//! # Why a page has every event that was committed before the request
+//!
+//! Three statements, each with a snapshot of its own, in this order: (1) which aggregates have events that the view has not folded,
+//! (2) the page as projected, (3) the states of those aggregates that fall into the page, folded with their newest events. Let E be
+//! an event that was committed before (1).
+//!
+//! - E was folded when (1) looked. A row never goes back, so (2) reads a row, or its absence, that includes E.
+//! - E was not folded when (1) looked. Then (1) returned its aggregate, and (3) reads a state that includes E. It replaces what (2)
+//!   read of this aggregate, be it a row, or its absence because the row is not there yet or does not match the filters as projected.
+//!
+//! In the opposite order, a catch-up between the statements would hide E: not folded when the page is read, folded when the search
+//! for unfolded events looks. (test: `a_strong_list_shows_every_event_that_was_committed_before_it`)
+//!
+//! The page covers the ids after its cursor up to its last projected row, or all of them if the page is the last one. Aggregates
+//! outside of this range belong to other pages, so a parked one cannot fail a page that it is not on. (2) reads as many rows more as
+//! (3) may remove, so that the page is full.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::list::read_page;
+use super::past_list::{PageBuilder, matching};
+use super::{ListQuery, QueryError};
+use crate::db::Session;
+use crate::event::{AggregateId, Version};
+use crate::state;
+use crate::view::{PageCursor, PageLimit, RawRow, View, ViewPage, find_matching};
+
+/// Reads a page of rows that includes every event that was committed before.
+pub(super) async fn list(
+    connection: &mut Session<'_>,
+    view: &View,
+    query: &ListQuery<'_>,
+) -> Result<ViewPage<RawRow>, QueryError> {
+    let ListQuery {
+        filters,
+        after,
+        limit,
+        ..
+    } = *query;
+    if !filters.is_empty() {
+        // Otherwise Postgres reads the values only if there is a row to compare.
+        find_matching(connection, view, filters, &[]).await?;
+    }
+    let mut unfolded = state::find_unfolded(connection, view).await?;
+    if !unfolded.is_complete {
+        return Err(QueryError::TooFarBehind);
+    }
+    let first = after.map(PageCursor::id);
+    let is_after = |id: &AggregateId| first.is_none_or(|first| *id > first);
+    unfolded.aggregates.retain(is_after);
+    let removed = u16::try_from(unfolded.aggregates.len()).unwrap_or(u16::MAX);
+    let enough = PageLimit {
+        rows: limit.rows.max(1).saturating_add(removed),
+        ..limit
+    };
+    let projected = read_page(connection, view, filters, after, enough).await?;
+    let last = projected.next.map(PageCursor::id);
+    let mut rows: BTreeMap<AggregateId, RawRow> = projected
+        .rows
+        .into_iter()
+        .map(|row| (row.id, row))
+        .collect();
+    let is_on_page = |id: &AggregateId| last.is_none_or(|last| *id <= last);
+    unfolded.aggregates.retain(is_on_page);
+    if !unfolded.aggregates.is_empty() {
+        let states = fold_states(connection, view, &unfolded.aggregates).await?;
+        replace(connection, view, filters, &mut rows, states).await?;
+    }
+    let mut page = PageBuilder::new(limit);
+    for row in rows.into_values() {
+        if !page.push(row) {
+            return Ok(page.cut());
+        }
+    }
+    Ok(page.end(last))
+}
+
+/// The version of each aggregate and its row, if it has one.
+async fn fold_states(
+    connection: &mut Session<'_>,
+    view: &View,
+    ids: &[AggregateId],
+) -> Result<Vec<(AggregateId, Version, Option<RawRow>)>, QueryError> {
+    let types = view.projection.block();
+    let mut folded = Vec::with_capacity(ids.len());
+    for (id, mut state) in state::load_folded(connection, view, ids).await? {
+        state.tail.retain(|event| types.contains(&event.type_id.0));
+        let version = state.version();
+        let result = view.projection.fold(state.row_json(), &state.tail);
+        if let Some(failure) = result.failure {
+            return Err(QueryError::Unfoldable(failure));
+        }
+        let row = result.row.map(|row| RawRow::new(id, version, row));
+        folded.push((id, version, row));
+    }
+    Ok(folded)
+}
+
+/// Puts the folded states in the place of the rows as projected.
+async fn replace(
+    connection: &mut Session<'_>,
+    view: &View,
+    filters: &[(&str, String)],
+    rows: &mut BTreeMap<AggregateId, RawRow>,
+    states: Vec<(AggregateId, Version, Option<RawRow>)>,
+) -> Result<(), QueryError> {
+    let mut folded = Vec::with_capacity(states.len());
+    for (id, version, row) in states {
+        // The states are read after the rows, so a newer row means that a retry or a rebuild of the view came in between.
+        if rows.get(&id).is_some_and(|stored| stored.version > version) {
+            continue;
+        }
+        rows.remove(&id);
+        folded.extend(row);
+    }
+    let matching: Option<HashSet<AggregateId>> =
+        matching(connection, view, filters, &folded).await?;
+    let shown = |row: &RawRow| matching.as_ref().is_none_or(|ids| ids.contains(&row.id));
+    let shown = folded.into_iter().filter(shown);
+    rows.extend(shown.map(|row| (row.id, row)));
+    Ok(())
+}

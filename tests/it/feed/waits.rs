@@ -1,0 +1,119 @@
+//! Long polls of the feed.
+
+use std::time::Duration;
+
+use foldlog::Foldlog;
+use foldlog::db::Pool;
+use foldlog::query::FeedCursor;
+use foldlog::view::Inline;
+use futures_util::future::join_all;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{ids, next};
+use crate::support::TestDb;
+use crate::support::app::App;
+use crate::support::db::DOMAINS;
+use crate::support::events::{append, opened};
+use crate::support::json::created;
+use crate::support::locks::Held;
+use crate::support::poll::wait_until;
+
+/// Longer than any test takes that does not fail.
+const LONG_TIMEOUT: Duration = Duration::from_mins(1);
+
+// Fails when a request that waits does not return with the next event, or returns without one before its time.
+#[tokio::test]
+async fn a_long_poll_returns_with_the_next_event() {
+    let app = App::new().await;
+    let start = app.read("/events?wait=0").await.body;
+    let path = format!("/events?wait=20&after={}", next(&start));
+    let event = created(Uuid::now_v7(), "ada");
+    let (page, _) = tokio::join!(app.read(&path), app.append("/users", &event));
+    assert_eq!(ids(&page.body), [event["id"].as_str().unwrap()]);
+    // Events that are there are returned at once.
+    assert_eq!(ids(&app.read("/events?wait=20").await.body).len(), 1);
+    let path = format!("/events?wait=1&after={}", next(&page.body));
+    let empty = app.read(&path).await.body;
+    assert_eq!((ids(&empty), next(&empty)), (vec![], next(&page.body)));
+}
+
+// Fails when requests that wait hold connections, or when not all of them are woken.
+#[tokio::test]
+async fn a_thousand_waiting_readers_share_one_connection() {
+    let db = TestDb::new().await;
+    let pool = Pool::new(db.options.clone(), 1);
+    let foldlog = Foldlog::new(pool, DOMAINS, Inline::new()).unwrap();
+    let readers: Vec<_> = (0..1000)
+        .map(|_| {
+            let foldlog = foldlog.clone();
+            tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() })
+        })
+        .collect();
+    let event = opened(Uuid::now_v7());
+    append(&foldlog, std::slice::from_ref(&event)).await;
+    for page in join_all(readers).await {
+        let page = page.unwrap();
+        let seen: Vec<_> = page.events.iter().map(|shown| shown.id).collect();
+        assert_eq!(seen, [event.id]);
+    }
+}
+
+// Fails when a reader waits for ever because the one that asked Postgres for all of them has gone, or when one that is gone goes on
+// asking.
+#[tokio::test]
+async fn a_reader_that_goes_away_leaves_no_work_and_no_reader_behind() {
+    let db = TestDb::new().await;
+    let foldlog = db.foldlog.clone();
+    let waiting = |foldlog: Foldlog| {
+        tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() })
+    };
+    let gone: Vec<_> = (0..10).map(|_| waiting(foldlog.clone())).collect();
+    let asks = "select count(*) from pg_stat_activity where datname = current_database() \
+                and query like '%The newest event that the feed shows%' and pid <> pg_backend_pid()";
+    wait_until("a reader asks", async || db.count(asks).await > 0).await;
+    let stays = waiting(foldlog.clone());
+    for reader in gone {
+        reader.abort();
+        assert!(reader.await.unwrap_err().is_cancelled());
+    }
+    let event = opened(Uuid::now_v7());
+    append(&foldlog, std::slice::from_ref(&event)).await;
+    let page = stays.await.unwrap();
+    assert_eq!(page.events.len(), 1);
+}
+
+// Fails when a reader that waits is woken by an event that the feed does not show yet, and answers without it for good, or when it
+// is not woken once the feed shows it.
+#[tokio::test]
+async fn a_long_poll_waits_for_a_transaction_that_is_still_open() {
+    let db = TestDb::new().await;
+    let held = Held::open(&db, "select pg_current_xact_id()").await;
+    append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
+    let page = db.foldlog.feed().wait(Duration::from_millis(200)).await;
+    let page = page.unwrap();
+    assert!(page.events.is_empty());
+    assert_eq!(page.waiting.unwrap().events, 1);
+    assert_eq!(page.next, Some(FeedCursor::BEGINNING));
+    let foldlog = db.foldlog.clone();
+    let reader = tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() });
+    held.release().await;
+    assert_eq!(reader.await.unwrap().events.len(), 1);
+}
+
+// Fails when a filtered reader is woken by other events and answers without an event, or spins until its time is up.
+#[tokio::test]
+async fn a_filtered_long_poll_waits_for_its_own_events() {
+    let app = App::new().await;
+    let path = "/events?wait=20&domain=accounts";
+    let events = async {
+        for _ in 0..5 {
+            app.append("/users", &created(Uuid::now_v7(), "ada")).await;
+        }
+        let event = crate::support::json::opened(Uuid::now_v7(), "ada");
+        app.append("/accounts", &event).await;
+        event
+    };
+    let (page, event) = tokio::join!(app.read(path), events);
+    assert_eq!(json!(ids(&page.body)), json!([event["id"]]));
+}
