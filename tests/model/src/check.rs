@@ -24,6 +24,9 @@ pub fn invariants(scenario: &Scenario, state: &State) -> Result<(), String> {
     if state.claimed_twice {
         return Err("an event is filled twice".to_owned());
     }
+    if state.has_mixed_folds {
+        return Err("a worker of a cancelled reprojection fills the next one".to_owned());
+    }
     for generation in 0..GENERATION_COUNT {
         let of = if scenario.has_generations {
             format!(" of generation {generation}")

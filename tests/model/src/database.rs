@@ -153,6 +153,8 @@ impl Slice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Generation {
     pub(crate) phase: Phase,
+    /// How many generations have been begun here. Each may have another fold.
+    pub(crate) begun: u8,
     /// The snapshot C under which it is filled, and its slices.
     pub(crate) frozen: Set,
     pub(crate) slices: [Slice; 2],

@@ -87,6 +87,8 @@ pub struct Memory {
     pub(crate) txid: Option<u8>,
     /// The generation that the actor works on.
     pub(crate) generation: u8,
+    /// A fill has joined this reprojection, and folds with its fold.
+    pub(crate) joined: u8,
     /// Passes begun, statements finished, or retries finished.
     pub(crate) rounds: u8,
     /// An append's next event.

@@ -101,6 +101,8 @@ pub enum Mutation {
     LiveReadBeforeLock,
     /// The fold of a generation does not know what was skipped in another one.
     SkipPerGeneration,
+    /// A generation gets the name of one that was cancelled, so workers of that one go on with it.
+    NameReused,
     /// Workers do not project a retired generation.
     RetiredNotProjected,
     /// A removal does not mark the generation before it deletes.
@@ -199,7 +201,7 @@ pub const SKIP_MUTATIONS: [(Mutation, &str); 4] = [
 pub const SKIP_VARIANTS: [Mutation; 1] = [Mutation::SkipWithoutParkedLock];
 
 /// Each mutation that breaks reprojections, and a scenario that shows it.
-pub const GENERATION_MUTATIONS: [(Mutation, &str); 24] = [
+pub const GENERATION_MUTATIONS: [(Mutation, &str); 25] = [
     (
         Mutation::SnapshotPerSlice,
         "fill, two workers, late appends",
@@ -234,6 +236,7 @@ pub const GENERATION_MUTATIONS: [(Mutation, &str); 24] = [
     (Mutation::AppendWithoutLock, "swap under a set-wide rule"),
     (Mutation::LiveReadBeforeLock, "swap under a set-wide rule"),
     (Mutation::SkipPerGeneration, "swap beside a skip"),
+    (Mutation::NameReused, "cancel and begin again"),
     (Mutation::RetiredNotProjected, "swap beside workers"),
     (Mutation::RemovalNotMarked, "cancel beside a swap"),
     (Mutation::ClaimsRemovedBeforeSlices, "cancel beside workers"),

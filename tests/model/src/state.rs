@@ -30,6 +30,8 @@ pub struct State {
     pub(crate) crashes_left: u8,
     /// A committed batch settled less than it had looked at.
     pub(crate) lost_progress: bool,
+    /// A fill has written with the fold of a reprojection that was cancelled.
+    pub(crate) has_mixed_folds: bool,
     /// A fill has inserted a claim that existed. While a generation is filled, no key needs to refuse it.
     pub(crate) claimed_twice: bool,
     pub(crate) actors: [Memory; MAX_ACTORS as usize],
@@ -71,6 +73,7 @@ impl State {
             crashes_left: scenario.crashes,
             lost_progress: false,
             claimed_twice: false,
+            has_mixed_folds: false,
             actors: Default::default(),
         };
         for (index, &(aggregate, version, txid)) in scenario.log.iter().enumerate() {
@@ -232,6 +235,7 @@ impl State {
         self.actors[usize::from(actor)] = Memory {
             rounds: memory.rounds,
             generation: memory.generation,
+            joined: memory.joined,
             ..Memory::default()
         };
     }

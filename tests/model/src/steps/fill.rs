@@ -12,7 +12,7 @@ use crate::state::{
     AGGREGATE_COUNT, Claim, Generation, Lane, NEW_ID, Phase, Set, Settled, Slice, State, Step, name,
 };
 
-/// Begins the generation: stores C and the slices. Its name may be that of a generation that was removed.
+/// Begins the generation: stores C and the slices.
 pub(super) fn begin(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
     if state.generation(NEW_ID).phase != Phase::Absent {
         return Outcome::Idle;
@@ -27,6 +27,7 @@ pub(super) fn begin(scenario: &Scenario, state: &mut State, me: u8, log: &mut Lo
     };
     let generation = state.generation_mut(NEW_ID);
     generation.phase = Phase::Filling;
+    generation.begun += 1;
     generation.frozen = frozen;
     generation.slices = if is_split {
         [slice(0, 0), slice(1, last)]
@@ -91,6 +92,10 @@ fn take_slice(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> 
         stored.frozen
     };
     let memory = &mut state.actors[usize::from(me)];
+    // A generation has a name that none had before, so a worker finds no slices of the next one by the name of the first.
+    if memory.joined == 0 || !scenario.has(Mutation::NameReused) {
+        memory.joined = stored.begun;
+    }
     memory.lane_index = index;
     memory.version = slice.next;
     memory.frozen = frozen;
@@ -147,6 +152,7 @@ fn write(state: &mut State, me: u8, log: &mut Log) -> Outcome {
         *claim = Claim::Held(me);
     }
     state.claimed_twice |= claimed_twice;
+    state.has_mixed_folds |= memory.joined != state.generation_of(me).begun;
     if !memory.to_write.is_empty()
         && let Outcome::Blocked(holders) = write_next_row(state, me, log)
     {
