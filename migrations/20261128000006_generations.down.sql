@@ -36,6 +36,7 @@ alter table views
     drop column projection,
     drop column serves,
     drop column repairs,
+    drop column newest_number,
     drop column max_changes,
     drop column used_at,
     drop column retired_at,

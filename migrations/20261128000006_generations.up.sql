@@ -14,6 +14,9 @@ alter table views
     add column repairs bigint not null default 0,
     -- The generation serves readers whose code has its definition.
     add column serves boolean not null default true,
+    -- The highest number that a generation of the projection ever had. A number is not used again: a worker that has not noticed that its
+    -- generation was cancelled must not work on another one.
+    add column newest_number integer not null default 1,
     add column projection text generated always as (split_part(name, '#', 1)) stored,
     -- filling: a reprojection writes it. live: appends that fold inline write it. retired: another one is live. dropped: its table is
     -- gone, and its claims are being removed.
@@ -98,8 +101,8 @@ begin
     if not found then
         return null;
     end if;
-    select '#' || 1 + max(coalesce(nullif(split_part(v.name, '#', 2), '')::integer, 1)) into suffix
-    from views v where v.projection = wanted;
+    update views v set newest_number = v.newest_number + 1 where v.projection = wanted;
+    select '#' || max(v.newest_number) into suffix from views v where v.projection = wanted;
     made := wanted || suffix;
     execute format('create table %I (like %I including all excluding indexes)', made, old.name);
     for part in
@@ -151,8 +154,8 @@ begin
     end loop;
     execute format('grant select on %I to foldlog_command, foldlog_query', made);
     execute format('grant select, insert, update, delete on %I to foldlog_projection', made);
-    insert into views (name, definition, definition_hash, fold_hash, first_type, end_type, state, serves, max_changes, deferred_indexes)
-    values (made, old.definition, hash, fold, old.first_type, old.end_type, 'filling', false, changes, later);
+    insert into views (name, definition, definition_hash, fold_hash, first_type, end_type, state, serves, max_changes, deferred_indexes, newest_number)
+    values (made, old.definition, hash, fold, old.first_type, old.end_type, 'filling', false, changes, later, substr(suffix, 2)::integer);
     return made;
 end
 $$;

@@ -13,6 +13,7 @@ struct Known {
     definition_hash: String,
     state: String,
     serves: bool,
+    newest_number: i32,
 }
 
 /// Finds or creates the generation with the view's own definition; returns whether it is live. It is not if the definition has
@@ -82,6 +83,7 @@ async fn list(session: &mut Session<'_>, view: &View) -> Result<Vec<Known>, Defi
             definition_hash,
             state: row.try_get("state").map_err(DbError::from)?,
             serves: row.try_get("serves").map_err(DbError::from)?,
+            newest_number: row.try_get("newest_number").map_err(DbError::from)?,
         });
     }
     Ok(generations)
@@ -94,8 +96,8 @@ async fn create_next(
     view: &View,
     generations: &[Known],
 ) -> Result<View, DefineError> {
-    let number = |known: &Known| known.name.split_once('#').and_then(|(_, n)| n.parse().ok());
-    let newest: u32 = generations.iter().filter_map(number).max().unwrap_or(1);
+    let numbers = generations.iter().map(|known| known.newest_number);
+    let newest = numbers.max().unwrap_or(1);
     let generation = view.generation(&format!("{}#{}", view.name(), newest + 1));
     let path: String = sqlx::query_scalar(include_str!("sql/read_search_path.sql"))
         .fetch_one(&mut *session)

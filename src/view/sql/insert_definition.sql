@@ -6,5 +6,15 @@
 -- $5 text the hash of the DDL
 -- $6 text live or filling
 -- role: owner
-insert into foldlog.views (name, definition, first_type, end_type, definition_hash, state, serves)
-values ($1, $2, $3, $4, $5, $6, $6 = 'live')
+with number as materialized (
+    select coalesce(nullif(split_part($1, '#', 2), '')::integer, 1) as number
+),
+others as (
+    update foldlog.views
+    set newest_number = number.number
+    from number
+    where projection = split_part($1, '#', 1)
+)
+insert into foldlog.views (name, definition, first_type, end_type, definition_hash, state, serves, newest_number)
+select $1, $2, $3, $4, $5, $6, $6 = 'live', number
+from number
