@@ -92,6 +92,16 @@ const PROMISES: &[(&str, &[&str])] = &[
             "the_past_of_random_histories_equals_a_fold_in_memory",
             "no_route_about_the_past_shows_a_secret",
             "old_revisions_are_read_as_the_newest",
+            "lists_of_the_past_equal_a_fold_in_memory_at_every_instant",
+        ],
+    ),
+    (
+        "P15",
+        &[
+            "all_readers_see_the_same_order_and_each_event_once",
+            "a_late_commit_delays_the_feed_and_is_not_skipped",
+            "a_cursor_continues_on_a_dump_restored_into_a_new_cluster",
+            "a_cursor_of_lost_events_is_refused",
         ],
     ),
 ];

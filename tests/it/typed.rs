@@ -283,3 +283,32 @@ fn the_builder_rejects_domains_that_cannot_be_served_together() {
     );
     first().inline(["first"]).build(pool()).unwrap();
 }
+
+// Fails when a typed list of the newest or of a past state, or the typed feed, returns something else than the events give.
+#[tokio::test]
+async fn typed_lists_and_the_feed_return_what_the_events_give() {
+    let db = TestDb::new().await;
+    let (foldlog, id) = (&db.foldlog, new_id());
+    let first = foldlog.append::<Accounts>(id, [opened()]).await.unwrap();
+    let then = first.events[0].created_at;
+    let later = foldlog.append::<Accounts>(id, [deposited(5)]).await;
+    assert_eq!(foldlog.list::<Accounts>().await.unwrap().rows, []);
+    let newest = foldlog.list::<Accounts>().strong().await.unwrap();
+    assert_eq!(newest.rows[0].version, Version(2));
+    let past = foldlog.list::<Accounts>().filter("balance_cents", 0);
+    let past = past.as_of(then).limit(1).await.unwrap();
+    assert_eq!((past.rows.len(), past.rows[0].version), (1, Version(1)));
+    assert_eq!(past.next, None);
+
+    let page = foldlog.feed().domain::<Accounts>().limit(1).await.unwrap();
+    assert_eq!(page.events[0].id, first.events[0].id);
+    let next = page.next.unwrap();
+    let rest = foldlog.feed().starting_after(next).types(["Deposited"]);
+    let rest = rest.await.unwrap();
+    assert_eq!(rest.events[0].id, later.unwrap().events[0].id);
+    let backward = foldlog.feed().newest_first(None).limit(5).await.unwrap();
+    assert_eq!(backward.events[0].id, rest.events[0].id);
+    assert_eq!(backward.newest, rest.next);
+    let unknown = foldlog.feed().types(["Nothing"]).await;
+    assert!(matches!(unknown, Err(QueryError::UnknownType(_))));
+}

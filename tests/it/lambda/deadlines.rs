@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::join;
 use uuid::Uuid;
 
-use super::function::{CATCH_UP, Function, event};
+use super::function::{CATCH_UP, Function, QUERY, event};
 use crate::support::events::append;
 use crate::support::locks::Held;
 use crate::support::runtime_api::in_ms;
@@ -130,4 +130,22 @@ async fn a_deadline_in_the_past_is_ignored() {
     let expected = json!({"applied": 1, "remaining": 0, "parked": 0, "done": true});
     assert_eq!(answer["projections"]["users"], expected);
     function.end().await;
+}
+
+/// Fails when a request that waits for the feed waits beyond the deadline of its invocation, or reads nothing before it.
+#[tokio::test]
+async fn a_long_poll_ends_before_the_deadline_of_its_invocation() {
+    let db = TestDb::new().await;
+    let query = Function::start(&db.options, QUERY, &[]).await;
+    let mut waiting = event("apigw-v2-feed-list");
+    waiting["rawQueryString"] = json!("wait=20");
+    for expected in [0, 1] {
+        // A function that is late is answered for, with an error, like Lambda does it.
+        let answer = query.api.try_invoke(&waiting, in_ms(2000)).await.unwrap();
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body["result"].as_array().unwrap().len(), expected);
+        append(&db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+    }
+    query.end().await;
 }
