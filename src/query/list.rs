@@ -69,16 +69,6 @@ async fn try_list(
     query: &ListQuery<'_>,
 ) -> Result<ViewPage<RawRow>, QueryError> {
     let mut connection = foldlog.pool.acquire().await?;
-    let mut generation = view.current();
-    // These lists read the table in more than one statement. The first kind checks in each that its generation serves.
-    if query.moment != ListMoment::Projected {
-        generation = view::resolve(&mut connection, view).await?;
-        let needs_table = query.moment == ListMoment::Newest || !query.filters.is_empty();
-        if needs_table && !view.serving().exists {
-            return Err(QueryError::NotReprojected(view.name()));
-        }
-    }
-    let view = &generation;
     match query.moment {
         ListMoment::Projected => {
             let ListQuery {
@@ -87,7 +77,7 @@ async fn try_list(
                 limit,
                 ..
             } = query;
-            read_page(&mut connection, view, filters, *after, *limit).await
+            read_projected(&mut connection, view, filters, *after, *limit).await
         }
         // Boxed, because the futures are large.
         ListMoment::Newest => Box::pin(strong_list::list(&mut connection, view, query)).await,
@@ -97,8 +87,8 @@ async fn try_list(
     }
 }
 
-/// Reads a page of the generation that serves this process.
-pub(super) async fn read_page(
+/// Reads a page as projected so far.
+pub(super) async fn read_projected(
     connection: &mut Session<'_>,
     view: &View,
     filters: &[(&str, String)],

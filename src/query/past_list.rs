@@ -16,7 +16,9 @@ use crate::db::{DbError, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
 use crate::state::{self, PastState};
-use crate::view::{PageCursor, PageLimit, RawRow, View, ViewPage, find_matching, json_string_len};
+use crate::view::{
+    FromServing, PageCursor, PageLimit, RawRow, View, ViewPage, find_matching, json_string_len,
+};
 
 /// How long a page is read. A request takes 25 s at most, and the last statement may take a while.
 const MAX_PAGE_TIME: Duration = Duration::from_secs(8);
@@ -42,7 +44,7 @@ pub(super) async fn list(
     } = *query;
     if !filters.is_empty() {
         // Before anything is read, so that a later rejection is one of a row.
-        find_matching(connection, view, filters, &[]).await?;
+        check_filters(connection, view, filters).await?;
     }
     let started_at = Instant::now();
     let (mut page, mut last) = (PageBuilder::new(limit), after.map(PageCursor::id));
@@ -102,11 +104,26 @@ pub(super) async fn matching(
     match find_matching(connection, view, filters, &folded).await {
         // The view could not store such a row either: its aggregate is parked.
         Err(DbError::Data { .. }) if !rows.is_empty() => {
-            find_matching(connection, view, filters, &[]).await?;
+            check_filters(connection, view, filters).await?;
             let reason = FoldError::new("a folded row does not fit the columns of its view");
             Err(QueryError::Unfoldable(reason))
         }
-        ids => Ok(Some(ids?)),
+        ids => match ids? {
+            FromServing::Read(ids) => Ok(Some(ids)),
+            FromServing::NoGeneration => Err(QueryError::NotReprojected(view.name())),
+        },
+    }
+}
+
+/// Checks that each value has the type of its column.
+pub(super) async fn check_filters(
+    connection: &mut Session<'_>,
+    view: &View,
+    filters: &[(&str, String)],
+) -> Result<(), QueryError> {
+    match find_matching(connection, view, filters, &[]).await? {
+        FromServing::Read(_) => Ok(()),
+        FromServing::NoGeneration => Err(QueryError::NotReprojected(view.name())),
     }
 }
 

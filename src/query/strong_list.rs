@@ -19,13 +19,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::list::read_page;
-use super::past_list::{PageBuilder, matching};
+use super::list::read_projected;
+use super::past_list::{PageBuilder, check_filters, matching};
 use super::{ListQuery, QueryError};
 use crate::db::Session;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::view::{PageCursor, PageLimit, RawRow, View, ViewPage, find_matching};
+use crate::view::{PageCursor, PageLimit, RawRow, View, ViewPage};
 
 /// Reads a page of rows that includes every event that was committed before.
 pub(super) async fn list(
@@ -41,9 +41,10 @@ pub(super) async fn list(
     } = *query;
     if !filters.is_empty() {
         // Otherwise Postgres reads the values only if there is a row to compare.
-        find_matching(connection, view, filters, &[]).await?;
+        check_filters(connection, view, filters).await?;
     }
-    let mut unfolded = state::find_unfolded(connection, view).await?;
+    let generation = view.current();
+    let mut unfolded = state::find_unfolded(connection, &generation).await?;
     if !unfolded.is_complete {
         return Err(QueryError::TooFarBehind);
     }
@@ -55,7 +56,11 @@ pub(super) async fn list(
         rows: limit.rows.max(1).saturating_add(removed),
         ..limit
     };
-    let projected = read_page(connection, view, filters, after, enough).await?;
+    let projected = read_projected(connection, view, filters, after, enough).await?;
+    if view.current().lock_domain() != generation.lock_domain() {
+        // Another generation serves the readers now, and what it has not folded was not looked for.
+        return Box::pin(list(connection, view, query)).await;
+    }
     let last = projected.next.map(PageCursor::id);
     let mut rows: BTreeMap<AggregateId, RawRow> = projected
         .rows

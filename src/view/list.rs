@@ -187,14 +187,48 @@ pub async fn find_matching(
     view: &View,
     filters: &[(&str, String)],
     rows: &[(AggregateId, Version, &RawValue)],
-) -> Result<HashSet<AggregateId>, DbError> {
+) -> Result<FromServing<HashSet<AggregateId>>, DbError> {
+    loop {
+        let serving = view.serving();
+        let mut failed = None;
+        if serving.exists {
+            match find_once(connection, &serving, filters, rows).await {
+                Ok(FromServing::Read(ids)) => return Ok(FromServing::Read(ids)),
+                Ok(FromServing::NoGeneration) => {}
+                Err(error) if serving.may_be_dropped(&error) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match resolve_after(connection, view, &serving).await? {
+            Instead::Other => {}
+            Instead::Same => return failed.map_or(Ok(FromServing::NoGeneration), Err),
+            Instead::Nothing => return Ok(FromServing::NoGeneration),
+        }
+    }
+}
+
+async fn find_once(
+    connection: &mut Session<'_>,
+    serving: &Serving,
+    filters: &[(&str, String)],
+    rows: &[(AggregateId, Version, &RawValue)],
+) -> Result<FromServing<HashSet<AggregateId>>, DbError> {
     let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
-    let ids: Vec<Option<Uuid>> = sqlx::query_scalar(view.sql.matching(&names))
+    let found = sqlx::query(serving.sql.matching(&names))
         .bind(json_array(rows))
         .bind(filter_values(filters))
         .fetch_all(connection)
         .await?;
-    Ok(ids.into_iter().flatten().map(AggregateId).collect())
+    let (mut ids, mut serves) = (HashSet::with_capacity(found.len()), false);
+    for row in found {
+        serves |= row.try_get::<bool, _>("serves")?;
+        ids.extend(row.try_get::<Option<Uuid>, _>("id")?.map(AggregateId));
+    }
+    Ok(if serves {
+        FromServing::Read(ids)
+    } else {
+        FromServing::NoGeneration
+    })
 }
 
 /// The values of filters as a JSON object of texts.

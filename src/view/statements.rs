@@ -141,21 +141,22 @@ impl Statements {
         ))
     }
 
-    /// The ids of those rows in the JSON array `$1` whose columns equal the values in the JSON object `$2`, as [`Self::list`] compares
-    /// them. The values come first, so that Postgres reads them even if there is no row.
-    pub(super) fn matching(&self, filters: &[&str]) -> SqlStr {
-        let table = &self.table;
-        let equal = |c: &&str| format!(" and r.\"{c}\" = f.\"{c}\"");
-        let wheres: String = filters.iter().map(equal).collect();
-        text(format!(
-            "select r.id from json_populate_record(null::foldlog.\"{table}\", $2::text::json) f \
-             left join json_populate_recordset(null::foldlog.\"{table}\", $1::text::json) r on true{wheres}"
-        ))
-    }
-
     /// Creates a schema with the name of the table, for the time until the table is moved to foldlog's schema.
     pub(super) fn create_schema(&self) -> SqlStr {
         text(format!("create schema \"{}\"", self.table))
+    }
+
+    /// The ids of those rows in the JSON array `$1` whose columns equal the values in the JSON object `$2`, as [`Self::list`] compares
+    /// them. The values come first, so that Postgres reads them even if there is no row.
+    pub(super) fn matching(&self, filters: &[&str]) -> SqlStr {
+        let (table, serves) = (&self.table, &self.serves);
+        let equal = |c: &&str| format!(" and r.\"{c}\" = f.\"{c}\"");
+        let wheres: String = filters.iter().map(equal).collect();
+        text(format!(
+            "select g.serves, r.id from (select {serves} as serves) g cross join lateral \
+             json_populate_record(null::foldlog.\"{table}\", case when g.serves then $2::text::json end) f left join lateral \
+             json_populate_recordset(null::foldlog.\"{table}\", case when g.serves then $1::text::json end) r on true{wheres}"
+        ))
     }
 
     /// Grants the hosts' roles what each may do with the table.
