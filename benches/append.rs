@@ -18,7 +18,7 @@ use foldlog::db::Session;
 use foldlog::domain::domain;
 use foldlog::domains::users::{UserEvent, Users};
 use foldlog::event::{AggregateId, ExpectedVersion, NewEvent, Version};
-use foldlog::http::{self, AppState, Auth};
+use foldlog::http::{self, AppState, Auth, Operations};
 use foldlog::store;
 use sqlx::types::Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -222,6 +222,7 @@ async fn through_http(bench: &Bench, clients: usize, scale: Scale) -> f64 {
         foldlog: foldlog.clone(),
         cors_origins: [].into(),
         auth: Auth::None,
+        operations: Operations::None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

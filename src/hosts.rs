@@ -39,7 +39,7 @@
 //! };
 //! let listening = tokio::spawn(listener.run());
 //!
-//! let state = AppState { foldlog, cors_origins: [].into(), auth: Auth::None };
+//! let state = AppState { foldlog, cors_origins: [].into(), auth: Auth::None, operations: Operations::None };
 //! let app = axum::Router::new().nest("/api", http::router(state.clone(), state));
 //! let socket = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! http::serve(socket, app, stop.clone()).await;

@@ -126,6 +126,7 @@ pub mod lambda;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod migrations;
+pub mod operate;
 pub mod projection;
 pub mod query;
 pub mod run;

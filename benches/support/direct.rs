@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use foldlog::config::Config;
 use foldlog::db::Role;
-use foldlog::http::{AppState, Auth};
+use foldlog::http::{AppState, Auth, Operations};
 use foldlog::projection::{self, Budget};
 use foldlog::{domains, http, run, telemetry};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -92,6 +92,7 @@ async fn serve() {
             foldlog,
             cors_origins: [].into(),
             auth: Auth::None,
+            operations: Operations::None,
         }
     };
     let routes = http::router(state(Role::Command), state(Role::Query));

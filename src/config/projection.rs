@@ -13,6 +13,9 @@ pub struct ProjectionConfig {
     pub inline: BTreeSet<String>,
     /// `AFTER_APPEND`: what a command function does for the views after an append, default `none`.
     pub after_append: AfterAppend,
+    /// `CATCH_UP_FUNCTION`: the name or ARN of the function that a command function invokes after an append, with
+    /// `AFTER_APPEND=invoke`, and for `POST /projections`.
+    pub catch_up_function: Option<String>,
 }
 
 /// What a command function does for the views after an append has committed.
@@ -36,6 +39,7 @@ impl ProjectionConfig {
             batch_size: batch_size.unwrap_or(2000),
             inline: env.list("INLINE"),
             after_append: AfterAppend::read(env),
+            catch_up_function: env.get("CATCH_UP_FUNCTION"),
         }
     }
 }

@@ -184,7 +184,7 @@ pub trait Domain: 'static {
 
     /// The events that bring an aggregate from its current state back to `target`, an earlier one; `current` is `None` when
     /// the aggregate has ended. They are checked like the events of a client. What no event can bring back, such as a
-    /// password, stays as it is. `None`, the default: the domain does not revert this aggregate.
+    /// password, does not change. `None`, the default: the domain does not revert this aggregate.
     fn revert(current: Option<&Self::State>, target: &Self::State) -> Option<Vec<Self::Event>> {
         let _ = (current, target);
         None

@@ -74,7 +74,7 @@ pub const fn check_blocks(domains: &[(&str, Range<i16>)]) {
 
 /// Whether a domain of this name would hide another route.
 pub(crate) const fn is_reserved(name: &str) -> bool {
-    same(name, "events") || same(name, "health")
+    same(name, "events") || same(name, "health") || same(name, "projections")
 }
 
 const fn is_identifier(name: &[u8]) -> bool {

@@ -27,6 +27,7 @@ pub use self::routes::list::MaxPageBytes;
 use self::routes::{ROUTES, Side};
 pub use self::serve::{serve, serve_at_most};
 use crate::app::Foldlog;
+use crate::operate::{HandOver, Operator};
 
 /// The state that handlers share.
 #[derive(Clone, Debug)]
@@ -37,6 +38,20 @@ pub struct AppState {
     pub cors_origins: Arc<[String]>,
     /// How callers are authenticated.
     pub auth: Auth,
+    /// How `POST /projections` is served.
+    pub operations: Operations,
+}
+
+/// How `POST /projections` is served.
+#[derive(Clone, Debug, Default)]
+pub enum Operations {
+    /// Not at all: 503.
+    #[default]
+    None,
+    /// In this process, with a login of the role `foldlog_projection`.
+    InProcess(Operator),
+    /// By another process, which gets the payload.
+    HandedOver(Arc<dyn HandOver>),
 }
 
 /// The routes that append.
@@ -55,13 +70,14 @@ pub fn query_router(state: AppState) -> Router {
 ///
 /// ```no_run
 /// use foldlog::Foldlog;
-/// use foldlog::http::{AppState, Auth, router};
+/// use foldlog::http::{AppState, Auth, Operations, router};
 ///
 /// # async fn serve(foldlog: Foldlog) -> std::io::Result<()> {
 /// let state = AppState {
 ///     foldlog,
 ///     cors_origins: ["https://app.example.org".to_owned()].into(),
 ///     auth: Auth::None,
+///     operations: Operations::None,
 /// };
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:7755").await?;
 /// axum::serve(listener, router(state.clone(), state)).await

@@ -5,17 +5,17 @@
 
 mod after_append;
 mod catch_up;
-mod deadline;
 mod gateway;
+mod hand_over;
 mod metrics;
 mod migrate;
 mod served_lag;
 mod shutdown;
 mod single_flight;
-mod verb;
 
 use std::env;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,12 +23,13 @@ use lambda_runtime::Runtime;
 use tokio::runtime::Builder;
 
 pub use self::catch_up::{Worker, catch_up};
+use self::hand_over::InvokeFunction;
 pub use self::migrate::migrate;
 use crate::app::Foldlog;
 use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::http::{self, AppState, Auth};
+use crate::http::{self, AppState, Auth, Operations};
 use crate::run::{self, HostError};
 use crate::telemetry;
 use crate::view::View;
@@ -64,7 +65,11 @@ pub async fn command(
         .serving_one_request_at_a_time();
     let mut pools = vec![foldlog.pool.clone()];
     pools.extend(after_append.pool().cloned());
-    let router = after_append.wrap(router(app_state(&config, foldlog)?));
+    let mut state = app_state(&config, foldlog)?;
+    if let Some(function) = config.projection.catch_up_function.clone() {
+        state.operations = Operations::HandedOver(Arc::new(InvokeFunction::new(function)));
+    }
+    let router = after_append.wrap(router(state));
     serve(with_base_path(router, &config), &pools).await
 }
 
@@ -124,6 +129,7 @@ fn app_state(config: &Config, foldlog: Foldlog) -> Result<AppState, HostError> {
         foldlog,
         cors_origins: config.http.cors_origins.clone().into(),
         auth,
+        operations: Operations::None,
     })
 }
 

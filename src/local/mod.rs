@@ -14,7 +14,8 @@ use self::postgres::{Server, ServerError, Settings};
 use crate::config::Config;
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
-use crate::http::{self, AppState, Auth};
+use crate::http::{self, AppState, Auth, Operations};
+use crate::operate::Operator;
 use crate::run::{self, HostError};
 use crate::{db, migrations, telemetry};
 
@@ -80,10 +81,15 @@ pub async fn serve(
     });
     let base_path = config.http.base_path;
     let origins: Arc<[String]> = config.http.cors_origins.into();
+    let operator = Operator {
+        foldlog: projection,
+        batch_size: config.projection.batch_size,
+    };
     let [command, query] = [command, query].map(|foldlog| AppState {
         foldlog,
         cors_origins: Arc::clone(&origins),
         auth: auth.clone(),
+        operations: Operations::InProcess(operator.clone()),
     });
     let router = http::with_base_path(router(command, query), base_path.as_deref());
     serve_http(socket, router, stop).await;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
 
+use super::failure_class::FailureClass;
 use super::plan::{AggregateBatch, Failure, plan};
 use super::read::decode_before;
 use super::read_events::ReadEvents;
@@ -67,9 +68,11 @@ pub(super) async fn apply(
     for rejected in rows::write(connection, view, &plan, on_rejected).await? {
         let events = rejected.events;
         applied.has_conflict |= matches!(rejected.error, DbError::Conflict { .. });
-        applied
-            .failures
-            .push(Failure::new(&events[0], rejected.error));
+        applied.failures.push(Failure::new(
+            &events[0],
+            FailureClass::Write,
+            rejected.error,
+        ));
         applied.folded -= events.len();
         release.extend(events.iter().map(|e| (e.id, e.aggregate_id)));
     }

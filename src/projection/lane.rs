@@ -172,6 +172,20 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Notes that a worker has found nothing to do, for those who measure whether workers run.
+pub(super) async fn touch(
+    connection: &mut Session<'_>,
+    view: &View,
+    first: i16,
+) -> Result<(), ProjectionError> {
+    sqlx::query(include_str!("sql/touch_lane.sql"))
+        .bind(view.lock_domain())
+        .bind(first)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Repairs lanes that do not cover each slot exactly once: rows were deleted by hand, or the log was restored in a cluster that
 /// hashes ids differently. The projection starts from the beginning of the log and drops the events that are applied.
 pub(super) async fn repair(

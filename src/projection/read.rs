@@ -43,6 +43,7 @@ struct Header {
     first: i16,
     last: i16,
     turn: i64,
+    seen_lately: bool,
     snapshot: String,
     txid: Option<String>,
     position: i64,
@@ -93,6 +94,8 @@ pub(super) struct ReadBatch {
     pub found: u32,
     /// How many lanes the projection has.
     pub lanes: i64,
+    /// Whether a worker has looked at the lane within the last seconds.
+    pub seen_lately: bool,
     /// Whether the log contains an event that no snapshot of this cluster sees.
     is_behind: bool,
     pub generation: GenerationState,
@@ -244,6 +247,7 @@ impl Header {
             is_cut: false,
             found: self.found,
             lanes: self.lanes,
+            seen_lately: self.seen_lately,
             is_behind: self.behind,
             generation: GenerationState {
                 serves: self.serves,

@@ -4,6 +4,7 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::failure_class::FailureClass;
 use super::plan::Failure;
 use crate::domain::FoldError;
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
@@ -28,9 +29,12 @@ impl ReadEvents {
         match catch_decode_error(store::decode_event(row))? {
             Ok(event) => self.events.push(event),
             Err(reason) => self.undecodable.push(Failure::from_parts(
-                AggregateId(row.try_get("aggregate_id")?),
-                EventId(row.try_get("id")?),
-                Version(row.try_get("version")?),
+                (
+                    AggregateId(row.try_get("aggregate_id")?),
+                    EventId(row.try_get("id")?),
+                    Version(row.try_get("version")?),
+                ),
+                FailureClass::Event,
                 reason,
             )),
         }

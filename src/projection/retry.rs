@@ -11,6 +11,7 @@
 use futures_util::TryStreamExt as _;
 
 use super::budget::Budget;
+use super::failure_class::FailureClass;
 use super::fold;
 use super::plan::Failure;
 use super::read::{MAX_BATCH_BYTES, size_of_event};
@@ -182,6 +183,7 @@ impl Retry<'_> {
             .bind(None::<uuid::Uuid>)
             .bind(None::<i32>)
             .bind("an earlier event of the aggregate is not claimed; if this persists, rebuild the view")
+            .bind(FailureClass::Gap.name())
             .execute(&mut *self.pool.acquire().await?)
             .await?;
         Ok(())
@@ -341,6 +343,7 @@ async fn postpone(
         .bind(failure.event_id.0)
         .bind(failure.version.0)
         .bind(&failure.reason)
+        .bind(failure.class.name())
         .execute(connection)
         .await?;
     Ok(())

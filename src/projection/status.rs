@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use time::OffsetDateTime;
 use tokio::time::timeout_at;
 
 use super::ProjectionError;
@@ -30,6 +31,19 @@ pub struct ProjectionStatus {
     /// Parked aggregates.
     #[schema(required)]
     pub parked: Option<u64>,
+    /// When the newest event that the projection folds was recorded, applied or not, if it is one of the last 100 events of the
+    /// log.
+    #[serde(serialize_with = "crate::event::time::serialize_option")]
+    #[schema(required)]
+    pub newest_event_at: Option<OffsetDateTime>,
+    /// When the oldest event that waits was recorded.
+    #[serde(serialize_with = "crate::event::time::serialize_option")]
+    #[schema(required)]
+    pub oldest_waiting_at: Option<OffsetDateTime>,
+    /// When a worker last looked for events, give or take ten seconds; null if none has.
+    #[serde(serialize_with = "crate::event::time::serialize_option")]
+    #[schema(required)]
+    pub worker_seen_at: Option<OffsetDateTime>,
     /// What the lag means.
     #[schema(schema_with = <ProjectionState as utoipa::PartialSchema>::schema)]
     pub state: ProjectionState,
@@ -64,9 +78,22 @@ impl ProjectionStatus {
             lag_events: Some(0),
             lag_seconds: Some(0.0),
             parked: Some(parked),
+            newest_event_at: None,
+            oldest_waiting_at: None,
+            worker_seen_at: None,
             state: ProjectionState::Current,
             is_complete: true,
         }
+    }
+
+    /// Whether an operator has something to do: aggregates are parked, no worker applies the events, or the lag is unknown.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        let is_idle = matches!(
+            self.state,
+            ProjectionState::Current | ProjectionState::Behind
+        );
+        !is_idle || self.parked != Some(0)
     }
 
     /// Whether every figure is known.
@@ -160,6 +187,9 @@ async fn query_status(
         lag_events: is_known.then_some(events),
         lag_seconds: is_known.then_some(seconds),
         parked: Some(count("parked")?),
+        newest_event_at: row.try_get("newest_event_at")?,
+        oldest_waiting_at: row.try_get("oldest_waiting_at")?,
+        worker_seen_at: row.try_get("worker_seen_at")?,
         state: match events {
             _ if !is_known => ProjectionState::Unknown,
             0 => ProjectionState::Current,

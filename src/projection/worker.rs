@@ -184,6 +184,7 @@ impl<'a> LaneWorker<'a> {
             pass.parked = pass.parked.or(batch.parked);
             // Folds that take long are not done in bulk.
             let lanes = batch.lanes;
+            let unseen = (!batch.seen_lately).then_some(batch.lane.first);
             if lanes > 1 && !self.is_slow() {
                 break;
             }
@@ -205,7 +206,13 @@ impl<'a> LaneWorker<'a> {
                     }
                     return Ok(pass);
                 }
-                Ok(BatchOutcome::Empty) if lanes == 1 => pass.next = Next::Done,
+                Ok(BatchOutcome::Empty) if lanes == 1 => {
+                    pass.next = Next::Done;
+                    // A write of the lane would have said the same, so a pass that folds needs no further statement.
+                    if let Some(first) = unseen {
+                        lane::touch(session.get(), self.view, first).await?;
+                    }
+                }
                 Ok(BatchOutcome::Empty | BatchOutcome::Lost) => {}
                 Ok(BatchOutcome::Outdated) => db::heal_log(session.get()).await?,
                 Err(error) => self.handle(error)?,

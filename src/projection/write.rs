@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::failure_class::FailureClass;
 use super::lane::Lane;
 use super::plan::{Failure, Plan};
 use super::read::ReadBatch;
@@ -70,7 +71,7 @@ pub(super) async fn write_accepted(
     let is_accepted = |event: &&&RecordedEvent| !ids.contains(&event.aggregate_id);
     let failures = rejected
         .iter()
-        .map(|change| Failure::new(&change.events[0], &change.error));
+        .map(|change| Failure::new(&change.events[0], FailureClass::Write, &change.error));
     let park: Vec<Failure> = plan
         .park
         .iter()
@@ -123,6 +124,7 @@ async fn execute(
         .bind(snapshot_text)
         .bind(before.map(|begun| begun.txid.to_string()))
         .bind(before.map_or(0, |begun| begun.position))
+        .bind(park.iter().map(|f| f.class.name()).collect::<Vec<_>>())
         .fetch_one(connection)
         .await;
     match turn.map_err(DbError::from) {

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use foldlog::db::{Pool, Schema};
 use foldlog::domains::users::{self, Users};
 use foldlog::event::{AggregateId, ExpectedVersion, NewEvent, UntypedEvent};
-use foldlog::http::{self, AppState, Auth};
+use foldlog::http::{self, AppState, Auth, Operations};
 use foldlog::projection::{self, Budget};
 use foldlog::{Foldlog, command, migrations};
 use sqlx::Connection as _;
@@ -123,6 +123,7 @@ pub async fn serve(url: &str, port: u16, connections: usize) -> Result<()> {
         foldlog: foldlog(url, connections, false)?,
         cors_origins: [].into(),
         auth: Auth::None,
+        operations: Operations::None,
     };
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     Ok(axum::serve(listener, http::router(state.clone(), state)).await?)

@@ -96,7 +96,7 @@ impl Domain for Users {
         matches!(event, UserEvent::Restored { .. })
     }
 
-    /// A password stays as it is: the log has only its hash, which is no password that could be set.
+    /// A password stays: the log has only its hash, and a hash cannot be set as a password.
     fn revert(user: Option<&User>, target: &User) -> Option<Vec<UserEvent>> {
         let (username, email) = (target.username.clone(), target.email.clone());
         let Some(user) = user else {

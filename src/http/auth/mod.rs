@@ -19,6 +19,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 
 use self::claims::Claims;
 pub use self::claims::GatewayClaims;
@@ -84,6 +85,8 @@ pub(super) enum Access {
     ReadEach,
     /// The scope `{domain}:write` of every domain in the body. [`Caller::sign`] checks it, once the body is read.
     WriteEach,
+    /// The scope `operate`.
+    Operate,
 }
 
 impl Access {
@@ -93,6 +96,7 @@ impl Access {
             Self::Public | Self::ReadEach | Self::WriteEach => None,
             Self::Read => Some(format!("{domain}:read")),
             Self::Write => Some(format!("{domain}:write")),
+            Self::Operate => Some("operate".to_owned()),
         }
     }
 }
@@ -153,7 +157,7 @@ async fn authenticate(
         }
     }
     // An unknown domain is a 404 for every authenticated caller: its scope cannot exist.
-    if state.foldlog.named(domain).is_some()
+    if (access == Access::Operate || state.foldlog.named(domain).is_some())
         && let Some(scope) = access.scope(domain)
         && !claims.has_scope(&scope)
     {
@@ -239,6 +243,23 @@ impl Caller {
                 .map_err(|problem| problem.with_member("index", index))?;
         }
         Ok(())
+    }
+
+    /// Sets `skip.actor` of an operator's payload to the caller's subject.
+    pub(super) fn sign_verb(&self, mut payload: Value) -> Result<Value, Problem> {
+        let Self::Authenticated(claims) = self else {
+            return Ok(payload);
+        };
+        if let Some(Value::Object(skip)) = payload.get_mut("skip") {
+            let subject = Value::from(claims.subject.clone());
+            if skip.get("actor").is_some_and(|actor| *actor != subject) {
+                let detail =
+                    "skip.actor must be the subject of the token; leave it out, the server sets it";
+                return Err(Problem::new(Kind::Malformed, detail));
+            }
+            skip.insert("actor".to_owned(), subject);
+        }
+        Ok(payload)
     }
 
     /// Sets `actor` to the caller's subject.

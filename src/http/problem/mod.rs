@@ -3,6 +3,7 @@
 
 mod append;
 mod kind;
+mod operate;
 
 use std::borrow::Cow;
 use std::sync::Arc;

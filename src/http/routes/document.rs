@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::append::{EventSaved, EventsSaved};
 use super::health::Health;
+use super::projections::{Parked, Projections};
 use super::{ROUTES, Route, RouteOperation, blame, diff, explain, feed, history};
 use crate::domain::{AnyDomain, Domains};
 use crate::http::auth::{Access, Auth};
@@ -90,7 +91,7 @@ fn describe_api(domains: impl Iterator<Item = &'static dyn AnyDomain>, is_secure
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "A token with the scopes `{domain}:read` and `{domain}:write`",
+            "description": "A token with the scopes `{domain}:read`, `{domain}:write` and `operate`",
         }});
     }
     json!({
@@ -118,6 +119,8 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
         component::<EventSaved>(),
         component::<EventsSaved>(),
         component::<Health>(),
+        component::<Projections>(),
+        component::<Parked>(),
     ];
     let any_rule: Vec<Value> = domains
         .iter()

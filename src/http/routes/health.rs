@@ -25,10 +25,20 @@ const MEASURE_ALL_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Health {
     #[schema(inline)]
-    status: Availability,
+    status: HealthStatus,
     #[schema(inline)]
     database: Availability,
     projections: BTreeMap<&'static str, ProjectionStatus>,
+}
+
+/// Whether everything works.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum HealthStatus {
+    /// It does.
+    Up,
+    /// A projection has parked aggregates, no worker applies its events, or its lag is unknown.
+    Degraded,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -47,15 +57,19 @@ pub(in crate::http) async fn health(
 ) -> Result<(Extension<MeasuredProjections>, Json<Health>), Problem> {
     let projections = measure_all(&state.foldlog).await?;
     let measured = MeasuredProjections(Arc::new(projections.clone()));
+    let needs_attention = projections.values().any(ProjectionStatus::needs_attention);
     let health = Health {
-        status: Availability::Up,
+        status: match needs_attention {
+            true => HealthStatus::Degraded,
+            false => HealthStatus::Up,
+        },
         database: Availability::Up,
         projections,
     };
     Ok((Extension(measured), Json(health)))
 }
 
-async fn measure_all(
+pub(super) async fn measure_all(
     foldlog: &Foldlog,
 ) -> Result<BTreeMap<&'static str, ProjectionStatus>, Problem> {
     let pool = &foldlog.pool;

@@ -119,7 +119,7 @@ fn list_moment(params: &mut Params) -> Result<ListMoment, Problem> {
     }
 }
 
-fn parse_cursor(text: &str) -> Result<PageCursor, Problem> {
+pub(super) fn parse_cursor(text: &str) -> Result<PageCursor, Problem> {
     let detail = "the parameter after must be the unchanged `next` of a previous page";
     PageCursor::decode(text).ok_or_else(|| Problem::new(Kind::Malformed, detail))
 }

@@ -10,6 +10,7 @@ pub(super) mod get;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod list;
+pub(super) mod projections;
 pub(super) mod revert;
 
 use axum::http::{HeaderName, HeaderValue, header};
@@ -108,6 +109,30 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: Method::Get,
+        path: "/projections",
+        side: Side::Query,
+        access: Access::Operate,
+        handler: |method| on(method, projections::status),
+        operation: RouteOperation::Single(projections::describe_status),
+    },
+    Route {
+        method: Method::Post,
+        path: "/projections",
+        side: Side::Command,
+        access: Access::Operate,
+        handler: |method| on(method, projections::operate),
+        operation: RouteOperation::Single(projections::describe_operate),
+    },
+    Route {
+        method: Method::Get,
+        path: "/projections/{name}/parked",
+        side: Side::Query,
+        access: Access::Operate,
+        handler: |method| on(method, projections::parked),
+        operation: RouteOperation::Single(projections::describe_parked),
+    },
+    Route {
+        method: Method::Get,
         path: "/{domain}",
         side: Side::Query,
         access: Access::Read,
@@ -198,6 +223,9 @@ mod tests {
                 ("/health", Method::Get, Access::Public),
                 ("/openapi.json", Method::Get, Access::Public),
                 ("/events", Method::Get, Access::ReadEach),
+                ("/projections", Method::Get, Access::Operate),
+                ("/projections", Method::Post, Access::Operate),
+                ("/projections/{name}/parked", Method::Get, Access::Operate),
                 ("/{domain}", Method::Get, Access::Read),
                 ("/{domain}/{id}", Method::Get, Access::Read),
                 ("/{domain}/{id}/events", Method::Get, Access::Read),

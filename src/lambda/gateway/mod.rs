@@ -25,10 +25,10 @@ use tower::Service;
 
 use self::answer::{Shape, Size};
 use self::event::MalformedEventError;
-use super::deadline::Deadline;
 use super::served_lag::{SCHEDULE_API_ID, Scheduled};
 use crate::http::auth::GatewayClaims;
 use crate::http::{BasePath, MaxPageBytes, MaxWait, Problem};
+use crate::operate::Deadline;
 
 /// The router as the Lambda runtime calls it.
 #[derive(Clone)]

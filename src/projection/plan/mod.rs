@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::{AnyProjection, FoldError};
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
+use crate::projection::failure_class::FailureClass;
 use crate::view::StoredRow;
 
 /// What a batch has read about an aggregate before its events.
@@ -55,19 +56,32 @@ pub(super) struct Failure {
     pub aggregate_id: AggregateId,
     pub event_id: EventId,
     pub version: Version,
+    /// What kind of failure it is; stored in `parked.class`.
+    pub class: FailureClass,
     /// The cause, for the operator who fixes it; stored in `parked.error`.
     pub reason: String,
 }
 
 impl Failure {
-    pub(super) fn new(event: &RecordedEvent, reason: impl fmt::Display) -> Self {
-        Self::from_parts(event.aggregate_id, event.id, event.version, reason)
+    pub(super) fn new(
+        event: &RecordedEvent,
+        class: FailureClass,
+        reason: impl fmt::Display,
+    ) -> Self {
+        let ids = (event.aggregate_id, event.id, event.version);
+        Self::from_parts(ids, class, reason)
+    }
+
+    /// The fold returned an error.
+    pub(super) fn from_fold(event: &RecordedEvent, error: &FoldError) -> Self {
+        Self::new(event, error.kind().into(), error)
     }
 
     /// An earlier event of the aggregate could not be folded, so none of those from this one on is.
     pub(super) fn already_parked(event: &RecordedEvent) -> Self {
         let reason = "an earlier event of the aggregate cannot be folded";
-        Self::from_parts(event.aggregate_id, event.id, Version(0), reason)
+        let ids = (event.aggregate_id, event.id, Version(0));
+        Self::from_parts(ids, FailureClass::Gap, reason)
     }
 
     /// The event cannot be folded, because the log does not contain its predecessor.
@@ -76,13 +90,12 @@ impl Failure {
         let reason = format_args!(
             "version {version} of the aggregate is missing from the log or belongs to another domain"
         );
-        Self::new(event, reason)
+        Self::new(event, FailureClass::Gap, reason)
     }
 
     pub(super) fn from_parts(
-        aggregate_id: AggregateId,
-        event_id: EventId,
-        version: Version,
+        (aggregate_id, event_id, version): (AggregateId, EventId, Version),
+        class: FailureClass,
         reason: impl fmt::Display,
     ) -> Self {
         // Postgres rejects NUL characters in text, and an unusual reason must not prevent parking.
@@ -91,6 +104,7 @@ impl Failure {
             aggregate_id,
             event_id,
             version,
+            class,
             reason,
         }
     }
@@ -229,7 +243,7 @@ fn decide<'a>(
     };
     let row = match &batch.before.row {
         Ok(row) => row.as_ref(),
-        Err(reason) => return parked(Failure::new(&events[0], reason)),
+        Err(error) => return parked(Failure::from_fold(&events[0], error)),
     };
     let foldable = &events[..count_foldable(row, batch.before.predecessor_claimed, events)];
     let before_undecodable = undecodable.map_or(foldable.len(), |failure| {
@@ -240,16 +254,17 @@ fn decide<'a>(
         && *at >= first.version
     {
         let reason = "the view row contains events that have no claim: claims were deleted, so rebuild the view";
-        return parked(Failure::new(first, reason));
+        return parked(Failure::new(first, FailureClass::Claims, reason));
     }
     // `fold` returns panics of the domain's code as failures. This is the last resort for panics elsewhere.
     let fold = || projection.fold(row.map(|(_, json)| &**json), foldable);
     let Ok(result) = catch_unwind(AssertUnwindSafe(fold)) else {
-        return parked(Failure::new(&events[0], "the fold panicked"));
+        let reason = "the fold panicked";
+        return parked(Failure::new(&events[0], FailureClass::Panic, reason));
     };
     let (folded, unfolded) = events.split_at(result.folded);
     let failure = match (result.failure, foldable.get(result.folded)) {
-        (Some(reason), Some(event)) => Some(Failure::new(event, reason)),
+        (Some(error), Some(event)) => Some(Failure::from_fold(event, &error)),
         _ => undecodable.cloned(),
     };
     Verdict {

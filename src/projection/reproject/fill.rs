@@ -9,12 +9,12 @@ use sqlx::Row;
 use super::slices::{self, Slice, SliceMark};
 use crate::db::{DbError, Pool, Transaction};
 use crate::event::{AggregateId, RecordedEvent};
-use crate::projection::ProjectionError;
 use crate::projection::budget::{BatchSizer, Budget};
 use crate::projection::plan::{AggregateBatch, Before, Failure, plan};
 use crate::projection::read::{MAX_BATCH_BYTES, decode_before, size_of_event};
 use crate::projection::read_events::ReadEvents;
 use crate::projection::rows::{self, OnRejectedWrite};
+use crate::projection::{FailureClass, ProjectionError};
 use crate::view::View;
 
 /// How many events a batch reads at most. Its events are in memory until it is written, and so are its rows.
@@ -298,7 +298,7 @@ async fn write_rows(
     let rejected = rows::write(transaction, generation, &plan, OnRejectedWrite::Bisect).await?;
     let rejected = rejected
         .iter()
-        .map(|change| Failure::new(&change.events[0], &change.error));
+        .map(|change| Failure::new(&change.events[0], FailureClass::Write, &change.error));
     let waiting = plan.waiting.iter();
     let mut failures: Vec<Failure> = rejected
         .chain(waiting.map(|events| Failure::missing_predecessor(&events[0])))
@@ -335,6 +335,7 @@ async fn park(
                 .map(|f| f.reason.as_str())
                 .collect::<Vec<_>>(),
         )
+        .bind(failures.iter().map(|f| f.class.name()).collect::<Vec<_>>())
         .execute(&mut **transaction)
         .await?;
     Ok(())

@@ -1,11 +1,12 @@
 -- How far a projection is behind: events without a claim, not of parked aggregates; and its parked aggregates. Measured
--- from what all lanes have settled, but decided by the locker, so a mark that stands still cannot make it look healthy.
+-- from what all lanes have settled, but decided by the locker, so a mark that stands still cannot make it look healthy. The newest
+-- events of the log are looked at in any case, so a mark that is wrong cannot either.
 -- `serves`: whether readers with any definition read this generation; if none do, another one has replaced it. `whole`: there was no more to look at. `settled`: a worker has completed a pass of this projection.
 -- $1 text lock domain
 -- $2 smallint the first event type
 -- $3 smallint the event type before which to end
 -- $4 bigint look at so many events at most, claimed or not
--- returns a row (events bigint, seconds double precision, parked bigint, whole bool, settled bool, serves bool)
+-- returns a row (events, seconds, parked, whole, settled, newest_event_at, oldest_waiting_at, worker_seen_at, serves)
 -- role: foldlog_query
 -- uses: views_pkey settled_pkey events_txid_position_idx locker_pkey parked_pkey
 with mark as (
@@ -36,9 +37,19 @@ looked_at as materialized (
     ) e
     limit $4
 ),
+newest as materialized (
+    select e.id, e.aggregate_id, e.type_id, e.created_at
+    from foldlog.events e
+    order by e.txid desc, e.position desc
+    limit 100
+),
 unclaimed as (
     select e.created_at
-    from looked_at e
+    from (
+        select id, aggregate_id, type_id, created_at from looked_at
+        union
+        select id, aggregate_id, type_id, created_at from newest
+    ) e
     left join lateral (
         select true as is
         from foldlog.locker l
@@ -65,5 +76,14 @@ select
     (select count(*) from foldlog.parked where lock_domain = $1) as parked,
     (select count(*) from looked_at) < $4 as whole,
     exists (select from foldlog.settled where lock_domain = $1 and pg_snapshot_xmax(snapshot) > '1') as settled,
+    (
+        select max(created_at)
+        from newest
+        where type_id >= $2
+            and type_id < $3
+            and created_at between '0001-01-01' and '9999-12-31'
+    ) as newest_event_at,
+    min(created_at) filter (where created_at between '0001-01-01' and '9999-12-31') as oldest_waiting_at,
+    (select max(settled_at) from foldlog.settled where lock_domain = $1) as worker_seen_at,
     exists (select from foldlog.views g where g.name = $1 and g.serves) as serves
 from unclaimed

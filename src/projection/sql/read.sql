@@ -12,7 +12,7 @@
 -- role: foldlog_projection
 -- uses: views_pkey views_projection_idx settled_pkey events_txid_position_idx events_aggregate_id_version_key parked_pkey parked_lock_domain_next_try_idx locker_pkey {table}_pkey
 with lanes as materialized (
-    select first, last, snapshot, txid, position, turn
+    select first, last, snapshot, txid, position, turn, settled_at
     from foldlog.settled
     where lock_domain = $1
 ),
@@ -24,6 +24,7 @@ lane as materialized (
         txid,
         position,
         turn,
+        settled_at,
         coalesce($3::text::pg_snapshot, foldlog.log_snapshot()) as frozen,
         -- How many events of all lanes to look at, so that the cost is bounded however few of them belong to this lane and
         -- projection.
@@ -139,6 +140,7 @@ select
         'first', first,
         'last', last,
         'turn', turn,
+        'seen_lately', settled_at > statement_timestamp() - interval '10 seconds',
         'snapshot', snapshot::text,
         'txid', txid::text,
         'position', position,

@@ -21,6 +21,7 @@
 -- $17 text the settled snapshot before the batch
 -- $18 text the begun transaction before the batch, or null
 -- $19 bigint the position before the batch
+-- $20 text[] what kind of failure parks each aggregate
 -- returns a row (turn bigint): the lane's new turn; null: nothing was written
 -- role: foldlog_projection
 -- uses: settled_pkey parked_pkey locker_pkey {table}_pkey
@@ -71,9 +72,10 @@ claimed as (
     returning 1
 ),
 parks as (
-    insert into foldlog.parked (lock_domain, aggregate_id, event_id, version, error, next_try)
-    select $1, aggregate_id, event_id, version, error, statement_timestamp() + interval '5 seconds'
-    from go, unnest($11::uuid[], $12::uuid[], $13::integer[], $14::text[]) as failed (aggregate_id, event_id, version, error)
+    insert into foldlog.parked (lock_domain, aggregate_id, event_id, version, error, class, next_try)
+    select $1, aggregate_id, event_id, version, error, class, statement_timestamp() + interval '5 seconds'
+    from go, unnest($11::uuid[], $12::uuid[], $13::integer[], $14::text[], $20::text[])
+        as failed (aggregate_id, event_id, version, error, class)
     order by aggregate_id
     on conflict do nothing
 ),

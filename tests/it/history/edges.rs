@@ -1,6 +1,6 @@
 //! Parameters, unknown, foreign and deleted aggregates, bounds, and events that cannot be folded.
 
-use foldlog::http::{self, AppState, Auth, MaxPageBytes};
+use foldlog::http::{self, AppState, Auth, MaxPageBytes, Operations};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -355,6 +355,7 @@ async fn pages_of_a_history_are_bounded_in_bytes() {
         foldlog: app.db.foldlog.clone(),
         cors_origins: [].into(),
         auth: Auth::None,
+        operations: Operations::None,
     };
     let bounded = http::router(state.clone(), state).layer(axum::Extension(MaxPageBytes(10_000)));
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

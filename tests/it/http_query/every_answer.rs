@@ -214,7 +214,8 @@ async fn health_reports_lag_and_parked_per_projection() {
         (&fresh.body["status"], &fresh.body["database"]),
         (&json!("up"), &json!("up"))
     );
-    let nothing = json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 0, "state": "current"});
+    let nothing = json!({"lag_events": 0, "lag_seconds": 0.0, "newest_event_at": null, "oldest_waiting_at": null,
+                         "parked": 0, "state": "current", "worker_seen_at": null});
     for name in ["users", "accounts", "ledger"] {
         assert_eq!(projection(&fresh.body, name), nothing);
     }
@@ -239,9 +240,11 @@ async fn health_reports_lag_and_parked_per_projection() {
     assert_eq!(projection(&behind, "users")["lag_events"], 1);
     app.db.catch_up("accounts").await;
     let parked = app.read("/health").await.body;
+    let accounts = projection(&parked, "accounts");
     assert_eq!(
-        projection(&parked, "accounts"),
-        json!({"lag_events": 0, "lag_seconds": 0.0, "parked": 1, "state": "current"})
+        accounts,
+        json!({"lag_events": 0, "lag_seconds": 0.0, "newest_event_at": accounts["newest_event_at"],
+               "oldest_waiting_at": null, "parked": 1, "state": "current", "worker_seen_at": accounts["worker_seen_at"]})
     );
     assert_eq!(projection(&parked, "ledger")["lag_events"], 4);
 }
@@ -280,8 +283,8 @@ async fn health_distinguishes_unknown_stuck_unprocessed_and_behind() {
         (health.status, &health.body["database"]),
         (200, &json!("up"))
     );
-    let unknown =
-        json!({"lag_events": null, "lag_seconds": null, "parked": null, "state": "unknown"});
+    let unknown = json!({"lag_events": null, "lag_seconds": null, "newest_event_at": null, "oldest_waiting_at": null,
+                         "parked": null, "state": "unknown", "worker_seen_at": null});
     assert_eq!(health.body["projections"]["users"], unknown);
     assert_eq!(health.body["projections"]["ledger"], unknown);
     lock.release().await;

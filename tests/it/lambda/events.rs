@@ -20,12 +20,13 @@ use crate::support::TestDb;
 use crate::support::events::assert_equals_fold;
 use crate::support::locks::{Held, wait_until_blocked};
 
-/// How the names of requests about the past of an aggregate end, and a member of each response.
-const PAST: [(&str, &str); 4] = [
+/// How the names of some reads end, and a member of each response.
+const READS: [(&str, &str); 5] = [
     ("-history", "result"),
     ("-diff", "changes"),
     ("-blame", "fields"),
     ("-explain", "state"),
+    ("-projections", "projections"),
 ];
 
 /// The function that an event is for.
@@ -34,7 +35,7 @@ fn function(event: &str) -> &'static str {
         "schedule" | "status" | "retry" => CATCH_UP,
         _ if event.ends_with("-append") || event.ends_with("-revert") => COMMAND,
         _ if event.ends_with("-list") || event == "health" => QUERY,
-        _ if PAST.iter().any(|(end, _)| event.ends_with(end)) => QUERY,
+        _ if READS.iter().any(|(end, _)| event.ends_with(end)) => QUERY,
         _ if event.starts_with("migrate-") => MIGRATE,
         _ => panic!("no function is known for events/{event}.json"),
     }
@@ -70,7 +71,7 @@ fn assert_well(name: &str, answer: &Value) {
             assert!(matches!(status, 200 | 201), "{name}: {answer}");
             assert_eq!(answer["isBase64Encoded"], false);
             let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
-            let past = PAST.iter().find(|(end, _)| name.ends_with(end));
+            let past = READS.iter().find(|(end, _)| name.ends_with(end));
             let member = match past {
                 Some((_, member)) => member,
                 None if name == "health" => "status",

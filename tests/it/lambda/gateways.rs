@@ -3,7 +3,7 @@
 use axum::Router;
 use foldlog::Foldlog;
 use foldlog::domains;
-use foldlog::http::{self, AppState, Auth};
+use foldlog::http::{self, AppState, Auth, Operations};
 use foldlog::view::Inline;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -23,6 +23,7 @@ pub async fn served(db: &TestDb, router: fn(AppState) -> Router) -> String {
         foldlog,
         cors_origins: [ORIGIN.to_owned()].into(),
         auth: Auth::None,
+        operations: Operations::None,
     };
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();

@@ -81,6 +81,8 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
         "/events",
         "/health",
         "/openapi.json",
+        "/projections",
+        "/projections/{name}/parked",
         "/users",
         "/users/{id}",
         "/users/{id}/blame",

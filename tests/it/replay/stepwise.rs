@@ -89,6 +89,7 @@ impl Header {
         .bind(self.0["snapshot"].as_str())
         .bind(self.0["txid"].as_str())
         .bind(number("position"))
+        .bind(Vec::<String>::new())
         .fetch_one(connection)
         .await
         .unwrap();

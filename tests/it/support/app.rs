@@ -2,7 +2,8 @@
 
 use axum::Router;
 use foldlog::Foldlog;
-use foldlog::http::{self, AppState, Auth};
+use foldlog::http::{self, AppState, Auth, Operations};
+use foldlog::operate::Operator;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -56,10 +57,15 @@ impl App {
         auth: Auth,
         host: impl FnOnce(Router) -> Router,
     ) -> Self {
+        let operator = Operator {
+            foldlog: db.foldlog.clone(),
+            batch_size: 100,
+        };
         let state = AppState {
             foldlog,
             cors_origins: [ORIGIN.to_owned()].into(),
             auth,
+            operations: Operations::InProcess(operator),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());

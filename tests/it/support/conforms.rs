@@ -81,7 +81,7 @@ fn matches(template: &str, path: &str) -> bool {
     loop {
         match (template.next(), path.next()) {
             (None, None) => return true,
-            (Some("{id}"), Some(id)) if !id.is_empty() => {}
+            (Some("{id}" | "{name}"), Some(part)) if !part.is_empty() => {}
             (Some(one), Some(other)) if one == other => {}
             _ => return false,
         }

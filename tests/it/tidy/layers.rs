@@ -65,6 +65,11 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
         "folds; independent of appending and serving",
     ),
     (
+        "operate",
+        &["event", "app", "db", "projection", "telemetry", "view"],
+        "what operators ask for, for every host and for HTTP",
+    ),
+    (
         "command",
         &[
             "event",
@@ -99,6 +104,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
             "command",
             "query",
             "projection",
+            "operate",
             "config",
             "telemetry",
         ],
@@ -129,6 +135,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
             "run",
             "http",
             "projection",
+            "operate",
             "config",
             "telemetry",
             "db",
@@ -158,6 +165,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
             "http",
             "aws",
             "projection",
+            "operate",
             "config",
             "telemetry",
             "db",

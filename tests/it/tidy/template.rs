@@ -197,7 +197,7 @@ fn every_lambda_function_has_a_sample_event() {
         "health" => "query",
         event if event.ends_with("-list") => "query",
         event
-            if ["-history", "-diff", "-blame", "-explain"]
+            if ["-history", "-diff", "-blame", "-explain", "-projections"]
                 .iter()
                 .any(|end| event.ends_with(end)) =>
         {

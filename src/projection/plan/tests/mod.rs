@@ -281,14 +281,14 @@ fn an_undecodable_event_or_row_parks_only_its_aggregate() {
     let (bad, good, broken) = (added(1, [1, 3]), added(2, [1]), added(3, [2]));
     let undecodable = [4, 2].map(|version| {
         let aggregate_id = bad[0].aggregate_id;
-        Failure::from_parts(
-            aggregate_id,
-            EventId(Uuid::nil()),
-            Version(version),
-            "no time",
-        )
+        let ids = (aggregate_id, EventId(Uuid::nil()), Version(version));
+        Failure::from_parts(ids, FailureClass::Event, "no time")
     });
-    let alone = Failure::new(&event(4, 1, &TallyEvent::Removed {}), "no time");
+    let alone = Failure::new(
+        &event(4, 1, &TallyEvent::Removed {}),
+        FailureClass::Event,
+        "no time",
+    );
     let broken_row = AggregateBatch {
         before: Before {
             row: Err(FoldError::new("no row")),

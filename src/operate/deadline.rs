@@ -1,4 +1,4 @@
-//! How much time an invocation has.
+//! How much time a verb has.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,20 +11,27 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// The time limit if the deadline is implausible: `cargo lambda watch` always sends the same small number.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// When an invocation stops, in three steps. The time between them grows with the function's timeout.
+/// When work stops, in three steps. The time between them grows with the time that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Deadline {
+pub struct Deadline {
     /// Start no batch after this; then measure what remains.
     pub stop_at: Instant,
     /// Abort the batch or the measurement in progress.
     pub abort_at: Instant,
-    /// Respond with what is known, so that the response arrives before Lambda stops the function.
+    /// Respond with what is known, so that the response arrives before the caller gives up.
     pub respond_by: Instant,
 }
 
 impl Deadline {
-    /// From the deadline of the Runtime API, in milliseconds since 1970.
-    pub(super) fn from_epoch_ms(epoch_ms: u64) -> Self {
+    /// So much time from now on.
+    #[must_use]
+    pub fn from_now(remaining: Duration) -> Self {
+        Self::from_remaining(Some(remaining), Instant::now())
+    }
+
+    /// From the deadline of Lambda's Runtime API, in milliseconds since 1970.
+    #[must_use]
+    pub fn from_epoch_ms(epoch_ms: u64) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let remaining = Duration::from_millis(epoch_ms).checked_sub(now.unwrap_or_default());
         Self::from_remaining(remaining, Instant::now())
@@ -44,7 +51,7 @@ impl Deadline {
         }
     }
 
-    pub(super) fn budget(self) -> Budget {
+    pub(crate) fn budget(self) -> Budget {
         Budget {
             until: Some(self.stop_at),
             abort_at: Some(self.abort_at),

@@ -1,0 +1,249 @@
+//! The verbs of operators: what the catch-up function and `POST /projections` accept. The name of a verb is a field of the payload.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::event::{AggregateId, EventId};
+
+/// The verbs, each with the fields that may stand beside it, and an example. To add one, add it here, to [`Verb`], to
+/// [`Verb::read`] and to `Operator::run_verb`.
+const VERBS: &[(&str, &[&str], &str)] = &[
+    ("status", &[], r#"{"status":true}"#),
+    ("retry", &[], r#"{"retry":"<projection>"}"#),
+    (
+        "skip",
+        &[],
+        r#"{"skip":{"domain":"<projection>","event_id":"<id>","reason":"<text>"}}"#,
+    ),
+    (
+        "reproject",
+        &["max_changes"],
+        r#"{"reproject":"<projection>"}"#,
+    ),
+    ("preview", &[], r#"{"preview":"<projection>"}"#),
+    ("cancel", &[], r#"{"cancel":"<projection>"}"#),
+    ("verify", &["repair"], r#"{"verify":"<projection>"}"#),
+];
+
+/// The longest reason or name of an actor that is stored, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+
+/// What an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `{}`, or any event of a scheduler: apply the new events.
+    CatchUp,
+    /// `{"status":true}`: measure the lag and apply nothing.
+    Status,
+    /// `{"retry":"users"}`: retry all parked aggregates of a projection now.
+    Retry(String),
+    /// `{"skip":{"domain":"users","event_id":…,"reason":…}}`: count a parked event as applied, without any effect.
+    Skip(Skip),
+    /// `{"reproject":"users"}`: build a projection again, and make it live; with `max_changes`, only if no more rows change.
+    Reproject {
+        /// The projection.
+        projection: String,
+        /// The most rows that may change.
+        max_changes: Option<u64>,
+    },
+    /// `{"preview":"users"}`: compare the new generation with the live one.
+    Preview(String),
+    /// `{"cancel":"users"}`: give up the reprojection.
+    Cancel(String),
+    /// `{"verify":"users"}`: compare the view and the claims with the events; with `repair`, fold what differs anew.
+    Verify {
+        /// The projection.
+        projection: String,
+        /// Whether aggregates that differ are folded anew.
+        repair: bool,
+    },
+}
+
+/// An event to skip.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skip {
+    /// The projection.
+    pub domain: String,
+    /// The event that cannot be folded.
+    pub event_id: EventId,
+    /// Its aggregate; necessary only where two aggregates have an event with this id.
+    #[serde(default)]
+    pub aggregate_id: Option<AggregateId>,
+    /// Why it is skipped.
+    pub reason: String,
+    /// Who skips it.
+    #[serde(default)]
+    pub actor: Option<String>,
+}
+
+/// The payload is not exactly one verb. The text lists all verbs.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}; send {{}} to catch up, {}", examples())]
+pub struct VerbError {
+    problem: String,
+}
+
+fn examples() -> String {
+    let examples: Vec<&str> = VERBS.iter().map(|(_, _, example)| *example).collect();
+    match examples.split_last() {
+        Some((last, others)) => format!("{}, or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+impl Verb {
+    /// The verb of a payload.
+    ///
+    /// # Errors
+    ///
+    /// If the payload is not exactly one verb.
+    pub fn parse(payload: &Value) -> Result<Self, VerbError> {
+        let Value::Object(fields) = payload else {
+            return Err(VerbError::new("the payload must be a JSON object"));
+        };
+        // All events of EventBridge, its scheduler and its rules have these two fields.
+        if fields.is_empty()
+            || (fields.contains_key("detail-type") && fields.contains_key("source"))
+        {
+            return Ok(Self::CatchUp);
+        }
+        let mut named = VERBS.iter().filter(|(name, ..)| fields.contains_key(*name));
+        let (Some((name, options, _)), None) = (named.next(), named.next()) else {
+            return Err(VerbError::new("the payload must have one verb"));
+        };
+        let is_known = |field: &str| field == *name || options.contains(&field);
+        if let Some(unknown) = fields.keys().find(|field| !is_known(field)) {
+            let problem = format!("`{unknown}` is not a field of the verb `{name}`");
+            return Err(VerbError::new(problem));
+        }
+        Self::read(name, fields)
+    }
+
+    fn read(name: &str, fields: &Map<String, Value>) -> Result<Self, VerbError> {
+        let value = &fields[name];
+        let projection = || match value {
+            Value::String(name) => Ok(name.clone()),
+            _ => Err(VerbError::new(format!(
+                "`{name}` must be the name of a projection"
+            ))),
+        };
+        match name {
+            "status" if *value == Value::Bool(true) => Ok(Self::Status),
+            "status" => Err(VerbError::new("`status` must be true")),
+            "retry" => Ok(Self::Retry(projection()?)),
+            "reproject" => {
+                Ok(Self::Reproject {
+                    projection: projection()?,
+                    max_changes: match fields.get("max_changes") {
+                        None => None,
+                        Some(max) => Some(max.as_u64().ok_or_else(|| {
+                            VerbError::new("`max_changes` must be a number of rows")
+                        })?),
+                    },
+                })
+            }
+            "preview" => Ok(Self::Preview(projection()?)),
+            "cancel" => Ok(Self::Cancel(projection()?)),
+            "verify" => Ok(Self::Verify {
+                projection: projection()?,
+                repair: match fields.get("repair") {
+                    None => false,
+                    Some(repair) => repair
+                        .as_bool()
+                        .ok_or_else(|| VerbError::new("`repair` must be true or false"))?,
+                },
+            }),
+            "skip" => Skip::read(value).map(Self::Skip),
+            _ => unreachable!("every verb of the table is read"),
+        }
+    }
+
+    /// The projection that it is about; `None`: all.
+    #[must_use]
+    pub fn projection(&self) -> Option<&str> {
+        match self {
+            Self::CatchUp | Self::Status => None,
+            Self::Retry(name) | Self::Preview(name) | Self::Cancel(name) => Some(name),
+            Self::Reproject { projection, .. } | Self::Verify { projection, .. } => {
+                Some(projection)
+            }
+            Self::Skip(skip) => Some(&skip.domain),
+        }
+    }
+}
+
+impl Skip {
+    fn read(value: &Value) -> Result<Self, VerbError> {
+        let skip: Self = serde_json::from_value(value.clone())
+            .map_err(|error| VerbError::new(format!("`skip` does not fit: {error}")))?;
+        let texts = [Some(&skip.reason), skip.actor.as_ref()];
+        let is_valid = |text: &String| {
+            !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES && !text.contains('\0')
+        };
+        if texts.into_iter().flatten().all(is_valid) {
+            Ok(skip)
+        } else {
+            let problem = format!(
+                "`reason` and `actor` must be texts of 1 to {MAX_TEXT_BYTES} bytes without U+0000"
+            );
+            Err(VerbError::new(problem))
+        }
+    }
+}
+
+impl VerbError {
+    fn new(problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self { problem }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Fails when a payload is read as another verb, or one that is not a verb is accepted.
+    #[test]
+    fn a_payload_is_one_verb_or_an_error_that_names_them() {
+        for payload in [
+            json!({}),
+            json!({"source": "aws.scheduler", "detail-type": "x", "id": "1"}),
+        ] {
+            assert_eq!(Verb::parse(&payload).unwrap(), Verb::CatchUp);
+        }
+        let status = Verb::parse(&json!({"status": true})).unwrap();
+        assert_eq!(status, Verb::Status);
+        let retry = Verb::parse(&json!({"retry": "users"})).unwrap();
+        assert_eq!(retry, Verb::Retry("users".into()));
+        let skip =
+            json!({"skip": {"domain": "users", "event_id": Uuid::nil(), "reason": "a typo"}});
+        assert_eq!(Verb::parse(&skip).unwrap().projection(), Some("users"));
+        for payload in [
+            json!({"sing": true}),
+            json!({"status": false}),
+            json!({"status": true, "retry": "users"}),
+            json!({"retry": "users", "max_changes": 1}),
+            json!({"retry": 1}),
+            json!({"reproject": "users", "max_changes": -1}),
+            json!({"verify": "users", "repair": 1}),
+            json!({"verify": "users", "max_changes": 1}),
+            json!({"catch_up": null}),
+            json!({"skip": "users"}),
+            json!({"skip": {"domain": "users", "event_id": Uuid::nil()}}),
+            json!({"skip": {"domain": "users", "event_id": Uuid::nil(), "reason": " "}}),
+            json!({"skip": {"domain": "users", "event_id": Uuid::nil(), "reason": "a\0"}}),
+            json!({"skip": {"domain": "users", "event_id": Uuid::nil(), "reason": "a", "x": 1}}),
+            json!({"skip": {"domain": "users", "event_id": 7, "reason": "a"}}),
+            json!([]),
+            json!(null),
+        ] {
+            let text = Verb::parse(&payload).unwrap_err().to_string();
+            let all = ["{}", "status", "retry", "skip", "reproject", "verify"];
+            assert!(all.iter().all(|name| text.contains(name)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Pages of parked aggregates, without payloads.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{FailureClass, ProjectionError};
+use crate::db::Pool;
+use crate::event::{AggregateId, EventId, Version};
+use crate::view::{self, View};
+
+/// A parked aggregate.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct ParkedAggregate {
+    /// The aggregate.
+    pub aggregate_id: AggregateId,
+    /// The event that cannot be folded.
+    pub event_id: EventId,
+    /// The version from which on its events wait.
+    pub version: Version,
+    /// What kind of failure it is.
+    pub class: &'static str,
+    /// The cause; null where it may quote a payload.
+    #[schema(required)]
+    pub error: Option<String>,
+    /// How often the event was tried.
+    pub attempts: i32,
+    /// How many events wait, with the one that cannot be folded.
+    pub waiting: i32,
+    /// When it was parked.
+    #[serde(serialize_with = "crate::event::time::serialize")]
+    pub parked_at: OffsetDateTime,
+    /// When it is tried again.
+    #[serde(serialize_with = "crate::event::time::serialize")]
+    pub next_try: OffsetDateTime,
+}
+
+/// A page of parked aggregates.
+#[derive(Debug)]
+pub struct ParkedPage {
+    /// The aggregates, ordered by their ids.
+    pub parked: Vec<ParkedAggregate>,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
+/// Reads at most `limit` parked aggregates behind `after`.
+///
+/// # Errors
+///
+/// Any [`ProjectionError`].
+pub async fn list_parked(
+    pool: &Pool,
+    view: &View,
+    after: Option<Uuid>,
+    limit: u16,
+) -> Result<ParkedPage, ProjectionError> {
+    let limit = usize::from(limit.max(1));
+    let mut connection = pool.acquire().await?;
+    let generation = view::resolve(&mut connection, view).await?;
+    let rows = sqlx::query(include_str!("sql/list_parked.sql"))
+        .bind(generation.lock_domain())
+        .bind(after)
+        .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
+        .fetch_all(&mut *connection)
+        .await?;
+    let has_more = rows.len() > limit;
+    let parked = rows.iter().take(limit).map(decode);
+    Ok(ParkedPage {
+        parked: parked.collect::<Result<_, sqlx::Error>>()?,
+        has_more,
+    })
+}
+
+fn decode(row: &PgRow) -> Result<ParkedAggregate, sqlx::Error> {
+    let class = FailureClass::named(row.try_get("class")?);
+    let version: i32 = row.try_get("version")?;
+    let newest: Option<i32> = row.try_get("newest")?;
+    let error: String = row.try_get("error")?;
+    Ok(ParkedAggregate {
+        aggregate_id: AggregateId(row.try_get("aggregate_id")?),
+        event_id: EventId(row.try_get("event_id")?),
+        version: Version(version),
+        class: class.name(),
+        error: class.has_plain_text().then_some(error),
+        attempts: row.try_get("attempts")?,
+        waiting: newest.map_or(0, |newest| (newest - version + 1).max(0)),
+        parked_at: row.try_get("parked_at")?,
+        next_try: row.try_get("next_try")?,
+    })
+}
