@@ -2,8 +2,8 @@
 
 use crate::scenarios::{Actor, Scenario};
 use crate::state::{
-    AGGREGATE_COUNT, Claim, GENERATION_COUNT, Generation, Memory, NEW_ID, OLD_ID, Phase, Row,
-    State, Step, name,
+    AGGREGATE_COUNT, Claim, Defect, GENERATION_COUNT, Generation, Memory, NEW_ID, OLD_ID, Phase,
+    Row, State, Step, name,
 };
 use crate::steps::{Log, Outcome, step};
 
@@ -21,11 +21,15 @@ const EXTRA_PASS_COUNT: usize = 4;
 ///
 /// Returns a description of what does not hold.
 pub fn invariants(scenario: &Scenario, state: &State) -> Result<(), String> {
-    if state.claimed_twice {
-        return Err("an event is filled twice".to_owned());
-    }
-    if state.has_mixed_folds {
-        return Err("a worker of a cancelled reprojection fills the next one".to_owned());
+    match state.defect {
+        None => {}
+        Some(Defect::LostProgress) => {
+            return Err("no progress: a batch settled less than it looked at".to_owned());
+        }
+        Some(Defect::ClaimedTwice) => return Err("an event is filled twice".to_owned()),
+        Some(Defect::MixedFolds) => {
+            return Err("a worker of a cancelled reprojection fills the next one".to_owned());
+        }
     }
     for generation in 0..GENERATION_COUNT {
         let of = if scenario.has_generations {
@@ -48,9 +52,6 @@ pub fn invariants(scenario: &Scenario, state: &State) -> Result<(), String> {
                 }
             }
         }
-    }
-    if state.lost_progress {
-        return Err("no progress: a batch settled less than it looked at".to_owned());
     }
     if scenario.has_generations {
         live_view_is_complete(scenario, state)?;

@@ -54,6 +54,8 @@ pub enum Step {
     SkipRow,
     /// An inline append or a retry shares the lock of the projection; an append then reads which generation is live.
     LockProjection,
+    /// A reprojection stores C and the slices.
+    PlanSlices,
     /// A fill that has locked a slice reads the events of the slice's next aggregate.
     ReadSlice,
     /// A fill writes claims and the row.

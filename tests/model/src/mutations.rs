@@ -63,6 +63,8 @@ pub enum Mutation {
     SkipWithoutClaim,
     /// A skip does not ask whether the aggregate is parked at this event.
     SkipAheadOfParked,
+    /// C and the slices are stored without asking whether the generation was cancelled.
+    PlanNotCompared,
     /// Each slice is filled under a snapshot of its own, and the generation is settled at the newest one.
     SnapshotPerSlice,
     /// The lane of a filled generation has settled the snapshot in which it is created.
@@ -201,7 +203,8 @@ pub const SKIP_MUTATIONS: [(Mutation, &str); 4] = [
 pub const SKIP_VARIANTS: [Mutation; 1] = [Mutation::SkipWithoutParkedLock];
 
 /// Each mutation that breaks reprojections, and a scenario that shows it.
-pub const GENERATION_MUTATIONS: [(Mutation, &str); 25] = [
+pub const GENERATION_MUTATIONS: [(Mutation, &str); 26] = [
+    (Mutation::PlanNotCompared, "cancel and begin again"),
     (
         Mutation::SnapshotPerSlice,
         "fill, two workers, late appends",

@@ -8,6 +8,17 @@ pub use crate::set::Set;
 /// How many actors a scenario can have.
 pub const MAX_ACTORS: u8 = 6;
 
+/// A defect of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Defect {
+    /// A committed batch settled less than it had looked at.
+    LostProgress,
+    /// A fill has inserted a claim that existed. While a generation is filled, no key needs to refuse it.
+    ClaimedTwice,
+    /// A fill has written with the fold of a reprojection that was cancelled.
+    MixedFolds,
+}
+
 /// The database, and the memory of all actors.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
@@ -28,12 +39,8 @@ pub struct State {
     pub(crate) committed: Set,
     pub(crate) ended: Set,
     pub(crate) crashes_left: u8,
-    /// A committed batch settled less than it had looked at.
-    pub(crate) lost_progress: bool,
-    /// A fill has written with the fold of a reprojection that was cancelled.
-    pub(crate) has_mixed_folds: bool,
-    /// A fill has inserted a claim that existed. While a generation is filled, no key needs to refuse it.
-    pub(crate) claimed_twice: bool,
+    /// What a step has done that no state shows.
+    pub(crate) defect: Option<Defect>,
     pub(crate) actors: [Memory; MAX_ACTORS as usize],
 }
 
@@ -71,9 +78,7 @@ impl State {
             committed: Set::EMPTY,
             ended: Set::from_member(0),
             crashes_left: scenario.crashes,
-            lost_progress: false,
-            claimed_twice: false,
-            has_mixed_folds: false,
+            defect: None,
             actors: Default::default(),
         };
         for (index, &(aggregate, version, txid)) in scenario.log.iter().enumerate() {

@@ -9,14 +9,46 @@ use crate::mutations::Mutation;
 use crate::read;
 use crate::scenarios::Scenario;
 use crate::state::{
-    AGGREGATE_COUNT, Claim, Generation, Lane, NEW_ID, Phase, Set, Settled, Slice, State, Step, name,
+    AGGREGATE_COUNT, Claim, Defect, Generation, Lane, NEW_ID, Phase, Set, Settled, Slice, State,
+    Step, name,
 };
 
-/// Begins the generation: stores C and the slices.
+/// Begins a generation in one transaction, and stores C and the slices in the next one. If the actor crashes in between, it
+/// goes on there.
 pub(super) fn begin(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
-    if state.generation(NEW_ID).phase != Phase::Absent {
+    let stored = state.generation(NEW_ID);
+    let is_unplanned = stored.phase == Phase::Filling && !is_planned(stored);
+    let phase = stored.phase;
+    if state.actors[usize::from(me)].step == Step::PlanSlices {
+        if is_unplanned || scenario.has(Mutation::PlanNotCompared) {
+            plan(scenario, state, log);
+        }
+        let rounds = state.actors[usize::from(me)].rounds;
+        state.actors[usize::from(me)].step = if rounds >= scenario.retries {
+            Step::Done
+        } else {
+            Step::Start
+        };
+        return Outcome::Next;
+    }
+    if phase == Phase::Absent {
+        let generation = state.generation_mut(NEW_ID);
+        generation.phase = Phase::Filling;
+        generation.begun += 1;
+        state.actors[usize::from(me)].rounds += 1;
+        log.record(format_args!("begins a generation"));
+    } else if !is_unplanned {
         return Outcome::Idle;
     }
+    state.actors[usize::from(me)].step = Step::PlanSlices;
+    Outcome::Next
+}
+
+const fn is_planned(stored: &Generation) -> bool {
+    stored.slices[0].exists || stored.lanes[0].exists
+}
+
+fn plan(scenario: &Scenario, state: &mut State, log: &mut Log) {
     let (frozen, is_split) = (state.ended, scenario.is_split);
     let last = AGGREGATE_COUNT - 1;
     let slice = |next, last| Slice {
@@ -26,23 +58,13 @@ pub(super) fn begin(scenario: &Scenario, state: &mut State, me: u8, log: &mut Lo
         holder: None,
     };
     let generation = state.generation_mut(NEW_ID);
-    generation.phase = Phase::Filling;
-    generation.begun += 1;
     generation.frozen = frozen;
     generation.slices = if is_split {
         [slice(0, 0), slice(1, last)]
     } else {
         [slice(0, last), Slice::default()]
     };
-    let memory = &mut state.actors[usize::from(me)];
-    memory.rounds += 1;
-    if memory.rounds >= scenario.retries {
-        memory.step = Step::Done;
-    }
-    log.record(format_args!(
-        "begins a generation, and freezes C = {frozen:?}"
-    ));
-    Outcome::Next
+    log.record(format_args!("freezes C = {frozen:?}"));
 }
 
 pub(super) fn step(scenario: &Scenario, state: &mut State, me: u8, log: &mut Log) -> Outcome {
@@ -151,8 +173,12 @@ fn write(state: &mut State, me: u8, log: &mut Log) -> Outcome {
         claimed_twice |= *claim != Claim::Free && *claim != Claim::Held(me);
         *claim = Claim::Held(me);
     }
-    state.claimed_twice |= claimed_twice;
-    state.has_mixed_folds |= memory.joined != state.generation_of(me).begun;
+    if claimed_twice {
+        state.defect = Some(Defect::ClaimedTwice);
+    }
+    if memory.joined != state.generation_of(me).begun {
+        state.defect = Some(Defect::MixedFolds);
+    }
     if !memory.to_write.is_empty()
         && let Outcome::Blocked(holders) = write_next_row(state, me, log)
     {

@@ -3,7 +3,7 @@
 use super::{Claimed, Log, Outcome, claim_next, worker};
 use crate::mutations::Mutation;
 use crate::scenarios::{Actor, Scenario};
-use crate::state::{Memory, Set, State, Step, name};
+use crate::state::{Defect, Memory, Set, State, Step, name};
 
 /// The write statement of a quick worker locks the lane's row, and compares its turn with the one that was read.
 pub(super) fn start_write(
@@ -195,7 +195,9 @@ pub(super) fn commit(scenario: &Scenario, state: &mut State, me: u8, log: &mut L
     let is_exempt = not_compared
         || scenario.has(Mutation::TurnReadAgain)
         || scenario.has(Mutation::BegunTransactionLast);
-    state.lost_progress |= covered(state) < before + memory.looked_at.len() && !is_exempt;
+    if covered(state) < before + memory.looked_at.len() && !is_exempt {
+        state.defect = Some(Defect::LostProgress);
+    }
     state.finish(me, true);
     log.record(format_args!(
         "commits: lane {index} has settled {:?}",
