@@ -182,10 +182,37 @@ const DOORBELL_REPLAYS: [(&str, &[&str]); 10] = [
     ),
 ];
 
+/// A mutation of the model of skips, and the tests that fail when the code has this defect.
+const SKIP_REPLAYS: [(&str, &[&str]); 4] = [
+    (
+        "SkipKeepsVersion",
+        &[
+            "a_skipped_event_has_no_effect_and_the_later_ones_are_folded",
+            "each_event_that_cannot_be_folded_is_skipped_by_itself",
+        ],
+    ),
+    (
+        "SkipUnparksAtOnce",
+        &["a_skipped_event_has_no_effect_and_the_later_ones_are_folded"],
+    ),
+    (
+        "SkipWithoutClaim",
+        &[
+            "a_skipped_event_has_no_effect_and_the_later_ones_are_folded",
+            "the_first_event_of_an_aggregate_can_be_skipped",
+        ],
+    ),
+    (
+        "SkipAheadOfParked",
+        &["only_the_event_that_parks_an_aggregate_can_be_skipped"],
+    ),
+];
+
 /// Fails when the model has a mutation that is not replayed against the code, or when a table names a test that does not exist.
 #[test]
 fn every_mutation_of_the_model_is_replayed_against_the_code() {
     assert_replayed("mutations.rs", "MUTATIONS", &REPLAYS);
+    assert_replayed("mutations.rs", "SKIP_MUTATIONS", &SKIP_REPLAYS);
     assert_replayed("doorbell/mutations.rs", "MUTATIONS", &DOORBELL_REPLAYS);
 }
 
@@ -200,10 +227,7 @@ fn assert_replayed(file: &str, table: &str, replays: &[(&str, &[&str])]) {
         .map(|rest| rest.split(',').next().unwrap())
         .collect();
     let replayed: Vec<&str> = replays.iter().map(|(mutation, _)| *mutation).collect();
-    assert_eq!(
-        mutations, replayed,
-        "the mutations of {file}, the table here"
-    );
+    assert_eq!(mutations, replayed, "{table} of {file}, the table here");
     let known: BTreeSet<String> = tidy::tests().into_iter().collect();
     let missing: Vec<&&str> = replays
         .iter()
