@@ -33,7 +33,6 @@ impl Foldlog {
     /// }
     /// # }
     /// ```
-    #[must_use]
     pub fn feed(&self) -> Feed<'_> {
         Feed {
             foldlog: self,

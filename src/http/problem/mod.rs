@@ -231,7 +231,9 @@ impl From<QueryError> for Problem {
             Error::NoVersion { newest } => {
                 Self::new(Kind::NotFound, detail).with_member("version", newest.0)
             }
-            Error::UnknownField { .. } | Error::CursorOrder => Self::new(Kind::Malformed, detail),
+            Error::UnknownField { .. } | Error::CursorOrder | Error::UnknownType(_) => {
+                Self::new(Kind::Malformed, detail)
+            }
             Error::Deleted => Self::new(Kind::Deleted, detail),
             Error::Behind { actual } => {
                 Self::new(Kind::VersionMismatch, detail).with_member("version", actual.0)
@@ -243,7 +245,6 @@ impl From<QueryError> for Problem {
                 format!("{detail}; retry the request later, or leave out consistency=strong"),
             )
             .retry_after(TOO_FAR_BEHIND_RETRY_SECONDS),
-            Error::UnknownType(_) => Self::new(Kind::Malformed, detail),
             Error::ReplicaBehind => Self::new(Kind::Unavailable, detail).retry_after(1),
             Error::UnknownCursor => {
                 let detail = format!("{detail}; read the feed from its beginning");

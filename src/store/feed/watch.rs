@@ -51,7 +51,7 @@ impl FeedWatch {
         let asking = tokio::select! {
             biased;
             // The sender lives as long as `self`.
-            changed = changes.wait_for(|end| *end > seen) => return Ok(changed.ok().map(|end| *end)),
+            newer = changes.wait_for(|end| *end > seen) => return Ok(newer.ok().map(|end| *end)),
             () = sleep_until(deadline.into()) => return Ok(None),
             asking = self.poll.lock() => asking,
         };

@@ -35,7 +35,7 @@ fn read(foldlog: Foldlog, seed: u64, done: Arc<AtomicBool>) -> Reader {
     let only_users = seed % 4 == 3;
     let task = tokio::spawn(async move {
         let mut random = StdRng::seed_from_u64(seed);
-        let (mut seen, mut cursor) = (Vec::new(), FeedCursor::BEGINNING);
+        let (mut events, mut cursor) = (Vec::new(), FeedCursor::BEGINNING);
         loop {
             // Before the read: what is committed then is in this page or in the next ones.
             let is_last = done.load(Ordering::SeqCst);
@@ -51,10 +51,10 @@ fn read(foldlog: Foldlog, seed: u64, done: Arc<AtomicBool>) -> Reader {
             let page = feed.await.unwrap();
             let next = FeedCursor::decode(&page.next.unwrap().encode()).unwrap();
             let is_end = page.events.is_empty() && next == cursor;
-            seen.extend(page.events.iter().map(|event| event.id));
+            events.extend(page.events.iter().map(|event| event.id));
             cursor = next;
             if is_end && is_last {
-                return seen;
+                return events;
             }
             for _ in 0..random.random_range(0..50) {
                 yield_now().await;
