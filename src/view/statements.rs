@@ -124,18 +124,22 @@ impl Statements {
 
     /// A page of rows: `$1` the last id of the page before, or the nil id for the `first` page, which is an id like any
     /// other; `$2` how many, `$3` a JSON object that holds the value of each column in `filters`. Values are read by the
-    /// column's own type, so an index on it can serve. Without rows it returns one row whose id is null.
+    /// column's own type, so an index on it can serve; they come first, so that Postgres reads them even if there is no row. Without
+    /// rows it returns one row whose id is null.
     pub(super) fn list(&self, filters: &[&str], first: bool) -> SqlStr {
         let (table, serves) = (&self.table, &self.serves);
         let above = if first { ">=" } else { ">" };
-        let equal = |c: &&str| {
+        let equal = |c: &&str| format!(" and v.\"{c}\" = f.\"{c}\"");
+        let wheres: String = filters.iter().map(equal).collect();
+        let values = if filters.is_empty() {
+            String::new()
+        } else {
             format!(
-                " and v.\"{c}\" = (json_populate_record(null::foldlog.\"{table}\", $3::text::json)).\"{c}\""
+                "cross join lateral json_populate_record(null::foldlog.\"{table}\", case when g.serves then $3::text::json end) f "
             )
         };
-        let wheres: String = filters.iter().map(equal).collect();
         text(format!(
-            "select g.serves, v.id, v.viewed, v.viewed_version from (select {serves} as serves) g left join lateral (\
+            "select g.serves, v.id, v.viewed, v.viewed_version from (select {serves} as serves) g {values}left join lateral (\
              select v.id, to_json(v) as viewed, v.version as viewed_version from foldlog.\"{table}\" v \
              where v.id {above} $1{wheres} and g.serves order by v.id limit $2) v on true order by v.id"
         ))

@@ -210,16 +210,15 @@ async fn too_many_events_return_413_and_an_empty_array_400() {
     assert_eq!(app.append("/users", &events(1000)).await.status, 201);
 }
 
-// Fails when an unknown parameter, such as `dry_run`, is ignored.
+// Fails when an unknown parameter is ignored: a misspelled `dry_run` would store what was only to be tried.
 #[tokio::test]
 async fn an_unknown_query_parameter_of_an_append_returns_400() {
     let app = App::new().await;
     for path in [
-        "/users?dry_run=true",
-        "/events?dry_run=true",
-        "/users?dry_run",
+        "/users?dryrun=true",
+        "/events?dry-run=true",
+        "/users?DRY_RUN=true",
         "/users?x=1",
-        "/users?dry_run=false",
     ] {
         let answer = app.append(path, &created(Uuid::now_v7(), "ada")).await;
         let detail = answer.problem(400, "malformed");
