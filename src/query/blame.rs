@@ -93,7 +93,8 @@ async fn try_blame(
     moment: Moment,
 ) -> Result<Blamed, QueryError> {
     let mut connection = foldlog.pool.acquire().await?;
-    let mut walk = Walk::new(view, PastState::default())?;
+    let before = PastState::before_first(&mut connection, view, id).await?;
+    let mut walk = Walk::new(view, before)?;
     let mut setters: BTreeMap<String, Setter> = BTreeMap::new();
     let mut visit = |event: RecordedEvent| {
         let changed: Vec<String> = match walk.step(&event) {
@@ -103,7 +104,9 @@ async fn try_blame(
                 setters.clear();
                 Vec::new()
             }
-            FoldStep::Failed | FoldStep::Waits => return ControlFlow::Continue(()),
+            FoldStep::Skipped | FoldStep::Failed | FoldStep::Waits => {
+                return ControlFlow::Continue(());
+            }
         };
         if !changed.is_empty() {
             let setter = Setter::new(foldlog, &event);

@@ -87,12 +87,14 @@ pub enum WaitReason {
 }
 
 /// The event at which an aggregate is parked.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ParkedEvent {
     /// Its id.
     pub event_id: EventId,
     /// Its version.
     pub version: Version,
+    /// What kind of failure it is, such as `event`: the event does not match its type.
+    pub class: String,
     /// How often it was tried.
     pub attempts: i32,
     /// When it was first tried.
@@ -153,12 +155,13 @@ async fn try_explain(
         }
     }
     let mut parked = None;
-    if let Some(at) = claims.parked {
+    if let Some(at) = claims.parked.clone() {
         let moment = Moment::Version(at.version);
         let state = Box::pin(state::load_past(&mut connection, view, id, moment)).await?;
         parked = Some(ParkedEvent {
             event_id: at.event_id,
             version: at.version,
+            class: at.class,
             attempts: at.attempts,
             parked_at: at.parked_at,
             next_try: at.next_try,

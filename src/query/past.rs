@@ -115,6 +115,8 @@ pub(super) enum FoldStep {
     Changed(Changes),
     /// It removed the row.
     Removed(Changes),
+    /// An operator has skipped it.
+    Skipped,
     /// It cannot be folded.
     Failed,
     /// An event before it cannot be folded.
@@ -136,6 +138,9 @@ impl<'a> Walk<'a> {
     pub(super) fn step(&mut self, event: &RecordedEvent) -> FoldStep {
         let (existed, waits) = (self.state.row.is_some(), self.state.failure.is_some());
         self.state.fold(self.view, std::slice::from_ref(event));
+        if self.state.is_skipped(event.version) {
+            return FoldStep::Skipped;
+        }
         if waits {
             return FoldStep::Waits;
         }

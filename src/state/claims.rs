@@ -59,12 +59,14 @@ impl VersionRanges {
 }
 
 /// The event at which an aggregate is parked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ParkedAt {
     /// Its id.
     pub event_id: EventId,
     /// Its version.
     pub version: Version,
+    /// What kind of failure it is.
+    pub class: String,
     /// How often it was tried.
     pub attempts: i32,
     /// When it was first tried.
@@ -145,6 +147,7 @@ fn decode_parked(row: &PgRow) -> Result<Option<ParkedAt>, sqlx::Error> {
     Ok(Some(ParkedAt {
         event_id: EventId(event_id),
         version: Version(row.try_get("parked_version")?),
+        class: row.try_get("parked_class")?,
         attempts: row.try_get("attempts")?,
         parked_at: store::decode_time(row, "parked_at")?,
         next_try: store::decode_time(row, "next_try").ok(),

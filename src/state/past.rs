@@ -1,14 +1,17 @@
 //! The state of an aggregate at a moment in the past, folded from its first event. The view's row is not used: it may come from
 //! an older fold, and it says nothing about an earlier moment.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
+use sqlx::Row;
 use time::OffsetDateTime;
 
 use crate::db::{DbError, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store::{self, Moment};
-use crate::view::View;
+use crate::view::{self, View};
 
 /// How many events are read at once.
 const MAX_PART_EVENTS: u16 = 1000;
@@ -24,6 +27,8 @@ pub struct PastState {
     pub row: Option<Box<RawValue>>,
     /// Why the event after the row cannot be folded.
     pub failure: Option<FoldError>,
+    /// The events that an operator has skipped. They have no effect.
+    skipped: BTreeSet<Version>,
 }
 
 impl PastState {
@@ -33,16 +38,42 @@ impl PastState {
         self.version.0 > 0 && self.row.is_none() && self.failure.is_none()
     }
 
-    /// Folds further events over the row. Once an event cannot be folded, the row stays at the event before it.
+    /// The state before the first event.
+    ///
+    /// # Errors
+    ///
+    /// Any [`DbError`].
+    pub async fn before_first(
+        connection: &mut Session<'_>,
+        view: &View,
+        id: AggregateId,
+    ) -> Result<Self, DbError> {
+        let skipped = find_skipped(connection, view, &[id]).await?;
+        Ok(Self {
+            skipped: skipped.into_iter().map(|(_, version)| version).collect(),
+            ..Self::default()
+        })
+    }
+
+    /// Folds further events over the row, without those that were skipped. Once an event cannot be folded, the row stays at the
+    /// event before it.
     pub fn fold(&mut self, view: &View, events: &[RecordedEvent]) {
         let Some(last) = events.last() else { return };
-        if self.failure.is_none() {
-            let folded = view.projection.fold(self.row.as_deref(), events);
-            self.row = folded.row;
-            self.failure = folded.failure;
+        for events in events.split(|event| self.skipped.contains(&event.version)) {
+            if self.failure.is_none() && !events.is_empty() {
+                let folded = view.projection.fold(self.row.as_deref(), events);
+                self.row = folded.row;
+                self.failure = folded.failure;
+            }
         }
         self.version = last.version;
         self.created_at = Some(last.created_at);
+    }
+
+    /// Whether an operator has skipped the event with this version.
+    #[must_use]
+    pub fn is_skipped(&self, version: Version) -> bool {
+        self.skipped.contains(&version)
     }
 
     /// As [`Self::fold`], without the events of other domains' types.
@@ -64,7 +95,7 @@ pub async fn load_past(
     id: AggregateId,
     moment: Moment,
 ) -> Result<PastState, DbError> {
-    let mut state = PastState::default();
+    let mut state = PastState::before_first(connection, view, id).await?;
     fold_from(connection, view, id, moment, Version(0), &mut state).await?;
     Ok(state)
 }
@@ -88,4 +119,23 @@ pub(super) async fn fold_from(
             return Ok(count);
         }
     }
+}
+
+/// The events that an operator has skipped in the view's projection, of these aggregates.
+pub(super) async fn find_skipped(
+    connection: &mut Session<'_>,
+    view: &View,
+    ids: &[AggregateId],
+) -> Result<Vec<(AggregateId, Version)>, DbError> {
+    let view = &view::resolve(connection, view).await?;
+    let rows = sqlx::query(include_str!("sql/find_skipped.sql"))
+        .bind(view.lock_domain())
+        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let skipped = rows.iter().map(|row| {
+        let id = AggregateId(row.try_get("aggregate_id")?);
+        Ok((id, Version(row.try_get("version")?)))
+    });
+    Ok(skipped.collect::<Result<_, sqlx::Error>>()?)
 }

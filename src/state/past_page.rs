@@ -5,7 +5,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::past::{PastState, fold_from};
+use super::past::{PastState, find_skipped, fold_from, load_past};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, RecordedEvent, Version, to_event_time};
 use crate::store::{self, Moment};
@@ -53,6 +53,15 @@ pub async fn load_past_page(
         let (id, state) = &mut page.states[at];
         let (after, until) = (Version(MAX_PART_EVENTS), Moment::Time(time));
         page.events += fold_from(connection, view, *id, until, after, state).await?;
+    }
+    // Skips are rare, so the aggregates that have some are folded again.
+    let ids: Vec<AggregateId> = page.states.iter().map(|(id, _)| *id).collect();
+    let mut skipped = find_skipped(connection, view, &ids).await?;
+    skipped.dedup_by_key(|(id, _)| *id);
+    for (id, _) in skipped {
+        if let Some((_, state)) = page.states.iter_mut().find(|(other, _)| *other == id) {
+            *state = load_past(connection, view, id, Moment::Time(time)).await?;
+        }
     }
     Ok(page)
 }

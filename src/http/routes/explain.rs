@@ -40,6 +40,7 @@ pub(super) fn schema() -> Value {
     let parked = recorded::object(json!({
         "event_id": reference("EventId"),
         "version": reference("Version"),
+        "class": {"description": "What kind of failure it is", "type": "string"},
         "attempts": {"type": "integer", "minimum": 1},
         "parked_at": recorded::time(),
         "next_try": optional_time,

@@ -71,9 +71,9 @@ pub(super) fn schema() -> Value {
     let changes = recorded::nullable(&recorded::changes());
     event["properties"]["changes"] = changes;
     event["properties"]["error"] = json!({
-        "description": "Why `changes` is null: the event cannot be folded, or an earlier one cannot",
+        "description": "Why `changes` is null: the event cannot be folded, an earlier one cannot, or an operator has skipped it",
         "type": "string",
-        "enum": ["unfoldable", "follows_unfoldable"],
+        "enum": ["unfoldable", "follows_unfoldable", "skipped"],
     });
     if let Some(required) = event["required"].as_array_mut() {
         required.push(json!("changes"));

@@ -82,6 +82,8 @@ pub enum UnknownChanges {
     Unfoldable,
     /// An earlier event cannot be folded.
     FollowsUnfoldable,
+    /// An operator has skipped the event, so it has no effect.
+    Skipped,
 }
 
 /// An event and what it changed, before it is made an item of a page.
@@ -148,7 +150,7 @@ async fn try_read<T: Send>(
     let span = Span::new(query, newest);
     let before = Version(span.first - 1);
     let state = match before {
-        Version(0) => PastState::default(),
+        Version(0) => PastState::before_first(&mut connection, view, id).await?,
         _ => Box::pin(state::load_past(&mut connection, view, id, before.into())).await?,
     };
     let mut is_known = state.version > Version(0);
@@ -161,6 +163,7 @@ async fn try_read<T: Send>(
             FoldStep::Created(changes)
             | FoldStep::Changed(changes)
             | FoldStep::Removed(changes) => Ok(changes),
+            FoldStep::Skipped => Err(UnknownChanges::Skipped),
             FoldStep::Failed => Err(UnknownChanges::Unfoldable),
             FoldStep::Waits => Err(UnknownChanges::FollowsUnfoldable),
         };

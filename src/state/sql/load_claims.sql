@@ -8,7 +8,7 @@
 -- $3 smallint the first event type
 -- $4 smallint the event type before which to end
 -- $5 bigint the most ranges
--- returns rows (claimed bool, first integer, last integer, since timestamptz, settled bool, claimed_events bigint, waiting_events bigint, ranges bigint, newest integer, revision text, viewed_version integer, parked_event uuid, parked_version integer, parked_at timestamptz, attempts integer, next_try timestamptz)
+-- returns rows (claimed bool, first integer, last integer, since timestamptz, settled bool, claimed_events bigint, waiting_events bigint, ranges bigint, newest integer, revision text, viewed_version integer, parked_event uuid, parked_version integer, parked_class text, parked_at timestamptz, attempts integer, next_try timestamptz)
 -- role: foldlog_query
 -- uses: events_aggregate_id_version_key locker_pkey settled_pkey parked_pkey {table}_pkey
 with own as materialized (
@@ -58,6 +58,7 @@ select
     viewed.version as viewed_version,
     parked.event_id as parked_event,
     parked.version as parked_version,
+    parked.class as parked_class,
     parked.parked_at,
     parked.attempts,
     parked.next_try
@@ -84,7 +85,7 @@ left join lateral (
     limit 1
 ) viewed on true
 left join lateral (
-    select p.event_id, p.version, p.parked_at, p.attempts, p.next_try
+    select p.event_id, p.version, p.class, p.parked_at, p.attempts, p.next_try
     from foldlog.parked p
     where p.lock_domain = $2
         and p.aggregate_id = $1

@@ -128,6 +128,7 @@ async fn a_parked_aggregate_is_explained_by_its_event() {
         (&json!(2), &json!(1), &json!(false))
     );
     assert!(event["next_try"].is_string());
+    assert_eq!(event["class"], "event");
     assert!(!parked.body.to_string().contains("hunter2"));
     app.db.run("update parked set next_try = 'infinity'").await;
     let never = explain(&app, &format!("/users/{user}")).await;
@@ -144,9 +145,10 @@ async fn a_parked_aggregate_is_explained_by_its_event() {
     assert_eq!(
         (
             &rejected.body["state"],
-            &rejected.body["parked"]["foldable"]
+            &rejected.body["parked"]["foldable"],
+            &rejected.body["parked"]["class"]
         ),
-        (&json!("parked"), &json!(true))
+        (&json!("parked"), &json!(true), &json!("write"))
     );
 }
 

@@ -4,4 +4,5 @@ mod edges;
 mod explained;
 mod model;
 mod old_revisions;
+mod skipped;
 mod typed;

@@ -1,0 +1,1 @@
+revoke select on skipped from foldlog_command;
