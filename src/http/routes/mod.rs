@@ -10,6 +10,7 @@ pub(super) mod get;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod list;
+pub(super) mod operator_docs;
 pub(super) mod projections;
 pub(super) mod revert;
 
@@ -113,7 +114,7 @@ pub(super) const ROUTES: &[Route] = &[
         side: Side::Query,
         access: Access::Operate,
         handler: |method| on(method, projections::status),
-        operation: RouteOperation::Single(projections::describe_status),
+        operation: RouteOperation::Single(operator_docs::describe_status),
     },
     Route {
         method: Method::Post,
@@ -121,7 +122,7 @@ pub(super) const ROUTES: &[Route] = &[
         side: Side::Command,
         access: Access::Operate,
         handler: |method| on(method, projections::operate),
-        operation: RouteOperation::Single(projections::describe_operate),
+        operation: RouteOperation::Single(operator_docs::describe_operate),
     },
     Route {
         method: Method::Get,
@@ -129,7 +130,15 @@ pub(super) const ROUTES: &[Route] = &[
         side: Side::Query,
         access: Access::Operate,
         handler: |method| on(method, projections::parked),
-        operation: RouteOperation::Single(projections::describe_parked),
+        operation: RouteOperation::Single(operator_docs::describe_parked),
+    },
+    Route {
+        method: Method::Get,
+        path: "/projections/{name}/differences",
+        side: Side::Query,
+        access: Access::Operate,
+        handler: |method| on(method, projections::differences),
+        operation: RouteOperation::Single(operator_docs::describe_differences),
     },
     Route {
         method: Method::Get,
@@ -226,6 +235,11 @@ mod tests {
                 ("/projections", Method::Get, Access::Operate),
                 ("/projections", Method::Post, Access::Operate),
                 ("/projections/{name}/parked", Method::Get, Access::Operate),
+                (
+                    "/projections/{name}/differences",
+                    Method::Get,
+                    Access::Operate
+                ),
                 ("/{domain}", Method::Get, Access::Read),
                 ("/{domain}/{id}", Method::Get, Access::Read),
                 ("/{domain}/{id}/events", Method::Get, Access::Read),

@@ -7,23 +7,29 @@ use axum::Json;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::health;
-use super::list::{DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, parse_cursor, parse_limit};
+use super::list::{parse_cursor, parse_limit};
+use crate::app::Foldlog;
+use crate::event::AggregateId;
 use crate::http::auth::Caller;
 use crate::http::body::read_json;
 use crate::http::extract::Params;
-use crate::http::openapi::{self, Operation, Response as OpenApiResponse, reference};
 use crate::http::problem::{Kind, Problem};
 use crate::http::{AppState, Operations};
 use crate::operate::{Deadline, Operator, UnknownProjectionError, Verb};
+use crate::projection::reproject::{self, GenerationProgress};
 use crate::projection::status::{ProjectionState, ProjectionStatus};
+use crate::projection::verify::{self, LastVerify, ListedDifference};
 use crate::projection::{self, ParkedAggregate};
-use crate::view::PageCursor;
+use crate::view::{PageCursor, View};
 
 /// How long a verb may take in process; a request is answered after 25 s at the latest.
 const OPERATE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -52,6 +58,15 @@ struct ProjectionReport {
     #[schema(required)]
     parked: Option<u64>,
     workers: Workers,
+    /// The number of the generation that serves readers; null if none does.
+    #[schema(required)]
+    generation: Option<u32>,
+    /// The generation that is being filled, or waits to go live.
+    #[schema(required, inline)]
+    reprojection: Option<GenerationProgress>,
+    /// The result of the last verification.
+    #[schema(required, inline)]
+    last_verify: Option<LastVerify>,
 }
 
 /// The workers of a projection.
@@ -72,9 +87,24 @@ pub(in crate::http) struct Parked {
     next: Option<String>,
 }
 
-impl From<&ProjectionStatus> for ProjectionReport {
-    fn from(status: &ProjectionStatus) -> Self {
-        Self {
+/// A page of differences.
+#[derive(Serialize)]
+pub(in crate::http) struct Differences {
+    result: Vec<ListedDifference>,
+    next: Option<String>,
+}
+
+impl ProjectionReport {
+    async fn read(
+        foldlog: &Foldlog,
+        view: &View,
+        status: &ProjectionStatus,
+    ) -> Result<Self, Problem> {
+        let generations = reproject::list(&foldlog.pool, view).await?;
+        let serving = generations.iter().find(|generation| generation.serves);
+        let generation = serving.map(|generation| generation.generation);
+        let waits = |other: &GenerationProgress| matches!(&*other.state, "filling" | "filled");
+        Ok(Self {
             state: status.state,
             lag_events: status.lag_events,
             lag_seconds: status.lag_seconds,
@@ -84,7 +114,10 @@ impl From<&ProjectionStatus> for ProjectionReport {
             workers: Workers {
                 last_seen: status.worker_seen_at,
             },
-        }
+            generation,
+            reprojection: generations.into_iter().find(waits),
+            last_verify: verify::last(&foldlog.pool, view).await?,
+        })
     }
 }
 
@@ -95,10 +128,13 @@ pub(in crate::http) async fn status(
 ) -> Result<Json<Projections>, Problem> {
     params.reject_unknown()?;
     let measured = health::measure_all(&state.foldlog).await?;
-    let projections = measured.iter().map(|(name, status)| (*name, status.into()));
-    Ok(Json(Projections {
-        projections: projections.collect(),
-    }))
+    let mut projections = BTreeMap::new();
+    for view in state.foldlog.views.iter() {
+        let status = measured.get(view.name()).copied().unwrap_or_default();
+        let report = ProjectionReport::read(&state.foldlog, view, &status).await?;
+        projections.insert(view.name(), report);
+    }
+    Ok(Json(Projections { projections }))
 }
 
 /// Does what a verb says, or hands it over to the process that does.
@@ -167,6 +203,46 @@ pub(in crate::http) async fn parked(
     }))
 }
 
+/// A page of the differences that the last verification has found.
+pub(in crate::http) async fn differences(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    mut params: Params,
+) -> Result<Json<Differences>, Problem> {
+    let limit = parse_limit(&mut params, None)?.rows;
+    let after = params.take("after");
+    let after = after.map(|text| parse_place(&text)).transpose()?;
+    params.reject_unknown()?;
+    let view = state
+        .foldlog
+        .view(&name)
+        .ok_or_else(|| UnknownProjectionError::new(&state.foldlog, &name))?;
+    let place = after.as_ref().map(|(id, field)| (*id, &**field));
+    let mut result = verify::list(&state.foldlog.pool, view, place, limit + 1).await?;
+    let has_more = result.len() > usize::from(limit);
+    result.truncate(limit.into());
+    let last = result.last().filter(|_| has_more);
+    let next = last.map(|last| encode_place(last.id, &last.field));
+    Ok(Json(Differences { result, next }))
+}
+
+/// A difference as the text that a client sends to get those after it.
+fn encode_place(id: AggregateId, field: &str) -> String {
+    URL_SAFE_NO_PAD.encode([id.0.as_bytes(), field.as_bytes()].concat())
+}
+
+fn parse_place(text: &str) -> Result<(AggregateId, String), Problem> {
+    let parse = || {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (id, field) = bytes.split_at_checked(16)?;
+        let field = std::str::from_utf8(field).ok()?;
+        let id = Uuid::from_slice(id).ok()?;
+        (!field.contains('\0')).then(|| (AggregateId(id), field.to_owned()))
+    };
+    let detail = "the parameter after must be the unchanged `next` of a previous page";
+    parse().ok_or_else(|| Problem::new(Kind::Malformed, detail))
+}
+
 /// The body of `POST /projections`.
 pub(in crate::http) struct VerbBody(Value);
 
@@ -183,82 +259,4 @@ impl FromRequest<AppState> for VerbBody {
         })?;
         Ok(Self(payload))
     }
-}
-
-/// Describes `GET /projections`.
-pub(super) fn describe_status() -> Operation {
-    let response =
-        OpenApiResponse::new("The state of each projection", &[]).json(&reference("Projections"));
-    Operation::new("projections", "Report the state of each projection")
-        .tag("projections")
-        .response(StatusCode::OK, response)
-        .problems(&[Kind::Malformed, Kind::Unavailable])
-}
-
-/// Describes `POST /projections`.
-pub(super) fn describe_operate() -> Operation {
-    let reports = json!({
-        "type": "object",
-        "properties": {"projections": {
-            "type": "object",
-            "additionalProperties": {"type": "object", "additionalProperties": true},
-        }},
-        "required": ["projections"],
-    });
-    let accepted = json!({
-        "type": "object",
-        "properties": {"result": {"type": "string", "enum": ["Handed over"]}},
-        "required": ["result"],
-    });
-    let payload = json!({"type": "object", "additionalProperties": true});
-    Operation::new(
-        "operate",
-        "Do what a verb says: catch up, status, retry, skip",
-    )
-    .tag("projections")
-    .body(
-        "One verb, as for the catch-up function; `{}` catches up",
-        &payload,
-    )
-    .response(
-        StatusCode::OK,
-        OpenApiResponse::new("What was done for each projection", &[]).json(&reports),
-    )
-    .response(
-        StatusCode::ACCEPTED,
-        OpenApiResponse::new("The catch-up function does it", &[]).json(&accepted),
-    )
-    .problems(&[
-        Kind::Malformed,
-        Kind::NoProjection,
-        Kind::NotParked,
-        Kind::NotSkippable,
-        Kind::TooLarge,
-        Kind::WrongMediaType,
-        Kind::Unavailable,
-    ])
-}
-
-/// Describes `GET /projections/{name}/parked`.
-pub(super) fn describe_parked() -> Operation {
-    let response =
-        OpenApiResponse::new("A page of parked aggregates", &[]).json(&reference("Parked"));
-    let limit = json!({
-        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": DEFAULT_PAGE_LIMIT,
-    });
-    Operation::new("parked", "List the parked aggregates of a projection")
-        .tag("projections")
-        .parameter(openapi::path(
-            "name",
-            "The name of the projection",
-            &json!({"type": "string"}),
-        ))
-        .parameter(openapi::query("limit", "Aggregates per page", &limit))
-        .parameter(openapi::query(
-            "after",
-            "The `next` of the previous page",
-            &json!({"type": "string"}),
-        ))
-        .response(StatusCode::OK, response)
-        .problems(&[Kind::Malformed, Kind::NoProjection, Kind::Unavailable])
 }

@@ -82,6 +82,7 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
         "/health",
         "/openapi.json",
         "/projections",
+        "/projections/{name}/differences",
         "/projections/{name}/parked",
         "/users",
         "/users/{id}",

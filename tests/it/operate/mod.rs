@@ -106,6 +106,27 @@ async fn reprojections_and_verifications_work_over_http() {
         verified["differences"][0]["changes"]["username"],
         json!(["eve", "ada"])
     );
+    let listed = app.read("/projections/users/differences?limit=1").await;
+    let difference = &listed.body["result"][0];
+    assert_eq!(
+        (
+            &difference["field"],
+            &difference["live"],
+            &difference["new"]
+        ),
+        (&json!("username"), &json!("eve"), &json!("ada"))
+    );
+    assert_eq!((listed.status, &listed.body["next"]), (200, &json!(null)));
+    for query in ["after=x", "after=AAAA", "limit=0", "unknown=1"] {
+        let path = format!("/projections/users/differences?{query}");
+        app.read(&path).await.problem(400, "malformed");
+    }
+    let status = app.read("/projections").await.body["projections"]["users"].clone();
+    assert_eq!(
+        (&status["generation"], &status["reprojection"]),
+        (&json!(1), &json!(null))
+    );
+    assert_eq!(status["last_verify"]["differ"], 1);
     let repaired = users(json!({"verify": "users", "repair": true})).await;
     assert_eq!(repaired["verification"]["repaired"], 1);
     let reprojected = users(json!({"reproject": "users", "max_changes": 0})).await;
