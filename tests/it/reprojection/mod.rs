@@ -2,6 +2,7 @@
 
 mod definitions;
 mod faults;
+mod restored;
 mod swap;
 mod verify;
 
