@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use foldlog::Foldlog;
 use foldlog::domains::users::Users;
-use foldlog::http::{AppState, Auth, query_router};
+use foldlog::http::{AppState, Auth, Operations, query_router};
 use foldlog::query::FeedCursor;
 use futures_util::StreamExt as _;
 use sqlx::{Connection as _, PgConnection};
@@ -181,6 +181,7 @@ async fn serve(foldlog: &Foldlog) -> String {
         foldlog: foldlog.clone(),
         cors_origins: [].into(),
         auth: Auth::None,
+        operations: Operations::None,
     };
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", socket.local_addr().unwrap());

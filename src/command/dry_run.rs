@@ -110,9 +110,10 @@ fn fold_groups(
     let new = State::default();
     let fold_group = |group: &Group<'_>| {
         let state = states.get(&group.aggregate_id).unwrap_or(&new);
-        let events = match duplicate {
-            true => Vec::new(),
-            false => batch.events_of(group),
+        let events = if duplicate {
+            Vec::new()
+        } else {
+            batch.events_of(group)
         };
         let added = i32::try_from(events.len()).ok();
         if added.is_none_or(|added| state.version().0.checked_add(added).is_none()) {

@@ -73,9 +73,12 @@ impl<D: Domain> Given<D> {
             Err("the aggregate is deleted".to_owned())
         } else {
             D::validate(self.aggregate_id, &event)
-                .and_then(|()| match has_ended {
-                    true => Ok(()),
-                    false => D::check(self.state.as_ref(), &event),
+                .and_then(|()| {
+                    if has_ended {
+                        Ok(())
+                    } else {
+                        D::check(self.state.as_ref(), &event)
+                    }
                 })
                 .map_err(|error| error.to_string())
         };

@@ -39,6 +39,10 @@ pub(super) struct Request {
 
 /// What the statement returns once.
 #[derive(Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a column of the statement's answer"
+)]
 struct Header {
     first: i16,
     last: i16,
@@ -75,6 +79,10 @@ pub(super) struct GenerationState {
 
 /// A batch as it was read.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent facts about the batch"
+)]
 pub(super) struct ReadBatch {
     pub lane: Lane,
     pub frozen: Snapshot,

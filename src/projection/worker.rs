@@ -52,6 +52,7 @@ enum BulkStep {
 
 /// A worker of one projection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct LaneWorker<'a> {
     pool: &'a Pool,
     pub(super) view: &'a View,

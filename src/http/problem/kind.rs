@@ -45,6 +45,7 @@ kinds! {
     RuleBroken => CONFLICT "rule-broken" "A rule of the domain rejects the event" [index: false, rule: true],
     IdReused => CONFLICT "id-reused" "The event id is already in use" [index: false],
     NotSkippable => CONFLICT "not-skippable" "The event cannot be skipped now" [],
+    WrongReprojection => CONFLICT "wrong-reprojection" "No reprojection is in the state that this needs" [],
     Deleted => GONE "deleted" "The aggregate is deleted" [index: false],
     VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
     TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],

@@ -261,12 +261,15 @@ impl From<ProjectionError> for Problem {
     fn from(error: ProjectionError) -> Self {
         match error {
             ProjectionError::Db(error) => error.into(),
-            ProjectionError::Settled(_)
-            | ProjectionError::NotDefined(_)
-            | ProjectionError::OtherFold(_)
+            ProjectionError::Settled(_) => Self::internal().because(error),
+            ProjectionError::OtherFold(_)
             | ProjectionError::Cancelled(_)
-            | ProjectionError::SnapshotLost(_) => Self::internal().because(error),
-            ProjectionError::NotReprojected(_) => not_reprojected(&error),
+            | ProjectionError::SnapshotLost(_) => {
+                Self::new(Kind::WrongReprojection, error.to_string())
+            }
+            ProjectionError::NotDefined(_) | ProjectionError::NotReprojected(_) => {
+                not_reprojected(&error)
+            }
             ProjectionError::FoldFailed { .. } => Self::new(
                 Kind::Unavailable,
                 "an earlier event of the aggregate cannot be folded yet; retry the request later",

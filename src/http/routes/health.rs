@@ -59,9 +59,10 @@ pub(in crate::http) async fn health(
     let measured = MeasuredProjections(Arc::new(projections.clone()));
     let needs_attention = projections.values().any(ProjectionStatus::needs_attention);
     let health = Health {
-        status: match needs_attention {
-            true => HealthStatus::Degraded,
-            false => HealthStatus::Up,
+        status: if needs_attention {
+            HealthStatus::Degraded
+        } else {
+            HealthStatus::Up
         },
         database: Availability::Up,
         projections,

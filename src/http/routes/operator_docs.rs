@@ -55,6 +55,7 @@ pub(super) fn describe_operate() -> Operation {
         Kind::NoProjection,
         Kind::NotParked,
         Kind::NotSkippable,
+        Kind::WrongReprojection,
         Kind::TooLarge,
         Kind::WrongMediaType,
         Kind::Unavailable,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -123,15 +124,9 @@ async fn compare(
             } else if row.try_get("differs")? {
                 preview.differ += 1;
                 if preview.differences.len() < listed {
-                    let version = row.try_get("version")?;
-                    preview.differences.push(RowDifference {
-                        id: AggregateId(id),
-                        version: Version(version),
-                        changes: view::changes(
-                            &shown(view, row.try_get("live")?),
-                            &shown(view, row.try_get("new")?),
-                        ),
-                    });
+                    preview
+                        .differences
+                        .push(difference(view, AggregateId(id), row)?);
                 }
             }
         }
@@ -143,10 +138,21 @@ async fn compare(
     Ok(preview)
 }
 
+fn difference(view: &View, id: AggregateId, row: &PgRow) -> Result<RowDifference, sqlx::Error> {
+    let side = |column: &str| -> Result<ShownFields, sqlx::Error> {
+        let json: Option<Json<Box<RawValue>>> = row.try_get(column)?;
+        Ok(shown(view, json.as_ref().map(|Json(json)| &**json)))
+    };
+    Ok(RowDifference {
+        id,
+        version: Version(row.try_get("version")?),
+        changes: view::changes(&side("live")?, &side("new")?),
+    })
+}
+
 /// The fields of a row as clients see them. The row of another definition may not match this build's row type; then only the fields
 /// that contain no secret in this build are shown.
-fn shown(view: &View, row: Option<Json<Box<RawValue>>>) -> ShownFields {
-    let row = row.as_ref().map(|Json(row)| &**row);
+fn shown(view: &View, row: Option<&RawValue>) -> ShownFields {
     view::shown_fields(view, row).unwrap_or_else(|_| {
         let fields = row.and_then(|row| serde_json::from_str(row.get()).ok());
         let mut fields: BTreeMap<String, Box<RawValue>> = fields.unwrap_or_default();

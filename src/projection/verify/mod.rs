@@ -94,12 +94,11 @@ pub async fn verify(
             }
         }
         begun = page.begun;
-        match page.next {
-            Some(next) => place = next,
-            None => {
-                verification.complete = true;
-                break;
-            }
+        if let Some(next) = page.next {
+            place = next;
+        } else {
+            verification.complete = true;
+            break;
         }
     }
     if verification.complete {

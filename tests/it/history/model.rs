@@ -345,9 +345,12 @@ async fn assert_explanation(app: &App, history: &History) {
         Some(_) => "current",
         None => "deleted",
     };
-    let range = |first: usize, last: usize| match first <= last {
-        true => json!([[first, last]]),
-        false => json!([]),
+    let range = |first: usize, last: usize| {
+        if first <= last {
+            json!([[first, last]])
+        } else {
+            json!([])
+        }
     };
     let body = &answer.body;
     assert_eq!(

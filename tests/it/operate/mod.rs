@@ -300,3 +300,13 @@ async fn a_payload_that_is_not_a_verb_is_refused() {
         .await
         .problem(400, "malformed");
 }
+
+// Fails when a verb that needs a reprojection answers 500 where none waits.
+#[tokio::test]
+async fn a_preview_without_a_filled_generation_returns_409() {
+    let app = App::new().await;
+    append(&app.db.foldlog, &[created(Uuid::now_v7(), "ada")]).await;
+    let preview = operate(&app, json!({"preview": "users"})).await;
+    let detail = preview.problem(409, "wrong-reprojection");
+    assert!(detail.contains("start one with reproject"), "{detail}");
+}

@@ -43,6 +43,7 @@ async fn a_reprojection_killed_at_every_step_folds_every_event_once() {
 
 /// Fails when a read misses a row or sees an older one than before, when an append fails, or when an event is lost or folded twice while
 /// two catch-ups and a reprojection that is killed again and again run beside writers and readers.
+#[expect(clippy::too_many_lines, reason = "one scenario, told in order")]
 #[tokio::test]
 async fn reads_and_appends_continue_during_a_reprojection_that_is_killed_at_every_step() {
     let db = Arc::new(TestDb::new().await);
