@@ -58,6 +58,15 @@ pub async fn retry(
     retry_all(pool, &generation, false, budget).await
 }
 
+/// Retries every parked aggregate of a generation that is filled, but does not serve readers yet.
+pub(super) async fn retry_generation(
+    pool: &Pool,
+    generation: &View,
+    budget: &Budget,
+) -> Result<RetryReport, ProjectionError> {
+    retry_all(pool, generation, false, budget).await
+}
+
 async fn retry_all(
     pool: &Pool,
     view: &View,

@@ -31,9 +31,11 @@ mod swap;
 use sqlx::Row;
 
 pub use self::progress::{GenerationProgress, list};
+use self::swap::Swapped;
 use super::budget::Budget;
-use super::{ProjectionError, catch_up, fingerprint, generation, preview};
+use super::{ProjectionError, catch_up, fingerprint, generation, parked, preview};
 use crate::db::Pool;
+use crate::event::{AggregateId, EventId, Version};
 use crate::view::{self, View};
 
 /// How a reprojection goes live.
@@ -61,6 +63,21 @@ pub struct Reprojection {
     pub events: u64,
     /// The rows that would change, if they were counted.
     pub changes: Option<u64>,
+    /// Why the generation was refused, unless too many rows would change.
+    pub behind: Option<BehindLive>,
+}
+
+/// Aggregates that are parked in a generation at an event that the live generation has applied. Going live would take them back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct BehindLive {
+    /// How many there are.
+    pub aggregates: u64,
+    /// One of them.
+    pub aggregate_id: AggregateId,
+    /// The event at which it is parked.
+    pub event_id: EventId,
+    /// The version of this event.
+    pub version: Version,
 }
 
 /// The state of a reprojection.
@@ -71,7 +88,8 @@ pub enum ReprojectionState {
     Filling,
     /// The generation is filled, and not live yet; reproject again to continue.
     Filled,
-    /// The generation is filled, and was refused because more rows would change than allowed.
+    /// The generation is filled, and was refused: more rows would change than allowed, or parked aggregates would go back to an earlier
+    /// version.
     Refused,
     /// The generation is live.
     Live,
@@ -104,9 +122,10 @@ pub async fn reproject(
     let reached = budget.run_until_abort(Box::pin(run.to_the_end())).await;
     let reached = reached.transpose()?;
     let mut progress = progress::read(pool, &generation).await?;
-    if let Some((state, changes)) = reached {
+    if let Some((state, changes, behind)) = reached {
         progress.state = state;
         progress.changes = changes;
+        progress.behind = behind;
     }
     if progress.state == ReprojectionState::Live {
         view::resolve(&mut *pool.acquire().await?, view).await?;
@@ -167,6 +186,9 @@ async fn create(
     Ok(view.generation(&name))
 }
 
+/// What an invocation has reached, how many rows would change, if they were counted, and which would go back to an earlier version.
+type Reached = (ReprojectionState, Option<u64>, Option<BehindLive>);
+
 /// One reprojection.
 struct Reprojecting<'a> {
     pool: &'a Pool,
@@ -178,14 +200,14 @@ struct Reprojecting<'a> {
 }
 
 impl Reprojecting<'_> {
-    async fn to_the_end(&self) -> Result<(ReprojectionState, Option<u64>), ProjectionError> {
+    async fn to_the_end(&self) -> Result<Reached, ProjectionError> {
         if !slices::plan(self.pool, self.generation).await? {
             Box::pin(fill::fill(self.pool, self.generation, self.budget)).await?;
             if self.budget.is_spent() || !slices::finish(self.pool, self.generation).await? {
-                return Ok((ReprojectionState::Filling, None));
+                return Ok((ReprojectionState::Filling, None, None));
             }
         }
-        let mut changes = None;
+        let (mut changes, mut has_retried) = (None, false);
         for _ in 0..swap::MAX_ATTEMPTS {
             let caught_up = Box::pin(catch_up::catch_up_generation(
                 self.pool,
@@ -203,24 +225,36 @@ impl Reprojecting<'_> {
                 };
                 changes = Some(counted);
                 if counted > max {
-                    return Ok((ReprojectionState::Refused, changes));
+                    return Ok((ReprojectionState::Refused, changes, None));
                 }
             }
             if progress::read(self.pool, self.generation).await?.state == ReprojectionState::Live {
                 // Another process was first.
-                return Ok((ReprojectionState::Live, changes));
+                return Ok((ReprojectionState::Live, changes, None));
             }
             let swapped = swap::go_live(self.pool, self.view, self.generation, self.budget);
-            if Box::pin(swapped).await? {
-                tracing::info!(
-                    projection = self.view.name(),
-                    "the generation {} of the projection {} is live",
-                    self.generation.lock_domain(),
-                    self.view.name()
-                );
-                return Ok((ReprojectionState::Live, changes));
+            match Box::pin(swapped).await? {
+                Swapped::Live => {
+                    tracing::info!(
+                        projection = self.view.name(),
+                        "the generation {} of the projection {} is live",
+                        self.generation.lock_domain(),
+                        self.view.name()
+                    );
+                    return Ok((ReprojectionState::Live, changes, None));
+                }
+                Swapped::Postponed => {}
+                // The fold may be corrected since they were parked.
+                Swapped::Behind(_) if !has_retried => {
+                    let retry = parked::retry_generation(self.pool, self.generation, self.budget);
+                    Box::pin(retry).await?;
+                    has_retried = true;
+                }
+                Swapped::Behind(behind) => {
+                    return Ok((ReprojectionState::Refused, changes, Some(behind)));
+                }
             }
         }
-        Ok((ReprojectionState::Filled, changes))
+        Ok((ReprojectionState::Filled, changes, None))
     }
 }

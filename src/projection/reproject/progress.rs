@@ -71,6 +71,7 @@ pub(super) async fn read(pool: &Pool, generation: &View) -> Result<Reprojection,
         aggregates: progress.aggregates,
         events: progress.events,
         changes: None,
+        behind: None,
     })
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Slice {
 pub(super) async fn plan(pool: &Pool, generation: &View) -> Result<bool, ProjectionError> {
     let mut transaction = pool.begin().await?;
     // One process at a time. What the others have done is read after the lock.
-    sqlx::query(include_str!("sql/lock_generation.sql"))
+    sqlx::query(include_str!("../sql/lock_generation.sql"))
         .bind(generation.lock_domain())
         .execute(&mut *transaction)
         .await?;
@@ -128,7 +128,7 @@ pub(super) async fn advance(
 /// false if a slice is not finished.
 pub(super) async fn finish(pool: &Pool, generation: &View) -> Result<bool, ProjectionError> {
     let mut transaction = pool.begin().await?;
-    sqlx::query(include_str!("sql/lock_generation.sql"))
+    sqlx::query(include_str!("../sql/lock_generation.sql"))
         .bind(generation.lock_domain())
         .execute(&mut *transaction)
         .await?;

@@ -6,17 +6,20 @@ use foldlog::Foldlog;
 use foldlog::command::{self, AppendError};
 use foldlog::db::Pool;
 use foldlog::domains::users::UserEvent;
-use foldlog::event::{ExpectedVersion, UntypedEvent};
+use foldlog::event::{AggregateId, ExpectedVersion, UntypedEvent};
+use foldlog::projection::Budget;
+use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, reproject};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::reproject_to_the_end;
 use crate::support::TestDb;
+use crate::support::accounts::{make_foldable, make_unfoldable};
 use crate::support::created;
 use crate::support::db::DOMAINS;
-use crate::support::events::{append, event};
+use crate::support::events::{append, deposited, event};
 use crate::support::locks::{Held, wait_until_blocked};
-use crate::support::workers::{assert_all_applied, version_in_view};
+use crate::support::workers::{account, assert_all_applied, version_in_view};
 use foldlog::event::Version;
 
 fn with_email(user: Uuid, email: &str) -> UntypedEvent {
@@ -128,4 +131,69 @@ async fn a_set_rule_holds_while_a_reprojection_goes_live() {
         refused += usize::from(matches!(result, Err(AppendError::SetRule { .. })));
     }
     assert!(refused > 0);
+}
+
+/// Fails when a generation goes live in which an aggregate is parked at an event that the live one has applied, so that reads go back in
+/// time; when one that is parked in both at the same event is in the way; or when the generation is not continued after a correction.
+#[tokio::test]
+async fn a_generation_that_lacks_an_event_of_the_live_one_does_not_go_live() {
+    let db = TestDb::new().await;
+    let (in_both, _) = account(&db, 1).await;
+    append(&db.foldlog, &[deposited(in_both, 13)]).await;
+    let (applied, _) = account(&db, 1).await;
+    make_foldable(applied);
+    append(&db.foldlog, &[deposited(applied, 13)]).await;
+    db.catch_up("ledger").await;
+    let (pool, view) = (db.pool(), db.foldlog.view("ledger").unwrap());
+    let reproject = || async {
+        let (options, budget) = (ReprojectOptions::default(), Budget::default());
+        reproject(pool, view, 100, options, &budget).await.unwrap()
+    };
+    make_unfoldable(applied);
+    for _ in 0..2 {
+        let refused = reproject().await;
+        assert_eq!(refused.state, ReprojectionState::Refused);
+        let behind = refused.behind.unwrap();
+        assert_eq!(
+            (behind.aggregates, behind.aggregate_id, behind.version),
+            (1, AggregateId(applied), Version(3))
+        );
+        assert_eq!(
+            version_in_view(&db, "ledger", applied).await,
+            Some(Version(3))
+        );
+    }
+    make_foldable(applied);
+    let live = reproject().await;
+    assert_eq!((live.state, live.generation), (ReprojectionState::Live, 2));
+    assert_eq!(
+        version_in_view(&db, "ledger", applied).await,
+        Some(Version(3))
+    );
+    let parked = "select count(*) from parked where lock_domain = 'ledger#2'";
+    assert_eq!(db.count(parked).await, 1);
+}
+
+/// Fails when an event that arrives after the generation was filled, and that only the live one can fold, is lost by going live.
+#[tokio::test]
+async fn an_aggregate_that_the_last_catch_up_parks_is_compared_too() {
+    let db = TestDb::new().await;
+    let (id, _) = account(&db, 1).await;
+    db.catch_up("ledger").await;
+    db.run("update ledger set deposits = 99").await;
+    let (pool, view) = (db.pool(), db.foldlog.view("ledger").unwrap());
+    let reproject = |max_changes| async move {
+        let options = ReprojectOptions { max_changes };
+        let reached = reproject(pool, view, 100, options, &Budget::default()).await;
+        reached.unwrap()
+    };
+    assert_eq!(reproject(Some(0)).await.changes, Some(1));
+    make_foldable(id);
+    append(&db.foldlog, &[deposited(id, 13)]).await;
+    db.catch_up("ledger").await;
+    make_unfoldable(id);
+    let refused = reproject(None).await;
+    assert_eq!(refused.state, ReprojectionState::Refused);
+    assert_eq!(refused.behind.unwrap().aggregates, 1);
+    assert_eq!(version_in_view(&db, "ledger", id).await, Some(Version(3)));
 }

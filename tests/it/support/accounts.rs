@@ -30,6 +30,11 @@ pub fn make_foldable(account: Uuid) {
     FOLDABLE.lock().unwrap().insert(AggregateId(account));
 }
 
+/// From now on events of this account cannot be folded any more.
+pub fn make_unfoldable(account: Uuid) {
+    FOLDABLE.lock().unwrap().remove(&AggregateId(account));
+}
+
 fn is_foldable(account: AggregateId) -> bool {
     FOLDABLE.lock().unwrap().contains(&account)
 }
