@@ -57,6 +57,20 @@ pub(super) async fn remove(
     budget: &Budget,
 ) -> Result<bool, ProjectionError> {
     let mut transaction = pool.begin().await?;
+    // A reprojection that plans or finishes the generation at the same time would leave slices or a lane behind. The first generation
+    // of a projection is never filled, and its lock is that of the projection.
+    if lock_domain.contains('#') {
+        // A worker locks its slice before it writes to the table, so this transaction locks the slices before it drops the table.
+        for statement in [
+            include_str!("sql/lock_generation.sql"),
+            include_str!("sql/lock_slices.sql"),
+        ] {
+            sqlx::query(statement)
+                .bind(lock_domain)
+                .execute(&mut *transaction)
+                .await?;
+        }
+    }
     let dropped: bool = sqlx::query_scalar(include_str!("sql/drop_generation.sql"))
         .bind(lock_domain)
         .fetch_one(&mut *transaction)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldlog::event::{AggregateId, Version};
-use foldlog::projection::Budget;
-use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, reproject};
+use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, cancel, reproject};
+use foldlog::projection::{Budget, ProjectionError};
 use foldlog::query::{self, Consistency};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{first_page, kill_after, some_accounts};
 use crate::support::TestDb;
 use crate::support::events::{append, deposited};
+use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::assert_all_applied;
 
 /// Fails when a batch of a reprojection is done in part, when a killed worker keeps a slice, or when a step cannot be repeated.
@@ -140,4 +141,50 @@ async fn reads_and_appends_continue_during_a_reprojection_that_is_killed_at_ever
         .unwrap();
     // A run may be killed directly after it went live.
     assert!(live.lock_domain() >= "ledger#4", "{}", live.lock_domain());
+}
+
+/// Fails when a generation that is cancelled while it is planned leaves slices, or the snapshot that it is filled with.
+#[tokio::test]
+async fn a_cancel_waits_for_the_plan_of_the_generation() {
+    let db = Arc::new(TestDb::new().await);
+    some_accounts(&db, 3).await;
+    db.catch_up("ledger").await;
+    // The reprojection has found its generation, and waits before it commits the slices.
+    let gate = Held::open(&db, "select pg_advisory_xact_lock(4712)").await;
+    db.run(
+        "create function wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(4712); return null; end $$; \
+         create trigger gate after insert on slices execute function wait()",
+    )
+    .await;
+    let planned = {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let (options, budget) = (ReprojectOptions::default(), Budget::default());
+            let view = db.foldlog.view("ledger").unwrap();
+            reproject(db.pool(), view, 100, options, &budget).await
+        })
+    };
+    wait_until_blocked(&mut db.connect().await, "Cuts the aggregates into slices").await;
+    let mut cancelled = {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let view = db.foldlog.view("ledger").unwrap();
+            cancel(db.pool(), view, &Budget::default()).await.unwrap()
+        })
+    };
+    let mut connection = db.connect().await;
+    tokio::select! {
+        () = wait_until_blocked(&mut connection, "Excludes others from what this transaction does") => {}
+        _ = &mut cancelled => panic!("the cancel did not wait for the plan"),
+    }
+    gate.commit().await;
+    assert_eq!(cancelled.await.unwrap(), Some(true));
+    let ended = planned.await.unwrap();
+    assert!(
+        matches!(ended, Err(ProjectionError::Cancelled("ledger"))),
+        "{ended:?}"
+    );
+    let left = "select count(*) from (select lock_domain from settled union all select lock_domain from slices) l \
+                where lock_domain like 'ledger#%'";
+    assert_eq!(db.count(left).await, 0);
 }
