@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::stream::decode_created_at;
+use super::stream::decode_time;
 use crate::db::{DbError, Session};
 use crate::event::{
     AggregateId, AppendedEvent, EventId, Metadata, Position, Prepared, RecordedEvent, TypeId,
@@ -270,7 +270,7 @@ pub(super) fn decode_stored(
             aggregate_id,
             version: Version(row.try_get("version")?),
             position: Position(row.try_get("position")?),
-            created_at: decode_created_at(row, "created_at")?,
+            created_at: decode_time(row, "created_at")?,
         },
         payload: payload.map(|Json(payload)| payload),
     })

@@ -1,5 +1,7 @@
 //! Reads events of the log.
 
+use std::fmt::Display;
+
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -141,18 +143,10 @@ pub fn decode_event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
         type_id: TypeId(row.try_get("type_id")?),
         version: Version(row.try_get("version")?),
         position: Position(row.try_get("position")?),
-        created_at: decode_created_at(row, "created_at")?,
+        created_at: decode_time(row, "created_at")?,
         payload,
         metadata,
     })
-}
-
-/// Decodes `created_at`.
-pub(super) fn decode_created_at(
-    row: &PgRow,
-    column: impl ColumnIndex<PgRow>,
-) -> Result<OffsetDateTime, sqlx::Error> {
-    decode_time(row, column)
 }
 
 /// Decodes a time. Postgres stores `infinity` and years above 9999, and sqlx panics on them.
@@ -162,13 +156,13 @@ pub(super) fn decode_created_at(
 /// [`sqlx::Error::ColumnDecode`] when the time is outside of the years -9999 to 9999; any other error when the column is missing.
 pub fn decode_time(
     row: &PgRow,
-    column: impl ColumnIndex<PgRow>,
+    column: impl ColumnIndex<PgRow> + Display + Copy,
 ) -> Result<OffsetDateTime, sqlx::Error> {
     let microseconds: i64 = row.try_get_unchecked(column)?;
     POSTGRES_EPOCH
         .checked_add(Duration::microseconds(microseconds))
         .ok_or_else(|| sqlx::Error::ColumnDecode {
-            index: "time".to_owned(),
+            index: column.to_string(),
             source: "the time is outside of the years -9999 to 9999".into(),
         })
 }

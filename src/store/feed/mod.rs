@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub use self::cursor::{FeedCursor, FeedPlace};
 pub use self::watch::FeedWatch;
-use super::stream::{decode_created_at, decode_time};
+use super::stream::decode_time;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Metadata, Position, RecordedEvent, TypeId, Version};
 
@@ -264,7 +264,7 @@ fn decode_entry(row: &PgRow, cursor: FeedCursor, at: usize) -> Result<FeedEntry,
             version: Version(row.try_get(at + 4)?),
             type_id: TypeId(row.try_get(at + 5)?),
             position: Position(cursor.place().position),
-            created_at: decode_created_at(row, at + 6)?,
+            created_at: decode_time(row, at + 6)?,
             payload,
             metadata: Metadata::default(),
         },
