@@ -23,7 +23,7 @@
 //! use std::sync::Arc;
 //!
 //! use foldlog::Foldlog;
-//! use foldlog::http::{self, AppState, Auth};
+//! use foldlog::http::{self, AppState, Auth, Operations};
 //! use foldlog::projection::Listener;
 //! use sqlx::postgres::PgConnectOptions;
 //! use tokio_util::sync::CancellationToken;

@@ -17,6 +17,8 @@ export function describe(event: UserEvent): string {
             return event.payload.email;
         case 1004:
             return event.payload.id ?? event.aggregate_id;
+        case 1006:
+            return `${event.payload.username} <${event.payload.email}>`;
         default: {
             const never: never = event;
             return never;

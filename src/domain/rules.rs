@@ -20,7 +20,7 @@ impl Rules for Infallible {
     }
 }
 
-/// Declares why a domain rejects events: an enum that implements [`Rules`](crate::domain::Rules).
+/// Declares why a domain rejects events: an enum that implements `Rules`.
 ///
 /// The names are those of the variants. A client sees them in snake case, as `rule` of a problem (`already_open`), and all of
 /// them are an enum in the OpenAPI document; so renaming a variant changes the API.

@@ -21,7 +21,7 @@
 //!
 //! # Going live
 //!
-//! See [`swap`].
+//! See the module `swap`.
 
 mod fill;
 mod progress;
@@ -42,7 +42,7 @@ use crate::view::{self, View};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReprojectOptions {
     /// Do not go live if more rows than this would change. A generation that is refused stays filled: see
-    /// [`preview`](fn@super::preview).
+    /// [`preview`](mod@super::preview).
     pub max_changes: Option<u64>,
 }
 

@@ -4,7 +4,7 @@
 //! are 1 … k, and its row is the fold of them: the row's version is k, or the fold of 1 … k gives none and the row is absent. So a page can be
 //! checked while workers go on, however far behind they are. Claims of events that are not in the log are searched for afterwards.
 //!
-//! Verify changes nothing but the record of its result. [`repair`] folds an aggregate anew.
+//! Verify changes nothing but the record of its result. The module `repair` folds an aggregate anew.
 
 mod check;
 mod record;
