@@ -37,7 +37,8 @@ async fn a_reprojection_killed_at_every_step_folds_every_event_once() {
         // An event that arrives while the reprojection is interrupted.
         some_accounts(&db, 1).await;
     }
-    assert!(kills > 20, "only {kills} steps");
+    // How often a future is polled depends on the load.
+    assert!(kills > 5, "only {kills} steps");
     db.catch_up("ledger").await;
     assert_all_applied(&db, "ledger").await;
 }

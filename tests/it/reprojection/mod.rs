@@ -250,7 +250,8 @@ async fn a_reprojection_can_be_cancelled_at_every_step() {
         }
         polls += 1;
     }
-    assert!(polls > 20, "only {polls} steps");
+    // How often a future is polled depends on the load.
+    assert!(polls > 5, "only {polls} steps");
     assert_eq!(
         db.count("select count(*) from locker where lock_domain = 'ledger'")
             .await,
