@@ -30,6 +30,7 @@ pub(crate) use self::metadata::check_json;
 pub(crate) use self::nul::has_nul;
 pub use self::payload::{DecodeError, EventType, OldEventType, Payload, Upcaster, upcast_as};
 pub use self::prepared::Prepared;
+pub(crate) use self::schema::example_value;
 pub use self::schema::{TypeSchema, TypeSchemaError};
 pub use self::secret::{Password, Secret};
 pub use self::shown::ShownEvent;

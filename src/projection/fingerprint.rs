@@ -8,17 +8,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::value::to_raw_value;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::event::{
     AggregateId, EventId, EventType, Metadata, Position, RecordedEvent, TypeSchema, Version,
+    example_value,
 };
 use crate::view::{Fnv1a, View};
-
-/// How deep an example may be nested.
-const MAX_DEPTH: usize = 8;
 
 /// The id of the examples' aggregate, which stands for every id in them.
 const EXAMPLE_ID: Uuid = Uuid::from_u128(0x0195_d6f0_0000_7000_8000_0000_0000_0000);
@@ -67,7 +65,8 @@ fn example(event_type: &EventType, schema: &TypeSchema) -> Option<RecordedEvent>
         .iter()
         .map(|(name, schema)| Some((name.clone(), serde_json::to_value(schema).ok()?)))
         .collect::<Option<_>>()?;
-    let payload = sample(&components, &serde_json::to_value(&schema.schema).ok()?, 0)?;
+    let schema = serde_json::to_value(&schema.schema).ok()?;
+    let payload = example_value(&components, &schema, EXAMPLE_ID)?;
     Some(RecordedEvent {
         id: EventId(EXAMPLE_ID),
         aggregate_id: AggregateId(EXAMPLE_ID),
@@ -77,64 +76,6 @@ fn example(event_type: &EventType, schema: &TypeSchema) -> Option<RecordedEvent>
         created_at: datetime!(2026-01-01 00:00 UTC),
         payload: to_raw_value(&payload).ok()?,
         metadata: Metadata::default(),
-    })
-}
-
-/// A value that fits a schema.
-fn sample(components: &BTreeMap<String, Value>, schema: &Value, depth: usize) -> Option<Value> {
-    if depth > MAX_DEPTH {
-        return None;
-    }
-    if let Some(reference) = schema["$ref"].as_str() {
-        let name = reference.rsplit('/').next()?;
-        return sample(components, components.get(name)?, depth + 1);
-    }
-    let inside = |schema: &Value| sample(components, schema, depth + 1);
-    if let Some(value) = [
-        &schema["examples"][0],
-        &schema["example"],
-        &schema["enum"][0],
-    ]
-    .into_iter()
-    .find(|value| !value.is_null())
-    {
-        return Some(value.clone());
-    }
-    for alternatives in ["oneOf", "anyOf"] {
-        if let Some(alternatives) = schema[alternatives].as_array() {
-            let mut values = alternatives.iter().filter(|item| item["type"] != "null");
-            return values.find_map(inside);
-        }
-    }
-    if let Some(parts) = schema["allOf"].as_array() {
-        let objects = parts.iter().map(|part| match inside(part)? {
-            Value::Object(members) => Some(members),
-            _ => None,
-        });
-        let objects: Vec<Map<String, Value>> = objects.collect::<Option<_>>()?;
-        return Some(objects.into_iter().flatten().collect());
-    }
-    let type_name = schema["type"].as_str().or(schema["type"][0].as_str());
-    Some(match (type_name?, schema["format"].as_str()) {
-        ("string", Some("uuid")) => json!(EXAMPLE_ID),
-        ("string", Some("date-time")) => json!("2026-01-01T00:00:00Z"),
-        ("string", Some("date")) => json!("2026-01-01"),
-        ("string", _) => json!("ada@example.org"),
-        ("integer" | "number", _) => json!(1),
-        ("boolean", _) => json!(true),
-        ("array", _) => match schema["prefixItems"].as_array() {
-            Some(items) => items.iter().map(inside).collect::<Option<Vec<_>>>()?.into(),
-            None => inside(&schema["items"])
-                .into_iter()
-                .collect::<Vec<_>>()
-                .into(),
-        },
-        ("object", _) => {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            let members = properties.map(|(name, schema)| Some((name.clone(), inside(schema)?)));
-            members.collect::<Option<Map<_, _>>>()?.into()
-        }
-        _ => return None,
     })
 }
 

@@ -80,33 +80,28 @@ impl<T> FromServing<T> {
     }
 }
 
-/// Which generation serves a process instead of the one that it knew.
-pub(super) enum Instead {
-    /// Another one.
-    Other,
-    /// The same one, so the error of a statement has another reason.
-    Same,
-    /// None.
-    Nothing,
-}
-
-/// Asks which generation serves this process, after `before` turned out not to.
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub(super) async fn resolve_after(
+/// The answer to a read of the generation `before`, unless another one serves this process by now: then it is `None`, and the caller
+/// reads that one. A generation that does not exist was not read.
+pub(super) async fn answer_of<T>(
     session: &mut Session<'_>,
     view: &View,
     before: &Serving,
-) -> Result<Instead, DbError> {
+    read: Result<FromServing<T>, DbError>,
+) -> Result<Option<FromServing<T>>, DbError> {
+    match read {
+        Ok(FromServing::NoGeneration) => {}
+        Err(ref error) if before.may_be_dropped(error) => {}
+        read => return read.map(Some),
+    }
     let generation = resolve(session, view).await?;
-    let is_new = !before.exists || generation.lock_domain() != before.sql.table();
-    Ok(match view.serving().exists {
-        true if is_new => Instead::Other,
-        true => Instead::Same,
-        false => Instead::Nothing,
-    })
+    if !view.serving().exists {
+        return Ok(Some(FromServing::NoGeneration));
+    }
+    if before.exists && generation.lock_domain() == before.sql.table() {
+        // The statement failed for another reason.
+        return read.map(Some);
+    }
+    Ok(None)
 }
 
 /// Asks which generation serves code with this view's definition, and remembers the answer for all clones of the view. If none

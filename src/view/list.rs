@@ -11,7 +11,7 @@ use sqlx::Row;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::generation::{Instead, resolve_after};
+use super::generation::answer_of;
 use super::{FromServing, RawRow, Serving, View, ViewRow, json_array};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
@@ -111,19 +111,13 @@ pub async fn list(
     let limit = limit.into();
     loop {
         let serving = view.serving();
-        let mut failed = None;
-        if serving.exists {
-            match Box::pin(list_once(connection, &serving, filters, after, limit)).await {
-                Ok(FromServing::Read(page)) => return Ok(FromServing::Read(page)),
-                Ok(FromServing::NoGeneration) => {}
-                Err(error) if serving.may_be_dropped(&error) => failed = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match resolve_after(connection, view, &serving).await? {
-            Instead::Other => {}
-            Instead::Same => return failed.map_or(Ok(FromServing::NoGeneration), Err),
-            Instead::Nothing => return Ok(FromServing::NoGeneration),
+        let read = if serving.exists {
+            Box::pin(list_once(connection, &serving, filters, after, limit)).await
+        } else {
+            Ok(FromServing::NoGeneration)
+        };
+        if let Some(answer) = answer_of(connection, view, &serving, read).await? {
+            return Ok(answer);
         }
     }
 }
@@ -190,19 +184,13 @@ pub async fn find_matching(
 ) -> Result<FromServing<HashSet<AggregateId>>, DbError> {
     loop {
         let serving = view.serving();
-        let mut failed = None;
-        if serving.exists {
-            match find_once(connection, &serving, filters, rows).await {
-                Ok(FromServing::Read(ids)) => return Ok(FromServing::Read(ids)),
-                Ok(FromServing::NoGeneration) => {}
-                Err(error) if serving.may_be_dropped(&error) => failed = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match resolve_after(connection, view, &serving).await? {
-            Instead::Other => {}
-            Instead::Same => return failed.map_or(Ok(FromServing::NoGeneration), Err),
-            Instead::Nothing => return Ok(FromServing::NoGeneration),
+        let read = if serving.exists {
+            find_once(connection, &serving, filters, rows).await
+        } else {
+            Ok(FromServing::NoGeneration)
+        };
+        if let Some(answer) = answer_of(connection, view, &serving, read).await? {
+            return Ok(answer);
         }
     }
 }

@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::generation::{Instead, resolve_after};
+use super::generation::answer_of;
 use super::{FromServing, Serving, View};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
@@ -126,19 +126,13 @@ pub async fn get(
 ) -> Result<FromServing<Option<RawRow>>, DbError> {
     loop {
         let serving = view.serving();
-        let mut failed = None;
-        if serving.exists {
-            match get_once(connection, &serving, id).await {
-                Ok(FromServing::Read(row)) => return Ok(FromServing::Read(row)),
-                Ok(FromServing::NoGeneration) => {}
-                Err(error) if serving.may_be_dropped(&error) => failed = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match resolve_after(connection, view, &serving).await? {
-            Instead::Other => {}
-            Instead::Same => return failed.map_or(Ok(FromServing::NoGeneration), Err),
-            Instead::Nothing => return Ok(FromServing::NoGeneration),
+        let read = if serving.exists {
+            get_once(connection, &serving, id).await
+        } else {
+            Ok(FromServing::NoGeneration)
+        };
+        if let Some(answer) = answer_of(connection, view, &serving, read).await? {
+            return Ok(answer);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The JSON Schema that a type derives, and where secrets lie in it.
 
+mod example;
 mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
+pub(crate) use self::example::example_value;
 use self::part::{Part, Step, children, is_marked, is_undescribed_tuple, nullable};
 
 /// A derived schema together with the schemas that it refers to as `#/components/schemas/…`.

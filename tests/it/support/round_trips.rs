@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// The proxy. It stops when this value is dropped.
@@ -24,7 +25,7 @@ use tokio::task::JoinHandle;
 pub struct RoundTrips {
     target: PgConnectOptions,
     address: SocketAddr,
-    count: Arc<AtomicU64>,
+    count: Arc<watch::Sender<u64>>,
     accepting: JoinHandle<()>,
 }
 
@@ -33,7 +34,7 @@ impl RoundTrips {
     pub async fn start(target: &PgConnectOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let count = Arc::<AtomicU64>::default();
+        let count = Arc::new(watch::Sender::new(0));
         let accepting = tokio::spawn({
             let (target, count) = (target.clone(), Arc::clone(&count));
             async move {
@@ -69,7 +70,21 @@ impl RoundTrips {
 
     /// The round trips of all connections so far, without those of logging in.
     pub fn count(&self) -> u64 {
-        self.count.load(Ordering::SeqCst)
+        *self.count.borrow()
+    }
+
+    /// What `work` returns; `None` if it is dropped, as the end of a process does, once it has sent so many requests. The last one may
+    /// still reach Postgres.
+    pub async fn kill_after<T>(&self, requests: u64, work: impl Future<Output = T>) -> Option<T> {
+        let last = self.count() + requests;
+        let mut count = self.count.subscribe();
+        tokio::select! {
+            result = work => Some(result),
+            reached = count.wait_for(|count| *count >= last) => {
+                reached.unwrap();
+                None
+            }
+        }
     }
 
     /// What `work` returns, and its round trips. Nothing else may use the proxy in the meantime.
@@ -86,7 +101,7 @@ impl Drop for RoundTrips {
     }
 }
 
-async fn forward(client: TcpStream, target: PgConnectOptions, count: Arc<AtomicU64>) {
+async fn forward(client: TcpStream, target: PgConnectOptions, count: Arc<watch::Sender<u64>>) {
     client.set_nodelay(true).unwrap();
     let port = target.get_port();
     if let Some(folder) = target.get_socket() {
@@ -104,7 +119,7 @@ async fn forward(client: TcpStream, target: PgConnectOptions, count: Arc<AtomicU
 async fn between(
     mut client: TcpStream,
     server: impl AsyncRead + AsyncWrite + Unpin,
-    count: &AtomicU64,
+    count: &watch::Sender<u64>,
 ) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
@@ -115,7 +130,7 @@ async fn between(
         while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
             // Terminate is not answered.
             if bytes[0] != b'X' && answered.swap(false, Ordering::SeqCst) {
-                count.fetch_add(1, Ordering::SeqCst);
+                count.send_modify(|count| *count += 1);
             }
             if to_server.write_all(&bytes[..length]).await.is_err() {
                 break;
