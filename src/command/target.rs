@@ -196,7 +196,7 @@ impl Target<'_> {
                 Self::Pool(pool) => view::resolve(&mut *pool.acquire().await?, view).await?,
                 Self::Transaction(session) => view::resolve(session, view).await?,
             };
-            is_replaced |= generation.lock_domain() != before.lock_domain();
+            is_replaced |= generation.view.lock_domain() != before.lock_domain();
         }
         Ok(is_replaced)
     }

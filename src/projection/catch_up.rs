@@ -12,7 +12,7 @@ use super::budget::{BatchSizer, Budget};
 use super::worker::{LaneWorker, Next};
 use super::{ProjectionError, generation, lane, parked, status};
 use crate::db::{Pool, Retryable as _};
-use crate::view::{self, View};
+use crate::view::{self, Serving, View};
 
 /// After this many consecutive batches have been lost to other transactions, the catch-up ends and reports what it has
 /// applied.
@@ -69,7 +69,6 @@ pub async fn catch_up(
     let applied = AtomicU64::new(0);
     let mut generation = view.current();
     let ended = loop {
-        let serving = view.serving();
         let run = Run {
             pool,
             view: &generation,
@@ -82,15 +81,16 @@ pub async fn catch_up(
         let ended = budget.run_until_abort(Box::pin(run.to_the_end())).await;
         match &ended {
             Some(Ok(ended)) if ended.is_replaced => {}
-            Some(Err(ProjectionError::Db(error))) if serving.may_be_dropped(error) => {}
+            Some(Err(ProjectionError::Db(error))) if Serving::may_be_dropped(error) => {}
             _ => break ended,
         }
         let before = generation.lock_domain().to_owned();
-        generation = view::resolve(&mut *pool.acquire().await?, view).await?;
-        if !view.serving().exists {
+        let resolved = view::resolve(&mut *pool.acquire().await?, view).await?;
+        if !resolved.exists {
             // The generation of this build has not been filled yet, or is gone.
             return Ok(CatchUp::default());
         }
+        generation = resolved.view;
         if generation.lock_domain() == before {
             break ended;
         }

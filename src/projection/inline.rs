@@ -57,8 +57,8 @@ pub async fn fold_inline(
     }
     // This transaction has the lock, so the live generation cannot change any more.
     lock_generation(connection, view).await?;
-    let generation = &view::resolve(connection, view).await?;
-    if view.serving().exists && fold_into(connection, generation, aggregates).await? {
+    let generation = view::resolve(connection, view).await?;
+    if generation.exists && fold_into(connection, &generation.view, aggregates).await? {
         return Ok(());
     }
     if view.projection.set_rules().is_empty() {

@@ -52,10 +52,10 @@ pub async fn retry(
     budget: &Budget,
 ) -> Result<RetryReport, ProjectionError> {
     let generation = view::resolve(&mut *pool.acquire().await?, view).await?;
-    if !view.serving().exists {
+    if !generation.exists {
         return Ok(RetryReport::default());
     }
-    retry_all(pool, &generation, false, budget).await
+    retry_all(pool, &generation.view, false, budget).await
 }
 
 /// Retries every parked aggregate of a generation that is filled, but does not serve readers yet.

@@ -58,7 +58,7 @@ pub async fn list_parked(
 ) -> Result<ParkedPage, ProjectionError> {
     let limit = usize::from(limit.max(1));
     let mut connection = pool.acquire().await?;
-    let generation = view::resolve(&mut connection, view).await?;
+    let generation = view::resolve(&mut connection, view).await?.view;
     let rows = sqlx::query(include_str!("sql/list_parked.sql"))
         .bind(generation.lock_domain())
         .bind(after)

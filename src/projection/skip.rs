@@ -75,7 +75,7 @@ pub async fn skip(
     (actor, reason): (Option<&str>, &str),
     budget: &Budget,
 ) -> Result<SkipReport, SkipError> {
-    let generation = &view::resolve(&mut *pool.acquire().await?, view).await?;
+    let generation = &view::resolve(&mut *pool.acquire().await?, view).await?.view;
     let mut transaction = pool.begin().await?;
     let parked = sqlx::query(include_str!("sql/lock_parked_event.sql"))
         .bind(generation.lock_domain())

@@ -170,7 +170,7 @@ async fn query_status(
             break row;
         }
         let before = generation.lock_domain().to_owned();
-        generation = view::resolve(&mut connection, view).await?;
+        generation = view::resolve(&mut connection, view).await?.view;
         if generation.lock_domain() == before {
             break row;
         }

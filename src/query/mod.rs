@@ -212,10 +212,8 @@ async fn fold_on_top(
     let types = view.projection.block();
     state.tail.retain(|event| types.contains(&event.type_id.0));
     // Without a generation to read, the events are all there is.
-    let (version, projected) = (
-        state.version(),
-        state.is_projected || !view.serving().exists,
-    );
+    let projected = state.is_projected || !state.has_generation;
+    let version = state.version();
     let is_foreign = state.folded == Version(0) && state.tail.is_empty();
     if is_foreign || version == Version(0) {
         return Err(QueryError::Unknown);

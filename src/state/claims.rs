@@ -87,7 +87,7 @@ pub async fn load_claims(
     id: AggregateId,
     max_ranges: i64,
 ) -> Result<Option<Claims>, DbError> {
-    let view = &view::resolve(connection, view).await?;
+    let view = &view::resolve(connection, view).await?.view;
     let types = view.projection.block();
     let rows = sqlx::query(view.sql.fill(include_str!("sql/load_claims.sql")))
         .bind(id.0)
@@ -165,7 +165,7 @@ pub async fn find_revision(
     view: &View,
     id: AggregateId,
 ) -> Result<Option<String>, DbError> {
-    let view = &view::resolve(connection, view).await?;
+    let view = &view::resolve(connection, view).await?.view;
     let row = sqlx::query(include_str!("sql/find_revision.sql"))
         .bind(id.0)
         .bind(view.lock_domain())

@@ -17,7 +17,7 @@ use sqlx::postgres::PgRow;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::store;
-use crate::view::{self, StoredRow, View};
+use crate::view::{self, Serving, StoredRow, View};
 
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
 pub use self::claims::{Claims, ParkedAt, VersionRanges, find_revision, load_claims};
@@ -41,6 +41,8 @@ pub struct State {
     pub tail: Vec<RecordedEvent>,
     /// Whether the view has the row.
     pub is_projected: bool,
+    /// Whether a generation of the view serves this process. Otherwise the state is folded from the events alone.
+    pub has_generation: bool,
     tail_bytes: usize,
     /// The newest event that was dropped, because an earlier one cannot be folded.
     dropped: Option<Version>,
@@ -68,6 +70,7 @@ impl State {
 
     /// Takes the row and the claims from the first row of the answer about this aggregate.
     fn read_folded(&mut self, row: &PgRow) -> Result<(), DbError> {
+        self.has_generation = row.try_get("serves")?;
         if self.folded > Version(0) {
             return Ok(());
         }
@@ -143,21 +146,20 @@ async fn load_with(
 ) -> Result<HashMap<AggregateId, State>, DbError> {
     let mut view = view.current();
     loop {
-        let serving = view.serving();
         let read = read_states(connection, &view, ids, &mut add).await;
         let read = match read {
             Ok((states, true)) => return Ok(states),
             Ok((states, false)) => Ok(states),
-            Err(error) if serving.may_be_dropped(&error) => Err(error),
+            Err(error) if Serving::may_be_dropped(&error) => Err(error),
             Err(error) => return Err(error),
         };
-        let generation = view::resolve(connection, &view).await?;
-        let is_same = generation.lock_domain() == view.lock_domain();
+        let resolved = view::resolve(connection, &view).await?;
+        let is_same = resolved.view.lock_domain() == view.lock_domain();
         match read {
             // Without a generation that serves this process the states are folded from the events alone, which is right, too.
-            Ok(_) if !view.serving().exists => return read,
+            Ok(_) if !resolved.exists => return read,
             Err(_) if is_same => return read,
-            _ => view = generation,
+            _ => view = resolved.view,
         }
     }
 }

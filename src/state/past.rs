@@ -127,7 +127,7 @@ pub(super) async fn find_skipped(
     view: &View,
     ids: &[AggregateId],
 ) -> Result<Vec<(AggregateId, Version)>, DbError> {
-    let view = &view::resolve(connection, view).await?;
+    let view = &view::resolve(connection, view).await?.view;
     let rows = sqlx::query(include_str!("sql/find_skipped.sql"))
         .bind(view.lock_domain())
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())

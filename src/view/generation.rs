@@ -17,15 +17,6 @@ use crate::db::{DbError, Session};
 /// How long an answer is taken for the truth where a statement over a dropped table must not fail.
 const MAX_ANSWER_AGE: Duration = Duration::from_secs(30);
 
-/// A table of a view, as the database knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// Its name, which is the lock domain of its generation.
-    pub lock_domain: String,
-    /// Identifies the definition that it was created from, whatever its spelling.
-    pub definition_hash: String,
-}
-
 /// What a process knows about the generation that serves it.
 #[derive(Clone, Debug)]
 pub struct Serving {
@@ -40,7 +31,7 @@ pub struct Serving {
 impl Serving {
     /// Whether an error of a statement over the table may mean that the table was dropped after another generation replaced it.
     #[must_use]
-    pub const fn may_be_dropped(&self, error: &DbError) -> bool {
+    pub const fn may_be_dropped(error: &DbError) -> bool {
         matches!(error, DbError::Installation(_))
     }
 
@@ -70,14 +61,14 @@ pub enum FromServing<T> {
     NoGeneration,
 }
 
-impl<T> FromServing<T> {
-    /// The answer, if a generation serves this process.
-    pub fn read(self) -> Option<T> {
-        match self {
-            Self::Read(answer) => Some(answer),
-            Self::NoGeneration => None,
-        }
-    }
+/// Which generation serves this process, as [`resolve`] was told.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The view over that generation. If none serves this process, the view over the live one, whose statements check the definition
+    /// and so read nothing.
+    pub view: View,
+    /// Whether a generation serves this process.
+    pub exists: bool,
 }
 
 /// The answer to a read of the generation `before`, unless another one serves this process by now: then it is `None`, and the caller
@@ -90,27 +81,27 @@ pub(super) async fn answer_of<T>(
 ) -> Result<Option<FromServing<T>>, DbError> {
     match read {
         Ok(FromServing::NoGeneration) => {}
-        Err(ref error) if before.may_be_dropped(error) => {}
+        Err(ref error) if Serving::may_be_dropped(error) => {}
         read => return read.map(Some),
     }
-    let generation = resolve(session, view).await?;
-    if !view.serving().exists {
+    let resolved = resolve(session, view).await?;
+    if !resolved.exists {
         return Ok(Some(FromServing::NoGeneration));
     }
-    if before.exists && generation.lock_domain() == before.sql.table() {
+    if before.exists && resolved.view.lock_domain() == before.sql.table() {
         // The statement failed for another reason.
         return read.map(Some);
     }
     Ok(None)
 }
 
-/// Asks which generation serves code with this view's definition, and remembers the answer for all clones of the view. If none
-/// does, the view's statements are those over the live generation, which check its definition and so read nothing.
+/// Asks which generation serves code with this view's definition, and remembers the answer for all clones of the view. The answer
+/// is returned whole, because what is remembered may be that of another request.
 ///
 /// # Errors
 ///
 /// Any [`DbError`].
-pub async fn resolve(session: &mut Session<'_>, view: &View) -> Result<View, DbError> {
+pub async fn resolve(session: &mut Session<'_>, view: &View) -> Result<Resolved, DbError> {
     let asked_at = Instant::now();
     let row = sqlx::query(include_str!("sql/find_serving.sql"))
         .bind(view.name())
@@ -128,5 +119,35 @@ pub async fn resolve(session: &mut Session<'_>, view: &View) -> Result<View, DbE
         exists,
         asked_at: Some(asked_at),
     });
-    Ok(generation)
+    Ok(Resolved {
+        view: generation,
+        exists,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::domain;
+    use crate::domains::users::Users;
+
+    // Fails when the answer to an earlier question replaces the answer to a later one that came first.
+    #[test]
+    fn an_answer_does_not_replace_the_answer_to_a_later_question() {
+        let view = View::new(domain::<Users>().projection()).unwrap();
+        let asked_at = Instant::now();
+        let answer = |name, seconds| Serving {
+            sql: view.generation(name).sql,
+            exists: true,
+            asked_at: Some(asked_at + Duration::from_secs(seconds)),
+        };
+        for (name, seconds, known) in [
+            ("users#2", 2, "users#2"),
+            ("users", 1, "users#2"),
+            ("users#3", 3, "users#3"),
+        ] {
+            view.remember(answer(name, seconds));
+            assert_eq!(view.current().lock_domain(), known);
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::event::{TypeSchema, TypeSchemaError};
 pub use self::changes::{Changes, ShownFields, changes, shown_fields};
 pub use self::define::{DefineError, Inline, define};
 pub(crate) use self::definition::Fnv1a;
-pub use self::generation::{FromServing, Serving, Table, resolve};
+pub use self::generation::{FromServing, Resolved, Serving, resolve};
 pub(crate) use self::list::json_string_len;
 pub use self::list::{PageCursor, PageLimit, ViewPage, find_matching, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
@@ -60,7 +60,7 @@ pub struct View {
     pub(crate) secret_names: Arc<BTreeSet<String>>,
     /// The statements over the table of the generation.
     pub sql: Arc<Statements>,
-    /// Identifies the view's definition; see [`Table::definition_hash`].
+    /// Identifies the view's definition, whatever its spelling.
     pub(crate) definition_hash: Arc<str>,
     /// The generation that served this definition when a clone of this view was last told: [`resolve`].
     serving: Arc<RwLock<Serving>>,
@@ -159,8 +159,12 @@ impl View {
         serving.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Remembers an answer, unless another request has asked later.
     fn remember(&self, serving: Serving) {
-        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = serving;
+        let mut known = self.serving.write().unwrap_or_else(PoisonError::into_inner);
+        if known.asked_at <= serving.asked_at {
+            *known = serving;
+        }
     }
 
     /// The columns that clients see.

@@ -72,10 +72,11 @@ pub async fn verify(
     repairs: bool,
     budget: &Budget,
 ) -> Result<Verification, ProjectionError> {
-    let generation = view::resolve(&mut *pool.acquire().await?, view).await?;
-    if !view.serving().exists {
+    let resolved = view::resolve(&mut *pool.acquire().await?, view).await?;
+    if !resolved.exists {
         return Err(ProjectionError::NotReprojected(view.name()));
     }
+    let generation = resolved.view;
     let mut verification = Verification::default();
     let mut place = (Uuid::nil(), 0);
     let mut begun = None;

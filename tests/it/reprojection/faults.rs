@@ -145,7 +145,8 @@ async fn reads_and_appends_continue_during_a_reprojection_that_is_killed_at_ever
     let connection = db.connect().await;
     let live = foldlog::view::resolve(&mut connection.into(), view)
         .await
-        .unwrap();
+        .unwrap()
+        .view;
     // A run may be killed directly after it went live.
     assert!(live.lock_domain() >= "ledger#4", "{}", live.lock_domain());
 }

@@ -4,6 +4,7 @@ use foldlog::db::Session;
 use foldlog::event::{AggregateId, UntypedEvent, Version};
 use foldlog::projection::{self, Budget, CatchUp, ProjectionError};
 use foldlog::store::{self, ExpectedHeads};
+use foldlog::view::FromServing;
 use sqlx::PgExecutor;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -76,7 +77,10 @@ pub async fn version_in_view(db: &TestDb, projection: &str, aggregate: Uuid) -> 
     let view = db.foldlog.view(projection).unwrap();
     let row =
         foldlog::view::get(&mut db.connect().await.into(), view, AggregateId(aggregate)).await;
-    row.unwrap().read().flatten().map(|row| row.version)
+    match row.unwrap() {
+        FromServing::Read(row) => row.map(|row| row.version),
+        FromServing::NoGeneration => None,
+    }
 }
 
 /// Asserts that every event of a projection is claimed once and folded, in order.
@@ -89,7 +93,8 @@ pub async fn assert_all_applied(db: &TestDb, projection: &str) {
     );
     let generation = foldlog::view::resolve(&mut db.connect().await.into(), view)
         .await
-        .unwrap();
+        .unwrap()
+        .view;
     let claims = format!(
         "select count(*) from locker where lock_domain = '{}'",
         generation.lock_domain()
