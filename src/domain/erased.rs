@@ -8,14 +8,17 @@ use std::ops::Range;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::fold::{Folded, fold, from_raw, to_raw};
+use super::fold::{
+    AnyFold, DECODE_PANICKED, Folded, TypedFold, catch_panic, fold, from_raw, to_raw,
+};
+use super::own_view::OwnView;
 use super::prepare::{prepare, prepare_untyped};
 use super::rules::shown_name;
 use super::{Domain, FoldError, Projection, RejectedError, Rules as _, SetRule};
 use crate::event::redact::{Hide, Redacted};
 use crate::event::{
-    AggregateId, DecodeError, Event, EventType, NewEvent, OldEventType, Payload, Prepared,
-    RecordedEvent, TypeId, TypeSchema, UntypedEvent, Version, show_payload,
+    AggregateId, DecodeError, EventType, NewEvent, OldEventType, Payload, Prepared, RecordedEvent,
+    TypeId, TypeSchema, UntypedEvent, Version, show_payload,
 };
 
 /// Any [`Domain`].
@@ -108,6 +111,8 @@ pub trait AnyProjection: fmt::Debug + Send + Sync {
         row: &RawValue,
         secret_names: &BTreeSet<String>,
     ) -> Result<Box<RawValue>, FoldError>;
+    /// Begins the fold of one aggregate before its first event.
+    fn begin_fold(&self) -> Box<dyn AnyFold>;
     /// Folds events of one aggregate, in the order of their versions, over its row; stops at the first that fails.
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded;
 }
@@ -132,25 +137,6 @@ pub const fn domain<D: Domain>() -> &'static dyn AnyDomain {
 #[must_use]
 pub const fn projection<P: Projection>() -> &'static dyn AnyProjection {
     &ErasedProjection::<P>(PhantomData)
-}
-
-/// The projection that a domain's own fold and view make up.
-struct OwnView<D>(PhantomData<fn() -> D>);
-
-impl<D: Domain> Projection for OwnView<D> {
-    const NAME: &'static str = D::NAME;
-    const VIEW: &'static str = D::VIEW;
-    const SET_RULES: &'static [SetRule] = D::SET_RULES;
-    const FOLD_VERSION: u32 = D::FOLD_VERSION;
-    type Event = D::Event;
-    type Row = D::State;
-
-    fn apply(
-        row: Option<D::State>,
-        event: &Event<D::Event>,
-    ) -> Result<Option<D::State>, FoldError> {
-        Ok(D::apply(row, &event.payload))
-    }
 }
 
 /// A domain without its type.
@@ -201,7 +187,9 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
         event: &RecordedEvent,
         secret_names: &BTreeSet<String>,
     ) -> Option<Box<RawValue>> {
-        show_payload::<D::Event>(event, secret_names)
+        // A reader of the feed would otherwise end at the event whose upcaster panics.
+        let show = || Ok(show_payload::<D::Event>(event, secret_names));
+        catch_panic(DECODE_PANICKED, show).ok().flatten()
     }
 
     fn decide(
@@ -316,6 +304,10 @@ impl<P: Projection> AnyProjection for ErasedProjection<P> {
             row: Redacted(&row, &Hide(secret_names)),
             version,
         })
+    }
+
+    fn begin_fold(&self) -> Box<dyn AnyFold> {
+        Box::new(TypedFold::<P>::new())
     }
 
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded {

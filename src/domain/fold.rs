@@ -1,5 +1,6 @@
 //! Folding events into a row.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
@@ -7,9 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::Projection;
-use crate::event::RecordedEvent;
+use crate::event::redact::{Hide, Redacted};
+use crate::event::{Event, Payload, RecordedEvent};
 
-const DECODE_PANICKED: &str = "the deserialization of the event or the row panicked";
+pub(super) const DECODE_PANICKED: &str = "the deserialization of the event or the row panicked";
+
+const FOLD_PANICKED: &str = "the fold panicked";
 
 /// Why an event cannot be folded.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,63 @@ pub struct Folded {
     pub failure: Option<FoldError>,
 }
 
+/// A fold of one aggregate from its first event on, one event at a time. Between the events the row is kept with its type, so an
+/// event costs no JSON of the row.
+pub trait AnyFold: Send {
+    /// Folds the next event.
+    ///
+    /// # Errors
+    ///
+    /// When the event cannot be folded. The fold has ended then, and the row may be lost.
+    fn step(&mut self, event: &RecordedEvent) -> Result<(), FoldError>;
+    /// Whether there is a row.
+    fn has_row(&self) -> bool;
+    /// The row with its secrets.
+    ///
+    /// # Errors
+    ///
+    /// When it does not serialize.
+    fn row(&self) -> Result<Option<Box<RawValue>>, FoldError>;
+    /// The row's columns as clients see them, without secrets. `secret_names` are the names of properties that are left out when
+    /// they are null.
+    ///
+    /// # Errors
+    ///
+    /// When it does not serialize.
+    fn show(&self, secret_names: &BTreeSet<String>) -> Result<Option<Box<RawValue>>, FoldError>;
+}
+
+/// A fold with its types.
+pub(super) struct TypedFold<P: Projection>(Option<P::Row>);
+
+impl<P: Projection> TypedFold<P> {
+    pub(super) const fn new() -> Self {
+        Self(None)
+    }
+}
+
+impl<P: Projection> AnyFold for TypedFold<P> {
+    fn step(&mut self, event: &RecordedEvent) -> Result<(), FoldError> {
+        let event = decode::<P::Event>(event)?;
+        let row = self.0.take();
+        self.0 = catch_panic(FOLD_PANICKED, || P::apply(row, &event))?;
+        Ok(())
+    }
+
+    fn has_row(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn row(&self) -> Result<Option<Box<RawValue>>, FoldError> {
+        self.0.as_ref().map(to_raw).transpose()
+    }
+
+    fn show(&self, secret_names: &BTreeSet<String>) -> Result<Option<Box<RawValue>>, FoldError> {
+        let show = |row| to_raw(&Redacted(row, &Hide(secret_names)));
+        self.0.as_ref().map(show).transpose()
+    }
+}
+
 /// Folds until the first failure: the row so far, how many events went into it, and why it ended early.
 pub(super) fn fold<P: Projection>(
     row: Option<&RawValue>,
@@ -74,16 +135,13 @@ pub(super) fn fold<P: Projection>(
         Err(failure) => return (None, 0, Some(failure)),
     };
     for (index, recorded) in events.iter().enumerate() {
-        let event = match catch_panic(DECODE_PANICKED, || {
-            let event = recorded.decode::<P::Event>();
-            event.map_err(|error| FoldError::new_of_kind(FoldErrorKind::Event, error))
-        }) {
+        let event = match decode::<P::Event>(recorded) {
             Ok(event) => event,
             Err(failure) => return (state, index, Some(failure)),
         };
         // A step takes the state by value, so a step that fails or panics loses it. Steps seldom fail, so no copy is kept:
         // the events before the failing one are folded again.
-        match catch_panic("the fold panicked", || P::apply(state, &event)) {
+        match catch_panic(FOLD_PANICKED, || P::apply(state, &event)) {
             Ok(next) => state = next,
             Err(failure) => return refold::<P>(row, &events[..index], failure),
         }
@@ -99,6 +157,14 @@ fn refold<P: Projection>(
 ) -> (Option<P::Row>, usize, Option<FoldError>) {
     let (state, folded, earlier) = fold::<P>(row, events);
     (state, folded, Some(earlier.unwrap_or(failure)))
+}
+
+/// Decodes an event, in the newest revision of its type.
+pub(crate) fn decode<E: Payload>(recorded: &RecordedEvent) -> Result<Event<E>, FoldError> {
+    catch_panic(DECODE_PANICKED, || {
+        let event = recorded.decode();
+        event.map_err(|error| FoldError::new_of_kind(FoldErrorKind::Event, error))
+    })
 }
 
 pub(super) fn from_raw<T: DeserializeOwned>(row: &RawValue) -> Result<T, FoldError> {
@@ -120,7 +186,7 @@ pub(super) fn to_raw<T: Serialize>(row: &T) -> Result<Box<RawValue>, FoldError> 
 }
 
 /// Runs code of the domain; a panic is an error with the given reason.
-fn catch_panic<T>(
+pub(super) fn catch_panic<T>(
     reason: &'static str,
     code: impl FnOnce() -> Result<T, FoldError>,
 ) -> Result<T, FoldError> {

@@ -5,6 +5,7 @@
 
 mod erased;
 mod fold;
+mod own_view;
 mod prepare;
 mod registry;
 mod rejected;
@@ -18,7 +19,8 @@ use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 pub use self::erased::{AnyDomain, AnyProjection, domain, projection};
-pub use self::fold::{FoldError, FoldErrorKind, Folded};
+pub(crate) use self::fold::decode;
+pub use self::fold::{AnyFold, FoldError, FoldErrorKind, Folded};
 pub(crate) use self::prepare::prepare;
 pub(crate) use self::registry::is_reserved;
 pub use self::registry::{Domains, check_blocks};

@@ -71,7 +71,8 @@ impl Metadata {
         self.texts().map(|(key, json)| key.len() + json.len()).sum()
     }
 
-    fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// Its keys, and their values as JSON.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(key, value)| (key.as_str(), value.get()))

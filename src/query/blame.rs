@@ -12,7 +12,7 @@ use super::{QueryError, past};
 use crate::app::Foldlog;
 use crate::db::RetryPolicy;
 use crate::event::{AggregateId, EventId, RecordedEvent, Version};
-use crate::state::PastState;
+use crate::state::{self, AggregateEvent};
 use crate::store::Moment;
 use crate::view::View;
 
@@ -93,42 +93,37 @@ async fn try_blame(
     moment: Moment,
 ) -> Result<Blamed, QueryError> {
     let mut connection = foldlog.pool.acquire().await?;
-    let before = PastState::before_first(&mut connection, view, id).await?;
-    let mut walk = Walk::new(view, before)?;
+    let mut walk = Walk::new(view);
     let mut setters: BTreeMap<String, Setter> = BTreeMap::new();
-    let mut visit = |event: RecordedEvent| {
-        let changed: Vec<String> = match walk.step(&event) {
+    let mut visit = |past: AggregateEvent| {
+        let changed: Vec<String> = match walk.step(&past) {
             FoldStep::Created(_) => walk.fields().keys().cloned().collect(),
             FoldStep::Changed(changes) => changes.into_keys().collect(),
             FoldStep::Removed(_) => {
                 setters.clear();
                 Vec::new()
             }
-            FoldStep::Skipped | FoldStep::Failed | FoldStep::Waits => {
-                return ControlFlow::Continue(());
-            }
+            FoldStep::Skipped | FoldStep::Failed | FoldStep::Waits => Vec::new(),
         };
         if !changed.is_empty() {
-            let setter = Setter::new(foldlog, &event);
+            let setter = Setter::new(foldlog, &past.event);
             setters.extend(changed.into_iter().map(|name| (name, setter.clone())));
         }
         ControlFlow::Continue(())
     };
-    past::visit_events(&mut connection, view, id, Version(0), moment, &mut visit).await?;
-    let fields = walk.fields().clone();
-    let state = walk.into_state();
-    if state.version == Version(0) {
+    let span = (Version(0), moment);
+    state::visit_past(&mut connection, view, id, span, &mut visit).await?;
+    let (fields, state) = walk.end();
+    let version = state.version;
+    if version == Version(0) {
         return Err(past::explain_absence(&mut connection, view, id, moment).await?);
     }
-    if matches!(moment, Moment::Version(version) if state.version < version) {
-        let newest = state.version;
-        return Err(QueryError::NoVersion { newest });
+    past::check_version(moment, version)?;
+    if state.is_deleted() {
+        return Err(QueryError::Deleted);
     }
     if let Some(failure) = state.failure {
         return Err(QueryError::Unfoldable(failure));
-    }
-    if state.row.is_none() {
-        return Err(QueryError::Deleted);
     }
     let fields = fields.into_iter().filter_map(|(name, value)| {
         let setter = setters.remove(&name)?;
@@ -136,7 +131,7 @@ async fn try_blame(
     });
     Ok(Blamed {
         id,
-        version: state.version,
+        version,
         fields: fields.collect(),
     })
 }

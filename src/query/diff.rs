@@ -7,9 +7,9 @@ use super::{QueryError, past};
 use crate::app::Foldlog;
 use crate::db::RetryPolicy;
 use crate::event::{AggregateId, Version};
-use crate::state::PastState;
+use crate::state::{self, PastState};
 use crate::store::Moment;
-use crate::view::{Changes, View, changes, shown_fields};
+use crate::view::{Changes, ShownFields, View, changes};
 
 /// The fields in which two states of an aggregate differ.
 #[derive(Clone, Debug, Serialize)]
@@ -76,25 +76,67 @@ async fn try_diff(
     to: Moment,
 ) -> Result<Diff, QueryError> {
     let mut connection = foldlog.pool.acquire().await?;
-    let before = past::load(&mut connection, view, id, from).await?;
-    let after = past::load(&mut connection, view, id, to).await?;
-    if before.version == Version(0) && after.version == Version(0) {
-        // Both moments may be before the first event.
-        let newest = past::load(&mut connection, view, id, Moment::Newest).await?;
-        if newest.version == Version(0) {
-            return Err(QueryError::Unknown);
-        }
+    // The earlier state is on the way to the later one. Of a version and a time it is unknown which is earlier.
+    let is_reversed = match (from, to) {
+        (Moment::Newest, _) => true,
+        (Moment::Version(from), Moment::Version(to)) => from > to,
+        (Moment::Time(from), Moment::Time(to)) => from > to,
+        _ => false,
+    };
+    let (first, second) = if is_reversed { (to, from) } else { (from, to) };
+    let mut state = past::load(&mut connection, view, id, first).await?;
+    let first = ComparedState::new(view, &state)?;
+    let mut failure = None;
+    if !includes(second, &state) {
+        failure = state.failure;
+        state = PastState::before_first(view);
     }
-    let points = [&before, &after].map(PastPoint::from);
-    let [before, after] = [before, after].map(|state| match state.failure {
-        Some(failure) => Err(QueryError::Unfoldable(failure)),
-        None => shown_fields(view, state.row.as_deref()).map_err(QueryError::Unfoldable),
-    });
-    let [from, to] = points;
+    state::continue_past(&mut connection, view, id, second, &mut state).await?;
+    past::check_version(second, state.version)?;
+    let second = ComparedState::new(view, &state)?;
+    let is_empty = first.point.version == Version(0) && second.point.version == Version(0);
+    // Both moments may be before the first event.
+    if is_empty && !past::has_events(&mut connection, view, id).await? {
+        return Err(QueryError::Unknown);
+    }
+    if let Some(failure) = failure.or(state.failure) {
+        return Err(QueryError::Unfoldable(failure));
+    }
+    let (from, to) = if is_reversed {
+        (second, first)
+    } else {
+        (first, second)
+    };
     Ok(Diff {
         id,
-        from,
-        to,
-        changes: changes(&before?, &after?),
+        from: from.point,
+        to: to.point,
+        changes: changes(&from.fields, &to.fields),
     })
+}
+
+/// One of the two states. Of a state that cannot be folded there are no fields.
+struct ComparedState {
+    point: PastPoint,
+    fields: ShownFields,
+}
+
+impl ComparedState {
+    fn new(view: &View, state: &PastState) -> Result<Self, QueryError> {
+        let fields = match &state.failure {
+            Some(_) => ShownFields::new(),
+            None => past::fields_of(view, state)?,
+        };
+        let point = PastPoint::from(state);
+        Ok(Self { point, fields })
+    }
+}
+
+/// Whether all events of a state have happened at a moment.
+fn includes(moment: Moment, state: &PastState) -> bool {
+    match moment {
+        Moment::Newest => true,
+        Moment::Version(version) => state.version <= version,
+        Moment::Time(time) => state.created_at.is_none_or(|at| at <= time),
+    }
 }

@@ -1,23 +1,21 @@
 //! Explains the row of an aggregate: which events made it, which wait, and why.
 
-use std::ops::ControlFlow;
-
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::QueryError;
 use super::blame::Setter;
-use super::{QueryError, past};
 use crate::app::Foldlog;
 use crate::db::RetryPolicy;
-use crate::event::{AggregateId, EventId, RecordedEvent, Version};
+use crate::event::{AggregateId, EventId, Version};
 use crate::state::{self, Claims, VersionRanges};
-use crate::store::Moment;
+use crate::store::{self, Moment};
 use crate::view::View;
 
 /// How many ranges of versions are listed.
 const MAX_RANGES: i64 = 100;
 /// How many of the newest events are listed. Each is in a range of its own at most, so [`MAX_RANGES`] covers them.
-const MAX_NEWEST_EVENTS: i32 = 20;
+const MAX_NEWEST_EVENTS: i16 = 20;
 
 /// Which events made the row of an aggregate, and which wait.
 #[derive(Clone, Debug, Serialize)]
@@ -168,18 +166,24 @@ async fn try_explain(
             foldable: state.failure.is_none(),
         });
     }
-    let mut events = Vec::new();
-    let mut visit = |event: RecordedEvent| {
-        events.push(ExplainedEvent {
-            event: Setter::new(foldlog, &event),
-            claimed: claims.claimed.contains(event.version),
-        });
-        ControlFlow::Continue(())
-    };
-    let after = Version(claims.newest.0.saturating_sub(MAX_NEWEST_EVENTS).max(0));
+    let after = Version(
+        claims
+            .newest
+            .0
+            .saturating_sub(i32::from(MAX_NEWEST_EVENTS))
+            .max(0),
+    );
     let until = Moment::Version(claims.newest);
-    past::visit_events(&mut connection, view, id, after, until, &mut visit).await?;
-    events.reverse();
+    let limit = MAX_NEWEST_EVENTS.unsigned_abs();
+    let part = store::read_stream(&mut connection, id, after, until, limit, None).await?;
+    let types = view.projection.block();
+    let own = part.events.iter().rev();
+    let own = own.filter(|event| types.contains(&event.type_id.0));
+    let events = own.map(|event| ExplainedEvent {
+        event: Setter::new(foldlog, event),
+        claimed: claims.claimed.contains(event.version),
+    });
+    let events = events.collect();
     Ok(Explanation {
         id,
         projection: view.name(),

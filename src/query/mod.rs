@@ -17,7 +17,7 @@ pub use self::explain::{
     ExplainedEvent, Explanation, ParkedEvent, RowState, WaitReason, Waiting, explain,
 };
 pub use self::feed::{FeedCursor, FeedDirection, FeedPage, FeedRequest, FeedWaiting, feed};
-pub(crate) use self::history::{Entry, read_history};
+pub(crate) use self::history::{Entry, json_bytes, read_history};
 pub use self::history::{
     HistoryCursor, HistoryEvent, HistoryPage, HistoryQuery, Order, UnknownChanges, history,
 };

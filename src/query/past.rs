@@ -1,17 +1,15 @@
-//! The row of one aggregate at a moment in the past, and the walk over its events that history, diff and blame share.
+//! The row of one aggregate at a moment in the past, and the walk over its events that history and blame share.
 
-use std::ops::ControlFlow;
+use serde_json::value::RawValue;
 
 use super::QueryError;
 use crate::app::Foldlog;
 use crate::db::{DbError, Session};
-use crate::event::{AggregateId, RecordedEvent, Version};
-use crate::state::{self, PastState};
+use crate::domain::FoldError;
+use crate::event::{AggregateId, Version};
+use crate::state::{self, AggregateEvent, PastState};
 use crate::store::{self, Moment};
-use crate::view::{Changes, RawRow, ShownFields, View, changes, shown_fields};
-
-/// How many events are read at once.
-const MAX_PART_EVENTS: u16 = 1000;
+use crate::view::{Changes, RawRow, ShownFields, View, changes};
 
 /// Reads one aggregate's row at a moment, with its secrets. It is folded from the events, so a view that is behind or that an older
 /// build has written makes no difference.
@@ -26,11 +24,9 @@ pub(super) async fn try_get_past(
     if state.version == Version(0) {
         return Err(explain_absence(&mut connection, view, id, moment).await?);
     }
-    if let Some(failure) = state.failure {
-        return Err(QueryError::Unfoldable(failure));
-    }
-    let row = state.row.ok_or(QueryError::Deleted)?;
-    Ok(RawRow::new(id, state.version, row))
+    let version = state.version;
+    let row = state.into_row().map_err(QueryError::Unfoldable)?;
+    Ok(RawRow::new(id, version, row.ok_or(QueryError::Deleted)?))
 }
 
 /// Folds the events of an aggregate up to a moment; none if it had no event then.
@@ -45,13 +41,17 @@ pub(super) async fn load(
     moment: Moment,
 ) -> Result<PastState, QueryError> {
     let state = Box::pin(state::load_past(connection, view, id, moment)).await?;
+    check_version(moment, state.version)?;
+    Ok(state)
+}
+
+/// Checks that an aggregate has the version asked for, if it has an event.
+pub(super) fn check_version(moment: Moment, newest: Version) -> Result<(), QueryError> {
     match moment {
-        Moment::Version(version) if state.version < version && state.version > Version(0) => {
-            Err(QueryError::NoVersion {
-                newest: state.version,
-            })
+        Moment::Version(version) if newest < version && newest > Version(0) => {
+            Err(QueryError::NoVersion { newest })
         }
-        _ => Ok(state),
+        _ => Ok(()),
     }
 }
 
@@ -62,49 +62,37 @@ pub(super) async fn explain_absence(
     id: AggregateId,
     moment: Moment,
 ) -> Result<QueryError, DbError> {
-    if let Moment::Time(_) = moment {
-        let first = store::read_stream(connection, id, Version(0), Moment::Newest, 1).await?;
-        if first.events.iter().any(|event| is_own(view, event)) {
-            return Ok(QueryError::NotYetCreated);
-        }
-    }
-    Ok(QueryError::Unknown)
+    let is_time = matches!(moment, Moment::Time(_));
+    Ok(if is_time && has_events(connection, view, id).await? {
+        QueryError::NotYetCreated
+    } else {
+        QueryError::Unknown
+    })
 }
 
-/// Whether an event is of a type that the view folds.
-pub(super) fn is_own(view: &View, event: &RecordedEvent) -> bool {
-    view.projection.block().contains(&event.type_id.0)
-}
-
-/// Calls `visit` with the events of the view's types after the version `after` up to a moment, until it breaks.
-pub(super) async fn visit_events(
+/// Whether an aggregate is of the view's domain: its first event is.
+pub(super) async fn has_events(
     connection: &mut Session<'_>,
     view: &View,
     id: AggregateId,
-    after: Version,
-    until: Moment,
-    visit: &mut (dyn FnMut(RecordedEvent) -> ControlFlow<()> + Send),
-) -> Result<(), DbError> {
-    let mut after = after;
-    loop {
-        let part = store::read_stream(connection, id, after, until, MAX_PART_EVENTS).await?;
-        after = part.events.last().map_or(after, |event| event.version);
-        for event in part.events {
-            if is_own(view, &event) && visit(event).is_break() {
-                return Ok(());
-            }
-        }
-        if !part.has_more {
-            return Ok(());
-        }
-    }
+) -> Result<bool, DbError> {
+    let first = store::read_stream(connection, id, Version(0), Moment::Newest, 1, None).await?;
+    let types = view.projection.block();
+    Ok(first
+        .events
+        .iter()
+        .any(|event| types.contains(&event.type_id.0)))
 }
 
 /// An aggregate's state, folded event by event, and the fields that each event changes.
 pub(super) struct Walk<'a> {
     view: &'a View,
     state: PastState,
+    /// The fields as JSON, to notice quickly that an event has changed none.
+    shown: Option<Box<RawValue>>,
     fields: ShownFields,
+    /// Whether an event was passed since the fields were taken.
+    is_stale: bool,
 }
 
 /// What one event did.
@@ -124,43 +112,73 @@ pub(super) enum FoldStep {
 }
 
 impl<'a> Walk<'a> {
-    /// Starts after the events that `state` includes.
-    pub(super) fn new(view: &'a View, state: PastState) -> Result<Self, QueryError> {
-        let fields = shown_fields(view, state.row.as_deref()).map_err(QueryError::Unfoldable)?;
-        Ok(Self {
+    /// Starts before the first event.
+    pub(super) fn new(view: &'a View) -> Self {
+        Self {
             view,
-            state,
-            fields,
-        })
+            state: PastState::before_first(view),
+            shown: None,
+            fields: ShownFields::new(),
+            is_stale: false,
+        }
+    }
+
+    /// Folds the next event without looking for what it changes.
+    pub(super) fn pass(&mut self, event: &AggregateEvent) {
+        self.state.step(event);
+        self.is_stale = true;
     }
 
     /// Folds the next event.
-    pub(super) fn step(&mut self, event: &RecordedEvent) -> FoldStep {
-        let (existed, waits) = (self.state.row.is_some(), self.state.failure.is_some());
-        self.state.fold(self.view, std::slice::from_ref(event));
-        if self.state.is_skipped(event.version) {
+    pub(super) fn step(&mut self, event: &AggregateEvent) -> FoldStep {
+        if self.is_stale && self.state.failure.is_none() {
+            self.is_stale = false;
+            self.take_fields();
+        }
+        let (existed, waits) = (self.state.has_row(), self.state.failure.is_some());
+        self.state.step(event);
+        if event.is_skipped {
             return FoldStep::Skipped;
         }
         if waits {
             return FoldStep::Waits;
         }
+        let changes = self.take_fields();
         if self.state.failure.is_some() {
             return FoldStep::Failed;
         }
-        let row = self.state.row.as_deref();
-        let fields = match shown_fields(self.view, row) {
-            Ok(fields) => fields,
-            Err(failure) => {
-                self.state.failure = Some(failure);
-                return FoldStep::Failed;
-            }
-        };
-        let changes = changes(&self.fields, &fields);
-        self.fields = fields;
-        match (existed, self.state.row.is_some()) {
+        match (existed, self.state.has_row()) {
             (false, true) => FoldStep::Created(changes),
             (true, false) => FoldStep::Removed(changes),
             _ => FoldStep::Changed(changes),
+        }
+    }
+
+    /// Takes the fields of the state, and returns those that differ from the ones before.
+    fn take_fields(&mut self) -> Changes {
+        if self.state.failure.is_some() {
+            return Changes::new();
+        }
+        let shown = match self.state.show(self.view) {
+            Ok(shown) => shown,
+            Err(failure) => {
+                self.state.failure = Some(failure);
+                return Changes::new();
+            }
+        };
+        if shown.as_ref().map(|json| json.get()) == self.shown.as_ref().map(|json| json.get()) {
+            return Changes::new();
+        }
+        match parse_fields(shown.as_deref()) {
+            Ok(fields) => {
+                let changes = changes(&self.fields, &fields);
+                (self.shown, self.fields) = (shown, fields);
+                changes
+            }
+            Err(failure) => {
+                self.state.failure = Some(failure);
+                Changes::new()
+            }
         }
     }
 
@@ -169,8 +187,24 @@ impl<'a> Walk<'a> {
         &self.fields
     }
 
-    /// The state after the last event.
-    pub(super) fn into_state(self) -> PastState {
-        self.state
+    /// The fields after the last event, and its state.
+    pub(super) fn end(self) -> (ShownFields, PastState) {
+        (self.fields, self.state)
     }
+}
+
+/// The fields of a state's row as clients see them; none if there is no row.
+///
+/// # Errors
+///
+/// [`QueryError::Unfoldable`]
+pub(super) fn fields_of(view: &View, state: &PastState) -> Result<ShownFields, QueryError> {
+    let shown = state.show(view).map_err(QueryError::Unfoldable)?;
+    parse_fields(shown.as_deref()).map_err(QueryError::Unfoldable)
+}
+
+fn parse_fields(shown: Option<&RawValue>) -> Result<ShownFields, FoldError> {
+    let fields = shown.map(|json| serde_json::from_str(json.get()));
+    let fields = fields.transpose().map_err(FoldError::new)?;
+    Ok(fields.unwrap_or_default())
 }

@@ -2,8 +2,8 @@
 //!
 //! The cost of a page depends on the aggregates of the page and their events, not on the log: the statement steps from aggregate to
 //! aggregate. Aggregates that were deleted, of other domains, or that the filters leave out are read and not shown, so a page has a
-//! limit of time and events. At the limit it ends early, with a cursor after the last aggregate that was looked at: the pages
-//! together are complete in any case.
+//! limit of time and events. At the limit it ends early, with a cursor after the last aggregate that was folded: the pages together
+//! are complete in any case.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -15,14 +15,13 @@ use super::{ListQuery, QueryError};
 use crate::db::{DbError, Session};
 use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
-use crate::state::{self, PastState};
-use crate::view::{
-    FromServing, PageCursor, PageLimit, RawRow, View, ViewPage, find_matching, json_string_len,
-};
+use crate::state::{self, PastBudget, PastState};
+use crate::view::{FromServing, PageBuilder, PageCursor, RawRow, View, ViewPage, find_matching};
 
 /// How long a page is read. A request takes 25 s at most, and the last statement may take a while.
 const MAX_PAGE_TIME: Duration = Duration::from_secs(8);
-/// How many events are read for a page.
+/// How many events are read for a page. The first aggregate of a page may have more: it is folded as a whole, because the next page
+/// would have to.
 const MAX_PAGE_EVENTS: usize = 200_000;
 /// How many aggregates are read at once, after the first statement of a page.
 const STEP_SIZE: u32 = 100;
@@ -46,13 +45,18 @@ pub(super) async fn list(
         // Before anything is read, so that a later rejection is one of a row.
         check_filters(connection, view, filters).await?;
     }
-    let started_at = Instant::now();
+    let deadline = Instant::now() + MAX_PAGE_TIME;
     let (mut page, mut last) = (PageBuilder::new(limit), after.map(PageCursor::id));
-    // One aggregate more than requested shows whether there is a next page.
-    let (mut step, mut events) = (u32::from(limit.rows.max(1)) + 1, 0);
+    let mut budget = PastBudget {
+        // One aggregate more than requested shows whether there is a next page.
+        states: u32::from(limit.rows.max(1)) + 1,
+        events: MAX_PAGE_EVENTS,
+        deadline,
+        folds_first: true,
+    };
     loop {
-        let past = state::load_past_page(connection, view, last, time, step).await?;
-        let rows = folded_rows(past.states)?;
+        let past = state::load_past_page(connection, view, last, time, budget).await?;
+        let (rows, failure) = folded_rows(past.states);
         let matching = matching(connection, view, filters, &rows).await?;
         for row in rows {
             let shown = matching.as_ref().is_none_or(|ids| ids.contains(&row.id));
@@ -60,14 +64,20 @@ pub(super) async fn list(
                 return Ok(page.cut());
             }
         }
-        if past.is_end {
-            return Ok(page.end(None));
+        match failure {
+            // The aggregate that cannot be folded is not on this page.
+            Some(_) if page.is_full() => return Ok(page.cut()),
+            Some(failure) => return Err(QueryError::Unfoldable(failure)),
+            None if past.is_end => return Ok(page.end(None)),
+            None => {}
         }
-        (last, events) = (past.last, events + past.events);
-        if started_at.elapsed() > MAX_PAGE_TIME || events > MAX_PAGE_EVENTS {
+        last = past.last;
+        budget.events = budget.events.saturating_sub(past.events);
+        if past.is_cut || budget.events == 0 || Instant::now() > deadline {
             return Ok(page.end(last));
         }
-        step = if filters.is_empty() {
+        budget.folds_first = false;
+        budget.states = if filters.is_empty() {
             STEP_SIZE
         } else {
             FILTERED_STEP_SIZE
@@ -75,16 +85,17 @@ pub(super) async fn list(
     }
 }
 
-/// The rows of the aggregates that existed.
-fn folded_rows(states: Vec<(AggregateId, PastState)>) -> Result<Vec<RawRow>, QueryError> {
+/// The rows of the aggregates that existed, up to the first one that cannot be folded, and why it cannot.
+fn folded_rows(states: Vec<(AggregateId, PastState)>) -> (Vec<RawRow>, Option<FoldError>) {
     let mut rows = Vec::with_capacity(states.len());
     for (id, state) in states {
-        if let Some(failure) = state.failure {
-            return Err(QueryError::Unfoldable(failure));
+        let version = state.version;
+        match state.into_row() {
+            Ok(row) => rows.extend(row.map(|row| RawRow::new(id, version, row))),
+            Err(failure) => return (rows, Some(failure)),
         }
-        rows.extend(state.row.map(|row| RawRow::new(id, state.version, row)));
     }
-    Ok(rows)
+    (rows, None)
 }
 
 /// The ids of the rows that match the filters; `None`: all of them.
@@ -124,47 +135,5 @@ pub(super) async fn check_filters(
     match find_matching(connection, view, filters, &[]).await? {
         FromServing::Read(_) => Ok(()),
         FromServing::NoGeneration => Err(QueryError::NotReprojected(view.name())),
-    }
-}
-
-/// A page that is filled row by row, in the order of ids.
-pub(super) struct PageBuilder {
-    rows: Vec<RawRow>,
-    bytes: usize,
-    limit: PageLimit,
-}
-
-impl PageBuilder {
-    pub(super) const fn new(limit: PageLimit) -> Self {
-        Self {
-            rows: Vec::new(),
-            bytes: 0,
-            limit,
-        }
-    }
-
-    /// Adds a row; false if it does not fit.
-    pub(super) fn push(&mut self, row: RawRow) -> bool {
-        self.bytes += json_string_len(row.json().get());
-        let is_full = self.rows.len() >= usize::from(self.limit.rows.max(1));
-        if is_full || (self.bytes > self.limit.bytes && !self.rows.is_empty()) {
-            return false;
-        }
-        self.rows.push(row);
-        true
-    }
-
-    /// The page, after which the next one begins with the first row that did not fit.
-    pub(super) fn cut(self) -> ViewPage<RawRow> {
-        let last = self.rows.last().map(|row| row.id);
-        self.end(last)
-    }
-
-    /// The page, after which the next one begins after `last`; `None` on the last page.
-    pub(super) fn end(self, last: Option<AggregateId>) -> ViewPage<RawRow> {
-        ViewPage {
-            rows: self.rows,
-            next: last.map(PageCursor::begin_after),
-        }
     }
 }

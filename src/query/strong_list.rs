@@ -13,19 +13,20 @@
 //! In the opposite order, a catch-up between the statements would hide E: not folded when the page is read, folded when the search
 //! for unfolded events looks. (test: `a_strong_list_shows_every_event_that_was_committed_before_it`)
 //!
-//! The page covers the ids after its cursor up to its last projected row, or all of them if the page is the last one. Aggregates
-//! outside of this range belong to other pages, so a parked one cannot fail a page that it is not on. (2) reads as many rows more as
-//! (3) may remove, so that the page is full.
+//! The page covers the ids after its cursor up to its last projected row, or all of them if the page is the last one. It ends earlier
+//! where (1) did not look for further parked aggregates. An aggregate behind the last row of the page belongs to another page, so a
+//! parked one cannot fail a page that it is not on. (2) reads as many rows more as (3) may remove, so that the page is full.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::list::read_projected;
-use super::past_list::{PageBuilder, check_filters, matching};
+use super::past_list::{check_filters, matching};
 use super::{ListQuery, QueryError};
 use crate::db::Session;
+use crate::domain::FoldError;
 use crate::event::{AggregateId, Version};
 use crate::state;
-use crate::view::{PageCursor, PageLimit, RawRow, View, ViewPage};
+use crate::view::{PageBuilder, PageCursor, PageLimit, RawRow, View, ViewPage};
 
 /// Reads a page of rows that includes every event that was committed before.
 pub(super) async fn list(
@@ -44,13 +45,11 @@ pub(super) async fn list(
         check_filters(connection, view, filters).await?;
     }
     let generation = view.current();
-    let mut unfolded = state::find_unfolded(connection, &generation).await?;
+    let first = after.map(PageCursor::id);
+    let mut unfolded = state::find_unfolded(connection, &generation, first).await?;
     if !unfolded.is_complete {
         return Err(QueryError::TooFarBehind);
     }
-    let first = after.map(PageCursor::id);
-    let is_after = |id: &AggregateId| first.is_none_or(|first| *id > first);
-    unfolded.aggregates.retain(is_after);
     let removed = u16::try_from(unfolded.aggregates.len()).unwrap_or(u16::MAX);
     let enough = PageLimit {
         rows: limit.rows.max(1).saturating_add(removed),
@@ -61,44 +60,58 @@ pub(super) async fn list(
         // Another generation serves the readers now, and what it has not folded was not looked for.
         return Box::pin(list(connection, view, query)).await;
     }
-    let last = projected.next.map(PageCursor::id);
-    let mut rows: BTreeMap<AggregateId, RawRow> = projected
-        .rows
-        .into_iter()
-        .map(|row| (row.id, row))
-        .collect();
+    let ends = [projected.next.map(PageCursor::id), unfolded.end];
+    let last = ends.into_iter().flatten().min();
     let is_on_page = |id: &AggregateId| last.is_none_or(|last| *id <= last);
+    let rows = projected.rows.into_iter().filter(|row| is_on_page(&row.id));
+    let mut rows: BTreeMap<AggregateId, Slot> = rows.map(|row| (row.id, Ok(row))).collect();
     unfolded.aggregates.retain(is_on_page);
     if !unfolded.aggregates.is_empty() {
         let states = fold_states(connection, view, &unfolded.aggregates).await?;
         replace(connection, view, filters, &mut rows, states).await?;
     }
     let mut page = PageBuilder::new(limit);
-    for row in rows.into_values() {
-        if !page.push(row) {
+    for slot in rows.into_values() {
+        let is_cut = match slot {
+            Ok(row) => !page.push(row),
+            Err(failure) if !page.is_full() => return Err(QueryError::Unfoldable(failure)),
+            // The aggregate that cannot be folded is not on this page.
+            Err(_) => true,
+        };
+        if is_cut {
             return Ok(page.cut());
         }
     }
     Ok(page.end(last))
 }
 
-/// The version of each aggregate and its row, if it has one.
+/// The row of an aggregate, or why its newest events cannot be folded.
+type Slot = Result<RawRow, FoldError>;
+
+/// An aggregate with all its events.
+struct TailState {
+    id: AggregateId,
+    version: Version,
+    /// `None`: it has no row.
+    slot: Option<Slot>,
+}
+
 async fn fold_states(
     connection: &mut Session<'_>,
     view: &View,
     ids: &[AggregateId],
-) -> Result<Vec<(AggregateId, Version, Option<RawRow>)>, QueryError> {
+) -> Result<Vec<TailState>, QueryError> {
     let types = view.projection.block();
     let mut folded = Vec::with_capacity(ids.len());
     for (id, mut state) in state::load_folded(connection, view, ids).await? {
         state.tail.retain(|event| types.contains(&event.type_id.0));
         let version = state.version();
         let result = view.projection.fold(state.row_json(), &state.tail);
-        if let Some(failure) = result.failure {
-            return Err(QueryError::Unfoldable(failure));
-        }
-        let row = result.row.map(|row| RawRow::new(id, version, row));
-        folded.push((id, version, row));
+        let slot = match (result.failure, result.row) {
+            (Some(failure), _) => Some(Err(failure)),
+            (None, row) => row.map(|row| Ok(RawRow::new(id, version, row))),
+        };
+        folded.push(TailState { id, version, slot });
     }
     Ok(folded)
 }
@@ -108,22 +121,35 @@ async fn replace(
     connection: &mut Session<'_>,
     view: &View,
     filters: &[(&str, String)],
-    rows: &mut BTreeMap<AggregateId, RawRow>,
-    states: Vec<(AggregateId, Version, Option<RawRow>)>,
+    rows: &mut BTreeMap<AggregateId, Slot>,
+    states: Vec<TailState>,
 ) -> Result<(), QueryError> {
     let mut folded = Vec::with_capacity(states.len());
-    for (id, version, row) in states {
+    for TailState { id, version, slot } in states {
         // The states are read after the rows, so a newer row means that a retry or a rebuild of the view came in between.
-        if rows.get(&id).is_some_and(|stored| stored.version > version) {
+        if let Some(Ok(stored)) = rows.get(&id)
+            && stored.version > version
+        {
             continue;
         }
-        rows.remove(&id);
-        folded.extend(row);
+        match slot {
+            Some(Ok(row)) => {
+                rows.remove(&id);
+                folded.push(row);
+            }
+            // It fails the page that it is on, whether it would match the filters or not.
+            Some(failure) => {
+                rows.insert(id, failure);
+            }
+            None => {
+                rows.remove(&id);
+            }
+        }
     }
     let matching: Option<HashSet<AggregateId>> =
         matching(connection, view, filters, &folded).await?;
     let shown = |row: &RawRow| matching.as_ref().is_none_or(|ids| ids.contains(&row.id));
     let shown = folded.into_iter().filter(shown);
-    rows.extend(shown.map(|row| (row.id, row)));
+    rows.extend(shown.map(|row| (row.id, Ok(row))));
     Ok(())
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Version};
 use crate::store;
-use crate::view::{self, View};
+use crate::view::{self, Serving, View};
 
 /// The claims of a projection on the events of one aggregate, its row and its parked event, all of one moment.
 #[derive(Debug)]
@@ -25,12 +25,14 @@ pub struct Claims {
     pub range_count: i64,
     /// The version of the newest event.
     pub newest: Version,
-    /// See [`find_revision`].
+    /// See [`HistoryHead::revision`](super::HistoryHead::revision).
     pub revision: Option<String>,
     /// The version of the row.
     pub row_version: Option<Version>,
     /// The event at which the aggregate is parked.
     pub parked: Option<ParkedAt>,
+    /// Whether the generation whose claims these are serves this process.
+    serves: bool,
 }
 
 /// Some events of an aggregate.
@@ -87,7 +89,29 @@ pub async fn load_claims(
     id: AggregateId,
     max_ranges: i64,
 ) -> Result<Option<Claims>, DbError> {
-    let view = &view::resolve(connection, view).await?.view;
+    let mut generation = view.current();
+    loop {
+        let read = read_claims(connection, &generation, id, max_ranges).await;
+        match &read {
+            Ok(Some(claims)) if !claims.serves => {}
+            Err(error) if Serving::may_be_dropped(error) => {}
+            _ => return read,
+        }
+        let resolved = view::resolve(connection, view).await?.view;
+        if resolved.lock_domain() == generation.lock_domain() {
+            // None serves this process, and this one is live; or the statement failed for another reason.
+            return read;
+        }
+        generation = resolved;
+    }
+}
+
+async fn read_claims(
+    connection: &mut Session<'_>,
+    view: &View,
+    id: AggregateId,
+    max_ranges: i64,
+) -> Result<Option<Claims>, DbError> {
     let types = view.projection.block();
     let rows = sqlx::query(view.sql.fill(include_str!("sql/load_claims.sql")))
         .bind(id.0)
@@ -137,6 +161,7 @@ fn decode_totals(row: &PgRow) -> Result<Claims, sqlx::Error> {
             .try_get::<Option<i32>, _>("viewed_version")?
             .map(Version),
         parked: decode_parked(row)?,
+        serves: row.try_get("serves")?,
     })
 }
 
@@ -150,26 +175,6 @@ fn decode_parked(row: &PgRow) -> Result<Option<ParkedAt>, sqlx::Error> {
         class: row.try_get("parked_class")?,
         attempts: row.try_get("attempts")?,
         parked_at: store::decode_time(row, "parked_at")?,
-        next_try: store::decode_time(row, "next_try").ok(),
+        next_try: store::decode_optional_time(row, "next_try")?,
     }))
-}
-
-/// The hash of a projection's claims on an aggregate: SHA-256 over the ids of the claimed events in the order of their versions, in
-/// hexadecimal digits; `None` when no event is claimed. Two views of an aggregate with the same revision have applied the same events.
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub async fn find_revision(
-    connection: &mut Session<'_>,
-    view: &View,
-    id: AggregateId,
-) -> Result<Option<String>, DbError> {
-    let view = &view::resolve(connection, view).await?.view;
-    let row = sqlx::query(include_str!("sql/find_revision.sql"))
-        .bind(id.0)
-        .bind(view.lock_domain())
-        .fetch_one(connection)
-        .await?;
-    Ok(row.try_get("revision")?)
 }

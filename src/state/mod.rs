@@ -3,6 +3,7 @@
 
 mod cache;
 mod claims;
+mod history_head;
 mod past;
 mod past_page;
 mod unfolded;
@@ -20,9 +21,10 @@ use crate::store;
 use crate::view::{self, Serving, StoredRow, View};
 
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
-pub use self::claims::{Claims, ParkedAt, VersionRanges, find_revision, load_claims};
-pub use self::past::{PastState, load_past};
-pub use self::past_page::{PastPage, load_past_page};
+pub use self::claims::{Claims, ParkedAt, VersionRanges, load_claims};
+pub use self::history_head::{HistoryHead, load_history_head};
+pub use self::past::{AggregateEvent, PastState, continue_past, load_past, visit_past};
+pub use self::past_page::{PastBudget, PastPage, load_past_page};
 pub use self::unfolded::{Unfolded, find_unfolded};
 
 /// [`load_folded`] holds this many events of an aggregate at most, and folds them then.
@@ -106,24 +108,8 @@ impl State {
     }
 }
 
-/// Loads the states of aggregates, each of one moment, in one statement. Every id asked for is in the answer.
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub async fn load(
-    connection: &mut Session<'_>,
-    view: &View,
-    ids: &[AggregateId],
-) -> Result<HashMap<AggregateId, State>, DbError> {
-    load_with(connection, view, ids, |state, event, _| {
-        state.tail.push(event);
-    })
-    .await
-}
-
-/// As [`load`], in a bounded amount of memory: of an aggregate with many events after its row, the first ones are folded
-/// into the row.
+/// Loads the states of aggregates, each of one moment, in one statement and in a bounded amount of memory: of an aggregate with many
+/// events after its row, the first ones are folded into the row. Every id asked for is in the answer.
 ///
 /// # Errors
 ///
@@ -133,20 +119,18 @@ pub async fn load_folded(
     view: &View,
     ids: &[AggregateId],
 ) -> Result<HashMap<AggregateId, State>, DbError> {
-    let add = |state: &mut State, event, bytes| state.push(event, bytes, view);
     // Boxed, because the future is large, and an append polls it deep in its stack.
-    Box::pin(load_with(connection, view, ids, add)).await
+    Box::pin(load_serving(connection, view, ids)).await
 }
 
-async fn load_with(
+async fn load_serving(
     connection: &mut Session<'_>,
     view: &View,
     ids: &[AggregateId],
-    mut add: impl FnMut(&mut State, RecordedEvent, usize),
 ) -> Result<HashMap<AggregateId, State>, DbError> {
     let mut view = view.current();
     loop {
-        let read = read_states(connection, &view, ids, &mut add).await;
+        let read = read_states(connection, &view, ids).await;
         let read = match read {
             Ok((states, true)) => return Ok(states),
             Ok((states, false)) => Ok(states),
@@ -169,7 +153,6 @@ async fn read_states(
     connection: &mut Session<'_>,
     view: &View,
     ids: &[AggregateId],
-    add: &mut impl FnMut(&mut State, RecordedEvent, usize),
 ) -> Result<(HashMap<AggregateId, State>, bool), DbError> {
     let types = view.projection.block();
     let mut rows = sqlx::query(view.sql.fill(include_str!("sql/load_states.sql")))
@@ -188,7 +171,7 @@ async fn read_states(
         state.read_folded(&row)?;
         if row.try_get::<Option<i32>, _>("version")?.is_some() {
             let bytes = store::byte_len(&row, "payload")? + store::byte_len(&row, "metadata")?;
-            add(state, store::decode_event(&row)?, bytes);
+            state.push(store::decode_event(&row)?, bytes, view);
         }
     }
     Ok((states, serves))

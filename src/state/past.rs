@@ -2,85 +2,104 @@
 //! an older fold, and it says nothing about an earlier moment.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::ControlFlow;
 
 use serde_json::value::RawValue;
-use sqlx::Row;
 use time::OffsetDateTime;
 
 use crate::db::{DbError, Session};
-use crate::domain::FoldError;
+use crate::domain::{AnyFold, FoldError};
 use crate::event::{AggregateId, RecordedEvent, Version};
-use crate::store::{self, Moment};
-use crate::view::{self, View};
+use crate::store::{self, Moment, SkipsOf};
+use crate::view::View;
 
 /// How many events are read at once.
 const MAX_PART_EVENTS: u16 = 1000;
 
 /// An aggregate at a moment.
-#[derive(Debug, Default)]
 pub struct PastState {
     /// The version of its last event; 0 when it had none.
     pub version: Version,
     /// When that event was recorded.
     pub created_at: Option<OffsetDateTime>,
-    /// Its row with its secrets; `None` when it did not exist or was deleted.
-    pub row: Option<Box<RawValue>>,
-    /// Why the event after the row cannot be folded.
+    /// Why an event cannot be folded. What follows it is not folded either.
     pub failure: Option<FoldError>,
-    /// The events that an operator has skipped. They have no effect.
-    skipped: BTreeSet<Version>,
+    fold: Box<dyn AnyFold>,
+}
+
+/// An event of an aggregate's past.
+#[derive(Debug)]
+pub struct AggregateEvent {
+    /// The event.
+    pub event: RecordedEvent,
+    /// Whether an operator has skipped it in the view's projection, so that it has no effect.
+    pub is_skipped: bool,
 }
 
 impl PastState {
-    /// Whether the fold of its events is the absence of a row.
+    /// The state before the first event.
     #[must_use]
-    pub const fn is_deleted(&self) -> bool {
-        self.version.0 > 0 && self.row.is_none() && self.failure.is_none()
+    pub fn before_first(view: &View) -> Self {
+        Self {
+            version: Version(0),
+            created_at: None,
+            failure: None,
+            fold: view.projection.begin_fold(),
+        }
     }
 
-    /// The state before the first event.
+    /// Folds the next event. One that was skipped, or that follows one that cannot be folded, only counts.
+    pub fn step(&mut self, AggregateEvent { event, is_skipped }: &AggregateEvent) {
+        self.version = event.version;
+        self.created_at = Some(event.created_at);
+        if !is_skipped && self.failure.is_none() {
+            self.failure = self.fold.step(event).err();
+        }
+    }
+
+    /// Whether there is a row.
+    #[must_use]
+    pub fn has_row(&self) -> bool {
+        self.failure.is_none() && self.fold.has_row()
+    }
+
+    /// Whether the fold of its events is the absence of a row.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.version > Version(0) && self.failure.is_none() && !self.fold.has_row()
+    }
+
+    /// Its row with its secrets; `None` when it did not exist or was deleted.
     ///
     /// # Errors
     ///
-    /// Any [`DbError`].
-    pub async fn before_first(
-        connection: &mut Session<'_>,
-        view: &View,
-        id: AggregateId,
-    ) -> Result<Self, DbError> {
-        let skipped = find_skipped(connection, view, &[id]).await?;
-        Ok(Self {
-            skipped: skipped.into_iter().map(|(_, version)| version).collect(),
-            ..Self::default()
-        })
-    }
-
-    /// Folds further events over the row, without those that were skipped. Once an event cannot be folded, the row stays at the
-    /// event before it.
-    pub fn fold(&mut self, view: &View, events: &[RecordedEvent]) {
-        let Some(last) = events.last() else { return };
-        for events in events.split(|event| self.skipped.contains(&event.version)) {
-            if self.failure.is_none() && !events.is_empty() {
-                let folded = view.projection.fold(self.row.as_deref(), events);
-                self.row = folded.row;
-                self.failure = folded.failure;
-            }
+    /// [`Self::failure`], or when the row does not serialize.
+    pub fn into_row(self) -> Result<Option<Box<RawValue>>, FoldError> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => self.fold.row(),
         }
-        self.version = last.version;
-        self.created_at = Some(last.created_at);
     }
 
-    /// Whether an operator has skipped the event with this version.
-    #[must_use]
-    pub fn is_skipped(&self, version: Version) -> bool {
-        self.skipped.contains(&version)
+    /// The columns of its row as clients see them, without secrets.
+    ///
+    /// # Errors
+    ///
+    /// When the row does not serialize.
+    pub fn show(&self, view: &View) -> Result<Option<Box<RawValue>>, FoldError> {
+        self.fold.show(&view.secret_names)
     }
+}
 
-    /// As [`Self::fold`], without the events of other domains' types.
-    pub(super) fn fold_own(&mut self, view: &View, events: &mut Vec<RecordedEvent>) {
-        let types = view.projection.block();
-        events.retain(|event| types.contains(&event.type_id.0));
-        self.fold(view, events);
+impl fmt::Debug for PastState {
+    /// The row contains secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PastState")
+            .field("version", &self.version)
+            .field("created_at", &self.created_at)
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,47 +114,75 @@ pub async fn load_past(
     id: AggregateId,
     moment: Moment,
 ) -> Result<PastState, DbError> {
-    let mut state = PastState::before_first(connection, view, id).await?;
-    fold_from(connection, view, id, moment, Version(0), &mut state).await?;
+    let mut state = PastState::before_first(view);
+    continue_past(connection, view, id, moment, &mut state).await?;
     Ok(state)
 }
 
-/// Folds the events after the version `after` up to a moment over `state`; returns how many there were.
-pub(super) async fn fold_from(
+/// Folds the events after a state up to a later moment.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn continue_past(
     connection: &mut Session<'_>,
     view: &View,
     id: AggregateId,
     moment: Moment,
-    mut after: Version,
     state: &mut PastState,
-) -> Result<usize, DbError> {
-    let mut count = 0;
-    loop {
-        let mut part = store::read_stream(connection, id, after, moment, MAX_PART_EVENTS).await?;
-        after = part.events.last().map_or(after, |event| event.version);
-        count += part.events.len();
-        state.fold_own(view, &mut part.events);
-        if !part.has_more {
-            return Ok(count);
-        }
-    }
+) -> Result<(), DbError> {
+    let after = state.version;
+    let mut step = |event: AggregateEvent| {
+        state.step(&event);
+        ControlFlow::Continue(())
+    };
+    visit_past(connection, view, id, (after, moment), &mut step).await
 }
 
-/// The events that an operator has skipped in the view's projection, of these aggregates.
-pub(super) async fn find_skipped(
+/// Calls `visit` with the events of the view's types after a version up to a moment, until it breaks. It holds a bounded number of
+/// them in memory.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn visit_past(
     connection: &mut Session<'_>,
     view: &View,
-    ids: &[AggregateId],
-) -> Result<Vec<(AggregateId, Version)>, DbError> {
-    let view = &view::resolve(connection, view).await?.view;
-    let rows = sqlx::query(include_str!("sql/find_skipped.sql"))
-        .bind(view.lock_domain())
-        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-        .fetch_all(connection)
+    id: AggregateId,
+    (mut after, until): (Version, Moment),
+    visit: &mut (dyn FnMut(AggregateEvent) -> ControlFlow<()> + Send),
+) -> Result<(), DbError> {
+    if until == Moment::Version(Version(0)) {
+        return Ok(());
+    }
+    let types = view.projection.block();
+    let skips_of = SkipsOf {
+        projection: view.name(),
+        definition_hash: &view.definition_hash,
+    };
+    loop {
+        let part = store::read_stream(
+            connection,
+            id,
+            after,
+            until,
+            MAX_PART_EVENTS,
+            Some(skips_of),
+        )
         .await?;
-    let skipped = rows.iter().map(|row| {
-        let id = AggregateId(row.try_get("aggregate_id")?);
-        Ok((id, Version(row.try_get("version")?)))
-    });
-    Ok(skipped.collect::<Result<_, sqlx::Error>>()?)
+        after = part.events.last().map_or(after, |event| event.version);
+        let skipped: BTreeSet<Version> = part.skipped.into_iter().collect();
+        for event in part.events {
+            if !types.contains(&event.type_id.0) {
+                continue;
+            }
+            let is_skipped = skipped.contains(&event.version);
+            if visit(AggregateEvent { event, is_skipped }).is_break() {
+                return Ok(());
+            }
+        }
+        if !part.has_more {
+            return Ok(());
+        }
+    }
 }

@@ -1,24 +1,45 @@
 //! The states of a page of aggregates as of a time, folded from their events.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
 use futures_util::TryStreamExt as _;
 use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::past::{PastState, find_skipped, fold_from, load_past};
+use super::past::{AggregateEvent, PastState, visit_past};
 use crate::db::{DbError, Session};
-use crate::event::{AggregateId, RecordedEvent, Version, to_event_time};
+use crate::event::{AggregateId, Version, to_event_time};
 use crate::store::{self, Moment};
 use crate::view::View;
 
 /// Of each aggregate, a page reads this many events in one statement. The others of a longer one are read in parts.
 const MAX_PART_EVENTS: i32 = 1000;
-/// A page holds this many bytes of an aggregate's events at most, and folds them then.
-const MAX_PART_BYTES: usize = 4 * 1024 * 1024;
 /// One statement reads this many events at most, apart from those of the last aggregate.
 const MAX_PAGE_EVENTS: i64 = 20_000;
 /// One statement looks at this many aggregates at most, however few of them are of the domain.
 const MAX_LOOKED_AT: i64 = 10_000;
+
+/// How much work a page may be.
+#[derive(Clone, Copy, Debug)]
+pub struct PastBudget {
+    /// The most aggregates; 0 counts as 1.
+    pub states: u32,
+    /// The most events.
+    pub events: usize,
+    /// When to end.
+    pub deadline: Instant,
+    /// Whether the first aggregate is folded however many events it has. Otherwise there may be aggregates that no page gets past.
+    pub folds_first: bool,
+}
+
+impl PastBudget {
+    fn is_spent(&self, events: usize) -> bool {
+        events >= self.events || Instant::now() >= self.deadline
+    }
+}
 
 /// Aggregates as of a time.
 #[derive(Debug, Default)]
@@ -31,12 +52,24 @@ pub struct PastPage {
     pub is_end: bool,
     /// How many events were folded.
     pub events: usize,
+    /// Whether the page ends because the budget is spent.
+    pub is_cut: bool,
     /// The places of states that have further events.
     unfinished: Vec<usize>,
 }
 
-/// Folds the next aggregates after `after` as of a time: at most `max_states`, and fewer if they have many events or are of other
-/// domains. The memory that it needs does not depend on how many events an aggregate has.
+impl PastPage {
+    /// Leaves out the states from a place on.
+    fn cut(&mut self, at: usize, after: Option<AggregateId>) {
+        self.states.truncate(at);
+        self.last = self.states.last().map(|(id, _)| *id).or(after);
+        self.is_end = false;
+        self.is_cut = true;
+    }
+}
+
+/// Folds the next aggregates after `after` as of a time: fewer than the budget allows if they are of other domains. The memory that
+/// it needs does not depend on how many events an aggregate has.
 ///
 /// # Errors
 ///
@@ -46,21 +79,28 @@ pub async fn load_past_page(
     view: &View,
     after: Option<AggregateId>,
     time: OffsetDateTime,
-    max_states: u32,
+    budget: PastBudget,
 ) -> Result<PastPage, DbError> {
-    let mut page = read_page(connection, view, after, time, max_states).await?;
+    let mut page = read_page(connection, view, after, time, budget.states).await?;
     for at in std::mem::take(&mut page.unfinished) {
         let (id, state) = &mut page.states[at];
-        let (after, until) = (Version(MAX_PART_EVENTS), Moment::Time(time));
-        page.events += fold_from(connection, view, *id, until, after, state).await?;
-    }
-    // Skips are rare, so the aggregates that have some are folded again.
-    let ids: Vec<AggregateId> = page.states.iter().map(|(id, _)| *id).collect();
-    let mut skipped = find_skipped(connection, view, &ids).await?;
-    skipped.dedup_by_key(|(id, _)| *id);
-    for (id, _) in skipped {
-        if let Some((_, state)) = page.states.iter_mut().find(|(other, _)| *other == id) {
-            *state = load_past(connection, view, id, Moment::Time(time)).await?;
+        let (mut events, mut is_spent) = (page.events, false);
+        let mut step = |event: AggregateEvent| {
+            let may_end = at > 0 || !budget.folds_first;
+            is_spent = may_end && budget.is_spent(events);
+            if is_spent {
+                return ControlFlow::Break(());
+            }
+            events += 1;
+            state.step(&event);
+            ControlFlow::Continue(())
+        };
+        let rest = (Version(MAX_PART_EVENTS), Moment::Time(time));
+        visit_past(connection, view, *id, rest, &mut step).await?;
+        page.events = events;
+        if is_spent {
+            page.cut(at, after);
+            break;
         }
     }
     Ok(page)
@@ -85,58 +125,38 @@ async fn read_page(
         .bind(MAX_LOOKED_AT)
         .bind(MAX_PAGE_EVENTS)
         .bind(i64::from(MAX_PART_EVENTS))
+        .bind(view.name())
+        .bind(&*view.definition_hash)
         .fetch(connection);
-    let (mut page, mut part) = (
-        PastPage {
-            is_end: true,
-            ..PastPage::default()
-        },
-        PendingEvents::default(),
-    );
+    let mut page = PastPage {
+        is_end: true,
+        ..PastPage::default()
+    };
+    let mut skipped = BTreeSet::new();
     while let Some(row) = rows.try_next().await? {
         let id = AggregateId(row.try_get("candidate_id")?);
         if page.last != Some(id) {
-            part.fold_into(view, &mut page);
             page.last = Some(id);
             page.is_end = row.try_get("goes_on")?;
             if row.try_get("is_own")? {
-                page.states.push((id, PastState::default()));
+                skipped = store::decode_skipped(&row)?.into_iter().collect();
+                page.states.push((id, PastState::before_first(view)));
             }
         }
-        if let Some(version) = row.try_get::<Option<i32>, _>("version")? {
-            page.events += 1;
-            if version == MAX_PART_EVENTS {
-                page.unfinished.push(page.states.len().saturating_sub(1));
-            }
-            let bytes = store::byte_len(&row, "payload")? + store::byte_len(&row, "metadata")?;
-            part.push(store::decode_event(&row)?, bytes);
-            if part.bytes >= MAX_PART_BYTES {
-                part.fold_into(view, &mut page);
-            }
+        let Some(version) = row.try_get::<Option<i32>, _>("version")? else {
+            continue;
+        };
+        page.events += 1;
+        if version == MAX_PART_EVENTS {
+            page.unfinished.push(page.states.len().saturating_sub(1));
+        }
+        let event = store::decode_event(&row)?;
+        if let Some((_, state)) = page.states.last_mut()
+            && types.contains(&event.type_id.0)
+        {
+            let is_skipped = skipped.contains(&event.version);
+            state.step(&AggregateEvent { event, is_skipped });
         }
     }
-    part.fold_into(view, &mut page);
     Ok(page)
-}
-
-/// Events of the page's last aggregate that are not folded yet.
-#[derive(Default)]
-struct PendingEvents {
-    events: Vec<RecordedEvent>,
-    bytes: usize,
-}
-
-impl PendingEvents {
-    fn push(&mut self, event: RecordedEvent, bytes: usize) {
-        self.events.push(event);
-        self.bytes += bytes;
-    }
-
-    fn fold_into(&mut self, view: &View, page: &mut PastPage) {
-        if let Some((_, state)) = page.states.last_mut() {
-            state.fold_own(view, &mut self.events);
-        }
-        self.events.clear();
-        self.bytes = 0;
-    }
 }

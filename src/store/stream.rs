@@ -46,8 +46,19 @@ impl From<OffsetDateTime> for Moment {
 pub struct StreamPart {
     /// The events in the order of their versions.
     pub events: Vec<RecordedEvent>,
+    /// The versions of the aggregate that an operator has skipped in the projection asked for; unknown without an event.
+    pub skipped: Vec<Version>,
     /// Whether there may be more events up to the moment asked for.
     pub has_more: bool,
+}
+
+/// The projection whose skipped events [`read_stream`] looks up.
+#[derive(Clone, Copy, Debug)]
+pub struct SkipsOf<'a> {
+    /// Its name.
+    pub projection: &'a str,
+    /// The hash of the definition that the process has of its view: of several generations the one that serves it counts.
+    pub definition_hash: &'a str,
 }
 
 /// Reads the events of an aggregate after the version `after` up to the moment `until`: at most `max_events`, and no more than
@@ -62,6 +73,7 @@ pub async fn read_stream(
     after: Version,
     until: Moment,
     max_events: u16,
+    skips_of: Option<SkipsOf<'_>>,
 ) -> Result<StreamPart, DbError> {
     let (version, time) = match until {
         Moment::Newest => (None, None),
@@ -74,10 +86,16 @@ pub async fn read_stream(
         .bind(version)
         .bind(time)
         .bind(i64::from(max_events))
+        .bind(skips_of.map(|skips_of| skips_of.projection))
+        .bind(skips_of.map(|skips_of| skips_of.definition_hash))
         .fetch(connection);
     let (mut events, mut bytes, mut is_full) = (Vec::new(), 0, false);
+    let mut skipped = Vec::new();
     // The result is read to its end even when the part is full: otherwise the next request could not use the connection.
     while let Some(row) = rows.try_next().await? {
+        if events.is_empty() {
+            skipped = decode_skipped(&row)?;
+        }
         bytes += byte_len(&row, "payload")? + byte_len(&row, "metadata")?;
         is_full |= bytes > MAX_PART_BYTES && !events.is_empty();
         if !is_full {
@@ -85,23 +103,21 @@ pub async fn read_stream(
         }
     }
     let has_more = is_full || events.len() >= usize::from(max_events);
-    Ok(StreamPart { events, has_more })
+    Ok(StreamPart {
+        events,
+        skipped,
+        has_more,
+    })
 }
 
-/// The version of an aggregate's newest event; `None` if it has none.
+/// Decodes the column `skipped`.
 ///
 /// # Errors
 ///
-/// Any [`DbError`].
-pub async fn newest_version(
-    connection: &mut Session<'_>,
-    id: AggregateId,
-) -> Result<Option<Version>, DbError> {
-    let row = sqlx::query(include_str!("sql/newest_version.sql"))
-        .bind(id.0)
-        .fetch_optional(connection)
-        .await?;
-    Ok(row.map(|row| row.try_get(0).map(Version)).transpose()?)
+/// When the column is missing or has another type.
+pub fn decode_skipped(row: &PgRow) -> Result<Vec<Version>, sqlx::Error> {
+    let versions: Option<Vec<i32>> = row.try_get("skipped")?;
+    Ok(versions.into_iter().flatten().map(Version).collect())
 }
 
 /// The length of a value as Postgres sent it, in bytes.
@@ -158,11 +174,25 @@ pub fn decode_time(
     row: &PgRow,
     column: impl ColumnIndex<PgRow> + Display + Copy,
 ) -> Result<OffsetDateTime, sqlx::Error> {
-    let microseconds: i64 = row.try_get_unchecked(column)?;
-    POSTGRES_EPOCH
-        .checked_add(Duration::microseconds(microseconds))
-        .ok_or_else(|| sqlx::Error::ColumnDecode {
-            index: column.to_string(),
-            source: "the time is outside of the years -9999 to 9999".into(),
-        })
+    to_time(row.try_get_unchecked(column)?).ok_or_else(|| sqlx::Error::ColumnDecode {
+        index: column.to_string(),
+        source: "the time is outside of the years -9999 to 9999".into(),
+    })
+}
+
+/// As [`decode_time`]; `None` for null, and for what [`decode_time`] refuses, such as `infinity`.
+///
+/// # Errors
+///
+/// When the column is missing.
+pub fn decode_optional_time(
+    row: &PgRow,
+    column: impl ColumnIndex<PgRow> + Display + Copy,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    let microseconds: Option<i64> = row.try_get_unchecked(column)?;
+    Ok(microseconds.and_then(to_time))
+}
+
+fn to_time(microseconds: i64) -> Option<OffsetDateTime> {
+    POSTGRES_EPOCH.checked_add(Duration::microseconds(microseconds))
 }

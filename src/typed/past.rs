@@ -6,13 +6,13 @@ use std::marker::PhantomData;
 use futures_util::future::BoxFuture;
 
 use crate::app::Foldlog;
-use crate::domain::Domain;
+use crate::domain::{self, Domain};
 use crate::event::{AggregateId, RecordedEvent};
 use crate::query::{
     self, Blamed, Diff, Entry, Explanation, HistoryCursor, HistoryPage, HistoryQuery, Moment,
     Order, QueryError, UnknownChanges,
 };
-use crate::view::Changes;
+use crate::view::{Changes, PageLimit};
 
 impl Foldlog {
     /// Reads a page of the events of one aggregate of the domain `D`, oldest first, each with the fields that it changed. Await the
@@ -37,7 +37,7 @@ impl Foldlog {
             id,
             order: Order::OldestFirst,
             after: None,
-            limit: super::read::DEFAULT_LIMIT,
+            limit: PageLimit::DEFAULT_ROWS,
             field: None,
             actor: None,
             domain: PhantomData,
@@ -189,8 +189,9 @@ impl<'a, D: Domain> IntoFuture for History<'a, D> {
 
     fn into_future(self) -> Self::IntoFuture {
         let make = |entry: Entry| {
-            let bytes = entry.event.payload.get().len();
-            let payload = entry.event.decode::<D::Event>().ok();
+            let (json, metadata) = (entry.event.payload.get(), &entry.event.metadata);
+            let bytes = query::json_bytes(json, metadata, entry.changes.as_ref().ok());
+            let payload = domain::decode::<D::Event>(&entry.event).ok();
             let past = PastEvent {
                 event: entry.event,
                 payload: payload.map(|event| event.payload),

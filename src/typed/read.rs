@@ -11,7 +11,7 @@ use crate::app::{Foldlog, NotServedError};
 use crate::domain::Domain;
 use crate::event::{AggregateId, Version};
 use crate::query::{self, Consistency, ListMoment, ListQuery, Moment, QueryError, ReadAt};
-use crate::view::PageCursor;
+use crate::view::{PageCursor, PageLimit};
 
 impl Foldlog {
     /// Reads the state of one aggregate of the domain `D` and its version; `None` if it does not exist, is deleted, or is
@@ -60,15 +60,12 @@ impl Foldlog {
             foldlog: self,
             filters: Vec::new(),
             after: None,
-            limit: DEFAULT_LIMIT,
+            limit: PageLimit::DEFAULT_ROWS,
             moment: ListMoment::Projected,
             domain: PhantomData,
         }
     }
 }
-
-/// Rows per page, if the caller does not say how many.
-pub(super) const DEFAULT_LIMIT: u16 = 100;
 
 /// A read of one aggregate that is sent when it is awaited. Made by [`Foldlog::get`].
 #[must_use = "a read does nothing until it is awaited"]

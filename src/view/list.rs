@@ -8,11 +8,10 @@ use futures_util::TryStreamExt as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sqlx::Row;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::generation::answer_of;
-use super::{FromServing, RawRow, Serving, View, ViewRow, json_array};
+use super::{FromServing, RawRow, Serving, View, ViewRow, decode_row, json_array};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, Version};
 
@@ -27,6 +26,11 @@ pub struct PageLimit {
     pub rows: u16,
     /// Bytes of the rows as a part of a JSON string.
     pub bytes: usize,
+}
+
+impl PageLimit {
+    /// Rows per page, if the caller does not say how many.
+    pub const DEFAULT_ROWS: u16 = 100;
 }
 
 impl From<u16> for PageLimit {
@@ -95,6 +99,58 @@ impl ViewPage<RawRow> {
     }
 }
 
+/// A page that is filled row by row, in the order of ids.
+#[derive(Debug)]
+pub(crate) struct PageBuilder {
+    rows: Vec<RawRow>,
+    bytes: usize,
+    limit: PageLimit,
+    is_cut: bool,
+}
+
+impl PageBuilder {
+    pub(crate) const fn new(limit: PageLimit) -> Self {
+        Self {
+            rows: Vec::new(),
+            bytes: 0,
+            limit,
+            is_cut: false,
+        }
+    }
+
+    /// Whether no further row fits, however small.
+    pub(crate) fn is_full(&self) -> bool {
+        // A page without rows has no cursor, so it would look like the last one.
+        self.is_cut || self.rows.len() >= usize::from(self.limit.rows.max(1))
+    }
+
+    /// Adds a row; false if it does not fit, and then none of the following ones does.
+    pub(crate) fn push(&mut self, row: RawRow) -> bool {
+        self.bytes += json_string_len(row.json().get());
+        let is_too_large = self.bytes > self.limit.bytes && !self.rows.is_empty();
+        if self.is_full() || is_too_large {
+            self.is_cut = true;
+            return false;
+        }
+        self.rows.push(row);
+        true
+    }
+
+    /// The page, after which the next one begins with the first row that did not fit.
+    pub(crate) fn cut(self) -> ViewPage<RawRow> {
+        let last = self.rows.last().map(|row| row.id);
+        self.end(last)
+    }
+
+    /// The page, after which the next one begins after `last`; `None` on the last page.
+    pub(crate) fn end(self, last: Option<AggregateId>) -> ViewPage<RawRow> {
+        ViewPage {
+            rows: self.rows,
+            next: last.map(PageCursor),
+        }
+    }
+}
+
 /// Reads the rows after `after` whose columns equal `filters`, which may name only columns of [`View::filter_columns`]: no
 /// more than `limit`.
 ///
@@ -129,45 +185,34 @@ async fn list_once(
     after: Option<PageCursor>,
     limit: PageLimit,
 ) -> Result<FromServing<ViewPage<RawRow>>, DbError> {
-    // A page without rows has no cursor, so it would look like the last one.
-    let max_rows = limit.rows.max(1);
     let names: Vec<&str> = filters.iter().map(|(name, _)| *name).collect();
     let mut query = sqlx::query(serving.sql.list(&names, after.is_none()))
         .bind(after.map_or(Uuid::nil(), |cursor| cursor.0.0))
         // One row more than requested shows whether there is a next page.
-        .bind(i64::from(max_rows) + 1);
+        .bind(i64::from(limit.rows.max(1)) + 1);
     if !filters.is_empty() {
         query = query.bind(filter_values(filters));
     }
     let mut stored = query.fetch(connection);
-    let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
-    let mut serves = false;
+    let (mut page, mut serves) = (PageBuilder::new(limit), false);
     // The result is read to its end even when the page is full: otherwise the next request could not use the connection.
     while let Some(row) = stored.try_next().await? {
         serves |= row.try_get::<bool, _>("serves")?;
-        if more || row.try_get::<Option<Uuid>, _>("id")?.is_none() {
+        if page.is_cut || row.try_get::<Option<Uuid>, _>("id")?.is_none() {
             continue;
         }
-        let Json(json): Json<Box<RawValue>> = row.try_get("viewed")?;
-        bytes += json_string_len(json.get());
-        let is_full = rows.len() == usize::from(max_rows);
-        more = is_full || (bytes > limit.bytes && !rows.is_empty());
-        if !more {
-            rows.push(RawRow::new(
-                AggregateId(row.try_get("id")?),
-                Version(row.try_get("viewed_version")?),
-                json,
-            ));
+        let id = AggregateId(row.try_get("id")?);
+        if let Some((version, json)) = decode_row(&row)? {
+            page.push(RawRow::new(id, version, json));
         }
     }
-    if !serves {
-        return Ok(FromServing::NoGeneration);
-    }
-    let next = rows
-        .last()
-        .filter(|_| more)
-        .map(|row: &RawRow| PageCursor(row.id));
-    Ok(FromServing::Read(ViewPage { rows, next }))
+    Ok(if !serves {
+        FromServing::NoGeneration
+    } else if page.is_cut {
+        FromServing::Read(page.cut())
+    } else {
+        FromServing::Read(page.end(None))
+    })
 }
 
 /// Returns the ids of those rows that are not stored and whose columns equal `filters`, by the same comparison as [`list`].

@@ -21,7 +21,7 @@ pub use self::changes::{Changes, ShownFields, changes, shown_fields};
 pub use self::define::{DefineError, Inline, define};
 pub(crate) use self::definition::Fnv1a;
 pub use self::generation::{FromServing, Resolved, Serving, resolve};
-pub(crate) use self::list::json_string_len;
+pub(crate) use self::list::{PageBuilder, json_string_len};
 pub use self::list::{PageCursor, PageLimit, ViewPage, find_matching, list};
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use foldlog::Foldlog;
 use foldlog::command;
 use foldlog::db::{Pool, PoolSettings, Pooler, Role};
-use foldlog::event::{AggregateId, ExpectedVersion, UntypedEvent};
+use foldlog::domains::users::Users;
+use foldlog::event::{AggregateId, ExpectedVersion, UntypedEvent, Version};
 use foldlog::projection::{self, Budget};
-use foldlog::query::{self, Consistency};
+use foldlog::query::{self, Consistency, Moment};
 use foldlog::view::Inline;
 use sqlx::postgres::PgConnectOptions;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::bouncer::{Bouncer, set_login_defaults};
@@ -148,4 +150,81 @@ async fn a_pass_behind_a_pooler_is_one_transaction() {
     let proxy = RoundTrips::start(&bouncer.options()).await;
     // Begin, read, write, commit.
     assert_eq!(measure_passes(&db, &proxy, Pooler::Prepared).await, [4, 3]);
+}
+
+/// The round trips of the reads about the past of one user with two events, and of lists: see the test.
+async fn measure_past(proxy: &RoundTrips, user: Uuid) -> Vec<(&'static str, u64)> {
+    let host = connect(proxy.options(), Pooler::None, Role::Query);
+    let (id, host) = (AggregateId(user), &host);
+    let future = OffsetDateTime::now_utc() + time::Duration::days(1);
+    let next = host.history::<Users>(id).limit(1).await.unwrap().next;
+    let mut measured = Vec::new();
+    // The first use of a statement on a connection also prepares it.
+    for _ in 0..2 {
+        measured.clear();
+        let mut add = |name, (read, count): (bool, u64)| {
+            assert!(read, "{name}");
+            measured.push((name, count));
+        };
+        let past = host.get::<Users>(id).version(Version(1));
+        let past = async { past.await.unwrap().is_some() };
+        add("version", proxy.measure(past).await);
+        let past = host.get::<Users>(id).as_of(future);
+        let past = async { past.await.unwrap().is_some() };
+        add("as_of", proxy.measure(past).await);
+        let history = async { host.history::<Users>(id).await.is_ok() };
+        add("history", proxy.measure(history).await);
+        let newest = async { host.history::<Users>(id).newest_first().await.is_ok() };
+        add("history, newest first", proxy.measure(newest).await);
+        let second = host.history::<Users>(id).starting_after(next.unwrap());
+        let second = async { second.await.is_ok() };
+        add("history, second page", proxy.measure(second).await);
+        let diff = async { host.diff::<Users>(id, Version(0), Version(2)).await.is_ok() };
+        add("diff from nothing", proxy.measure(diff).await);
+        let diff = async { host.diff::<Users>(id, Version(2), Version(1)).await.is_ok() };
+        add("diff", proxy.measure(diff).await);
+        let blame = async { host.blame::<Users>(id, Moment::Newest).await.is_ok() };
+        add("blame", proxy.measure(blame).await);
+        let explain = async { host.explain::<Users>(id).await.is_ok() };
+        add("explain", proxy.measure(explain).await);
+        let list = async { host.list::<Users>().as_of(future).await.is_ok() };
+        add("list as_of", proxy.measure(list).await);
+        let strong = async { host.list::<Users>().strong().await.is_ok() };
+        add("strong list", proxy.measure(strong).await);
+        let feed = async { host.feed().domain::<Users>().await.is_ok() };
+        add("feed", proxy.measure(feed).await);
+    }
+    measured
+}
+
+/// Fails when a read of the past or a list takes a statement more, such as one that asks which generation serves the process.
+#[tokio::test]
+async fn reads_of_the_past_take_as_few_round_trips_as_they_have_parts() {
+    let db = TestDb::new().await;
+    let proxy = RoundTrips::start(&db.options).await;
+    let user = Uuid::now_v7();
+    append(&db.foldlog, created(user, "ada")).await;
+    append(&db.foldlog, renamed(user, "eve")).await;
+    db.catch_up("users").await;
+    let measured = Box::pin(measure_past(&proxy, user)).await;
+    assert_eq!(
+        measured,
+        [
+            ("version", 1),
+            ("as_of", 1),
+            // What is known of the aggregate, and its events.
+            ("history", 2),
+            ("history, newest first", 2),
+            ("history, second page", 2),
+            ("diff from nothing", 1),
+            ("diff", 2),
+            ("blame", 1),
+            // The claims, and the newest events.
+            ("explain", 2),
+            ("list as_of", 1),
+            // What is not folded, and the page.
+            ("strong list", 2),
+            ("feed", 1),
+        ]
+    );
 }

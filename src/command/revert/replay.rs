@@ -35,7 +35,7 @@ pub(super) async fn find_replayed(
     let limit = u16::try_from(MAX_EVENTS).unwrap_or(u16::MAX);
     // The events of one append have consecutive versions.
     let id = revert.aggregate_id;
-    let part = store::read_stream(connection, id, before, Moment::Newest, limit).await?;
+    let part = store::read_stream(connection, id, before, Moment::Newest, limit, None).await?;
     let events = part.events.into_iter().enumerate();
     let own = events.take_while(|(index, event)| event.id == id_of(revert.id, *index));
     let appended = own.map(|(_, event)| AppendedEvent {

@@ -37,10 +37,7 @@ pub(super) async fn load_row(
     version: Version,
 ) -> Result<Option<Box<RawValue>>, RevertError> {
     let past = state::load_past(connection, view, id, Moment::Version(version)).await?;
-    match past.failure {
-        None => Ok(past.row),
-        Some(failure) => Err(failure.into()),
-    }
+    Ok(past.into_row()?)
 }
 
 /// The row that the aggregate had at the version asked for; `newest` is its newest version.

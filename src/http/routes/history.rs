@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::NO_CACHE;
-use super::list::{DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT, MaxPageBytes, parse_limit};
+use super::list::{MaxPageBytes, limit_parameter, parse_limit};
 use crate::http::AppState;
 use crate::http::extract::{DomainPath, IdPath, Params};
 use crate::http::openapi::{
@@ -78,13 +78,16 @@ pub(super) fn schema() -> Value {
     if let Some(required) = event["required"].as_array_mut() {
         required.push(json!("changes"));
     }
+    let mut revision = revision();
+    revision["description"] =
+        json!("As in an explanation; only the first page has it, and it is null on the others");
     recorded::object(json!({
         "result": {"type": "array", "items": event},
         "next": {
             "description": "The value of `after` for the next page; null on the last one",
             "type": ["string", "null"],
         },
-        "revision": revision(),
+        "revision": revision,
     }))
 }
 
@@ -100,9 +103,6 @@ pub(super) fn revision() -> Value {
 /// Describes the route.
 pub(super) fn describe(domain: &DomainSchemas) -> Operation {
     let name = domain.name;
-    let limit = json!({
-        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": DEFAULT_PAGE_LIMIT,
-    });
     let text = json!({"type": "string"});
     let page = OpenApiResponse::new("A page", &[CACHE_CONTROL]);
     Operation::new(
@@ -120,7 +120,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         "`asc`: the oldest event first; `desc`: the newest",
         &json!({"type": "string", "enum": ["asc", "desc"], "default": "asc"}),
     ))
-    .parameter(openapi::query("limit", "The most events per page", &limit))
+    .parameter(limit_parameter("The most events per page"))
     .parameter(openapi::query(
         "after",
         "The unchanged `next` of the previous page",

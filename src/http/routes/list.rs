@@ -19,10 +19,8 @@ use crate::http::problem::{Kind, Problem};
 use crate::query::{self, ListMoment, ListQuery, QueryError};
 use crate::view::{PageCursor, PageLimit, View, ViewRow};
 
-/// Rows per page, if the client does not say how many.
-pub(in crate::http) const DEFAULT_PAGE_LIMIT: u16 = 100;
 /// The most rows that a client may request per page.
-pub(in crate::http) const MAX_PAGE_LIMIT: u16 = 1000;
+const MAX_PAGE_LIMIT: u16 = 1000;
 
 /// How many bytes the rows of a page may have at most, if the host's gateway passes on less than a page of foldlog has: an
 /// extension of the request.
@@ -83,17 +81,19 @@ pub(super) fn parse_limit(
     params: &mut Params,
     max_bytes: Option<Extension<MaxPageBytes>>,
 ) -> Result<PageLimit, Problem> {
-    let rows = params.take("limit").map_or(Ok(DEFAULT_PAGE_LIMIT), |text| {
-        let limit = text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit));
-        limit.ok_or_else(|| {
-            let detail =
-                format!("the parameter limit must be an integer from 1 to {MAX_PAGE_LIMIT}");
-            Problem::new(Kind::Malformed, detail)
-        })
-    });
+    let rows = params
+        .take("limit")
+        .map_or(Ok(PageLimit::DEFAULT_ROWS), |text| {
+            let limit = text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit));
+            limit.ok_or_else(|| {
+                let detail =
+                    format!("the parameter limit must be an integer from 1 to {MAX_PAGE_LIMIT}");
+                Problem::new(Kind::Malformed, detail)
+            })
+        });
     let mut limit = PageLimit::from(rows?);
     if let Some(Extension(MaxPageBytes(max_bytes))) = max_bytes {
         limit.bytes = limit.bytes.min(max_bytes);
@@ -183,7 +183,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
 /// Describes the parameter `limit`.
 pub(super) fn limit_parameter(description: &str) -> Value {
     let schema = json!({
-        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": DEFAULT_PAGE_LIMIT,
+        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": PageLimit::DEFAULT_ROWS,
     });
     openapi::query("limit", description, &schema)
 }

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::list::{DEFAULT_PAGE_LIMIT, MAX_PAGE_LIMIT};
+use super::list::limit_parameter;
 use crate::http::openapi::{self, Operation, Response as OpenApiResponse, reference};
 use crate::http::problem::Kind;
 
@@ -97,9 +97,6 @@ pub(super) fn describe_differences() -> Operation {
 
 fn describe_page(id: &str, summary: &str, page: &Value) -> Operation {
     let response = OpenApiResponse::new("A page", &[]).json(page);
-    let limit = json!({
-        "type": "integer", "minimum": 1, "maximum": MAX_PAGE_LIMIT, "default": DEFAULT_PAGE_LIMIT,
-    });
     Operation::new(id, summary)
         .tag("projections")
         .parameter(openapi::path(
@@ -107,7 +104,7 @@ fn describe_page(id: &str, summary: &str, page: &Value) -> Operation {
             "The name of the projection",
             &json!({"type": "string"}),
         ))
-        .parameter(openapi::query("limit", "The most entries per page", &limit))
+        .parameter(limit_parameter("The most entries per page"))
         .parameter(openapi::query(
             "after",
             "The `next` of the previous page",

@@ -6,16 +6,17 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
+pub(crate) use self::page::json_bytes;
 pub use self::page::{HistoryCursor, Order};
 use self::page::{PageItems, Span};
+use super::QueryError;
 use super::past::{FoldStep, Walk};
-use super::{QueryError, past};
 use crate::app::Foldlog;
 use crate::db::RetryPolicy;
 use crate::event::{AggregateId, RecordedEvent, ShownEvent, Version};
-use crate::state::{self, PastState};
-use crate::store::{self, Moment};
-use crate::view::{Changes, PageLimit, View, json_string_len};
+use crate::state::{self, AggregateEvent};
+use crate::store::Moment;
+use crate::view::{Changes, PageLimit, View};
 
 /// Which events of an aggregate to read.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ pub struct HistoryPage<T = HistoryEvent> {
     pub events: Vec<T>,
     /// The start of the next page; `None` on the last page.
     pub next: Option<HistoryCursor>,
-    /// The hash of the claims, as in [`Explanation::revision`](super::Explanation::revision).
+    /// The hash of the claims, as in [`Explanation::revision`](super::Explanation::revision); `None` also on a page after the first one.
     pub revision: Option<String>,
 }
 
@@ -108,12 +109,14 @@ pub async fn history(
             Ok(changes) => (Some(changes), None),
             Err(error) => (None, Some(error)),
         };
+        let event = foldlog.show_event(&entry.event);
+        let payload = event.payload.as_ref().map_or("", |json| json.get());
+        let bytes = json_bytes(payload, &event.metadata, changes.as_ref());
         let event = HistoryEvent {
-            event: foldlog.show_event(&entry.event),
+            event,
             changes,
             error,
         };
-        let bytes = serde_json::to_string(&event).map_or(0, |json| json_string_len(&json));
         (event, bytes)
     };
     read_history(foldlog, view, id, query, &make).await
@@ -145,21 +148,22 @@ async fn try_read<T: Send>(
 ) -> Result<HistoryPage<T>, QueryError> {
     query.check(view)?;
     let mut connection = foldlog.pool.acquire().await?;
-    let newest = store::newest_version(&mut connection, id).await?;
-    let newest = newest.ok_or(QueryError::Unknown)?;
-    let span = Span::new(query, newest);
-    let before = Version(span.first - 1);
-    let state = match before {
-        Version(0) => PastState::before_first(&mut connection, view, id).await?,
-        _ => Box::pin(state::load_past(&mut connection, view, id, before.into())).await?,
-    };
-    let mut is_known = state.version > Version(0);
-    let mut walk = Walk::new(view, state)?;
+    // The revision looks at each event, so only the first page has it.
+    let wants_revision = query.after.is_none();
+    let head = state::load_history_head(&mut connection, view, id, wants_revision).await?;
+    let head = head.ok_or(QueryError::Unknown)?;
+    let span = Span::new(query, head.newest);
+    let mut is_known = head.is_own;
+    let mut walk = Walk::new(view);
     let mut page = PageItems::new(query, span);
-    let mut visit = |event: RecordedEvent| {
+    let mut visit = |past: AggregateEvent| {
         is_known = true;
-        let version = event.version;
-        let changes = match walk.step(&event) {
+        let version = past.event.version;
+        if version.0 < span.first {
+            walk.pass(&past);
+            return ControlFlow::Continue(());
+        }
+        let changes = match walk.step(&past) {
             FoldStep::Created(changes)
             | FoldStep::Changed(changes)
             | FoldStep::Removed(changes) => Ok(changes),
@@ -167,6 +171,7 @@ async fn try_read<T: Send>(
             FoldStep::Failed => Err(UnknownChanges::Unfoldable),
             FoldStep::Waits => Err(UnknownChanges::FollowsUnfoldable),
         };
+        let event = past.event;
         let entry = Entry { event, changes };
         if !matches(query, &entry) {
             return ControlFlow::Continue(());
@@ -174,21 +179,18 @@ async fn try_read<T: Send>(
         let (item, bytes) = make(entry);
         page.push(version, item, bytes)
     };
-    let until = Moment::Version(Version(span.last));
-    past::visit_events(&mut connection, view, id, before, until, &mut visit).await?;
-    if !is_known {
-        // The span may begin after the newest event, or hold only events of another domain.
-        let first = store::read_stream(&mut connection, id, Version(0), Moment::Newest, 1).await?;
-        if !first.events.iter().any(|event| past::is_own(view, event)) {
-            return Err(QueryError::Unknown);
-        }
+    if span.first <= head.newest.0 {
+        let until = Moment::Version(Version(span.last));
+        state::visit_past(&mut connection, view, id, (Version(0), until), &mut visit).await?;
     }
-    let revision = state::find_revision(&mut connection, view, id).await?;
-    let (events, next) = page.finish(newest);
+    if !is_known {
+        return Err(QueryError::Unknown);
+    }
+    let (events, next) = page.finish(head.newest);
     Ok(HistoryPage {
         events,
         next,
-        revision,
+        revision: head.revision,
     })
 }
 

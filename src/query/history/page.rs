@@ -7,11 +7,33 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::HistoryQuery;
-use crate::event::Version;
-use crate::view::PageLimit;
+use crate::event::{Metadata, Version};
+use crate::view::{Changes, PageLimit, json_string_len};
 
 /// How many events a page with a filter looks at. If few of them match, the page is short or empty, and has a `next`.
 const MAX_EXAMINED_EVENTS: i32 = 10_000;
+
+/// What an event has in a page beside its payload, its metadata and its changes, in bytes.
+const EVENT_BYTES: usize = 512;
+/// What a changed field has beside its name and its two values: quotes, which are escaped, and punctuation.
+const FIELD_BYTES: usize = 10;
+
+/// How many bytes an event has as a part of a JSON string, or a little fewer.
+pub(crate) fn json_bytes(payload: &str, metadata: &Metadata, changes: Option<&Changes>) -> usize {
+    let metadata: usize = metadata
+        .texts()
+        .map(|(key, json)| json_string_len(key) + json_string_len(json) + FIELD_BYTES)
+        .sum();
+    let changes: usize = changes
+        .into_iter()
+        .flatten()
+        .map(|(name, [before, after])| {
+            let values = json_string_len(before.get()) + json_string_len(after.get());
+            json_string_len(name) + values + FIELD_BYTES
+        })
+        .sum();
+    EVENT_BYTES + json_string_len(payload) + metadata + changes
+}
 
 /// The order of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 -- Which events of an aggregate a projection has claimed, which wait and why, all from one snapshot. Claims are looked up event by
 -- event, so a claim that was deleted by hand shows.
+-- `serves` says whether the generation of the lock domain serves this process.
 -- `revision` is the hash of the claims: SHA-256 over the ids of the claimed events in the order of their versions.
 -- A range is a run of versions that are all claimed or all unclaimed. `settled`: the lane of the aggregate has settled the range's
 -- first event, so no pass finds it again.
@@ -8,7 +9,7 @@
 -- $3 smallint the first event type
 -- $4 smallint the event type before which to end
 -- $5 bigint the most ranges
--- returns rows (claimed bool, first integer, last integer, since timestamptz, settled bool, claimed_events bigint, waiting_events bigint, ranges bigint, newest integer, revision text, viewed_version integer, parked_event uuid, parked_version integer, parked_class text, parked_at timestamptz, attempts integer, next_try timestamptz)
+-- returns rows (serves bool, claimed bool, first integer, last integer, since timestamptz, settled bool, claimed_events bigint, waiting_events bigint, ranges bigint, newest integer, revision text, viewed_version integer, parked_event uuid, parked_version integer, parked_class text, parked_at timestamptz, attempts integer, next_try timestamptz)
 -- role: foldlog_query
 -- uses: events_aggregate_id_version_key locker_pkey settled_pkey parked_pkey {table}_pkey
 with own as materialized (
@@ -45,6 +46,7 @@ totals as (
     from own o
 )
 select
+    {serves} as serves,
     shown.claimed,
     shown.first,
     shown.last,

@@ -72,6 +72,16 @@ async fn wrong_parameters_of_the_past_return_400_with_what_to_send() {
             "/blame?consistency=strong",
             "unknown parameter `consistency`",
         ),
+        ("/events?field=%00", "its fields are: username, email"),
+        ("/events?field=", "its fields are: username, email"),
+        ("/events?limit=-1", "1 to 1000"),
+        ("/events?limit=1e3", "1 to 1000"),
+        (
+            "/diff?from=1&to=99999999999999999999",
+            "from 0 to 2147483647",
+        ),
+        ("/diff?from=%2B1&to=-0x1", "from 0 to 2147483647"),
+        ("/blame?as_of=2026-11-26T08:00:00Z&version=1", "not both"),
         ("/explain?version=1", "unknown parameter `version`"),
     ] {
         let answer = app.read(&format!("{path}{query}")).await;
@@ -210,6 +220,21 @@ async fn times_before_and_after_all_events_are_defined() {
         .read(&format!("{path}/diff?from=2999-01-01T00:00:00Z&to=3"))
         .await;
     assert_eq!(same.body["changes"], json!({}));
+    // A time and a version, the later one first.
+    let backwards = app
+        .read(&format!("{path}/diff?from=2999-01-01T00:00:00Z&to=1"))
+        .await;
+    assert_eq!(
+        backwards.body["changes"],
+        json!({"username": ["eve", "ada"]})
+    );
+    let forwards = app
+        .read(&format!("{path}/diff?from=1&to=2999-01-01T00:00:00Z"))
+        .await;
+    assert_eq!(
+        forwards.body["changes"],
+        json!({"username": ["ada", "eve"]})
+    );
 }
 
 // Fails when a secret, plain or hashed, is shown by a route about the past.

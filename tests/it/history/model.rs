@@ -294,9 +294,21 @@ async fn assert_history(
 
 async fn assert_diff_and_blame(app: &App, history: &History, random: &mut Random) {
     let newest = history.events.len();
-    let (from, to) = (random.below(newest + 1), random.below(newest + 1));
+    let mut moment = || {
+        let version = random.below(newest + 1);
+        if version == 0 || random.below(2) == 0 {
+            return (version, version.to_string());
+        }
+        let time = history.events[version - 1].created_at;
+        let until = history
+            .events
+            .iter()
+            .filter(|event| event.created_at <= time);
+        (until.count(), text(time))
+    };
+    let ((from, from_text), (to, to_text)) = (moment(), moment());
     let diff = app
-        .read(&history.path(&format!("/diff?from={from}&to={to}")))
+        .read(&history.path(&format!("/diff?from={from_text}&to={to_text}")))
         .await;
     let (before, after) = (history.fields_after(from), history.fields_after(to));
     assert_eq!(

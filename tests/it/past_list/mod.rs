@@ -2,6 +2,11 @@
 
 mod model;
 
+use std::time::Instant;
+
+use foldlog::event::{AggregateId, Version};
+use foldlog::state::{self, PastBudget};
+use foldlog::view::PageCursor;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
@@ -159,16 +164,7 @@ async fn hostile_list_parameters_return_400_and_say_what_to_send() {
 #[tokio::test]
 async fn an_aggregate_with_many_events_is_folded_to_its_last_event_at_that_time() {
     let app = App::new().await;
-    let account = Uuid::from_u128(7);
-    app.db
-        .run(&format!(
-            "insert into events (id, aggregate_id, version, type_id, payload, created_at) \
-             select gen_random_uuid(), '{account}', n, case n when 1 then 2000 else 2001 end, \
-                 case n when 1 then '{{\"owner\": \"ada\"}}'::jsonb else '{{\"cents\": 1}}' end, \
-                 timestamptz '2026-01-01T00:00:00Z' + n * interval '1 s' \
-             from generate_series(1, 5000) n"
-        ))
-        .await;
+    insert_account(&app.db, Uuid::from_u128(7), 5000).await;
     for (seconds, version) in [
         (1, 1),
         (999, 999),
@@ -225,4 +221,77 @@ async fn an_aggregate_that_cannot_be_folded_fails_its_page_with_503() {
     let page = list(&app, &now, "").await;
     let detail = page.problem(503, "unavailable");
     assert!(detail.contains("cannot be folded"), "{detail}");
+    // A page that ends before it has nothing to do with it.
+    for number in [1, 2, 3, 8] {
+        append(&app, "/users", &created(Uuid::from_u128(number), "ada")).await;
+    }
+    let mut after = String::new();
+    for limit in ["limit=1", "limit=2&username=ada"] {
+        let page = list(&app, &now, &format!("&{limit}{after}")).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        after = format!("&after={}", page.body["next"].as_str().unwrap());
+    }
+    list(&app, &now, &format!("&limit=1{after}"))
+        .await
+        .problem(503, "unavailable");
+    let behind = PageCursor::decode("AAAAAAAAAAAAAAAAAAAABQ").unwrap();
+    let rest = list(&app, &now, &format!("&after={}", behind.encode())).await;
+    assert_eq!(rest.body["result"].as_array().unwrap().len(), 1);
+}
+
+/// Inserts an account with this number of events.
+async fn insert_account(db: &TestDb, account: Uuid, events: i64) {
+    db.run(&format!(
+        "insert into events (id, aggregate_id, version, type_id, payload, created_at) \
+         select gen_random_uuid(), '{account}', n, case n when 1 then 2000 else 2001 end, \
+             case n when 1 then '{{\"owner\": \"ada\"}}'::jsonb else '{{\"cents\": 1}}' end, \
+             timestamptz '2026-01-01T00:00:00Z' + n * interval '1 s' \
+         from generate_series(1, {events}) n"
+    ))
+    .await;
+}
+
+// Fails when a page folds further aggregates after its share of work is done, stops within one, or never gets past one that is larger
+// than the share.
+#[tokio::test]
+async fn a_page_ends_before_the_aggregate_that_exceeds_its_share_of_work() {
+    let app = App::new().await;
+    for number in 1..=4 {
+        insert_account(&app.db, Uuid::from_u128(number), 2500).await;
+    }
+    let foldlog = &app.db.foldlog;
+    let view = foldlog.view("accounts").unwrap();
+    let mut connection = foldlog.pool.acquire().await.unwrap();
+    let budget = |events, folds_first| PastBudget {
+        states: 10,
+        events,
+        deadline: Instant::now() + std::time::Duration::from_mins(1),
+        folds_first,
+    };
+    let time = OffsetDateTime::now_utc();
+    let past = PastBudget {
+        deadline: Instant::now(),
+        ..budget(usize::MAX, true)
+    };
+    for (budget, after, numbers, is_cut) in [
+        // The statement reads the first thousand events of each.
+        (budget(4000 + 1500 + 1500, true), None, vec![1, 2], true),
+        (budget(4000 + 1500 + 1499, true), None, vec![1], true),
+        (budget(1, true), None, vec![1], true),
+        (past, None, vec![1], true),
+        (budget(1, true), Some(1), vec![2], true),
+        (budget(1, false), Some(1), vec![], true),
+        (budget(usize::MAX, false), Some(1), vec![2, 3, 4], false),
+    ] {
+        let after = after.map(|number| AggregateId(Uuid::from_u128(number)));
+        let page = state::load_past_page(&mut connection, view, after, time, budget).await;
+        let page = page.unwrap();
+        let ids = page.states.iter().map(|(id, _)| id.0.as_u128());
+        assert_eq!((ids.collect::<Vec<_>>(), page.is_cut), (numbers, is_cut));
+        let last = page.states.last().map(|(id, _)| *id).or(after);
+        assert!(!is_cut || page.last == last);
+        for (_, state) in page.states {
+            assert_eq!(state.version, Version(2500));
+        }
+    }
 }
