@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{FailureClass, ProjectionError};
 use crate::db::Pool;
 use crate::event::{AggregateId, EventId, Version};
+use crate::store;
 use crate::view::{self, View};
 
 /// A parked aggregate.
@@ -31,9 +32,10 @@ pub struct ParkedAggregate {
     /// When it was parked.
     #[serde(serialize_with = "crate::event::time::serialize")]
     pub parked_at: OffsetDateTime,
-    /// When it is tried again.
-    #[serde(serialize_with = "crate::event::time::serialize")]
-    pub next_try: OffsetDateTime,
+    /// When it is tried again; null when an operator has set it to `infinity`.
+    #[schema(required)]
+    #[serde(serialize_with = "crate::event::time::serialize_option")]
+    pub next_try: Option<OffsetDateTime>,
 }
 
 /// A page of parked aggregates.
@@ -86,7 +88,7 @@ fn decode(row: &PgRow) -> Result<ParkedAggregate, sqlx::Error> {
         error: class.has_plain_text().then_some(error),
         attempts: row.try_get("attempts")?,
         waiting: newest.map_or(0, |newest| (newest - version + 1).max(0)),
-        parked_at: row.try_get("parked_at")?,
-        next_try: row.try_get("next_try")?,
+        parked_at: store::decode_time(row, "parked_at")?,
+        next_try: store::decode_optional_time(row, "next_try")?,
     })
 }

@@ -1,6 +1,7 @@
 //! Rows of `parked` that a person deletes, changes or truncates. Deleting a row means "retry now": it never hides an event.
 
-use foldlog::event::Version;
+use foldlog::event::{AggregateId, Version};
+use foldlog::projection::list_parked;
 use sqlx::{AssertSqlSafe, raw_sql};
 use uuid::Uuid;
 
@@ -113,4 +114,18 @@ async fn parked_rows_cannot_be_renamed_or_truncated() {
     db.run(DELETE).await;
     db.catch_up("ledger").await;
     assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when the page of parked aggregates cannot be read because one of them is never to be tried again.
+#[tokio::test]
+async fn a_parked_aggregate_that_is_never_tried_again_is_listed() {
+    let db = TestDb::new().await;
+    let account = parked(&db).await;
+    db.run("update parked set next_try = 'infinity'").await;
+    let view = db.foldlog.view("ledger").unwrap();
+    let page = list_parked(db.pool(), view, None, 10).await.unwrap();
+    assert_eq!(page.parked[0].aggregate_id, AggregateId(account));
+    assert_eq!(page.parked[0].next_try, None);
+    let json = serde_json::to_value(&page.parked[0]).unwrap();
+    assert_eq!(json["next_try"], serde_json::Value::Null);
 }
