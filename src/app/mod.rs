@@ -173,7 +173,16 @@ impl Foldlog {
     ///
     /// When the domain is not part of this [`Foldlog`].
     pub(crate) fn serving<D: Domain>(&self) -> Result<&Served, NotServedError> {
-        self.named(D::NAME).ok_or(NotServedError(D::NAME))
+        self.serving_named(D::NAME)
+    }
+
+    /// What serves the domain with this name.
+    ///
+    /// # Errors
+    ///
+    /// When the domain is not part of this [`Foldlog`].
+    pub(crate) fn serving_named(&self, name: &'static str) -> Result<&Served, NotServedError> {
+        self.named(name).ok_or(NotServedError(name))
     }
 
     /// The view of a domain or of another projection.

@@ -1,5 +1,6 @@
 //! Extractors. They reject with a [`Problem`], because axum's own extractors reject with plain text.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request};
@@ -81,8 +82,9 @@ impl FromRequestParts<AppState> for Params {
         };
         let axum::extract::Query(params) =
             axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(bad)?;
-        for (index, (name, _)) in params.iter().enumerate() {
-            if params[..index].iter().any(|(other, _)| other == name) {
+        let mut names = HashSet::with_capacity(params.len());
+        for (name, _) in &params {
+            if !names.insert(name) {
                 return Err(Problem::new(
                     Kind::Malformed,
                     format!("the parameter `{name}` is repeated; send it once"),

@@ -25,6 +25,7 @@ pub use self::routes::feed::MaxWait;
 pub use self::routes::health::MeasuredProjections;
 pub use self::routes::list::MaxPageBytes;
 use self::routes::{ROUTES, Side};
+use self::serve::Stop;
 pub use self::serve::{serve, serve_at_most};
 use crate::app::Foldlog;
 use crate::operate::{HandOver, Operator};

@@ -1,6 +1,7 @@
 //! The feed: all events of the served domains in log order. [`store::read_feed`](crate::store::read_feed) argues why a reader
 //! misses none.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ pub struct FeedRequest {
     /// In which direction to read, and from where.
     pub direction: FeedDirection,
     /// Only events of this domain; `None` is all domains of the process.
-    pub domain: Option<String>,
+    pub domain: Option<&'static str>,
     /// Only events of these types, by their names or type ids; `None` is all types.
     pub types: Option<Vec<String>>,
     /// How large the page may be.
@@ -59,7 +60,8 @@ pub struct FeedPage {
 ///
 /// # Errors
 ///
-/// [`QueryError::UnknownType`], [`QueryError::UnknownCursor`] and [`QueryError::ReplicaBehind`]; otherwise see [`QueryError`].
+/// [`QueryError::NotServed`], [`QueryError::UnknownType`], [`QueryError::UnknownCursor`] and [`QueryError::ReplicaBehind`];
+/// otherwise see [`QueryError`].
 pub async fn feed(foldlog: &Foldlog, request: &FeedRequest) -> Result<FeedPage, QueryError> {
     let mut selection = select(foldlog, request)?;
     let mut seen = None;
@@ -89,16 +91,12 @@ pub async fn feed(foldlog: &Foldlog, request: &FeedRequest) -> Result<FeedPage, 
 
 /// Which events the statement selects.
 fn select(foldlog: &Foldlog, request: &FeedRequest) -> Result<FeedSelection, QueryError> {
-    let served: Vec<&Served> = foldlog
-        .served
-        .iter()
-        .filter(|served| {
-            let name = served.domain.name();
-            request.domain.as_ref().is_none_or(|domain| domain == name)
-        })
-        .collect();
+    let served: Vec<&Served> = match request.domain {
+        Some(name) => vec![foldlog.serving_named(name)?],
+        None => foldlog.served.iter().collect(),
+    };
     let types = request.types.as_ref().map(|names| {
-        let mut types = Vec::new();
+        let mut types = BTreeSet::new();
         for name in names {
             let found = types_named(&served, name);
             if found.is_empty() {
@@ -106,7 +104,7 @@ fn select(foldlog: &Foldlog, request: &FeedRequest) -> Result<FeedSelection, Que
             }
             types.extend(found);
         }
-        Ok(types)
+        Ok(types.into_iter().collect())
     });
     Ok(FeedSelection {
         start: match request.direction {

@@ -10,9 +10,6 @@ use crate::domain::Domain;
 use crate::query::{self, FeedCursor, FeedDirection, FeedPage, FeedRequest, QueryError};
 use crate::view::PageLimit;
 
-/// Events per page, if the caller does not say how many.
-const DEFAULT_LIMIT: u16 = 100;
-
 impl Foldlog {
     /// Reads the events of all domains in log order, from the first one on. Await the builder that it returns.
     ///
@@ -41,7 +38,7 @@ impl Foldlog {
                 direction: FeedDirection::Forward(FeedCursor::BEGINNING),
                 domain: None,
                 types: None,
-                limit: PageLimit::from(DEFAULT_LIMIT),
+                limit: PageLimit::from(PageLimit::DEFAULT_ROWS),
                 wait_until: None,
             },
         }
@@ -70,9 +67,9 @@ impl Feed<'_> {
         self
     }
 
-    /// Reads only events of the domain `D`.
+    /// Reads only events of the domain `D`. If it is not part of the [`Foldlog`], the read fails with [`QueryError::NotServed`].
     pub fn domain<D: Domain>(mut self) -> Self {
-        self.request.domain = Some(D::NAME.to_owned());
+        self.request.domain = Some(D::NAME);
         self
     }
 

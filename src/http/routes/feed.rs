@@ -14,12 +14,12 @@ use super::NO_CACHE;
 use super::list::{MaxPageBytes, limit_parameter, parse_limit};
 use crate::app::Foldlog;
 use crate::event::ShownEvent;
-use crate::http::AppState;
 use crate::http::extract::Params;
 use crate::http::openapi::{
     self, CACHE_CONTROL, Operation, Response as OpenApiResponse, recorded, reference,
 };
 use crate::http::problem::{Kind, Problem};
+use crate::http::{AppState, Stop};
 use crate::query::{self, FeedCursor, FeedDirection, FeedRequest, FeedWaiting};
 
 /// The longest wait of a request. API Gateway ends requests after 29 s, and foldlog after 25 s.
@@ -43,6 +43,7 @@ pub(in crate::http) async fn feed(
     State(state): State<AppState>,
     max_bytes: Option<Extension<MaxPageBytes>>,
     max_wait: Option<Extension<MaxWait>>,
+    stop: Option<Extension<Stop>>,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let direction = direction(&mut params)?;
@@ -57,20 +58,28 @@ pub(in crate::http) async fn feed(
         wait = wait.min(max_wait);
     }
     let domain = params.take("domain");
-    if let Some(name) = &domain {
-        check_domain(&state.foldlog, name)?;
-    }
+    let domain = domain.map(|name| find_domain(&state.foldlog, &name));
+    let domain = domain.transpose()?;
     let types = params.take("type");
     let types = types.map(|names| names.split(',').map(ToOwned::to_owned).collect());
     params.reject_unknown()?;
-    let request = FeedRequest {
+    let mut request = FeedRequest {
         direction,
         domain,
         types,
         limit,
         wait_until: Instant::now().checked_add(wait),
     };
-    let page = query::feed(&state.foldlog, &request).await?;
+    let stop = stop.map(|Extension(Stop(stop))| stop).unwrap_or_default();
+    let reading = query::feed(&state.foldlog, &request);
+    let read = stop.run_until_cancelled(reading).await;
+    let page = if let Some(page) = read {
+        page?
+    } else {
+        // The server stops. A reader that waits is answered, so that it continues elsewhere.
+        request.wait_until = None;
+        query::feed(&state.foldlog, &request).await?
+    };
     let feed = FeedAnswer {
         result: page.events,
         next: page.next.map(FeedCursor::encode),
@@ -122,9 +131,9 @@ fn parse_wait(text: &str) -> Result<Duration, Problem> {
     })
 }
 
-fn check_domain(foldlog: &Foldlog, name: &str) -> Result<(), Problem> {
-    if foldlog.named(name).is_some() {
-        return Ok(());
+fn find_domain(foldlog: &Foldlog, name: &str) -> Result<&'static str, Problem> {
+    if let Some(served) = foldlog.named(name) {
+        return Ok(served.domain.name());
     }
     let served = foldlog.served.iter();
     let names: Vec<&str> = served.map(|served| served.domain.name()).collect();

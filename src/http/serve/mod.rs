@@ -38,6 +38,10 @@ const MIN_CONNECTIONS: usize = 16;
 /// The limit of descriptors where it cannot be read: the smallest default of common systems.
 const DEFAULT_DESCRIPTORS: usize = 256;
 
+/// When the server stops: an extension of each request, for those that wait for something.
+#[derive(Clone, Debug)]
+pub(super) struct Stop(pub CancellationToken);
+
 /// Serves `router` until `stop`, and then until the running requests have completed. The head of a request has to arrive
 /// within 30 s. The number of connections is limited by the process's file descriptors; when all are in use, the one that
 /// has waited longest for the rest of a request is closed for a new one.
@@ -125,8 +129,9 @@ async fn serve_connection(
         stream,
         connection: Arc::clone(connection),
     });
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let (mut router, connection) = (router.clone(), Arc::clone(connection));
+        request.extensions_mut().insert(Stop(stop.clone()));
         async move { Ok::<_, Infallible>(respond(&mut router, request, &connection).await) }
     });
     let mut builder = http1::Builder::new();

@@ -19,15 +19,15 @@ use std::ops::Range;
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{Row, ValueRef as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use self::cursor::{FeedCursor, FeedPlace};
 pub use self::watch::FeedWatch;
-use super::stream::decode_time;
+use super::stream::{decode_optional_time, decode_time};
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Metadata, Position, RecordedEvent, TypeId, Version};
 
@@ -85,7 +85,7 @@ pub struct FeedExtent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct FeedWaiting {
     /// When the first of these events was recorded.
-    #[serde(serialize_with = "time::serde::rfc3339::serialize")]
+    #[serde(serialize_with = "crate::event::time::serialize")]
     pub since: OffsetDateTime,
     /// How many there are; at most 1000 are counted.
     pub events: u64,
@@ -221,13 +221,12 @@ fn decode_extent(row: &PgRow, columns: &Columns) -> Result<FeedExtent, sqlx::Err
     let newest = columns.newest.map(|at| decode_cursor(row, at));
     let has_more: bool = row.try_get(columns.is_cut)?;
     let events: i64 = row.try_get(columns.hidden)?;
-    let is_null = row.try_get_raw(columns.hidden + 1)?.is_null();
-    let since = (!is_null).then(|| decode_time(row, columns.hidden + 1));
+    let since = decode_optional_time(row, columns.hidden + 1)?;
     Ok(FeedExtent {
         end: decode_cursor(row, columns.end)?,
         has_more,
         newest: newest.transpose()?.flatten(),
-        waiting: since.transpose()?.map(|since| FeedWaiting {
+        waiting: since.map(|since| FeedWaiting {
             since,
             events: events.unsigned_abs(),
         }),
@@ -270,4 +269,27 @@ fn decode_entry(row: &PgRow, cursor: FeedCursor, at: usize) -> Result<FeedEntry,
         },
         metadata,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    // Fails when a time that RFC 3339 does not have makes a page of the feed unwritable, or a time keeps its offset.
+    #[test]
+    fn since_is_written_like_every_other_time() {
+        for (since, written) in [
+            (
+                datetime!(2026-11-26 8:00:00.5 +02:00),
+                "2026-11-26T06:00:00.5Z",
+            ),
+            (datetime!(-0044-03-15 12:00 UTC), "0001-01-01T00:00:00Z"),
+        ] {
+            let waiting = FeedWaiting { since, events: 1 };
+            let json = serde_json::to_value(waiting).unwrap();
+            assert_eq!(json["since"], written);
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Waiting for the next event of the feed.
 //!
 //! Requests that wait hold no connection. One of them at a time asks Postgres for the end of the feed, at growing intervals, and
-//! tells the others; when it is answered or its client has gone, another one goes on. So an idle process asks twice per second,
-//! however many readers wait, no task outlives its request, and a process without a waiting reader asks nothing.
+//! tells the others; when it is answered or its client has gone, another one goes on with the same schedule. So an idle process asks
+//! twice per second, however many readers come and go, no task outlives its request, and a process without a waiting reader asks
+//! nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,14 +24,37 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_millis(500);
 pub struct FeedWatch {
     end: watch::Sender<FeedPlace>,
     /// Held by the reader that asks.
-    poll: Arc<Mutex<()>>,
+    schedule: Arc<Mutex<Schedule>>,
+}
+
+/// When to ask. It outlives the reader that asks: with many readers, each may ask for a shorter time than a pause takes.
+#[derive(Debug)]
+struct Schedule {
+    next_at: Instant,
+    /// The pause after the next question.
+    interval: Duration,
+}
+
+impl Schedule {
+    fn restart(&mut self, now: Instant) {
+        self.next_at = now + MIN_POLL_INTERVAL;
+        self.interval = MIN_POLL_INTERVAL * 2;
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.next_at = now + self.interval;
+        self.interval = (self.interval * 2).min(MAX_POLL_INTERVAL);
+    }
 }
 
 impl Default for FeedWatch {
     fn default() -> Self {
         Self {
             end: watch::Sender::new(FeedPlace::default()),
-            poll: Arc::default(),
+            schedule: Arc::new(Mutex::new(Schedule {
+                next_at: Instant::now(),
+                interval: MIN_POLL_INTERVAL,
+            })),
         }
     }
 }
@@ -48,30 +72,30 @@ impl FeedWatch {
         deadline: Instant,
     ) -> Result<Option<FeedPlace>, DbError> {
         let mut changes = self.end.subscribe();
-        let asking = tokio::select! {
+        let mut schedule = tokio::select! {
             biased;
             // The sender lives as long as `self`.
             newer = changes.wait_for(|end| *end > seen) => return Ok(newer.ok().map(|end| *end)),
             () = sleep_until(deadline.into()) => return Ok(None),
-            asking = self.poll.lock() => asking,
+            schedule = self.schedule.lock() => schedule,
         };
-        let mut interval = MIN_POLL_INTERVAL;
         loop {
             // A statement is never given up at the deadline, because that would cost its connection.
-            sleep_until(deadline.min(Instant::now() + interval).into()).await;
-            if Instant::now() >= deadline {
+            sleep_until(deadline.min(schedule.next_at).into()).await;
+            let now = Instant::now();
+            if now >= deadline {
                 return Ok(None);
             }
+            // Before the question, so that the next reader does not ask at once when this one fails or goes away.
+            schedule.advance(now);
             let end = read_feed_end(&mut *pool.acquire().await?).await?;
             let end = end.unwrap_or_default();
             if self.end.send_replace(end) != end {
-                interval = MIN_POLL_INTERVAL;
+                schedule.restart(now);
             }
             if end > seen {
-                drop(asking);
                 return Ok(Some(end));
             }
-            interval = (interval * 2).min(MAX_POLL_INTERVAL);
         }
     }
 }

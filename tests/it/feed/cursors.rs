@@ -58,6 +58,13 @@ async fn hostile_parameters_of_the_feed_return_400_and_say_what_to_send() {
             "type=Opened&domain=users".to_owned(),
             "`Opened` is not an event type",
         ),
+        ("type=%00".to_owned(), "is not an event type"),
+        ("type=Créated".to_owned(), "`Créated` is not an event type"),
+        (
+            format!("type={}", "x".repeat(60_000)),
+            "is not an event type",
+        ),
+        ("domain=%FF".to_owned(), "users, accounts"),
         ("since=1".to_owned(), "unknown parameter `since`"),
         ("username=ada".to_owned(), "unknown parameter"),
     ] {
@@ -65,6 +72,21 @@ async fn hostile_parameters_of_the_feed_return_400_and_say_what_to_send() {
         let detail = answer.problem(400, "malformed");
         assert!(detail.contains(hint), "{query}: {detail}");
     }
+}
+
+// Fails when a long parameter is refused although each of its parts is right, or when many parameters are compared each with each other
+// one, which takes minutes.
+#[tokio::test]
+async fn long_query_strings_are_read_as_a_whole() {
+    let app = with_events().await;
+    let short = app.read("/events?type=Created,Deleted").await.body;
+    let names = vec!["Created,Deleted"; 3000].join(",");
+    let long = app.read(&format!("/events?type={names}")).await;
+    assert_eq!((long.status, ids(&long.body)), (200, ids(&short)));
+    let many: Vec<String> = (0..9000).map(|number| format!("{number}=")).collect();
+    let answer = app.read(&format!("/events?{}", many.join("&"))).await;
+    let detail = answer.problem(400, "malformed");
+    assert!(detail.contains("unknown parameter"), "{detail}");
 }
 
 // Fails when a cursor whose event is not in the log is accepted: after a restore from an older dump it would skip the events that

@@ -1,9 +1,12 @@
 //! Filters, access and limits of the feed.
 
+use std::convert::Infallible;
+
 use foldlog::Foldlog;
 use foldlog::db::Pool;
+use foldlog::domain::prelude::*;
 use foldlog::domains::users::Users;
-use foldlog::query::FeedCursor;
+use foldlog::query::{FeedCursor, QueryError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -115,7 +118,7 @@ async fn events_of_domains_that_are_not_served_are_left_out() {
     assert_eq!(shown[0]["payload"], Value::Null);
     assert_eq!(shown[0]["type"], Value::Null);
     assert_eq!(shown[0]["domain"], "users");
-    // With a gap between the blocks of two domains.
+    // Served with both domains.
     let all = app.db.foldlog.feed().await.unwrap();
     assert_eq!(all.events.len(), 3);
     let rest = foldlog
@@ -124,13 +127,131 @@ async fn events_of_domains_that_are_not_served_are_left_out() {
         .await
         .unwrap();
     assert!(rest.events.is_empty());
-    let one = app
-        .db
-        .foldlog
-        .feed()
-        .starting_after(FeedCursor::BEGINNING)
-        .limit(2);
-    assert!(one.await.unwrap().events.len() <= 2);
+}
+
+events! {
+    /// Events of a domain far from that of the users.
+    pub enum FarEvent in 20000..21000 {
+        20000 => Opened { owner: String },
+        20001 => Broken { number: Fragile },
+    }
+}
+
+/// A number that is decoded with a panic if it is 13.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(transparent)]
+pub struct Fragile(i64);
+
+impl<'de> Deserialize<'de> for Fragile {
+    fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(json)?;
+        assert_ne!(number, 13, "this number panics");
+        Ok(Self(number))
+    }
+}
+
+/// A far row.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct FarRow {
+    owner: String,
+}
+
+#[derive(Debug)]
+struct Far;
+
+impl Domain for Far {
+    const NAME: &'static str = "far";
+    const VIEW: &'static str =
+        "create table far (id uuid primary key, version integer not null, owner text not null)";
+    type Event = FarEvent;
+    type State = FarRow;
+    type Error = Infallible;
+
+    fn check(_: Option<&FarRow>, _: &FarEvent) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn apply(row: Option<FarRow>, event: &FarEvent) -> Option<FarRow> {
+        match event {
+            FarEvent::Opened { owner } => Some(FarRow {
+                owner: owner.clone(),
+            }),
+            FarEvent::Broken { .. } => row,
+        }
+    }
+}
+
+// Fails when events between the blocks of two served domains are shown, or take the place of one that is shown so that a reader stops.
+#[tokio::test]
+async fn events_between_the_blocks_of_two_domains_are_left_out() {
+    let app = App::new().await;
+    let foldlog = Foldlog::builder()
+        .domain::<Users>()
+        .domain::<Far>()
+        .build(Pool::new(app.db.options.clone(), 2))
+        .unwrap();
+    app.append("/users", &created(Uuid::now_v7(), "ada")).await;
+    insert(&app.db, 3, 2000, r#"{"owner": "ada"}"#).await;
+    insert(&app.db, 1, 20000, r#"{"owner": "eve"}"#).await;
+    let (mut types, mut cursor, mut pages) = (Vec::new(), FeedCursor::BEGINNING, 0);
+    loop {
+        let page = foldlog.feed().starting_after(cursor).limit(1).await;
+        let page = page.unwrap();
+        pages += 1;
+        types.extend(page.events.iter().map(|event| event.type_id.0));
+        if page.next == Some(cursor) {
+            break;
+        }
+        cursor = page.next.unwrap();
+    }
+    assert_eq!((types, pages), (vec![1000, 20000], 6));
+    let only = foldlog.feed().domain::<Far>().await.unwrap();
+    assert_eq!(only.events.len(), 1);
+}
+
+// Fails when a payload whose code panics stops the feed or a history, instead of being shown as one that this build cannot decode.
+#[tokio::test]
+async fn a_payload_whose_code_panics_is_shown_without_it() {
+    let app = App::new().await;
+    let foldlog = Foldlog::builder()
+        .domain::<Far>()
+        .build(Pool::new(app.db.options.clone(), 2))
+        .unwrap();
+    let id = AggregateId(Uuid::now_v7());
+    app.db
+        .run(&format!(
+            "insert into events (id, aggregate_id, version, type_id, payload) values
+                 (gen_random_uuid(), '{id}', 1, 20000, '{{\"owner\": \"ada\"}}'),
+                 (gen_random_uuid(), '{id}', 2, 20001, '{{\"number\": 13}}'),
+                 (gen_random_uuid(), '{id}', 3, 20001, '{{\"number\": 14}}')"
+        ))
+        .await;
+    for page in [
+        foldlog.feed().await.unwrap(),
+        foldlog.feed().newest_first(None).await.unwrap(),
+    ] {
+        let shown = |version: i32| {
+            let mut events = page.events.iter();
+            let event = events.find(|event| event.version == Version(version));
+            event.unwrap().payload.as_ref().map(|json| json.get())
+        };
+        assert_eq!(
+            [shown(1), shown(2), shown(3)],
+            [Some(r#"{"owner":"ada"}"#), None, Some(r#"{"number":14}"#)]
+        );
+    }
+    let history = foldlog.history::<Far>(id).await.unwrap();
+    let decoded: Vec<bool> = history.events.iter().map(|e| e.payload.is_some()).collect();
+    assert_eq!(decoded, [true, false, true]);
+}
+
+// Fails when the feed of a domain that the process does not serve looks like one without events.
+#[tokio::test]
+async fn the_feed_of_a_domain_that_is_not_served_is_an_error() {
+    let app = App::new().await;
+    app.append("/users", &created(Uuid::now_v7(), "ada")).await;
+    let feed = app.db.foldlog.feed().domain::<Far>().await;
+    assert!(matches!(feed, Err(QueryError::NotServed(_))), "{feed:?}");
 }
 
 // Fails when a page of large events exceeds what a host or a gateway can pass on, or when one event that is larger stops a reader.

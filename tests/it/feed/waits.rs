@@ -1,13 +1,16 @@
 //! Long polls of the feed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foldlog::Foldlog;
 use foldlog::db::Pool;
+use foldlog::http::{self, AppState, Auth, Operations};
 use foldlog::query::FeedCursor;
+use foldlog::store::{FeedPlace, FeedWatch};
 use foldlog::view::Inline;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{ids, next};
@@ -22,6 +25,13 @@ use crate::support::poll::wait_until;
 /// Longer than any test takes that does not fail.
 const LONG_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Waits until a reader has asked for the end of the feed: it has found no event, and waits for one.
+async fn until_a_reader_waits(db: &TestDb) {
+    let asks = "select count(*) from pg_stat_activity where datname = current_database() \
+                and query like '%The newest event that the feed shows%' and pid <> pg_backend_pid()";
+    wait_until("a reader asks", async || db.count(asks).await > 0).await;
+}
+
 // Fails when a request that waits does not return with the next event, or returns without one before its time.
 #[tokio::test]
 async fn a_long_poll_returns_with_the_next_event() {
@@ -29,7 +39,11 @@ async fn a_long_poll_returns_with_the_next_event() {
     let start = app.read("/events?wait=0").await.body;
     let path = format!("/events?wait=20&after={}", next(&start));
     let event = created(Uuid::now_v7(), "ada");
-    let (page, _) = tokio::join!(app.read(&path), app.append("/users", &event));
+    let append = async {
+        until_a_reader_waits(&app.db).await;
+        app.append("/users", &event).await
+    };
+    let (page, _) = tokio::join!(app.read(&path), append);
     assert_eq!(ids(&page.body), [event["id"].as_str().unwrap()]);
     // Events that are there are returned at once.
     assert_eq!(ids(&app.read("/events?wait=20").await.body).len(), 1);
@@ -50,6 +64,12 @@ async fn a_thousand_waiting_readers_share_one_connection() {
             tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() })
         })
         .collect();
+    // The connection goes to those who want it in their order, so this read comes after the first one of each reader.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(foldlog.feed().await.unwrap().events.is_empty());
+    until_a_reader_waits(&db).await;
     let event = opened(Uuid::now_v7());
     append(&foldlog, std::slice::from_ref(&event)).await;
     for page in join_all(readers).await {
@@ -59,19 +79,36 @@ async fn a_thousand_waiting_readers_share_one_connection() {
     }
 }
 
-// Fails when a reader waits for ever because the one that asked Postgres for all of them has gone, or when one that is gone goes on
-// asking.
+// Fails when readers that each wait for a shorter time than a pause takes put the next question off again and again.
 #[tokio::test]
-async fn a_reader_that_goes_away_leaves_no_work_and_no_reader_behind() {
+async fn readers_that_come_and_go_do_not_delay_the_others() {
+    let db = TestDb::new().await;
+    let (watch, start) = (FeedWatch::default(), Instant::now());
+    // One of them ends every 20 ms. The last one has waited for 12 s then.
+    let mut readers: Vec<_> = (1..=600)
+        .map(|number| {
+            let (watch, pool) = (watch.clone(), db.pool().clone());
+            let deadline = start + Duration::from_millis(number * 20);
+            let seen = FeedPlace::default();
+            tokio::spawn(async move { watch.wait(&pool, seen, deadline).await.unwrap() })
+        })
+        .collect();
+    let last = readers.pop().unwrap();
+    until_a_reader_waits(&db).await;
+    append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
+    assert!(last.await.unwrap().is_some());
+}
+
+// Fails when a reader waits for ever because the one that asked Postgres for all of them has gone.
+#[tokio::test]
+async fn a_reader_that_goes_away_leaves_no_reader_behind() {
     let db = TestDb::new().await;
     let foldlog = db.foldlog.clone();
     let waiting = |foldlog: Foldlog| {
         tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() })
     };
     let gone: Vec<_> = (0..10).map(|_| waiting(foldlog.clone())).collect();
-    let asks = "select count(*) from pg_stat_activity where datname = current_database() \
-                and query like '%The newest event that the feed shows%' and pid <> pg_backend_pid()";
-    wait_until("a reader asks", async || db.count(asks).await > 0).await;
+    until_a_reader_waits(&db).await;
     let stays = waiting(foldlog.clone());
     for reader in gone {
         reader.abort();
@@ -90,13 +127,14 @@ async fn a_long_poll_waits_for_a_transaction_that_is_still_open() {
     let db = TestDb::new().await;
     let held = Held::open(&db, "select pg_current_xact_id()").await;
     append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
+    let foldlog = db.foldlog.clone();
+    let reader = tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() });
+    until_a_reader_waits(&db).await;
     let page = db.foldlog.feed().wait(Duration::from_millis(200)).await;
     let page = page.unwrap();
     assert!(page.events.is_empty());
     assert_eq!(page.waiting.unwrap().events, 1);
     assert_eq!(page.next, Some(FeedCursor::BEGINNING));
-    let foldlog = db.foldlog.clone();
-    let reader = tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() });
     held.release().await;
     assert_eq!(reader.await.unwrap().events.len(), 1);
 }
@@ -107,6 +145,7 @@ async fn a_filtered_long_poll_waits_for_its_own_events() {
     let app = App::new().await;
     let path = "/events?wait=20&domain=accounts";
     let events = async {
+        until_a_reader_waits(&app.db).await;
         for _ in 0..5 {
             app.append("/users", &created(Uuid::now_v7(), "ada")).await;
         }
@@ -116,4 +155,39 @@ async fn a_filtered_long_poll_waits_for_its_own_events() {
     };
     let (page, event) = tokio::join!(app.read(path), events);
     assert_eq!(json!(ids(&page.body)), json!([event["id"]]));
+}
+
+// Fails when a server that stops keeps its readers waiting, which delays the stop and leaves them without an answer.
+#[tokio::test]
+async fn a_stop_answers_the_readers_that_wait() {
+    let app = App::new().await;
+    let state = AppState {
+        foldlog: app.db.foldlog.clone(),
+        cors_origins: [].into(),
+        auth: Auth::None,
+        operations: Operations::None,
+    };
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/events?wait=20", socket.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let router = http::router(state.clone(), state);
+    let server = tokio::spawn(http::serve(socket, router, stop.clone()));
+    // A reader of another server, which goes on. It began to wait before, so its time is up first.
+    let other = App::new().await;
+    let goes_on = other.read("/events?wait=20");
+    let stopped = async {
+        until_a_reader_waits(&other.db).await;
+        let reader = app.client.get(url).send();
+        let stop = async {
+            until_a_reader_waits(&app.db).await;
+            stop.cancel();
+        };
+        let (answer, ()) = tokio::join!(reader, stop);
+        server.await.unwrap();
+        answer.unwrap()
+    };
+    tokio::select! {
+        answer = stopped => assert_eq!(answer.status(), 200),
+        _ = goes_on => panic!("the reader was not answered before its time"),
+    }
 }
