@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::ProjectionError;
 use super::chain::{self, Completed};
+use super::lane::{self, Wanted};
 use super::plan::{AggregateBatch, Before, Failure, Plan, plan};
 use super::read::{self, ReadBatch, Request};
 use super::worker::{LaneWorker, MAX_QUICK_EVENTS};
 use super::write::{self, WriteResult};
-use super::{ProjectionError, lane};
 use crate::db::{Session, Transaction};
 use crate::event::{AggregateId, RecordedEvent};
 use crate::telemetry::millis;
@@ -46,7 +47,7 @@ impl LaneWorker<'_> {
         transaction: &mut Transaction,
     ) -> Result<bool, ProjectionError> {
         for _ in 0..MAX_DRAINED_BATCHES {
-            let taken = lane::take(transaction, self.view, &[]).await?;
+            let taken = lane::take(transaction, self.view, Wanted::Any).await?;
             let Some((first, frozen)) = taken else {
                 return Ok(false);
             };
@@ -90,9 +91,8 @@ impl LaneWorker<'_> {
             return Ok(BatchOutcome::ReadAgain);
         }
         let (lane, frozen) = (&batch.lane.settled, &batch.frozen);
-        // One of several lanes settles even so, because workers begin with the lane that is furthest behind.
         let is_near = frozen.distance(&lane.snapshot) < MIN_SETTLE_DISTANCE;
-        if batch.is_empty() && is_near && (batch.lanes == 1 || frozen == &lane.snapshot) {
+        if batch.is_empty() && is_near {
             return Ok(BatchOutcome::Empty);
         }
         if batch.is_cut {

@@ -75,16 +75,29 @@ impl Lane {
     }
 }
 
-/// Locks the free lane that is furthest behind, except for those in `finished`, and freezes C. `None` when other workers hold
-/// all of them.
+/// Which lanes a worker takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'a> {
+    /// Any.
+    Any,
+    /// Those that may have unsettled events, except for those with these first slots.
+    Unsettled { except: &'a [i16] },
+}
+
+/// Locks the free lane that is furthest behind, and freezes C. `None` when other workers hold all lanes that are wanted.
 pub(super) async fn take(
     transaction: &mut Transaction,
     view: &View,
-    finished: &[i16],
+    wanted: Wanted<'_>,
 ) -> Result<Option<(i16, Snapshot)>, ProjectionError> {
+    let (except, any): (&[i16], _) = match wanted {
+        Wanted::Any => (&[], true),
+        Wanted::Unsettled { except } => (except, false),
+    };
     let row = sqlx::query(include_str!("sql/take_lane.sql"))
         .bind(view.lock_domain())
-        .bind(finished)
+        .bind(except)
+        .bind(any)
         .fetch_optional(&mut **transaction)
         .await?;
     let Some(row) = row else {
@@ -99,13 +112,13 @@ pub(super) async fn take(
 pub(super) enum Split {
     /// There is one more lane now.
     Done,
-    /// Too few events are left for two workers.
-    TooFewEvents,
-    /// All lanes are in `finished`.
+    /// Too few events are left for two workers, or another worker has split the lane meanwhile.
+    NotSplit,
+    /// No lane outside `finished` has unsettled events.
     NoLane,
 }
 
-/// Waits until the worker that holds the lane furthest behind has finished its batch, and splits the lane if more than
+/// Waits until the worker that holds one of the largest lanes has finished its batch, and splits the lane if more than
 /// `min_events` are left.
 pub(super) async fn split(
     pool: &Pool,
@@ -113,17 +126,17 @@ pub(super) async fn split(
     finished: &[i16],
     min_events: u32,
 ) -> Result<Split, ProjectionError> {
-    let mut transaction = pool.begin().await?;
+    // A transaction of its own statement: workers that wait one after the other would keep the lane locked during their round trips,
+    // so that none of them could take it.
     let split: Option<bool> = sqlx::query_scalar(include_str!("sql/split_lane.sql"))
         .bind(view.lock_domain())
         .bind(finished)
         .bind(i64::from(min_events))
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *pool.acquire().await?)
         .await?;
-    transaction.commit().await?;
     Ok(match split {
         Some(true) => Split::Done,
-        Some(false) => Split::TooFewEvents,
+        Some(false) => Split::NotSplit,
         None => Split::NoLane,
     })
 }

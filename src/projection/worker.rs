@@ -7,7 +7,7 @@ use super::ProjectionError;
 use super::batch::BatchOutcome;
 use super::budget::{BatchSizer, Budget, MAX_BATCH_DURATION};
 use super::catch_up::MAX_LOST_BATCHES;
-use super::lane::{self, Split};
+use super::lane::{self, Split, Wanted};
 use super::quick_session::QuickSession;
 use super::read::{self, GenerationState, Request};
 use crate::db::{self, DbError, Pool, Transaction};
@@ -274,11 +274,12 @@ impl<'a> LaneWorker<'a> {
             Some(transaction) => transaction,
             None => self.pool.begin().await?,
         };
-        let Some((first, frozen)) = lane::take(&mut transaction, self.view, finished).await? else {
+        let wanted = Wanted::Unsettled { except: finished };
+        let Some((first, frozen)) = lane::take(&mut transaction, self.view, wanted).await? else {
             transaction.rollback().await?;
             let split = lane::split(self.pool, self.view, finished, size).await?;
             return Ok(match split {
-                Split::Done | Split::TooFewEvents => BulkStep::Continue,
+                Split::Done | Split::NotSplit => BulkStep::Continue,
                 Split::NoLane => BulkStep::Finished,
             });
         };

@@ -27,6 +27,7 @@ mod inline;
 mod isolation;
 #[cfg(feature = "lambda")]
 mod lambda;
+mod lane_sharing;
 mod lanes;
 mod local;
 mod locked;

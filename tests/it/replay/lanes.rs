@@ -97,7 +97,7 @@ async fn a_split_waits_for_the_batch_of_the_worker_that_holds_the_lane() {
     append_account(&db).await;
     let mut connection = db.connect().await;
     let splitting = tokio::spawn(async move { split(&mut connection).await });
-    wait_until_blocked(&mut db.connect().await, "Splits the lane").await;
+    wait_until_blocked(&mut db.connect().await, "Splits a lane").await;
     batch.commit().await;
     assert!(splitting.await.unwrap());
     let settled = (header.frozen(), None, 0);

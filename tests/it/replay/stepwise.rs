@@ -130,6 +130,7 @@ pub async fn take(connection: impl PgExecutor<'_>) -> Option<i16> {
     )))
     .bind("ledger")
     .bind(Vec::<i16>::new())
+    .bind(true)
     .fetch_optional(connection)
     .await
     .unwrap();
