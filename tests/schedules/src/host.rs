@@ -18,6 +18,7 @@ use crate::clock::pause;
 use crate::cluster::{DATABASE, USER, pid_of};
 use crate::link::Link;
 use crate::plan::{HostPlan, PoolerMode, Program};
+use crate::ports;
 use crate::runtime_api::RuntimeApi;
 use crate::template::LOGINS;
 
@@ -44,13 +45,14 @@ pub struct Host {
 }
 
 impl Host {
-    pub async fn new(index: usize, plan: HostPlan, link: Link, port: u16) -> Result<Self> {
+    pub async fn new(index: usize, plan: HostPlan, link: Link) -> Result<Self> {
         let is_function = !matches!(plan.program, Program::Local | Program::Listener);
         let api = if is_function {
-            Some(RuntimeApi::start(port).await?)
+            Some(RuntimeApi::start().await?)
         } else {
             None
         };
+        let port = ports::free()?;
         Ok(Self {
             name: format!("{index}-{:?}", plan.program).to_lowercase(),
             plan,

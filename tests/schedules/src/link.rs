@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+
+use crate::ports;
 
 /// A proxy. It stops when this value is dropped.
 #[derive(Debug)]
@@ -27,11 +29,11 @@ struct Shared {
 }
 
 impl Link {
-    /// Listens and forwards to `target`, a port of this machine.
-    pub async fn start(port: u16, target: u16) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    /// Listens on a free port and forwards to `target`, a port of this machine.
+    pub async fn start(target: u16) -> Result<Self> {
+        let listener = ports::listen().await?;
         let link = Self {
-            port,
+            port: listener.local_addr()?.port(),
             shared: Arc::new(Shared {
                 target: target.into(),
                 refuses: false.into(),

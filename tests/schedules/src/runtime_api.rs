@@ -11,11 +11,11 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::ports;
 use crate::rng::Rng;
 
 /// The server. It stops when this value is dropped.
@@ -42,7 +42,7 @@ struct Event {
 }
 
 impl RuntimeApi {
-    pub async fn start(port: u16) -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let routes = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -53,7 +53,8 @@ impl RuntimeApi {
             )
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
-        let socket = TcpListener::bind(("127.0.0.1", port)).await?;
+        let socket = ports::listen().await?;
+        let port = socket.local_addr()?.port();
         let server = tokio::spawn(async move {
             // It ends only with the task.
             let _ = axum::serve(socket, routes).await;

@@ -48,7 +48,7 @@ impl World {
         let primary = Cluster::copy(origin, place, ports::free()?, &parameters).await?;
         let (mut standby, mut replication) = (None, None);
         if plan.has_standby {
-            let link = Link::start(ports::free()?, primary.port).await?;
+            let link = Link::start(primary.port).await?;
             let place = folder.join("standby");
             let port = ports::free()?;
             let copied = Cluster::copy_as_standby(origin, place, port, &parameters, link.port);
@@ -62,7 +62,7 @@ impl World {
         if !plan.has_email_rule {
             primary.execute("drop index users_email_key").await?;
         }
-        let pooler_link = Link::start(ports::free()?, primary.port).await?;
+        let pooler_link = Link::start(primary.port).await?;
         let mut poolers = Vec::new();
         let mut pooler_ports = Vec::new();
         for mode in [PoolerMode::Transaction, PoolerMode::Prepared] {
@@ -86,8 +86,8 @@ impl World {
                 .iter()
                 .find(|(mode, _)| Some(*mode) == host.pooler);
             let target = of_host.map_or(primary.port, |(_, port)| *port);
-            let link = Link::start(ports::free()?, target).await?;
-            let host = Host::new(index, host.clone(), link, ports::free()?).await?;
+            let link = Link::start(target).await?;
+            let host = Host::new(index, host.clone(), link).await?;
             hosts.push(Arc::new(host));
         }
         Ok(Self {
