@@ -113,7 +113,7 @@ pub(super) enum Split {
     /// There is one more lane now.
     Done,
     /// Too few events are left for two workers, or another worker has split the lane meanwhile.
-    NotSplit,
+    LookAgain,
     /// No lane outside `finished` has unsettled events.
     NoLane,
 }
@@ -136,7 +136,7 @@ pub(super) async fn split(
         .await?;
     Ok(match split {
         Some(true) => Split::Done,
-        Some(false) => Split::NotSplit,
+        Some(false) => Split::LookAgain,
         None => Split::NoLane,
     })
 }

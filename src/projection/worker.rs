@@ -279,7 +279,7 @@ impl<'a> LaneWorker<'a> {
             transaction.rollback().await?;
             let split = lane::split(self.pool, self.view, finished, size).await?;
             return Ok(match split {
-                Split::Done | Split::NotSplit => BulkStep::Continue,
+                Split::Done | Split::LookAgain => BulkStep::Continue,
                 Split::NoLane => BulkStep::Finished,
             });
         };
