@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::AppendError;
+use super::{AppendError, MARK_KEY};
 use crate::app::{Foldlog, Served};
-use crate::event::{AggregateId, EventId, Prepared, UntypedEvent};
+use crate::event::{AggregateId, EventId, Metadata, Prepared, UntypedEvent};
 
 /// The most events that one append may contain.
 pub const MAX_EVENTS: usize = 1000;
@@ -44,6 +44,7 @@ impl<'a> Batch<'a> {
         check_count(events.len())?;
         let mut batch = Self::default();
         for (index, event) in events.iter().enumerate() {
+            check_metadata(index, &event.metadata)?;
             let type_id = event.type_id;
             let served = match only {
                 Some(served) if served.domain.block().contains(&type_id.0) => served,
@@ -64,8 +65,19 @@ impl<'a> Batch<'a> {
         Ok(batch)
     }
 
-    /// Groups prepared events of one domain.
+    /// Groups prepared events of one domain, which a client of the crate sent.
     pub(crate) fn from_prepared(
+        served: &'a Served,
+        events: Vec<Prepared>,
+    ) -> Result<Self, AppendError> {
+        for (index, event) in events.iter().enumerate() {
+            check_metadata(index, &event.metadata)?;
+        }
+        Self::from_revert(served, events)
+    }
+
+    /// Groups the events of a revert, which have its mark.
+    pub(super) fn from_revert(
         served: &'a Served,
         events: Vec<Prepared>,
     ) -> Result<Self, AppendError> {
@@ -137,6 +149,14 @@ impl<'a> Batch<'a> {
         self.events
             .iter()
             .any(|event| !event.unhashed_passwords().is_empty())
+    }
+}
+
+/// Rejects the mark of a revert: a revert with the id of such an event would be taken for done.
+fn check_metadata(index: usize, metadata: &Metadata) -> Result<(), AppendError> {
+    match metadata.get(MARK_KEY) {
+        Some(_) => Err(AppendError::ReservedMetadata { index }),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why an append stored nothing.
 
+use super::MARK_KEY;
 use crate::app::NotServedError;
 use crate::db::{DbError, Retryable};
 use crate::domain::RejectedError;
@@ -55,6 +56,14 @@ pub enum AppendError {
     /// The request has events of two domains for one aggregate.
     #[error("event {index}: its aggregate has events of another domain in this request")]
     MixedAggregate {
+        /// The event's index.
+        index: usize,
+    },
+    /// The metadata of an event has the entry that marks the events of a revert.
+    #[error(
+        "event {index}: metadata must not have the entry `{MARK_KEY}`, which the server sets; leave it out"
+    )]
+    ReservedMetadata {
         /// The event's index.
         index: usize,
     },

@@ -118,20 +118,9 @@ impl Target<'_> {
             }
         };
         match appended {
-            // Two appends to the same aggregates in opposite order have deadlocked. In the caller's transaction the locks
-            // of earlier statements may be a part of that, so the caller has to roll back.
-            Err(AppendError::Db(error)) if error.is_contended() && self.is_pool() => {
+            Err(error) => {
+                self.check_lost_race(foldlog, batch, error).await?;
                 Ok(Attempt::LostRace)
-            }
-            // The table of a generation that was replaced is gone.
-            Err(AppendError::Db(error @ DbError::Installation(_)))
-                if has_inline_views(foldlog, batch) =>
-            {
-                if self.find_other_generations(foldlog, batch).await? {
-                    Ok(Attempt::LostRace)
-                } else {
-                    Err(error.into())
-                }
             }
             appended => appended,
         }
@@ -177,8 +166,32 @@ impl Target<'_> {
         };
         match rehearsed {
             Ok(outcome) => Ok(matches!(outcome, Outcome::Stored(_))),
-            Err(AppendError::Db(error)) if error.is_contended() && self.is_pool() => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => {
+                self.check_lost_race(foldlog, batch, error).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Returns the error of an append or a rehearsal, unless it means that the race was lost.
+    async fn check_lost_race(
+        &mut self,
+        foldlog: &Foldlog,
+        batch: &Batch<'_>,
+        error: AppendError,
+    ) -> Result<(), AppendError> {
+        match &error {
+            // Two appends to the same aggregates in opposite order have deadlocked. In the caller's transaction the locks
+            // of earlier statements may be a part of that, so the caller has to roll back.
+            AppendError::Db(cause) if cause.is_contended() && self.is_pool() => Ok(()),
+            // The table of a generation that was replaced is gone.
+            AppendError::Db(DbError::Installation(_))
+                if has_inline_views(foldlog, batch)
+                    && self.find_other_generations(foldlog, batch).await? =>
+            {
+                Ok(())
+            }
+            _ => Err(error),
         }
     }
 

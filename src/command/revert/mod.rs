@@ -99,7 +99,7 @@ pub async fn revert(
                     not_restored,
                 } => (events, from, outcome, not_restored),
             };
-        let batch = Batch::from_prepared(served, events)?;
+        let batch = Batch::from_revert(served, events)?;
         let target = Target::Pool(&foldlog.pool);
         let appended = super::append(foldlog, target, batch, ExpectedVersion::Exact(from));
         match Box::pin(appended).await {
@@ -156,7 +156,7 @@ pub async fn dry_run_revert(
                 ..
             } => (events, from, not_restored),
         };
-        let batch = Batch::from_prepared(served, events)?;
+        let batch = Batch::from_revert(served, events)?;
         let target = Target::Pool(&foldlog.pool);
         let run = dry_run::run_dry(foldlog, target, batch, ExpectedVersion::Exact(from));
         match Box::pin(run).await {

@@ -29,6 +29,9 @@ impl From<AppendError> for Problem {
             Error::MixedAggregate { index } => {
                 unprocessable(detail, "/aggregate_id").with_member("index", index)
             }
+            Error::ReservedMetadata { index } => {
+                unprocessable(detail, "/metadata/revert").with_member("index", index)
+            }
             Error::NotFoldable { index, .. } | Error::TooManyPasswords { index } => {
                 unprocessable(detail, "/payload").with_member("index", index)
             }

@@ -17,7 +17,7 @@ use crate::support::TestDb;
 use crate::support::accounts::{make_foldable, make_unfoldable};
 use crate::support::created;
 use crate::support::db::DOMAINS;
-use crate::support::events::{append, deposited, event};
+use crate::support::events::{append, deposited, event, renamed};
 use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{account, assert_all_applied, version_in_view};
 use foldlog::event::Version;
@@ -196,4 +196,29 @@ async fn an_aggregate_that_the_last_catch_up_parks_is_compared_too() {
     assert_eq!(refused.state, ReprojectionState::Refused);
     assert_eq!(refused.behind.unwrap().aggregates, 1);
     assert_eq!(version_in_view(&db, "ledger", id).await, Some(Version(3)));
+}
+
+/// Fails when a dry run fails because the table that it folds into was dropped after another generation had replaced it.
+#[tokio::test]
+async fn a_dry_run_survives_the_removal_of_its_generation() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let other = host(&db);
+    let user = Uuid::now_v7();
+    append(&other, &[created(user, "ada")]).await;
+    // The dry run has read the row, and waits before it folds.
+    let gate = Held::open(&db, "lock table events in exclusive mode").await;
+    let dry_run = tokio::spawn(async move {
+        let events = [renamed(user, "eve")];
+        command::dry_run(&other, &events, ExpectedVersion::Any, None).await
+    });
+    wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
+    reproject_to_the_end(&db.foldlog, "users").await;
+    db.run("update views set retired_at = retired_at - interval '2 minutes'")
+        .await;
+    db.catch_up("users").await;
+    let tables = "select count(*) from pg_class where relname = 'users'";
+    assert_eq!(db.count(tables).await, 0);
+    gate.commit().await;
+    let dry_run = dry_run.await.unwrap().unwrap();
+    assert_eq!(dry_run.aggregates[0].version, Version(2));
 }

@@ -1,11 +1,14 @@
 //! Reverts that are refused, and hostile bodies.
 
+use foldlog::command::AppendError;
+use foldlog::domains::users::{UserEvent, Users};
+use foldlog::event::{AggregateId, Metadata};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{changed_user, revert, to};
 use crate::support::app::App;
-use crate::support::json::{created, deleted, deposited, event, opened};
+use crate::support::json::{created, deleted, deposited, event, opened, renamed};
 
 // Fails when a revert that is impossible is accepted, or the problem does not point to the field that is wrong.
 #[tokio::test]
@@ -155,4 +158,38 @@ async fn a_revert_honours_the_expected_version() {
         .append_with(&format!("/users/{bob}/revert"), ("if-match", "*"), &to(1))
         .await;
     assert_eq!(same.status, 200);
+}
+
+// Fails when a client can give an event the mark of a revert, so that a revert with the id of this event is taken for done.
+#[tokio::test]
+async fn an_event_with_the_mark_of_a_revert_is_refused() {
+    let app = App::new().await;
+    let user = changed_user(&app).await;
+    let mut forged = renamed(user, "eve");
+    for mark in [json!({"to_version": 1}), json!(null), json!("x")] {
+        forged["metadata"] = json!({"reason": "x", "revert": mark});
+        for path in ["/users", "/events", "/users?dry_run=true"] {
+            let answer = app.append(path, &forged).await;
+            answer.problem(422, "unprocessable");
+            assert_eq!(answer.body["pointer"], "/metadata/revert");
+            let answer = app.append(path, &json!([renamed(user, "a"), forged])).await;
+            answer.problem(422, "unprocessable");
+            assert_eq!(answer.body["pointer"], "/1/metadata/revert");
+            assert_eq!(answer.body["index"], 1);
+        }
+    }
+    let mut metadata = Metadata::default();
+    metadata
+        .insert("revert", &json!({"to_version": 1}))
+        .unwrap();
+    let renamed = UserEvent::UsernameChanged {
+        username: "eve".to_owned(),
+    };
+    let typed = app.db.foldlog.append::<Users>(AggregateId(user), [renamed]);
+    let refused = typed.metadata(&metadata).await.unwrap_err();
+    assert!(
+        matches!(refused, AppendError::ReservedMetadata { index: 0 }),
+        "{refused:?}"
+    );
+    assert_eq!(app.stored().await, 4);
 }
