@@ -19,13 +19,13 @@ pub struct ProjectionConfig {
 }
 
 /// What a command function does for the views after an append has committed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterAppend {
     /// `none`: nothing; the schedule or a listener projects.
     #[default]
     None,
-    /// `invoke`: it invokes the function `CATCH_UP_FUNCTION`, and does not wait for that function to finish.
-    Invoke(String),
+    /// `invoke`: it invokes the function [`ProjectionConfig::catch_up_function`], and does not wait for that function to finish.
+    Invoke,
     /// `catch_up`: it catches up itself before it responds.
     CatchUp,
 }
@@ -35,26 +35,25 @@ impl ProjectionConfig {
         let batch_size = env.parse("BATCH_SIZE", "a number from 1 to 10000", |size| {
             (1..=10_000).contains(size)
         });
+        let catch_up_function = env.get("CATCH_UP_FUNCTION");
         Self {
             batch_size: batch_size.unwrap_or(2000),
             inline: env.list("INLINE"),
-            after_append: AfterAppend::read(env),
-            catch_up_function: env.get("CATCH_UP_FUNCTION"),
+            after_append: AfterAppend::read(env, catch_up_function.is_some()),
+            catch_up_function,
         }
     }
 }
 
 impl AfterAppend {
-    fn read(env: &mut Environment<'_>) -> Self {
+    fn read(env: &mut Environment<'_>, has_function: bool) -> Self {
         match env.get("AFTER_APPEND").as_deref() {
             None | Some("none") => {}
             Some("catch_up") => return Self::CatchUp,
-            Some("invoke") => match env.get("CATCH_UP_FUNCTION") {
-                Some(function) => return Self::Invoke(function),
-                None => env.reject(
-                    "AFTER_APPEND=invoke requires CATCH_UP_FUNCTION: set it to the function's name or ARN",
-                ),
-            },
+            Some("invoke") if has_function => return Self::Invoke,
+            Some("invoke") => env.reject(
+                "AFTER_APPEND=invoke requires CATCH_UP_FUNCTION: set it to the function's name or ARN",
+            ),
             Some("inline") => env.reject(
                 "AFTER_APPEND=inline is now called AFTER_APPEND=catch_up (INLINE folds in the append's transaction)",
             ),

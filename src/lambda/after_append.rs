@@ -13,13 +13,12 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use futures_util::future::join_all;
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::catch_up;
+use super::hand_over::InvokeFunction;
 use super::single_flight::SingleFlight;
 use crate::app::Foldlog;
-use crate::aws::Aws;
 use crate::config::{AfterAppend, Config};
 use crate::db::{Pool, Role};
 use crate::domain::Domains;
@@ -50,21 +49,20 @@ enum Work {
         foldlog: Box<Foldlog>,
         batch_size: u32,
     },
-    Invoke {
-        function: String,
-        aws: OnceCell<Box<Aws>>,
-    },
+    Invoke(Arc<InvokeFunction>),
 }
 
 impl AfterAppendHook {
-    pub(super) fn new(config: &Config, domains: Domains) -> Result<Self, HostError> {
-        let work = match &config.projection.after_append {
-            AfterAppend::None => return Ok(Self(None)),
-            AfterAppend::Invoke(function) => Work::Invoke {
-                function: function.clone(),
-                aws: OnceCell::new(),
-            },
-            AfterAppend::CatchUp => {
+    /// `catch_up_function` is necessary for `AFTER_APPEND=invoke`; the configuration was checked for that.
+    pub(super) fn new(
+        config: &Config,
+        domains: Domains,
+        catch_up_function: Option<&Arc<InvokeFunction>>,
+    ) -> Result<Self, HostError> {
+        let work = match (config.projection.after_append, catch_up_function) {
+            (AfterAppend::None, _) | (AfterAppend::Invoke, None) => return Ok(Self(None)),
+            (AfterAppend::Invoke, Some(function)) => Work::Invoke(Arc::clone(function)),
+            (AfterAppend::CatchUp, _) => {
                 let login = run::login(config)?;
                 let size = catch_up::max_connections(domains);
                 Work::CatchUp {
@@ -90,7 +88,7 @@ impl AfterAppendHook {
     pub(super) fn pool(&self) -> Option<&Pool> {
         match &self.0.as_ref()?.work {
             Work::CatchUp { foldlog, .. } => Some(&foldlog.pool),
-            Work::Invoke { .. } => None,
+            Work::Invoke(_) => None,
         }
     }
 
@@ -132,19 +130,11 @@ impl Work {
                 foldlog,
                 batch_size,
             } => catch_up_all(foldlog, *batch_size).await,
-            Self::Invoke { function, aws } => {
-                let invoke = async {
-                    let aws = aws
-                        .get_or_init(|| async { Box::new(Aws::load().await) })
-                        .await;
-                    aws.invoke_async(function, "{}").await
-                };
-                match timeout(INVOKE_TIMEOUT, invoke).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!("catch-up was not invoked: {error}"),
-                    Err(_) => tracing::warn!("catch-up was not invoked within {INVOKE_TIMEOUT:?}"),
-                }
-            }
+            Self::Invoke(function) => match timeout(INVOKE_TIMEOUT, function.invoke("{}")).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("catch-up was not invoked: {error}"),
+                Err(_) => tracing::warn!("catch-up was not invoked within {INVOKE_TIMEOUT:?}"),
+            },
         }
     }
 }

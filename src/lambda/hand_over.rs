@@ -1,4 +1,4 @@
-//! Hands the payloads of `POST /projections` over to the catch-up function.
+//! Invokes the catch-up function: after an append, and with the payloads of `POST /projections`.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::aws::Aws;
+use crate::aws::{Aws, AwsError};
 use crate::operate::{HandOver, HandOverError};
 
 /// How long a request waits until the function is invoked.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Invokes the catch-up function without waiting for its answer.
+/// Invokes the catch-up function without waiting for its answer. The AWS client is created at the first invocation.
 pub(super) struct InvokeFunction {
     function: String,
     aws: OnceCell<Box<Aws>>,
@@ -24,19 +24,20 @@ impl InvokeFunction {
         let aws = OnceCell::new();
         Self { function, aws }
     }
+
+    pub(super) async fn invoke(&self, payload: &str) -> Result<(), AwsError> {
+        let aws = self
+            .aws
+            .get_or_init(|| async { Box::new(Aws::load().await) })
+            .await;
+        aws.invoke_async(&self.function, payload).await
+    }
 }
 
 impl HandOver for InvokeFunction {
     fn hand_over(&self, payload: String) -> BoxFuture<'_, Result<(), HandOverError>> {
         Box::pin(async move {
-            let invoke = async {
-                let aws = self
-                    .aws
-                    .get_or_init(|| async { Box::new(Aws::load().await) })
-                    .await;
-                aws.invoke_async(&self.function, &payload).await
-            };
-            match timeout(INVOKE_TIMEOUT, invoke).await {
+            match timeout(INVOKE_TIMEOUT, self.invoke(&payload)).await {
                 Ok(invoked) => invoked.map_err(|error| HandOverError(error.into())),
                 Err(elapsed) => Err(HandOverError(elapsed.into())),
             }

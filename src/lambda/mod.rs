@@ -60,14 +60,17 @@ pub async fn command(
 ) -> Result<(), HostError> {
     let config = init(domains)?;
     let login = run::login(&config)?;
-    let after_append = after_append::AfterAppendHook::new(&config, domains)?;
+    let catch_up_function = config.projection.catch_up_function.clone();
+    let catch_up_function = catch_up_function.map(|name| Arc::new(InvokeFunction::new(name)));
+    let after_append =
+        after_append::AfterAppendHook::new(&config, domains, catch_up_function.as_ref())?;
     let foldlog = run::build_foldlog(&config, domains, login, Role::Command, max_connections())?
         .serving_one_request_at_a_time();
     let mut pools = vec![foldlog.pool.clone()];
     pools.extend(after_append.pool().cloned());
     let mut state = app_state(&config, foldlog)?;
-    if let Some(function) = config.projection.catch_up_function.clone() {
-        state.operations = Operations::HandedOver(Arc::new(InvokeFunction::new(function)));
+    if let Some(function) = catch_up_function {
+        state.operations = Operations::HandedOver(function);
     }
     let router = after_append.wrap(router(state));
     serve(with_base_path(router, &config), &pools).await
