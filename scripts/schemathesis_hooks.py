@@ -21,11 +21,24 @@ def before_call(context, case, kwargs):
         if isinstance(case.body, dict):
             case.body["to_version"] = 1
             case.body.pop("except", None)
+    elif generation == GenerationMode.POSITIVE and case.method == "POST" and case.path == "/projections":
+        name_projection(case.body)
     elif generation == GenerationMode.POSITIVE and case.method == "POST":
         events = case.body if isinstance(case.body, list) else [case.body]
         for event in events:
             if isinstance(event, dict) and isinstance(event.get("id"), str):
                 satisfy_rules(event)
+
+
+def name_projection(verb):
+    # No generated text is the name of a projection.
+    if not isinstance(verb, dict):
+        return
+    for name in ("retry", "reproject", "preview", "cancel", "verify"):
+        if name in verb:
+            verb[name] = "users"
+    if isinstance(verb.get("skip"), dict):
+        verb["skip"]["domain"] = "users"
 
 
 def satisfy_rules(event):
