@@ -47,7 +47,7 @@ use crate::domain::Domains;
 use crate::local::postgres::Settings;
 use crate::migrations;
 use crate::projection::{self, Budget};
-use crate::view::Inline;
+use crate::view::{Inline, View};
 
 /// Connections of one test.
 const MAX_CONNECTIONS: usize = 10;
@@ -234,12 +234,15 @@ impl TestDatabaseBuilder {
         Ok(Foldlog::new(pool, self.domains, self.inline.clone())?)
     }
 
-    /// Contains a hash of everything that defines the template, so that a changed migration or view leads to a new template.
+    /// Contains a hash of everything that defines the template, so that a changed migration, view or fold leads to a new template.
     fn template_name(&self) -> String {
         let mut hasher = DefaultHasher::new();
         migrations::checksums().for_each(|checksum| checksum.hash(&mut hasher));
         for projection in self.domains.projections() {
             projection.definition().hash(&mut hasher);
+            // The template records the folds, and a test with another one would be told to reproject.
+            let view = View::new(projection).ok();
+            view.as_ref().map(View::fold_hash).hash(&mut hasher);
         }
         self.inline.hash(&mut hasher);
         self.schema.name().hash(&mut hasher);

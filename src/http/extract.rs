@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -14,6 +15,8 @@ use super::body::{read_field, read_json, read_metadata, read_uuid};
 use super::problem::{Kind, Problem};
 use crate::app::Served;
 use crate::event::{AggregateId, EventId, TypeId, UntypedEvent, check_json};
+use crate::operate::UnknownProjectionError;
+use crate::view::View;
 
 /// The domain in the path.
 pub(super) struct DomainPath(pub Served);
@@ -60,6 +63,33 @@ impl FromRequestParts<AppState> for IdPath {
             )
         })?;
         Ok(Self(AggregateId(id)))
+    }
+}
+
+/// The projection in the path.
+pub(super) struct ProjectionPath {
+    views: Arc<[View]>,
+    index: usize,
+}
+
+impl ProjectionPath {
+    /// The view that the projection writes.
+    pub(super) fn view(&self) -> &View {
+        &self.views[self.index]
+    }
+}
+
+impl FromRequestParts<AppState> for ProjectionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| bad_path())?;
+        let views = Arc::clone(&state.foldlog.views);
+        let index = views.iter().position(|view| view.name() == name);
+        let index = index.ok_or_else(|| UnknownProjectionError::new(&state.foldlog, &name))?;
+        Ok(Self { views, index })
     }
 }
 

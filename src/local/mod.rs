@@ -119,7 +119,10 @@ async fn start(config: &Config, domains: Domains, server: &Server) -> Result<(),
         foldlog.inline(),
     )
     .await;
-    migrated.map_err(|error| HostError::Migration(error.into()))
+    // The log names the projections that have to be reprojected.
+    migrated
+        .map(drop)
+        .map_err(|error| HostError::Migration(error.into()))
 }
 
 /// Serves until `stop`, and then until the running requests have completed, for at most [`DRAIN_TIMEOUT`].

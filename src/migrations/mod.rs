@@ -37,10 +37,13 @@ const SETTINGS_VERSION: i64 = 20_261_124_000_006;
 
 /// The tables that the migrations create.
 #[rustfmt::skip]
-const TABLES: [&str; 9] = ["log", "events", "locker", "settled", "parked", "views", "slices", "verifications", "differences"];
+const TABLES: [&str; 11] = [
+    "log", "events", "locker", "settled", "parked", "views", "slices", "skipped", "verifications", "differences", "verb_results",
+];
 
 /// Applies the pending migrations, then creates the views that do not exist yet, and the schema before both. A session lock
-/// makes processes that migrate at the same time wait for each other, so the connection must be direct.
+/// makes processes that migrate at the same time wait for each other, so the connection must be direct. Returns the projections whose
+/// rows a build with another fold has written: they have to be reprojected.
 ///
 /// ```no_run
 /// use foldlog::{Foldlog, migrations};
@@ -62,7 +65,7 @@ pub async fn up(
     schema: &Schema,
     views: &[View],
     inline: &Inline,
-) -> Result<(), MigrationError> {
+) -> Result<Vec<&'static str>, MigrationError> {
     if !ledger::exists(connection, schema).await? {
         ledger::reject_other_schema(connection, schema).await?;
     }
@@ -75,8 +78,7 @@ pub async fn up(
         Ok(migrator.run_direct(None, connection, false).await?)
     };
     run_locked(connection, schema, owns_database, apply).await?;
-    view::define(connection, schema, views, inline).await?;
-    Ok(())
+    Ok(view::define(connection, schema, views, inline).await?)
 }
 
 /// The checksums of all migrations, which together identify the schema.

@@ -51,6 +51,11 @@ impl Deadline {
         }
     }
 
+    /// Record what was done until this moment, which leaves time to respond.
+    pub(super) fn record_by(self) -> Instant {
+        self.abort_at + (self.respond_by - self.abort_at) / 2
+    }
+
     pub(crate) fn budget(self) -> Budget {
         Budget {
             until: Some(self.stop_at),

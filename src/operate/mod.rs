@@ -2,6 +2,7 @@
 //! payloads, and this module does what they say.
 
 mod deadline;
+mod record;
 mod report;
 mod verb;
 
@@ -68,6 +69,21 @@ pub enum OperateError {
     /// The code panicked.
     #[error("the projection panicked")]
     Panicked,
+}
+
+impl OperateError {
+    /// Whether the verb does not fit the state of the projection. Its sender has to change it; nothing is wrong here.
+    const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Skip(_)
+                | Self::Projection(
+                    ProjectionError::OtherFold(_)
+                        | ProjectionError::Cancelled(_)
+                        | ProjectionError::SnapshotLost(_)
+                )
+        )
+    }
 }
 
 impl From<SkipError> for OperateError {
@@ -152,8 +168,17 @@ impl Operator {
                 // The panic handler has written the message and the place to standard error.
                 Err(_) => Err(OperateError::Panicked),
             };
-            if let Err(error) = &result {
-                tracing::error!(projection = name, "projection {name} failed: {error}");
+            match &result {
+                Ok(_) => {}
+                Err(error) if error.is_refusal() => {
+                    tracing::info!(
+                        projection = name,
+                        "projection {name} refused a verb: {error}"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(projection = name, "projection {name} failed: {error}");
+                }
             }
             results.push((name, result));
         }
@@ -170,7 +195,7 @@ impl Operator {
         let (name, started) = (view.name(), Instant::now());
         let retry_until = deadline.stop_at.min(started + RESUME_TIMEOUT);
         let mut attempt = 1;
-        let report = loop {
+        let result = loop {
             match Box::pin(self.run_verb(view, verb, deadline)).await {
                 Err(OperateError::Projection(ProjectionError::Db(error)))
                     if error.is_unavailable() && Instant::now() + RETRY_DELAY < retry_until =>
@@ -184,9 +209,11 @@ impl Operator {
                     sleep(RETRY_DELAY).await;
                     attempt += 1;
                 }
-                result => break result?,
+                result => break result,
             }
         };
+        self.record(view, verb, &result, deadline).await;
+        let report = result?;
         let status = &report.status;
         let lag = status
             .lag_seconds
@@ -275,7 +302,19 @@ impl Operator {
         }
         // What was applied is reported even if the time does not suffice to measure what remains.
         let abort_at = deadline.abort_at;
-        report.status = status::measure_until(pool, view, MAX_COUNTED_EVENTS, abort_at).await?;
+        let measured = status::measure_until(pool, view, MAX_COUNTED_EVENTS, abort_at).await;
+        report.status = match measured {
+            // The verb has done its work, and a client that sends it again gets an error: an event that was skipped cannot be skipped.
+            Err(error) if !matches!(verb, Verb::CatchUp | Verb::Status) => {
+                tracing::warn!(
+                    projection = view.name(),
+                    "the projection {} was not measured after the verb: {error}",
+                    view.name()
+                );
+                ProjectionStatus::default()
+            }
+            measured => measured?,
+        };
         // An aborted pass leaves no time for that, but has counted for a moment.
         report.status.lag_events = report.status.lag_events.or(counted.remaining);
         report.status.parked = report.status.parked.or(counted.parked);

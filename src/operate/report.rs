@@ -70,6 +70,7 @@ impl Report {
         }
         if *verb == Verb::Status {
             json["state"] = json!(status.state);
+            json["fold_changed"] = json!(status.fold_changed);
         }
         if let Some(retried) = &self.retried {
             json["unparked"] = json!(retried.unparked);

@@ -1,7 +1,7 @@
 //! The verbs of operators: what the catch-up function and `POST /projections` accept. The name of a verb is a field of the payload.
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::event::{AggregateId, EventId};
 
@@ -60,7 +60,7 @@ pub enum Verb {
 }
 
 /// An event to skip.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Skip {
     /// The projection.
@@ -68,12 +68,12 @@ pub struct Skip {
     /// The event that cannot be folded.
     pub event_id: EventId,
     /// Its aggregate; necessary only where two aggregates have an event with this id.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aggregate_id: Option<AggregateId>,
     /// Why it is skipped.
     pub reason: String,
     /// Who skips it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
 
@@ -159,6 +159,43 @@ impl Verb {
         }
     }
 
+    /// The payload that is this verb.
+    #[must_use]
+    pub fn to_payload(&self) -> Value {
+        match self {
+            Self::CatchUp => json!({}),
+            Self::Status => json!({"status": true}),
+            Self::Retry(projection) => json!({"retry": projection}),
+            Self::Skip(skip) => json!({"skip": skip}),
+            Self::Reproject {
+                projection,
+                max_changes: None,
+            } => json!({"reproject": projection}),
+            Self::Reproject {
+                projection,
+                max_changes: Some(max),
+            } => json!({"reproject": projection, "max_changes": max}),
+            Self::Preview(projection) => json!({"preview": projection}),
+            Self::Cancel(projection) => json!({"cancel": projection}),
+            Self::Verify { projection, repair } => json!({"verify": projection, "repair": repair}),
+        }
+    }
+
+    /// The field of the payload that says what to do; `None` for a catch-up, whose payload is empty.
+    #[must_use]
+    pub const fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::CatchUp => None,
+            Self::Status => Some("status"),
+            Self::Retry(_) => Some("retry"),
+            Self::Skip(_) => Some("skip"),
+            Self::Reproject { .. } => Some("reproject"),
+            Self::Preview(_) => Some("preview"),
+            Self::Cancel(_) => Some("cancel"),
+            Self::Verify { .. } => Some("verify"),
+        }
+    }
+
     /// The projection that it is about; `None`: all.
     #[must_use]
     pub fn projection(&self) -> Option<&str> {
@@ -201,7 +238,6 @@ impl VerbError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
@@ -245,5 +281,30 @@ mod tests {
             let all = ["{}", "status", "retry", "skip", "reproject", "verify"];
             assert!(all.iter().all(|name| text.contains(name)), "{text}");
         }
+    }
+
+    /// Fails when a payload that is handed over is another verb than the one that was received.
+    #[test]
+    fn the_payload_of_a_verb_is_read_as_this_verb() {
+        let skip =
+            json!({"domain": "users", "event_id": Uuid::nil(), "reason": "a typo", "actor": "ada"});
+        for payload in [
+            json!({}),
+            json!({"status": true}),
+            json!({"retry": "users"}),
+            json!({"skip": skip}),
+            json!({"reproject": "users"}),
+            json!({"reproject": "users", "max_changes": 7}),
+            json!({"preview": "users"}),
+            json!({"cancel": "users"}),
+            json!({"verify": "users", "repair": true}),
+            json!({"verify": "users", "repair": false}),
+        ] {
+            let verb = Verb::parse(&payload).unwrap();
+            assert_eq!(verb.to_payload(), payload);
+            assert!(verb.name().is_none_or(|name| payload.get(name).is_some()));
+        }
+        let scheduled = json!({"source": "aws.scheduler", "detail-type": "x", "detail": "long"});
+        assert_eq!(Verb::parse(&scheduled).unwrap().to_payload(), json!({}));
     }
 }

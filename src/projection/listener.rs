@@ -24,22 +24,22 @@
 //! 6. A catch-up that is still running when the listener requests K keeps the listener awake, because it may have frozen
 //!    its snapshot before the listener got K. (test: `a_blocked_projection_does_not_block_the_others`)
 //!
-//! A sleeping listener also polls on a timer: a lost notification only delays events. `tests/model` mutates each of these rules.
+//! A sleeping listener also polls on a timer: a lost notification only delays events. `tests/model` mutates each of these rules. A
+//! projection that fails is retried on a timer of its own, because the notification of an event that it could not fold is gone. (test:
+//! `a_projection_that_failed_is_retried_without_a_notification`)
 
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{Acquire, Connection};
-use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
-use super::catch_up::CatchUp;
-use super::{ProjectionError, catch_up};
+use super::ProjectionError;
+use super::polls::{CatchUps, PollOutcome};
+use super::reproject::warn_of_changed_folds;
 use crate::db::{self, DbError, Login, Pool, Schema};
 use crate::telemetry::millis;
 use crate::view::View;
@@ -55,9 +55,6 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// After this many polls in a row without events, the listener requests K in order to sleep. NOTIFY is expensive only at
 /// thousands per second, and at that rate polling finds events anyway; at low rates NOTIFY is faster than polling.
 const MAX_IDLE_POLLS: u32 = 2;
-/// How long a poll waits for its catch-ups. A catch-up that takes longer continues in the background, while the other
-/// projections are polled again.
-const CATCH_UP_WAIT_TIMEOUT: Duration = Duration::from_millis(250);
 /// The shortest wait before the listener reconnects. Each further wait is twice as long.
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(100);
 /// The longest wait before the listener reconnects.
@@ -94,8 +91,7 @@ impl Listener {
                 continue;
             };
             // The running catch-ups may wait on dead connections. Their batches are rolled back, so no event is lost.
-            catch_ups.tasks.shutdown().await;
-            catch_ups.running.clear();
+            catch_ups.abort().await;
             tracing::warn!(
                 duration_ms = millis(delay),
                 "the listener lost its session and reconnects in {delay:?}: {}",
@@ -104,7 +100,7 @@ impl Listener {
             self.pause(delay).await;
             delay = (delay * 2).min(MAX_RECONNECT_DELAY);
         }
-        while catch_ups.tasks.join_next().await.is_some() {}
+        catch_ups.finish().await;
         tracing::info!("the listener has stopped");
     }
 
@@ -139,6 +135,9 @@ impl Listener {
     ) -> Result<(), ProjectionError> {
         with_timeout(bell.listen(CHANNEL)).await?;
         tracing::info!("the listener is connected");
+        if let Err(error) = warn_of_changed_folds(&self.pool, &self.views).await {
+            tracing::warn!("the folds were not compared with those that wrote the rows: {error}");
+        }
         let mut idle_polls = 0;
         while !self.stop.is_cancelled() {
             let outcome = catch_ups.poll(self).await?;
@@ -167,7 +166,8 @@ impl Listener {
         Ok(())
     }
 
-    /// Polls a last time with K held, then waits for a notification or the stop signal. On the timer it polls and keeps K.
+    /// Polls a last time with K held, then waits for a notification or the stop signal. On the timer, or when a projection that failed
+    /// is due, it polls and keeps K.
     async fn sleep(
         &self,
         bell: &mut PgListener,
@@ -183,7 +183,7 @@ impl Listener {
                     None => Err(connection_error(io::ErrorKind::ConnectionAborted)),
                 },
                 () = self.stop.cancelled() => {}
-                () = sleep(Self::WAKE_INTERVAL) => ping(bell).await?,
+                () = sleep(catch_ups.next_retry(Self::WAKE_INTERVAL)) => ping(bell).await?,
             }
         }
         Ok(())
@@ -194,118 +194,6 @@ impl Listener {
             () = sleep(duration) => {}
             () = self.stop.cancelled() => {}
         }
-    }
-}
-
-/// The outcome of a poll of all projections. The greatest outcome of any projection decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum PollOutcome {
-    /// Every visible event is folded or belongs to a parked aggregate.
-    Idle,
-    /// A projection is behind or its catch-up is still running, so the listener must not sleep.
-    Pending,
-    /// Events were folded, and more may have arrived since.
-    Applied,
-}
-
-/// The running catch-ups: at most one per projection, and none waits for another.
-#[derive(Default)]
-struct CatchUps {
-    tasks: JoinSet<Result<CatchUp, ProjectionError>>,
-    /// The index of the projection that each task catches up.
-    running: HashMap<Id, usize>,
-    /// The last error of each projection that fails.
-    failing: BTreeMap<usize, String>,
-}
-
-impl CatchUps {
-    /// Starts a catch-up of each projection that has none running, and waits for them up to [`CATCH_UP_WAIT_TIMEOUT`].
-    async fn poll(&mut self, listener: &Listener) -> Result<PollOutcome, ProjectionError> {
-        let mut outcome = PollOutcome::Idle;
-        while let Some(ended) = self.tasks.try_join_next_with_id() {
-            outcome = outcome.max(self.handle_ended(listener, ended)?);
-        }
-        let idle: Vec<_> = (0..listener.views.len())
-            .filter(|index| !self.running.values().any(|running| running == index))
-            .collect();
-        let mut started: Vec<Id> = Vec::with_capacity(idle.len());
-        for index in idle {
-            let Listener {
-                pool,
-                views,
-                batch_size,
-                stop,
-                ..
-            } = listener.clone();
-            let budget = Budget {
-                stop,
-                ..Budget::default()
-            };
-            let task = self
-                .tasks
-                .spawn(async move { catch_up(&pool, &views[index], batch_size, &budget).await })
-                .id();
-            self.running.insert(task, index);
-            started.push(task);
-        }
-        let wait_timeout = sleep(CATCH_UP_WAIT_TIMEOUT);
-        tokio::pin!(wait_timeout);
-        while !started.is_empty() {
-            tokio::select! {
-                biased;
-                Some(ended) = self.tasks.join_next_with_id() => {
-                    outcome = outcome.max(self.handle_ended(listener, ended)?);
-                    started.retain(|task| self.running.contains_key(task));
-                }
-                () = &mut wait_timeout => break,
-            }
-        }
-        Ok(if self.running.is_empty() {
-            outcome
-        } else {
-            outcome.max(PollOutcome::Pending)
-        })
-    }
-
-    /// Turns the result of a catch-up into an outcome and logs failures. An error that ends the session is returned.
-    fn handle_ended(
-        &mut self,
-        listener: &Listener,
-        ended: Result<(Id, Result<CatchUp, ProjectionError>), JoinError>,
-    ) -> Result<PollOutcome, ProjectionError> {
-        let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
-        let Some(index) = self.running.remove(&task) else {
-            return Ok(PollOutcome::Idle);
-        };
-        let name = listener.views[index].name();
-        let error = match ended {
-            Ok((_, Ok(caught_up))) => {
-                if self.failing.remove(&index).is_some() {
-                    tracing::info!(projection = name, "the projection {name} has recovered");
-                }
-                return Ok(match caught_up {
-                    CatchUp { applied: 1.., .. } => PollOutcome::Applied,
-                    CatchUp { done: false, .. } => PollOutcome::Pending,
-                    _ => PollOutcome::Idle,
-                });
-            }
-            // Without Postgres no projection can continue, so the session ends.
-            Ok((_, Err(error @ ProjectionError::Db(DbError::Unavailable(_))))) => {
-                return Err(error);
-            }
-            Ok((_, Err(error))) => error.to_string(),
-            Err(panicked) => panicked.to_string(),
-        };
-        // A failing projection does not block the others. It is retried at each poll, and the same error is logged only
-        // once.
-        if self.failing.get(&index) != Some(&error) {
-            tracing::error!(
-                projection = name,
-                "the projection {name} fails and is retried at each poll: {error}"
-            );
-            self.failing.insert(index, error);
-        }
-        Ok(PollOutcome::Idle)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pages of parked aggregates, without payloads.
 
+use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
@@ -9,7 +10,7 @@ use super::{FailureClass, ProjectionError};
 use crate::db::Pool;
 use crate::event::{AggregateId, EventId, Version};
 use crate::store;
-use crate::view::{self, View};
+use crate::view::{self, BoundedPage, PageLimit, View};
 
 /// A parked aggregate.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -47,7 +48,7 @@ pub struct ParkedPage {
     pub has_more: bool,
 }
 
-/// Reads at most `limit` parked aggregates behind `after`.
+/// Reads the parked aggregates behind `after`: no more than `limit`.
 ///
 /// # Errors
 ///
@@ -56,23 +57,22 @@ pub async fn list_parked(
     pool: &Pool,
     view: &View,
     after: Option<Uuid>,
-    limit: u16,
+    limit: PageLimit,
 ) -> Result<ParkedPage, ProjectionError> {
-    let limit = usize::from(limit.max(1));
     let mut connection = pool.acquire().await?;
     let generation = view::resolve(&mut connection, view).await?.view;
-    let rows = sqlx::query(include_str!("sql/list_parked.sql"))
+    let mut stored = sqlx::query(include_str!("sql/list_parked.sql"))
         .bind(generation.lock_domain())
         .bind(after)
-        .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
-        .fetch_all(&mut *connection)
-        .await?;
-    let has_more = rows.len() > limit;
-    let parked = rows.iter().take(limit).map(decode);
-    Ok(ParkedPage {
-        parked: parked.collect::<Result<_, sqlx::Error>>()?,
-        has_more,
-    })
+        .bind(limit.rows_to_read())
+        .fetch(&mut *connection);
+    let mut page = BoundedPage::new(limit);
+    // The result is read to its end even when the page is full: otherwise the next request could not use the connection.
+    while let Some(row) = stored.try_next().await? {
+        page.push(decode(&row)?);
+    }
+    let (parked, has_more) = page.finish();
+    Ok(ParkedPage { parked, has_more })
 }
 
 fn decode(row: &PgRow) -> Result<ParkedAggregate, sqlx::Error> {

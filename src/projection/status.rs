@@ -44,6 +44,12 @@ pub struct ProjectionStatus {
     #[serde(serialize_with = "crate::event::time::serialize_option")]
     #[schema(required)]
     pub worker_seen_at: Option<OffsetDateTime>,
+    /// Whether a build with another fold has written the rows, so that the projection has to be reprojected; null if that is not known.
+    #[schema(required)]
+    pub fold_changed: Option<bool>,
+    /// The reprojection that is under way.
+    #[schema(required, inline)]
+    pub reprojection: Option<FillProgress>,
     /// What the lag means.
     #[schema(schema_with = <ProjectionState as utoipa::PartialSchema>::schema)]
     pub state: ProjectionState,
@@ -51,6 +57,17 @@ pub struct ProjectionStatus {
     /// [`Self::lag_events`], and older ones.
     #[serde(skip)]
     pub is_complete: bool,
+}
+
+/// How far a reprojection has filled the new generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct FillProgress {
+    /// The number of the new generation.
+    pub generation: u32,
+    /// Slices of the aggregates that are filled.
+    pub slices_done: u64,
+    /// All slices; 0 before the reprojection has begun.
+    pub slices: u64,
 }
 
 /// What the lag of a projection means.
@@ -81,19 +98,22 @@ impl ProjectionStatus {
             newest_event_at: None,
             oldest_waiting_at: None,
             worker_seen_at: None,
+            fold_changed: None,
+            reprojection: None,
             state: ProjectionState::Current,
             is_complete: true,
         }
     }
 
-    /// Whether an operator has something to do: aggregates are parked, no worker applies the events, or the lag is unknown.
+    /// Whether an operator has something to do: aggregates are parked, no worker applies the events, the lag is unknown, or the fold
+    /// has changed since the rows were written.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         let is_idle = matches!(
             self.state,
             ProjectionState::Current | ProjectionState::Behind
         );
-        !is_idle || self.parked != Some(0)
+        !is_idle || self.parked != Some(0) || self.fold_changed == Some(true)
     }
 
     /// Whether every figure is known.
@@ -153,6 +173,7 @@ async fn query_lag(
         .bind(types.start)
         .bind(types.end)
         .bind(max_events)
+        .bind(view.fold_hash())
         .fetch_one(connection)
         .await?)
 }
@@ -190,6 +211,8 @@ async fn query_status(
         newest_event_at: row.try_get("newest_event_at")?,
         oldest_waiting_at: row.try_get("oldest_waiting_at")?,
         worker_seen_at: row.try_get("worker_seen_at")?,
+        fold_changed: row.try_get("fold_changed")?,
+        reprojection: decode_progress(&row)?,
         state: match events {
             _ if !is_known => ProjectionState::Unknown,
             0 => ProjectionState::Current,
@@ -199,4 +222,16 @@ async fn query_status(
         },
         is_complete,
     })
+}
+
+fn decode_progress(row: &PgRow) -> Result<Option<FillProgress>, sqlx::Error> {
+    let Some(name) = row.try_get::<Option<&str>, _>("new_generation")? else {
+        return Ok(None);
+    };
+    let count = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    Ok(Some(FillProgress {
+        generation: view::generation_number(name),
+        slices_done: count("slices_done")?,
+        slices: count("slices")?,
+    }))
 }

@@ -85,7 +85,9 @@ pub async fn migrate_database(
         Migration::Up => {
             let foldlog = build_foldlog(config, domains, login, Role::Query, 1)?;
             match migrations::up(&mut connection, schema, &foldlog.views, foldlog.inline()).await {
-                Ok(()) => migrations::status(&mut connection, schema).await,
+                Ok(changed) => migrations::status(&mut connection, schema)
+                    .await
+                    .map(|status| changed.iter().fold(status, add_changed_fold)),
                 Err(error) => Err(error),
             }
         }
@@ -101,4 +103,12 @@ pub async fn migrate_database(
         Migration::Status => migrations::status(&mut connection, schema).await,
     };
     result.map_err(|error| HostError::Migration(error.into()))
+}
+
+/// Adds the line that asks an operator to reproject.
+fn add_changed_fold(lines: String, projection: &&str) -> String {
+    format!(
+        "{lines}the fold of {projection} has changed since its rows were written: send {{\"reproject\":\"{projection}\"}} to the \
+         catch-up function or POST /projections\n"
+    )
 }

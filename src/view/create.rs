@@ -11,17 +11,24 @@ use crate::db::{DbError, Session};
 struct Known {
     name: String,
     definition_hash: String,
+    fold_hash: Option<String>,
     state: String,
     serves: bool,
     newest_number: i32,
 }
 
-/// Finds or creates the generation with the view's own definition; returns whether it is live. It is not if the definition has
-/// changed: then the new generation waits to be filled, and the one before it goes on serving the code that has its definition.
-pub(super) async fn create(
-    session: &mut Session<'_>,
-    view: &View,
-) -> Result<(View, bool), DefineError> {
+/// The generation with a view's own definition.
+pub(super) struct Own {
+    pub generation: View,
+    /// It is not live if the definition has changed: then it waits to be filled, and the one before it goes on serving the code that
+    /// has its definition.
+    pub is_live: bool,
+    /// Whether a build with another fold has written its rows.
+    pub fold_changed: bool,
+}
+
+/// Finds or creates the generation with the view's own definition.
+pub(super) async fn create(session: &mut Session<'_>, view: &View) -> Result<Own, DefineError> {
     let generations = list(session, view).await?;
     let own = generations
         .iter()
@@ -30,7 +37,11 @@ pub(super) async fn create(
     if let Some(known) = own {
         let generation = view.generation(&known.name);
         widen(session, &generation).await?;
-        return Ok((generation, known.state == "live"));
+        return Ok(Own {
+            fold_changed: is_fold_changed(session, &generation, known).await?,
+            is_live: known.state == "live",
+            generation,
+        });
     }
     let is_first = generations.is_empty();
     let generation = if is_first {
@@ -51,10 +62,34 @@ pub(super) async fn create(
         .bind(types.end)
         .bind(&*view.definition_hash)
         .bind(if is_first { "live" } else { "filling" })
+        .bind(view.fold_hash())
         .execute(session)
         .await
         .map_err(DbError::from)?;
-    Ok((generation, is_first))
+    Ok(Own {
+        generation,
+        is_live: is_first,
+        fold_changed: false,
+    })
+}
+
+/// Compares the fold that has written the rows of a generation with that of this build. The rows of an earlier build, which recorded no
+/// fold, count as written by this one: only a later change can be noticed.
+async fn is_fold_changed(
+    session: &mut Session<'_>,
+    generation: &View,
+    known: &Known,
+) -> Result<bool, DefineError> {
+    let Some(fold_hash) = &known.fold_hash else {
+        sqlx::query(include_str!("sql/set_fold_hash.sql"))
+            .bind(generation.lock_domain())
+            .bind(generation.fold_hash())
+            .execute(session)
+            .await
+            .map_err(DbError::from)?;
+        return Ok(false);
+    };
+    Ok(known.serves && fold_hash != generation.fold_hash())
 }
 
 /// The generations of a view. Those that an earlier build recorded get the hash of their definition.
@@ -81,6 +116,7 @@ async fn list(session: &mut Session<'_>, view: &View) -> Result<Vec<Known>, Defi
         generations.push(Known {
             name,
             definition_hash,
+            fold_hash: row.try_get("fold_hash").map_err(DbError::from)?,
             state: row.try_get("state").map_err(DbError::from)?,
             serves: row.try_get("serves").map_err(DbError::from)?,
             newest_number: row.try_get("newest_number").map_err(DbError::from)?,

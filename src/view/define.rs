@@ -52,7 +52,8 @@ pub enum DefineError {
 }
 
 /// Creates the tables of `views` that do not exist yet in `schema`, and the indexes of each view's set rules if `inline`
-/// names the view. All or none; processes that do this at the same time wait for each other.
+/// names the view. All or none; processes that do this at the same time wait for each other. Returns the projections whose rows a build
+/// with another fold has written: they have to be reprojected.
 ///
 /// # Errors
 ///
@@ -62,7 +63,7 @@ pub async fn define(
     schema: &Schema,
     views: &[View],
     inline: &Inline,
-) -> Result<(), DefineError> {
+) -> Result<Vec<&'static str>, DefineError> {
     let mut transaction = connection.begin().await.map_err(DbError::from)?;
     let mut session = Session::in_transaction(&mut transaction, schema.clone(), Pooler::None);
     sqlx::query(include_str!("sql/lock_definitions.sql"))
@@ -76,20 +77,30 @@ pub async fn define(
         .execute(&mut session)
         .await
         .map_err(DbError::from)?;
+    let mut changed = Vec::new();
     for view in views {
-        let (view, is_live) = &create(&mut session, view).await?;
+        let own = create(&mut session, view).await?;
+        let view = &own.generation;
+        if own.fold_changed {
+            tracing::warn!(
+                projection = view.name(),
+                "the fold of the projection {0} has changed since its rows were written: reproject {0}",
+                view.name()
+            );
+            changed.push(view.name());
+        }
         let mut rule_created = false;
         for rule in view.projection.set_rules() {
             rule_created |=
                 create_rule(&mut session, view, rule, inline.contains(view.name())).await?;
         }
         // No append folds into a generation before it has all rows.
-        if *is_live && !view.projection.set_rules().is_empty() {
+        if own.is_live && !view.projection.set_rules().is_empty() {
             guard(&mut session, view, rule_created).await?;
         }
     }
     transaction.commit().await.map_err(DbError::from)?;
-    Ok(())
+    Ok(changed)
 }
 
 /// Lets the projection look at the whole log again if it folds more types than before: their older events lie behind the

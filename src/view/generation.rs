@@ -95,6 +95,13 @@ pub(super) async fn answer_of<T>(
     Ok(None)
 }
 
+/// The number of the generation with this lock domain.
+#[must_use]
+pub fn generation_number(lock_domain: &str) -> u32 {
+    let number = lock_domain.split_once('#').map(|(_, number)| number);
+    number.and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
 /// Asks which generation serves code with this view's definition, and remembers the answer for all clones of the view. The answer
 /// is returned whole, because what is remembered may be that of another request.
 ///

@@ -5,24 +5,26 @@ mod changes;
 mod create;
 mod define;
 mod definition;
+mod fingerprint;
 mod generation;
 mod list;
+mod page;
 mod row;
 mod statements;
 mod write;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::domain::AnyProjection;
 use crate::event::{TypeSchema, TypeSchemaError};
 
 pub use self::changes::{Changes, ShownFields, changes, shown_fields};
 pub use self::define::{DefineError, Inline, define};
-pub(crate) use self::definition::Fnv1a;
-pub use self::generation::{FromServing, Resolved, Serving, resolve};
+pub use self::generation::{FromServing, Resolved, Serving, generation_number, resolve};
 pub(crate) use self::list::{PageBuilder, json_string_len};
 pub use self::list::{PageCursor, PageLimit, ViewPage, find_matching, list};
+pub(crate) use self::page::BoundedPage;
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
 pub use self::write::{check_writable, delete, json_array, upsert};
@@ -62,6 +64,8 @@ pub struct View {
     pub sql: Arc<Statements>,
     /// Identifies the view's definition, whatever its spelling.
     pub(crate) definition_hash: Arc<str>,
+    /// Identifies what the fold does, once it was computed.
+    fold_hash: Arc<OnceLock<String>>,
     /// The generation that served this definition when a clone of this view was last told: [`resolve`].
     serving: Arc<RwLock<Serving>>,
 }
@@ -110,6 +114,7 @@ impl View {
             secret_names: Arc::new(row.secret_names()),
             sql,
             definition_hash,
+            fold_hash: Arc::default(),
             serving: Arc::new(RwLock::new(serving)),
         })
     }
@@ -117,6 +122,12 @@ impl View {
     /// The projection's name.
     pub fn name(&self) -> &'static str {
         self.projection.name()
+    }
+
+    /// Identifies the fold of this build by what it does with examples of events. Tries the fold at the first call.
+    pub(crate) fn fold_hash(&self) -> &str {
+        self.fold_hash
+            .get_or_init(|| fingerprint::fold_hash(self.projection))
     }
 
     /// The lock domain of the generation, which is also the name of its table: `users`, then `users#2`.

@@ -62,6 +62,7 @@ async fn up(db: &TestDb, inline: &[&str]) -> anyhow::Result<()> {
         &inline,
     )
     .await
+    .map(drop)
     .map_err(anyhow::Error::from)
 }
 

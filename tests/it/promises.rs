@@ -104,6 +104,31 @@ const PROMISES: &[(&str, &[&str])] = &[
             "a_cursor_of_lost_events_is_refused",
         ],
     ),
+    (
+        "P16",
+        &[
+            "a_revert_restores_what_events_can_restore_and_reports_the_rest",
+            "a_revert_is_idempotent_by_its_id",
+            "a_revert_sent_several_times_at_once_is_stored_once",
+        ],
+    ),
+    (
+        "P17",
+        &[
+            "a_changed_fold_is_reported_until_the_view_is_reprojected",
+            "a_reprojected_view_is_the_fold_of_all_events",
+            "a_reprojection_killed_at_every_step_folds_every_event_once",
+            "reads_and_appends_continue_during_a_reprojection_that_is_killed_at_every_step",
+            "an_inline_append_beside_a_reprojection_is_in_the_live_view",
+        ],
+    ),
+    (
+        "P18",
+        &[
+            "repair_folds_exactly_the_aggregates_that_differ",
+            "an_aggregate_larger_than_a_page_is_verified",
+        ],
+    ),
 ];
 
 /// Fails when the README makes a promise that has no row here, or when a row names a test that does not exist.

@@ -54,6 +54,7 @@ async fn up(db: &TestDb, foldlog: &Foldlog) -> Result<(), MigrationError> {
         foldlog.inline(),
     )
     .await
+    .map(drop)
 }
 
 /// Appends to a user and folds it.

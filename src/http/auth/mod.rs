@@ -79,26 +79,39 @@ pub(super) enum Access {
     Public,
     /// The scope `{domain}:read`.
     Read,
-    /// The scope `{domain}:write`.
+    /// The scope `{domain}:write`. A dry run, whose answer shows states, requires `{domain}:read`, too;
+    /// [`Caller::check_read`] checks that.
     Write,
+    /// The scopes `{domain}:read` and `{domain}:write`: the answer shows values that the caller did not send.
+    ReadWrite,
     /// The scope `{domain}:read` of the domain in the parameter `domain`, or of every served domain without it.
     ReadEach,
-    /// The scope `{domain}:write` of every domain in the body. [`Caller::sign`] checks it, once the body is read.
+    /// The scope `{domain}:write` of every domain in the body. [`Caller::sign`] checks it, once the body is read. For a dry run
+    /// `{domain}:read`, too.
     WriteEach,
     /// The scope `operate`.
     Operate,
 }
 
 impl Access {
-    /// The scope that this route of `domain` requires; `None` for routes without a single scope.
-    pub(super) fn scope(self, domain: &str) -> Option<String> {
+    /// The scopes that this route of `domain` requires; none for routes whose scopes depend on the request.
+    pub(super) fn scopes(self, domain: &str) -> Vec<String> {
         match self {
-            Self::Public | Self::ReadEach | Self::WriteEach => None,
-            Self::Read => Some(format!("{domain}:read")),
-            Self::Write => Some(format!("{domain}:write")),
-            Self::Operate => Some("operate".to_owned()),
+            Self::Public | Self::ReadEach | Self::WriteEach => vec![],
+            Self::Read => vec![read_scope(domain)],
+            Self::Write => vec![write_scope(domain)],
+            Self::ReadWrite => vec![read_scope(domain), write_scope(domain)],
+            Self::Operate => vec!["operate".to_owned()],
         }
     }
+}
+
+fn read_scope(domain: &str) -> String {
+    format!("{domain}:read")
+}
+
+fn write_scope(domain: &str) -> String {
+    format!("{domain}:write")
 }
 
 /// The authenticated caller of a request.
@@ -150,18 +163,18 @@ async fn authenticate(
         .map_or("", |(_, name)| name);
     if access == Access::ReadEach {
         let unread = domains_read(state, &parts.uri)
-            .filter_map(|name| Access::Read.scope(name))
+            .map(read_scope)
             .find(|scope| !claims.has_scope(scope));
         if let Some(scope) = unread {
             return Err(insufficient_scope(&scope));
         }
     }
     // An unknown domain is a 404 for every authenticated caller: its scope cannot exist.
-    if (access == Access::Operate || state.foldlog.named(domain).is_some())
-        && let Some(scope) = access.scope(domain)
-        && !claims.has_scope(&scope)
-    {
-        return Err(insufficient_scope(&scope));
+    if access == Access::Operate || state.foldlog.named(domain).is_some() {
+        let scopes = access.scopes(domain);
+        if let Some(scope) = scopes.iter().find(|scope| !claims.has_scope(scope)) {
+            return Err(insufficient_scope(scope));
+        }
     }
     Ok(Caller::Authenticated(Arc::new(claims)))
 }
@@ -202,6 +215,21 @@ fn bearer_token(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
+/// Checks a scope of the domain of an event with this index. A type that belongs to no domain is rejected later, as unprocessable.
+fn check_scope(
+    state: &AppState,
+    claims: &Claims,
+    scope_of: fn(&str) -> String,
+    (index, event): (usize, &UntypedEvent),
+) -> Result<(), Problem> {
+    let served = state.foldlog.owning(event.type_id);
+    let scope = served.map(|served| scope_of(served.domain.name()));
+    match scope.filter(|scope| !claims.has_scope(scope)) {
+        Some(scope) => Err(insufficient_scope(&scope).with_member("index", index)),
+        None => Ok(()),
+    }
+}
+
 fn insufficient_scope(scope: &str) -> Problem {
     let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
     Problem::new(
@@ -232,17 +260,24 @@ impl Caller {
             return Ok(());
         };
         for (index, event) in events.iter_mut().enumerate() {
-            // A type that belongs to no domain is rejected later, as unprocessable.
-            if let Some(served) = state.foldlog.owning(event.type_id)
-                && let Some(scope) = Access::Write.scope(served.domain.name())
-                && !claims.has_scope(&scope)
-            {
-                return Err(insufficient_scope(&scope).with_member("index", index));
-            }
+            check_scope(state, claims, write_scope, (index, event))?;
             self.sign_metadata(&mut event.metadata)
                 .map_err(|problem| problem.with_member("index", index))?;
         }
         Ok(())
+    }
+
+    /// Checks the read scope of each event's domain: the answer to a dry run shows rows.
+    pub(super) fn check_read(
+        &self,
+        state: &AppState,
+        events: &[UntypedEvent],
+    ) -> Result<(), Problem> {
+        let Self::Authenticated(claims) = self else {
+            return Ok(());
+        };
+        let mut events = events.iter().enumerate();
+        events.try_for_each(|event| check_scope(state, claims, read_scope, event))
     }
 
     /// Sets `skip.actor` of an operator's payload to the caller's subject.

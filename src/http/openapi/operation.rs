@@ -171,9 +171,8 @@ impl Operation {
         self
     }
 
-    /// Requires a token, with this scope if the route has a single one.
-    pub(in crate::http) fn secured(mut self, scheme: &str, scope: Option<String>) -> Self {
-        let scopes: Vec<String> = scope.into_iter().collect();
+    /// Requires a token, with these scopes.
+    pub(in crate::http) fn secured(mut self, scheme: &str, scopes: Vec<String>) -> Self {
         self.json
             .insert("security".to_owned(), json!([{scheme: scopes}]));
         self.problems(&AUTH_PROBLEMS)

@@ -133,6 +133,7 @@ async fn execute(
     let locate = |problem: Problem| problem.in_body(is_array);
     caller.sign(state, &mut events).map_err(locate)?;
     if dry_run {
+        caller.check_read(state, &events).map_err(locate)?;
         let run = command::dry_run(&state.foldlog, &events, expected, only).await;
         let run = run.map_err(Problem::from).map_err(locate)?;
         return Ok(Json(DryRunAnswer::new(run, None)).into_response());

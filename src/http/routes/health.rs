@@ -15,6 +15,7 @@ use crate::http::AppState;
 use crate::http::openapi::{Operation, Response, reference};
 use crate::http::problem::{Kind, Problem};
 use crate::projection::status::{self, MAX_COUNTED_EVENTS, ProjectionStatus};
+use crate::view::View;
 
 /// How long the measurement of one projection may take, and that of all together. Load balancers give up after 5 s by
 /// default.
@@ -70,6 +71,13 @@ pub(in crate::http) async fn health(
     Ok((Extension(measured), Json(health)))
 }
 
+/// Measures one projection.
+pub(super) async fn measure(foldlog: &Foldlog, view: &View) -> Result<ProjectionStatus, Problem> {
+    let by = Instant::now() + MEASURE_TIMEOUT;
+    Ok(status::measure_until(&foldlog.pool, view, MAX_COUNTED_EVENTS, by).await?)
+}
+
+/// Measures all projections.
 pub(super) async fn measure_all(
     foldlog: &Foldlog,
 ) -> Result<BTreeMap<&'static str, ProjectionStatus>, Problem> {

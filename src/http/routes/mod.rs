@@ -80,7 +80,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: Method::Post,
         path: "/{domain}/{id}/revert",
         side: Side::Command,
-        access: Access::Write,
+        access: Access::ReadWrite,
         handler: |method| on(method, revert::revert),
         operation: RouteOperation::PerDomain(revert::describe),
     },
@@ -123,6 +123,14 @@ pub(super) const ROUTES: &[Route] = &[
         access: Access::Operate,
         handler: |method| on(method, projections::operate),
         operation: RouteOperation::Single(operator_docs::describe_operate),
+    },
+    Route {
+        method: Method::Get,
+        path: "/projections/{name}",
+        side: Side::Query,
+        access: Access::Operate,
+        handler: |method| on(method, projections::details),
+        operation: RouteOperation::Single(operator_docs::describe_details),
     },
     Route {
         method: Method::Get,
@@ -228,12 +236,13 @@ mod tests {
             [
                 ("/events", Method::Post, Access::WriteEach),
                 ("/{domain}", Method::Post, Access::Write),
-                ("/{domain}/{id}/revert", Method::Post, Access::Write),
+                ("/{domain}/{id}/revert", Method::Post, Access::ReadWrite),
                 ("/health", Method::Get, Access::Public),
                 ("/openapi.json", Method::Get, Access::Public),
                 ("/events", Method::Get, Access::ReadEach),
                 ("/projections", Method::Get, Access::Operate),
                 ("/projections", Method::Post, Access::Operate),
+                ("/projections/{name}", Method::Get, Access::Operate),
                 ("/projections/{name}/parked", Method::Get, Access::Operate),
                 (
                     "/projections/{name}/differences",
@@ -248,7 +257,10 @@ mod tests {
                 ("/{domain}/{id}/explain", Method::Get, Access::Read),
             ]
         );
-        assert_eq!(Access::Read.scope("users").unwrap(), "users:read");
-        assert_eq!(Access::Write.scope("users").unwrap(), "users:write");
+        assert_eq!(Access::Read.scopes("users"), ["users:read"]);
+        assert_eq!(Access::Write.scopes("users"), ["users:write"]);
+        let both = ["users:read", "users:write"];
+        assert_eq!(Access::ReadWrite.scopes("users"), both);
+        assert_eq!(Access::Operate.scopes(""), ["operate"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Descriptions of the routes of operators for the OpenAPI document.
 
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::list::limit_parameter;
 use crate::http::openapi::{self, Operation, Response as OpenApiResponse, reference};
@@ -15,6 +15,18 @@ pub(super) fn describe_status() -> Operation {
         .tag("projections")
         .response(StatusCode::OK, response)
         .problems(&[Kind::Malformed, Kind::Unavailable])
+}
+
+/// Describes `GET /projections/{name}`.
+pub(super) fn describe_details() -> Operation {
+    let response = OpenApiResponse::new("The state of the projection", &[])
+        .json(&reference("ProjectionReport"));
+    let summary = "Report the state of a projection, and what the verbs have last answered for it";
+    Operation::new("projection", summary)
+        .tag("projections")
+        .parameter(projection_name())
+        .response(StatusCode::OK, response)
+        .problems(&[Kind::Malformed, Kind::NoProjection, Kind::Unavailable])
 }
 
 /// Describes `POST /projections`.
@@ -32,34 +44,74 @@ pub(super) fn describe_operate() -> Operation {
         "properties": {"result": {"type": "string", "enum": ["Handed over"]}},
         "required": ["result"],
     });
-    let payload = json!({"type": "object", "additionalProperties": true});
-    Operation::new(
-        "operate",
-        "Do what a verb says: catch up, status, retry, skip",
-    )
-    .tag("projections")
-    .body(
-        "One verb, as for the catch-up function; `{}` catches up",
-        &payload,
-    )
-    .response(
-        StatusCode::OK,
-        OpenApiResponse::new("What was done for each projection", &[]).json(&reports),
-    )
-    .response(
-        StatusCode::ACCEPTED,
-        OpenApiResponse::new("The catch-up function does it", &[]).json(&accepted),
-    )
-    .problems(&[
-        Kind::Malformed,
-        Kind::NoProjection,
-        Kind::NotParked,
-        Kind::NotSkippable,
-        Kind::WrongReprojection,
-        Kind::TooLarge,
-        Kind::WrongMediaType,
-        Kind::Unavailable,
-    ])
+    let summary =
+        "Do what a verb says: catch up, status, retry, skip, reproject, preview, cancel, verify";
+    Operation::new("operate", summary)
+        .tag("projections")
+        .body(
+            "One verb, as for the catch-up function; `{}` catches up",
+            &verbs(),
+        )
+        .response(
+            StatusCode::OK,
+            OpenApiResponse::new("What was done for each projection", &[]).json(&reports),
+        )
+        .response(
+            StatusCode::ACCEPTED,
+            OpenApiResponse::new(
+                "The catch-up function does it; see `last_results` of the projection",
+                &[],
+            )
+            .json(&accepted),
+        )
+        .problems(&[
+            Kind::Malformed,
+            Kind::NoProjection,
+            Kind::NotParked,
+            Kind::NotSkippable,
+            Kind::WrongReprojection,
+            Kind::TooLarge,
+            Kind::WrongMediaType,
+            Kind::Unavailable,
+        ])
+}
+
+/// The payloads of all verbs.
+fn verbs() -> Value {
+    let projection = json!({"type": "string", "description": "The name of a projection"});
+    let verb = |name: &str, value: Value, option: Option<(&str, Value)>| {
+        let mut properties = Map::from_iter([(name.to_owned(), value)]);
+        properties.extend(option.map(|(name, schema)| (name.to_owned(), schema)));
+        json!({
+            "title": name, "type": "object", "properties": properties, "required": [name], "additionalProperties": false,
+        })
+    };
+    let of_projection = |name: &str| verb(name, projection.clone(), None);
+    let text = json!({"type": "string", "minLength": 1, "maxLength": 1024});
+    let skip = json!({
+        "type": "object",
+        "properties": {
+            "domain": projection,
+            "event_id": reference("EventId"),
+            "aggregate_id": reference("AggregateId"),
+            "reason": text,
+            "actor": text,
+        },
+        "required": ["domain", "event_id", "reason"],
+        "additionalProperties": false,
+    });
+    let max_changes = json!({"type": "integer", "minimum": 0, "description": "Go live only if no more rows change"});
+    let repair = json!({"type": "boolean", "default": false});
+    json!({"oneOf": [
+        {"title": "catch up", "type": "object", "maxProperties": 0},
+        verb("status", json!({"type": "boolean", "enum": [true]}), None),
+        of_projection("retry"),
+        verb("skip", skip, None),
+        verb("reproject", projection.clone(), Some(("max_changes", max_changes))),
+        of_projection("preview"),
+        of_projection("cancel"),
+        verb("verify", projection.clone(), Some(("repair", repair))),
+    ]})
 }
 
 /// Describes `GET /projections/{name}/parked`.
@@ -95,15 +147,19 @@ pub(super) fn describe_differences() -> Operation {
     describe_page("differences", summary, &page)
 }
 
+fn projection_name() -> Value {
+    openapi::path(
+        "name",
+        "The name of the projection",
+        &json!({"type": "string"}),
+    )
+}
+
 fn describe_page(id: &str, summary: &str, page: &Value) -> Operation {
     let response = OpenApiResponse::new("A page", &[]).json(page);
     Operation::new(id, summary)
         .tag("projections")
-        .parameter(openapi::path(
-            "name",
-            "The name of the projection",
-            &json!({"type": "string"}),
-        ))
+        .parameter(projection_name())
         .parameter(limit_parameter("The most entries per page"))
         .parameter(openapi::query(
             "after",

@@ -1,12 +1,12 @@
-//! `GET /projections`, `POST /projections` and `GET /projections/{name}/parked`.
+//! `GET /projections` and below, and `POST /projections`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -16,19 +16,19 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::health;
-use super::list::{parse_cursor, parse_limit};
+use super::list::{MaxPageBytes, parse_cursor, parse_limit};
 use crate::app::Foldlog;
 use crate::event::AggregateId;
 use crate::http::auth::Caller;
 use crate::http::body::read_json;
-use crate::http::extract::Params;
+use crate::http::extract::{Params, ProjectionPath};
 use crate::http::problem::{Kind, Problem};
 use crate::http::{AppState, Operations};
-use crate::operate::{Deadline, Operator, UnknownProjectionError, Verb};
+use crate::operate::{Deadline, OperateError, Operator, Report, Verb};
 use crate::projection::reproject::{self, GenerationProgress};
 use crate::projection::status::{ProjectionState, ProjectionStatus};
 use crate::projection::verify::{self, LastVerify, ListedDifference};
-use crate::projection::{self, ParkedAggregate};
+use crate::projection::{self, ParkedAggregate, VerbResult};
 use crate::view::{PageCursor, View};
 
 /// How long a verb may take in process; a request is answered after 25 s at the latest.
@@ -42,7 +42,7 @@ pub(in crate::http) struct Projections {
 
 /// The state of one projection. A figure that could not be measured is null.
 #[derive(Serialize, ToSchema)]
-struct ProjectionReport {
+pub(in crate::http) struct ProjectionReport {
     #[schema(schema_with = <ProjectionState as utoipa::PartialSchema>::schema)]
     state: ProjectionState,
     #[schema(required)]
@@ -57,6 +57,9 @@ struct ProjectionReport {
     oldest_waiting_at: Option<OffsetDateTime>,
     #[schema(required)]
     parked: Option<u64>,
+    /// Whether a build with another fold has written the rows: then reproject.
+    #[schema(required)]
+    fold_changed: Option<bool>,
     workers: Workers,
     /// The number of the generation that serves readers; null if none does.
     #[schema(required)]
@@ -67,6 +70,20 @@ struct ProjectionReport {
     /// The result of the last verification.
     #[schema(required, inline)]
     last_verify: Option<LastVerify>,
+    /// What the verbs have last answered; only if one projection is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline)]
+    last_results: Option<BTreeMap<String, LastResult>>,
+}
+
+/// The last answer of a verb.
+#[derive(Serialize, ToSchema)]
+struct LastResult {
+    /// When the verb answered.
+    #[serde(with = "time::serde::rfc3339")]
+    answered_at: OffsetDateTime,
+    /// Its answer for this projection, or `{"error": …}`.
+    result: Value,
 }
 
 /// The workers of a projection.
@@ -99,11 +116,23 @@ impl ProjectionReport {
         foldlog: &Foldlog,
         view: &View,
         status: &ProjectionStatus,
+        shows_results: bool,
     ) -> Result<Self, Problem> {
         let generations = reproject::list(&foldlog.pool, view).await?;
         let serving = generations.iter().find(|generation| generation.serves);
         let generation = serving.map(|generation| generation.generation);
         let waits = |other: &GenerationProgress| matches!(&*other.state, "filling" | "filled");
+        let results = projection::list_verb_results(&foldlog.pool, view).await?;
+        let mut reprojection = generations.into_iter().find(waits);
+        if let Some(filled) = reprojection
+            .as_mut()
+            .filter(|filled| filled.state == "filled")
+            && results
+                .iter()
+                .any(|result| has_refused(result, filled.generation))
+        {
+            "refused".clone_into(&mut filled.state);
+        }
         Ok(Self {
             state: status.state,
             lag_events: status.lag_events,
@@ -111,13 +140,34 @@ impl ProjectionReport {
             newest_event_at: status.newest_event_at,
             oldest_waiting_at: status.oldest_waiting_at,
             parked: status.parked,
+            fold_changed: status.fold_changed,
             workers: Workers {
                 last_seen: status.worker_seen_at,
             },
             generation,
-            reprojection: generations.into_iter().find(waits),
+            reprojection,
             last_verify: verify::last(&foldlog.pool, view).await?,
+            last_results: shows_results
+                .then(|| results.into_iter().map(LastResult::named).collect()),
         })
+    }
+}
+
+/// Whether the last reprojection has refused to make this generation the live one.
+fn has_refused(result: &VerbResult, generation: u32) -> bool {
+    let reprojection = &result.result["reprojection"];
+    result.verb == "reproject"
+        && reprojection["state"] == "refused"
+        && reprojection["generation"] == generation
+}
+
+impl LastResult {
+    fn named(result: VerbResult) -> (String, Self) {
+        let answer = Self {
+            answered_at: result.answered_at,
+            result: result.result,
+        };
+        (result.verb, answer)
     }
 }
 
@@ -131,10 +181,22 @@ pub(in crate::http) async fn status(
     let mut projections = BTreeMap::new();
     for view in state.foldlog.views.iter() {
         let status = measured.get(view.name()).copied().unwrap_or_default();
-        let report = ProjectionReport::read(&state.foldlog, view, &status).await?;
+        let report = ProjectionReport::read(&state.foldlog, view, &status, false).await?;
         projections.insert(view.name(), report);
     }
     Ok(Json(Projections { projections }))
+}
+
+/// Reports the state of one projection, and what the verbs have last answered for it.
+pub(in crate::http) async fn details(
+    State(state): State<AppState>,
+    projection: ProjectionPath,
+    params: Params,
+) -> Result<Json<ProjectionReport>, Problem> {
+    params.reject_unknown()?;
+    let status = health::measure(&state.foldlog, projection.view()).await?;
+    let report = ProjectionReport::read(&state.foldlog, projection.view(), &status, true).await?;
+    Ok(Json(report))
 }
 
 /// Does what a verb says, or hands it over to the process that does.
@@ -153,7 +215,9 @@ pub(in crate::http) async fn operate(
     match &state.operations {
         Operations::InProcess(operator) => run(operator, &verb).await,
         Operations::HandedOver(other) => {
-            other.hand_over(payload.to_string()).await.map_err(|error| {
+            // Its answer is lost, so it records what clients have to know; see `GET /projections/{name}`.
+            let payload = verb.to_payload().to_string();
+            other.hand_over(payload).await.map_err(|error| {
                 let detail = "the catch-up function was not invoked; retry the request later";
                 Problem::new(Kind::Unavailable, detail)
                     .retry_after(2)
@@ -170,31 +234,42 @@ pub(in crate::http) async fn operate(
     }
 }
 
+/// Does what the verb says here. A projection that failed does not hide what was done for the others; if all have failed, the
+/// response is the problem of the first.
 async fn run(operator: &Operator, verb: &Verb) -> Result<Response, Problem> {
     let deadline = Deadline::from_now(OPERATE_TIMEOUT);
-    let mut reports = Map::new();
-    for (name, result) in operator.run(verb, deadline).await {
-        reports.insert(name.to_owned(), result?.to_json(verb));
+    let mut results = operator.run(verb, deadline).await;
+    if results.iter().all(|(_, result)| result.is_err())
+        && let Some(at) = results.iter().position(|(_, result)| result.is_err())
+        && let Err(error) = results.swap_remove(at).1
+    {
+        return Err(error.into());
     }
+    let report = |(name, result): (&'static str, Result<Report, OperateError>)| {
+        let report = match result {
+            Ok(report) => report.to_json(verb),
+            Err(error) => json!({ "error": error.to_string() }),
+        };
+        (name.to_owned(), report)
+    };
+    let reports: Map<String, Value> = results.into_iter().map(report).collect();
     Ok(Json(json!({ "projections": reports })).into_response())
 }
 
 /// A page of the parked aggregates of a projection.
 pub(in crate::http) async fn parked(
     State(state): State<AppState>,
-    Path(name): Path<String>,
+    projection: ProjectionPath,
+    max_bytes: Option<Extension<MaxPageBytes>>,
     mut params: Params,
 ) -> Result<Json<Parked>, Problem> {
-    let limit = parse_limit(&mut params, None)?.rows;
+    let limit = parse_limit(&mut params, max_bytes)?;
     let after = params.take("after");
     let after = after.map(|text| parse_cursor(&text)).transpose()?;
     params.reject_unknown()?;
-    let view = state
-        .foldlog
-        .view(&name)
-        .ok_or_else(|| UnknownProjectionError::new(&state.foldlog, &name))?;
     let after = after.map(|cursor| cursor.id().0);
-    let page = projection::list_parked(&state.foldlog.pool, view, after, limit).await?;
+    let (pool, view) = (&state.foldlog.pool, projection.view());
+    let page = projection::list_parked(pool, view, after, limit).await?;
     let last = page.parked.last().filter(|_| page.has_more);
     let next = last.map(|last| PageCursor::begin_after(last.aggregate_id).encode());
     Ok(Json(Parked {
@@ -206,24 +281,22 @@ pub(in crate::http) async fn parked(
 /// A page of the differences that the last verification has found.
 pub(in crate::http) async fn differences(
     State(state): State<AppState>,
-    Path(name): Path<String>,
+    projection: ProjectionPath,
+    max_bytes: Option<Extension<MaxPageBytes>>,
     mut params: Params,
 ) -> Result<Json<Differences>, Problem> {
-    let limit = parse_limit(&mut params, None)?.rows;
+    let limit = parse_limit(&mut params, max_bytes)?;
     let after = params.take("after");
     let after = after.map(|text| parse_place(&text)).transpose()?;
     params.reject_unknown()?;
-    let view = state
-        .foldlog
-        .view(&name)
-        .ok_or_else(|| UnknownProjectionError::new(&state.foldlog, &name))?;
     let place = after.as_ref().map(|(id, field)| (*id, &**field));
-    let mut result = verify::list(&state.foldlog.pool, view, place, limit + 1).await?;
-    let has_more = result.len() > usize::from(limit);
-    result.truncate(limit.into());
-    let last = result.last().filter(|_| has_more);
+    let page = verify::list(&state.foldlog.pool, projection.view(), place, limit).await?;
+    let last = page.differences.last().filter(|_| page.has_more);
     let next = last.map(|last| encode_place(last.id, &last.field));
-    Ok(Json(Differences { result, next }))
+    Ok(Json(Differences {
+        result: page.differences,
+        next,
+    }))
 }
 
 /// A difference as the text that a client sends to get those after it.

@@ -97,9 +97,8 @@ async fn compare(
         .fetch_one(&mut *pool.acquire().await?)
         .await?;
     let live = view.generation(&live);
-    let number = generation.lock_domain().split_once('#');
     let mut preview = Preview {
-        generation: number.and_then(|(_, n)| n.parse().ok()).unwrap_or(1),
+        generation: view::generation_number(generation.lock_domain()),
         ..Preview::default()
     };
     let (mut first, mut after) = (Uuid::nil(), None);

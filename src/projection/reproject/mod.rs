@@ -30,10 +30,11 @@ mod swap;
 
 use sqlx::Row;
 
+pub(super) use self::progress::warn_of_changed_folds;
 pub use self::progress::{GenerationProgress, list};
 use self::swap::Swapped;
 use super::budget::Budget;
-use super::{ProjectionError, catch_up, fingerprint, generation, parked, preview};
+use super::{ProjectionError, catch_up, generation, parked, preview};
 use crate::db::Pool;
 use crate::event::{AggregateId, EventId, Version};
 use crate::view::{self, View};
@@ -163,12 +164,11 @@ async fn create(
     view: &View,
     options: ReprojectOptions,
 ) -> Result<View, ProjectionError> {
-    let fold = fingerprint::fold_hash(view);
     let mut transaction = pool.begin().await?;
     let name: Option<String> = sqlx::query_scalar(include_str!("sql/create_generation.sql"))
         .bind(view.name())
         .bind(&*view.definition_hash)
-        .bind(&fold)
+        .bind(view.fold_hash())
         .bind(options.max_changes.and_then(|max| i64::try_from(max).ok()))
         .fetch_one(&mut *transaction)
         .await?;
@@ -180,7 +180,7 @@ async fn create(
         .fetch_one(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    if row.try_get::<Option<&str>, _>("fold_hash")? != Some(&fold) {
+    if row.try_get::<Option<&str>, _>("fold_hash")? != Some(view.fold_hash()) {
         return Err(ProjectionError::OtherFold(view.name()));
     }
     Ok(view.generation(&name))

@@ -7,14 +7,14 @@ use time::OffsetDateTime;
 use super::{Reprojection, ReprojectionState};
 use crate::db::Pool;
 use crate::projection::ProjectionError;
-use crate::view::View;
+use crate::view::{self, View};
 
 /// A generation of a projection.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct GenerationProgress {
     /// Its number.
     pub generation: u32,
-    /// `filling`, `live`, `retired` or `dropped`.
+    /// `filling`, `filled`, `live`, `retired` or `dropped`.
     pub state: String,
     /// Whether it serves readers of this build.
     pub serves: bool,
@@ -43,16 +43,37 @@ pub async fn list(pool: &Pool, view: &View) -> Result<Vec<GenerationProgress>, P
     let rows = sqlx::query(include_str!("sql/list_progress.sql"))
         .bind(view.name())
         .bind(&*view.definition_hash)
-        .bind(crate::projection::fingerprint::fold_hash(view))
+        .bind(view.fold_hash())
         .fetch_all(&mut *pool.acquire().await?)
         .await?;
     rows.iter().map(|row| Ok(decode(row)?)).collect()
 }
 
+/// Warns of each projection whose rows a build with another fold has written.
+pub(in crate::projection) async fn warn_of_changed_folds(
+    pool: &Pool,
+    views: &[View],
+) -> Result<(), ProjectionError> {
+    for view in views {
+        let generations = list(pool, view).await?;
+        let changed = |generation: &GenerationProgress| {
+            generation.serves && generation.is_current == Some(false)
+        };
+        if generations.iter().any(changed) {
+            tracing::warn!(
+                projection = view.name(),
+                "the fold of the projection {0} has changed since its rows were written: reproject {0}",
+                view.name()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// How far one generation is. Its state says whether it is filled or live.
 pub(super) async fn read(pool: &Pool, generation: &View) -> Result<Reprojection, ProjectionError> {
     let all = list(pool, generation).await?;
-    let number = number(generation.lock_domain());
+    let number = view::generation_number(generation.lock_domain());
     let Some(progress) = all.into_iter().find(|other| other.generation == number) else {
         return Err(ProjectionError::Cancelled(generation.name()));
     };
@@ -75,16 +96,10 @@ pub(super) async fn read(pool: &Pool, generation: &View) -> Result<Reprojection,
     })
 }
 
-/// The number of the generation with this lock domain.
-fn number(lock_domain: &str) -> u32 {
-    let number = lock_domain.split_once('#').map(|(_, number)| number);
-    number.and_then(|number| number.parse().ok()).unwrap_or(1)
-}
-
 fn decode(row: &PgRow) -> Result<GenerationProgress, sqlx::Error> {
     let count = |name| row.try_get::<i64, _>(name).map(i64::unsigned_abs);
     Ok(GenerationProgress {
-        generation: number(row.try_get("name")?),
+        generation: view::generation_number(row.try_get("name")?),
         state: row.try_get("state")?,
         serves: row.try_get("serves")?,
         is_current: row.try_get("is_current")?,

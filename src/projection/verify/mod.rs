@@ -15,7 +15,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use self::check::{Aggregate, PageCheck};
-pub use self::record::{LastVerify, ListedDifference, last, list};
+pub use self::record::{DifferencesPage, LastVerify, ListedDifference, last, list};
 use super::ProjectionError;
 use super::budget::Budget;
 use super::read::{MAX_BATCH_BYTES, size_of_event};

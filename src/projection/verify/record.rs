@@ -1,5 +1,6 @@
 //! The record of the last verification of a projection, for operators.
 
+use futures_util::TryStreamExt as _;
 use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use super::Verification;
 use crate::db::Pool;
 use crate::event::AggregateId;
 use crate::projection::ProjectionError;
-use crate::view::View;
+use crate::view::{BoundedPage, PageLimit, View};
 
 /// The result of the last verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -118,7 +119,17 @@ pub async fn last(pool: &Pool, view: &View) -> Result<Option<LastVerify>, Projec
     }))
 }
 
-/// The differences that the last verification has recorded, in the order of aggregates and fields, after the given one.
+/// A page of differences.
+#[derive(Debug)]
+pub struct DifferencesPage {
+    /// The differences, in the order of aggregates and fields.
+    pub differences: Vec<ListedDifference>,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
+/// The differences that the last verification has recorded, in the order of aggregates and fields, after the given one: no more than
+/// `limit`.
 ///
 /// # Errors
 ///
@@ -127,26 +138,35 @@ pub async fn list(
     pool: &Pool,
     view: &View,
     after: Option<(AggregateId, &str)>,
-    limit: u16,
-) -> Result<Vec<ListedDifference>, ProjectionError> {
+    limit: PageLimit,
+) -> Result<DifferencesPage, ProjectionError> {
     // No field has an empty name with a lower id than the nil one.
     let (id, field) = after.map_or((Uuid::nil(), None), |(id, field)| (id.0, Some(field)));
-    let rows = sqlx::query(include_str!("sql/list_differences.sql"))
+    let mut connection = pool.acquire().await?;
+    let mut stored = sqlx::query(include_str!("sql/list_differences.sql"))
         .bind(view.name())
         .bind(id)
         .bind(field)
-        .bind(i64::from(limit))
-        .fetch_all(&mut *pool.acquire().await?)
-        .await?;
+        .bind(limit.rows_to_read())
+        .fetch(&mut *connection);
     let decode = |row: &sqlx::postgres::PgRow| {
-        Ok(ListedDifference {
+        Ok::<_, sqlx::Error>(ListedDifference {
             id: AggregateId(row.try_get("aggregate_id")?),
             field: row.try_get("field")?,
             live: row.try_get("live")?,
             new: row.try_get("new")?,
         })
     };
-    rows.iter().map(decode).collect()
+    let mut page = BoundedPage::new(limit);
+    // The result is read to its end even when the page is full: otherwise the next request could not use the connection.
+    while let Some(row) = stored.try_next().await? {
+        page.push(decode(&row)?);
+    }
+    let (differences, has_more) = page.finish();
+    Ok(DifferencesPage {
+        differences,
+        has_more,
+    })
 }
 
 fn count(number: u64) -> i64 {

@@ -2,8 +2,9 @@
 
 mod attacks;
 mod gateway;
-mod issuer;
+pub mod issuer;
 mod keys;
+mod scopes;
 
 use foldlog::http::Auth;
 use reqwest::Method;

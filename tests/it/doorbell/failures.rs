@@ -133,6 +133,29 @@ async fn a_failing_projection_is_logged_once_and_does_not_block_the_others() {
     listener.stop().await;
 }
 
+/// Fails when the events of a projection that failed wait for the next notification, or when a listener with such a projection does
+/// not sleep.
+#[tokio::test]
+async fn a_projection_that_failed_is_retried_without_a_notification() {
+    let log = Log::start();
+    let db = TestDb::new().await;
+    db.run("drop table accounts").await;
+    append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
+    let listener = RunningListener::start(&db);
+    wait_until("it fails", async || {
+        log.count("the projection accounts fails") == 1
+    })
+    .await;
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
+    db.run(Accounts::VIEW).await;
+    wait_until("it recovers", async || {
+        count_rows(&db, "accounts").await == 1
+    })
+    .await;
+    db.assert_views_equal_a_fold_from_scratch().await;
+    listener.stop().await;
+}
+
 /// Fails when a poll waits for the slowest projection.
 #[tokio::test]
 async fn a_blocked_projection_does_not_block_the_others() {

@@ -215,7 +215,7 @@ async fn health_reports_lag_and_parked_per_projection() {
         (&json!("up"), &json!("up"))
     );
     let nothing = json!({"lag_events": 0, "lag_seconds": 0.0, "newest_event_at": null, "oldest_waiting_at": null,
-                         "parked": 0, "state": "current", "worker_seen_at": null});
+                         "parked": 0, "state": "current", "worker_seen_at": null, "fold_changed": false, "reprojection": null});
     for name in ["users", "accounts", "ledger"] {
         assert_eq!(projection(&fresh.body, name), nothing);
     }
@@ -244,7 +244,8 @@ async fn health_reports_lag_and_parked_per_projection() {
     assert_eq!(
         accounts,
         json!({"lag_events": 0, "lag_seconds": 0.0, "newest_event_at": accounts["newest_event_at"],
-               "oldest_waiting_at": null, "parked": 1, "state": "current", "worker_seen_at": accounts["worker_seen_at"]})
+               "oldest_waiting_at": null, "parked": 1, "state": "current", "worker_seen_at": accounts["worker_seen_at"],
+               "fold_changed": false, "reprojection": null})
     );
     assert_eq!(projection(&parked, "ledger")["lag_events"], 4);
 }
@@ -284,7 +285,7 @@ async fn health_distinguishes_unknown_stuck_unprocessed_and_behind() {
         (200, &json!("up"))
     );
     let unknown = json!({"lag_events": null, "lag_seconds": null, "newest_event_at": null, "oldest_waiting_at": null,
-                         "parked": null, "state": "unknown", "worker_seen_at": null});
+                         "parked": null, "state": "unknown", "worker_seen_at": null, "fold_changed": null, "reprojection": null});
     assert_eq!(health.body["projections"]["users"], unknown);
     assert_eq!(health.body["projections"]["ledger"], unknown);
     lock.release().await;

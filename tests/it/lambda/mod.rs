@@ -6,6 +6,7 @@ mod events;
 mod frozen;
 pub mod function;
 mod gateways;
+mod handed_over;
 mod hostile_events;
 mod verbs;
 mod wire;

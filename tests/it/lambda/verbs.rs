@@ -40,7 +40,7 @@ async fn each_catch_up_verb_works_and_writes_metrics() {
     let status = users(&event("status")).await;
     assert!(status["lag_seconds"].as_f64().unwrap() > 0.0, "{status}");
     let expected = json!({"applied": 0, "remaining": 2, "parked": 0, "done": false,
-                          "lag_seconds": status["lag_seconds"], "state": "unprocessed"});
+                          "lag_seconds": status["lag_seconds"], "state": "unprocessed", "fold_changed": false});
     assert_eq!(status, expected);
 
     let caught_up = json!({"applied": 1, "remaining": 0, "parked": 1, "done": true});
@@ -89,13 +89,13 @@ async fn an_unknown_lag_is_null_and_has_no_metric() {
         .try_invoke(&event("status"), in_ms(2_000))
         .await;
     let unknown = json!({"applied": 0, "remaining": null, "parked": null, "done": false,
-                         "lag_seconds": null, "state": "unknown"});
+                         "lag_seconds": null, "state": "unknown", "fold_changed": null});
     assert_eq!(status.unwrap()["projections"]["users"], unknown);
     let query = Function::start(&db.options, QUERY, &[]).await;
     let health = query.invoke(&event("health")).await;
     let health: Value = serde_json::from_str(health["body"].as_str().unwrap()).unwrap();
     let unknown = json!({"lag_events": null, "lag_seconds": null, "newest_event_at": null, "oldest_waiting_at": null,
-                         "parked": null, "state": "unknown", "worker_seen_at": null});
+                         "parked": null, "state": "unknown", "worker_seen_at": null, "fold_changed": null, "reprojection": null});
     assert_eq!(health["projections"]["users"], unknown);
     lock.release().await;
 
@@ -220,7 +220,7 @@ async fn status_is_not_done_while_unclaimed_events_lie_beyond_its_limit() {
     let users = &answer.unwrap()["projections"]["users"];
     // The newest events are looked at in any case, and one of them is not claimed.
     let expected = json!({"applied": 0, "remaining": 1, "parked": 0, "done": false,
-                          "lag_seconds": users["lag_seconds"], "state": "unprocessed"});
+                          "lag_seconds": users["lag_seconds"], "state": "unprocessed", "fold_changed": false});
     assert_eq!(*users, expected);
 }
 

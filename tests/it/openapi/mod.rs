@@ -82,6 +82,7 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
         "/health",
         "/openapi.json",
         "/projections",
+        "/projections/{name}",
         "/projections/{name}/differences",
         "/projections/{name}/parked",
         "/users",
@@ -286,6 +287,38 @@ fn example(name: &str) -> Value {
     let examples = &document["components"]["schemas"][name]["examples"];
     assert!(examples[0].is_object(), "{name} has no example");
     examples[0].clone()
+}
+
+// Fails when the document lacks a verb of operators, or describes one that the server does not accept.
+#[tokio::test]
+async fn every_verb_is_in_the_openapi_document() {
+    let app = App::new().await;
+    let document = document(&DOMAINS, true);
+    let body = &document["paths"]["/projections"]["post"]["requestBody"];
+    let verbs = &body["content"]["application/json"]["schema"]["oneOf"];
+    let mut documented = BTreeSet::new();
+    for verb in verbs.as_array().unwrap() {
+        let mut payload = json!({});
+        for name in verb["required"].as_array().into_iter().flatten() {
+            let name = name.as_str().unwrap();
+            documented.insert(name.to_owned());
+            payload[name] = match verb["properties"][name]["type"].as_str().unwrap() {
+                "boolean" => json!(true),
+                "string" => json!("users"),
+                _ => json!({"domain": "users", "event_id": Uuid::nil(), "reason": "a typo"}),
+            };
+        }
+        let answer = app.append("/projections", &payload).await;
+        assert!(
+            [200, 404, 409].contains(&answer.status),
+            "{payload}: {answer:?}"
+        );
+    }
+    let refused = app.append("/projections", &json!({"sing": true})).await;
+    let known = refused.problem(400, "malformed").split("{\"").skip(1);
+    let known = known.map(|verb| verb.split('"').next().unwrap().to_owned());
+    // The payload of `skip` is an object, too.
+    assert_eq!(documented, known.filter(|name| name != "domain").collect());
 }
 
 // Fails when an event or a payload is accepted as an array of its fields, which serde's derive also reads.

@@ -1,5 +1,8 @@
 //! The routes of operators.
 
+mod failures;
+mod handed_over;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 

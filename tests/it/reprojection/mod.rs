@@ -2,6 +2,7 @@
 
 mod definitions;
 mod faults;
+mod folds;
 mod restored;
 mod swap;
 mod verify;

@@ -95,9 +95,10 @@ async fn repair_folds_exactly_the_aggregates_that_differ() {
         let of_second = found.differences.iter().find(|d| d.id.0 == id(2)).unwrap();
         let json = serde_json::to_value(of_second).unwrap();
         assert_eq!(json["changes"], serde_json::json!({"deposits": [99, 2]}));
-        let listed = list(pool, view, None, 100).await.unwrap();
+        let listed = list(pool, view, None, 100.into()).await.unwrap();
         assert!(
             listed
+                .differences
                 .iter()
                 .any(|d| d.id.0 == id(2) && d.field == "deposits" && d.new == 2)
         );

@@ -128,7 +128,7 @@ async fn a_batch_reads_only_new_events() {
             "projection/sql/read.sql",
             "'users', null, null, 1000, 2000, 2000, false, false",
         ),
-        ("projection/sql/lag.sql", "'users', 1000, 2000, 10000"),
+        ("projection/sql/lag.sql", "'users', 1000, 2000, 10000, 'a'"),
     ];
     let statements = statements();
     for (name, values) in runs {

@@ -43,30 +43,38 @@ impl App {
     pub async fn with_layers(auth: Auth, host: impl FnOnce(Router) -> Router) -> Self {
         let db = TestDb::new().await;
         let foldlog = db.foldlog.clone();
-        Self::serve(db, foldlog, auth, host).await
+        let change = |state: &mut AppState| state.auth = auth;
+        Self::serve(db, foldlog, change, host).await
+    }
+
+    /// Serves this database with other settings than the tests' own.
+    pub async fn with_state(db: TestDb, change: impl FnOnce(&mut AppState)) -> Self {
+        let foldlog = db.foldlog.clone();
+        Self::serve(db, foldlog, change, |routes| routes).await
     }
 
     /// Serves this database through the test's own `Foldlog`, which may use a proxy or another pool.
     pub async fn with_foldlog(db: TestDb, foldlog: Foldlog) -> Self {
-        Self::serve(db, foldlog, Auth::None, |routes| routes).await
+        Self::serve(db, foldlog, |_| {}, |routes| routes).await
     }
 
     async fn serve(
         db: TestDb,
         foldlog: Foldlog,
-        auth: Auth,
+        change: impl FnOnce(&mut AppState),
         host: impl FnOnce(Router) -> Router,
     ) -> Self {
         let operator = Operator {
             foldlog: db.foldlog.clone(),
             batch_size: 100,
         };
-        let state = AppState {
+        let mut state = AppState {
             foldlog,
             cors_origins: [ORIGIN.to_owned()].into(),
-            auth,
+            auth: Auth::None,
             operations: Operations::InProcess(operator),
         };
+        change(&mut state);
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
         let routes = host(http::router(state.clone(), state));

@@ -191,15 +191,23 @@ fn template_sets_the_environment_variables_that_the_code_reads() {
 #[test]
 fn every_lambda_function_has_a_sample_event() {
     let function = |event: &str| match event {
-        "schedule" | "status" | "retry" => "catch_up",
+        "schedule" | "status" | "retry" | "skip" | "reproject" | "preview" | "cancel"
+        | "verify" => "catch_up",
         event if event.starts_with("migrate-") => "migrate",
         event if event.ends_with("-append") || event.ends_with("-revert") => "command",
         "health" => "query",
         event if event.ends_with("-list") => "query",
         event
-            if ["-history", "-diff", "-blame", "-explain", "-projections"]
-                .iter()
-                .any(|end| event.ends_with(end)) =>
+            if [
+                "-history",
+                "-diff",
+                "-blame",
+                "-explain",
+                "-projections",
+                "-projection",
+            ]
+            .iter()
+            .any(|end| event.ends_with(end)) =>
         {
             "query"
         }

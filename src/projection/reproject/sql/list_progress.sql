@@ -7,7 +7,7 @@
 -- uses: views_projection_idx slices_pkey
 select
     g.name,
-    g.state,
+    case when g.state = 'filling' and g.filled_at is not null then 'filled' else g.state end as state,
     g.serves and g.definition_hash is not distinct from $2 as serves,
     g.definition_hash = $2 and g.fold_hash = $3 as is_current,
     g.created_at,

@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use time::macros::datetime;
 use uuid::Uuid;
 
+use super::definition::Fnv1a;
+use crate::domain::AnyProjection;
 use crate::event::{
     AggregateId, EventId, EventType, Metadata, Position, RecordedEvent, TypeSchema, Version,
     example_value,
 };
-use crate::view::{Fnv1a, View};
 
 /// The id of the examples' aggregate, which stands for every id in them.
 const EXAMPLE_ID: Uuid = Uuid::from_u128(0x0195_d6f0_0000_7000_8000_0000_0000_0000);
 
-/// Identifies the fold of a view by what it does.
-pub(super) fn fold_hash(view: &View) -> String {
-    let projection = view.projection;
+/// Identifies the fold of a projection by what it does.
+pub(super) fn fold_hash(projection: &dyn AnyProjection) -> String {
     let mut hash = Fnv1a::default();
     let mut add = |text: &str| {
         hash.write(text.as_bytes());
@@ -31,9 +31,9 @@ pub(super) fn fold_hash(view: &View) -> String {
     };
     add(&projection.fold_version().to_string());
     let schema = projection.row_schema();
-    add(&canonical(
-        &json!({"schema": schema.schema, "components": schema.components}),
-    ));
+    let mut schema = json!({"schema": schema.schema, "components": schema.components});
+    remove_comments(&mut schema);
+    add(&canonical(&schema));
     let examples: Vec<RecordedEvent> = projection
         .types()
         .iter()
@@ -77,6 +77,20 @@ fn example(event_type: &EventType, schema: &TypeSchema) -> Option<RecordedEvent>
         payload: to_raw_value(&payload).ok()?,
         metadata: Metadata::default(),
     })
+}
+
+/// Removes what a schema has from comments in the code, which do nothing. A property that is called `description` is an object.
+fn remove_comments(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.retain(|name, value| {
+                !(matches!(&**name, "description" | "title") && value.is_string())
+            });
+            members.values_mut().for_each(remove_comments);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_comments),
+        _ => {}
+    }
 }
 
 /// The text of a JSON value with sorted keys: maps may be written in any order.
