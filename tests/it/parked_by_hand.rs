@@ -123,7 +123,7 @@ async fn a_parked_aggregate_that_is_never_tried_again_is_listed() {
     let account = parked(&db).await;
     db.run("update parked set next_try = 'infinity'").await;
     let view = db.foldlog.view("ledger").unwrap();
-    let page = list_parked(db.pool(), view, None, 10).await.unwrap();
+    let page = list_parked(db.pool(), view, None, 10.into()).await.unwrap();
     assert_eq!(page.parked[0].aggregate_id, AggregateId(account));
     assert_eq!(page.parked[0].next_try, None);
     let json = serde_json::to_value(&page.parked[0]).unwrap();
