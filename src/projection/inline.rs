@@ -93,7 +93,8 @@ async fn fold_into(
             if claimed.len() == plan.claims.len() {
                 return Ok(true);
             }
-            Some(claimed)
+            // Without any claim the rows may have been repaired since they were read, so the events may be free. Claim them anew.
+            (!claimed.is_empty()).then_some(claimed)
         } else {
             None
         }

@@ -317,6 +317,33 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
     }
 }
 
+/// Fails when an append that waits for a repair is stored without its fold, so that its set rule is not checked.
+#[tokio::test]
+async fn an_inline_append_that_waits_for_a_repair_checks_its_set_rule() {
+    let db = TestDb::with_inline(&["users"]).await;
+    append(
+        &db.foldlog,
+        &[with_email(Uuid::now_v7(), "ada@example.org")],
+    )
+    .await;
+    let mut repair = Held::open(&db, "select pg_advisory_xact_lock(generation_key('users'))").await;
+    let foldlog = db.foldlog.clone();
+    let appends = tokio::spawn(async move {
+        send(&foldlog, &[with_email(Uuid::now_v7(), "ada@example.org")]).await
+    });
+    // Its snapshot is older than the repair.
+    wait_until_blocked(&mut db.connect().await, "Reads all unclaimed events").await;
+    run(repair.connection(), "select note_repair('users')").await;
+    repair.commit().await;
+    let refused = appends.await.unwrap();
+    assert!(
+        matches!(refused, Err(AppendError::SetRule { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(db.count("select count(*) from events").await, 1);
+    assert_all_applied(&db, "users").await;
+}
+
 /// Fails when an append to a parked aggregate is rejected, or when its fold skips the event at which it is parked.
 #[tokio::test]
 async fn a_parked_aggregate_is_appended_to_but_not_folded_inline() {
