@@ -67,10 +67,14 @@ pub(super) async fn plan(pool: &Pool, generation: &View) -> Result<bool, Project
         .bind(generation.lock_domain())
         .execute(&mut *transaction)
         .await?;
+    let pages: i64 = sqlx::query_scalar(include_str!("sql/count_pages.sql"))
+        .fetch_one(&mut *transaction)
+        .await?;
     sqlx::query(include_str!("sql/plan_slices.sql"))
         .bind(generation.lock_domain())
         .bind(MAX_SLICES)
         .bind(MIN_SLICE_EVENTS)
+        .bind(pages)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;

@@ -3,9 +3,10 @@
 -- $1 text lock domain
 -- $2 bigint the most slices
 -- $3 bigint the fewest events of a slice
+-- $4 bigint how many pages the log has
 -- role: foldlog_projection
 with share as materialized (
-    select least(100, 2000 * 100 / greatest(1, pg_relation_size('foldlog.events') / current_setting('block_size')::bigint))::real as percent
+    select least(100, 2000 * 100.0 / greatest(1, $4::bigint))::real as percent
 ),
 sampled as materialized (
     select e.aggregate_id
