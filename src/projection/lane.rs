@@ -214,7 +214,7 @@ pub(super) async fn repair(
         .execute(&mut *connection)
         .await?;
     sqlx::query(include_str!("sql/reset_lanes.sql"))
-        .bind(name)
+        .bind(view.lock_domain())
         .execute(connection)
         .await?;
     Ok(())
