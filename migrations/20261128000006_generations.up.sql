@@ -148,7 +148,7 @@ begin
     for part in
         select t.tgname, pg_get_triggerdef(t.oid) as trigger_def
         from pg_trigger t
-        where t.tgrelid = quote_ident(old.name)::regclass and not t.tgisinternal and t.tgname <> wanted || '_incomplete'
+        where t.tgrelid = quote_ident(old.name)::regclass and not t.tgisinternal and t.tgfoid <> 'refuse_incomplete'::regproc
     loop
         execute replace(part.trigger_def, format(' ON %I.%I ', home, old.name), format(' ON %I.%I ', home, made));
     end loop;
