@@ -148,10 +148,10 @@ async fn find_behind(
         event.id = %behind.event_id,
         aggregate.id = %behind.aggregate_id,
         aggregate.version = behind.version.0,
-        "the generation {} does not go live: {} aggregates are parked in it at events that the live one has applied, one of them because: {}",
+        "the generation {} does not go live: {} aggregates are parked in it at events that the live one has applied, one of them because of a failure of the class {}; the column parked.error has the causes",
         generation.lock_domain(),
         behind.aggregates,
-        row.try_get::<&str, _>("error")?
+        row.try_get::<&str, _>("class")?
     );
     Ok(Some(behind))
 }

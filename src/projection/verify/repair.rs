@@ -113,6 +113,7 @@ async fn park(
         .bind(failure.event_id.0)
         .bind(failure.version.0)
         .bind(&failure.reason)
+        .bind(failure.class.name())
         .execute(&mut **transaction)
         .await?;
     Ok(())

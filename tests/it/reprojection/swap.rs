@@ -7,6 +7,7 @@ use foldlog::command::{self, AppendError};
 use foldlog::db::Pool;
 use foldlog::domains::users::UserEvent;
 use foldlog::event::{AggregateId, ExpectedVersion, UntypedEvent};
+use foldlog::migrations;
 use foldlog::projection::Budget;
 use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, reproject};
 use tokio::task::JoinSet;
@@ -19,6 +20,7 @@ use crate::support::created;
 use crate::support::db::DOMAINS;
 use crate::support::events::{append, deposited, event, renamed};
 use crate::support::locks::{Held, wait_until_blocked};
+use crate::support::log::Log;
 use crate::support::workers::{account, assert_all_applied, version_in_view};
 use foldlog::event::Version;
 
@@ -150,6 +152,8 @@ async fn a_generation_that_lacks_an_event_of_the_live_one_does_not_go_live() {
         reproject(pool, view, 100, options, &budget).await.unwrap()
     };
     make_unfoldable(applied);
+    let log = Log::default();
+    let captured = log.capture("warn");
     for _ in 0..2 {
         let refused = reproject().await;
         assert_eq!(refused.state, ReprojectionState::Refused);
@@ -163,6 +167,13 @@ async fn a_generation_that_lacks_an_event_of_the_live_one_does_not_go_live() {
             Some(Version(3))
         );
     }
+    drop(captured);
+    let text = log.text();
+    assert!(text.contains("a failure of the class fold"), "{text}");
+    assert!(
+        !text.contains("cents"),
+        "the text may quote a payload: {text}"
+    );
     make_foldable(applied);
     let live = reproject().await;
     assert_eq!((live.state, live.generation), (ReprojectionState::Live, 2));
@@ -221,4 +232,33 @@ async fn a_dry_run_survives_the_removal_of_its_generation() {
     gate.commit().await;
     let dry_run = dry_run.await.unwrap().unwrap();
     assert_eq!(dry_run.aggregates[0].version, Version(2));
+}
+
+/// Fails when a generation inherits the trigger with which the one before it refuses inline appends: it asks about that one, and answers
+/// for ever that it is behind once its claims are removed.
+#[tokio::test]
+async fn a_generation_does_not_inherit_the_guard_of_a_set_rule() {
+    let db = TestDb::new().await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "first")]).await;
+    reproject_to_the_end(&db.foldlog, "users").await;
+    append(&db.foldlog, &[created(Uuid::now_v7(), "second")]).await;
+    let inline = std::iter::once("users".to_owned()).collect();
+    let host = Foldlog::new(Pool::new(db.options.clone(), 4), DOMAINS, inline).unwrap();
+    migrations::up(
+        &mut db.connect().await,
+        host.pool.schema(),
+        &host.views,
+        host.inline(),
+    )
+    .await
+    .unwrap();
+    let guards = "select count(*) from pg_trigger where tgfoid = 'refuse_incomplete'::regproc and tgrelid = ";
+    let of = |table: &str| format!("{guards} '\"{table}\"'::regclass");
+    assert_eq!(db.count(&of("users#2")).await, 1);
+    reproject_to_the_end(&host, "users").await;
+    assert_eq!(db.count(&of("users#3")).await, 0);
+    db.run("delete from locker where lock_domain = 'users#2'")
+        .await;
+    append(&host, &[created(Uuid::now_v7(), "third")]).await;
+    assert_all_applied(&db, "users").await;
 }

@@ -151,3 +151,20 @@ async fn an_aggregate_larger_than_a_page_is_verified() {
     assert_eq!((found.differ, found.repaired), (1, 1));
     assert_all_applied(&db, "ledger").await;
 }
+
+/// Fails when a repair keeps the class of the failure before: the text of a rejected row would be shown like that of a fold.
+#[tokio::test]
+async fn a_repair_that_parks_an_aggregate_records_the_class_of_the_failure() {
+    let db = TestDb::new().await;
+    let (rich, _) = account(&db, 1).await;
+    db.catch_up("accounts").await;
+    append(&db.foldlog, &[deposited(rich, 2_000_000)]).await;
+    db.catch_up("accounts").await;
+    db.run("update parked set class = 'fold'; update accounts set balance_cents = 7")
+        .await;
+    let (pool, view) = (db.pool(), db.foldlog.view("accounts").unwrap());
+    let found = verify(pool, view, true, &Budget::default()).await.unwrap();
+    assert_eq!((found.differ, found.repaired), (1, 0));
+    let parked = "select count(*) from parked where lock_domain = 'accounts' and class = 'write'";
+    assert_eq!(db.count(parked).await, 1);
+}

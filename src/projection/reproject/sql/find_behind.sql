@@ -2,7 +2,7 @@
 -- $1 text lock domain
 -- $2 text the projection
 -- $3 text the hash of the definition
--- returns rows (aggregate_id uuid, event_id uuid, version integer, error text, total bigint): one of them, and how many there are; or no row
+-- returns rows (aggregate_id uuid, event_id uuid, version integer, class text, total bigint): one of them, and how many there are; or no row
 -- role: foldlog_projection
 -- uses: views_projection_idx parked_lock_domain_next_try_idx events_aggregate_id_version_key locker_pkey
 with replaced as materialized (
@@ -12,7 +12,7 @@ with replaced as materialized (
         and name <> $1
         and (state = 'live' or serves and definition_hash = $3)
 )
-select p.aggregate_id, e.id as event_id, p.version, p.error, count(*) over () as total
+select p.aggregate_id, e.id as event_id, p.version, p.class, count(*) over () as total
 from foldlog.parked p
 cross join lateral (
     select e.id, e.aggregate_id
