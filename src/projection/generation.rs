@@ -34,6 +34,12 @@ pub(super) async fn tidy_up(
         for name in list_garbage(pool, view).await? {
             match remove(pool, &name, budget).await {
                 Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => break,
+                // The projection does not need the removal.
+                Err(ProjectionError::Db(error)) if !error.is_unavailable() => tracing::warn!(
+                    projection = view.name(),
+                    "the generation {name} of the projection {} cannot be removed; drop what depends on its table: {error}",
+                    view.name()
+                ),
                 removed => removed.map(drop)?,
             }
         }

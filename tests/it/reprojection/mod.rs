@@ -247,3 +247,49 @@ async fn a_reprojection_can_be_cancelled_at_every_step() {
         25
     );
 }
+
+/// Fails when an object that depends on the table of a retired generation stops the projection, or when the table then stays for ever.
+#[tokio::test]
+async fn a_catch_up_continues_when_a_retired_table_cannot_be_dropped() {
+    let db = TestDb::new().await;
+    let accounts = some_accounts(&db, 3).await;
+    reproject_to_the_end(&db.foldlog, "ledger").await;
+    db.run("create view report as select count(*) as rows from ledger")
+        .await;
+    db.run("update views set retired_at = retired_at - interval '2 minutes'")
+        .await;
+    for version in 2..4 {
+        append(&db.foldlog, &[deposited(accounts[0], 1)]).await;
+        assert!(db.catch_up("ledger").await.done);
+        assert_eq!(
+            version_in_view(&db, "ledger", accounts[0]).await,
+            Some(Version(version))
+        );
+        assert_eq!(db.count("select rows from report").await, 0);
+    }
+    db.run("drop view report").await;
+    db.catch_up("ledger").await;
+    let left = "select count(*) from pg_class where relname = 'ledger'";
+    assert_eq!(db.count(left).await, 0);
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a log of many pages, or of none, cannot be cut into slices.
+#[tokio::test]
+async fn a_log_of_any_size_is_cut_into_slices() {
+    let db = TestDb::new().await;
+    some_accounts(&db, 10).await;
+    for pages in [0_i64, 1, 2001, 1_000_000, 1 << 32] {
+        let plan = include_str!("../../../src/projection/reproject/sql/plan_slices.sql");
+        sqlx::query(sqlx::AssertSqlSafe(plan.replace("foldlog.", "")))
+            .bind(pages.to_string())
+            .bind(64_i64)
+            .bind(5000_i64)
+            .bind(pages)
+            .execute(&mut db.connect().await)
+            .await
+            .unwrap();
+        let slices = format!("select count(*) from slices where lock_domain = '{pages}'");
+        assert!(db.count(&slices).await > 0, "{pages} pages");
+    }
+}
