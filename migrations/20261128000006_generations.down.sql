@@ -15,12 +15,19 @@ $$;
 
 drop function note_repair(text);
 drop function touch_generation(text);
-drop function forget_generation(text);
+drop function postpone_removal(text);
 drop function drop_generation(text);
+drop function drop_claims(text, bigint);
+drop function abandon_generation(text);
 drop function go_live(text);
 drop function finish_generation(text);
+drop function complete_generation(text, boolean);
 drop function adopt_generation(text, text);
-drop function create_generation(text, text, text, bigint);
+drop function create_generation(text, text, text);
+drop function source_of(text);
+drop function copy_index(text, text, boolean);
+drop function missing_indexes(text, text);
+drop function generation_name(text, text);
 drop function generation_key(text);
 drop table slices;
 
@@ -29,7 +36,9 @@ drop index views_projection_key;
 drop index views_projection_idx;
 
 alter table views
-    drop column deferred_indexes,
+    drop column removal_failed_at,
+    drop column claims_file,
+    drop column claims_page,
     drop column fold_hash,
     drop column definition_hash,
     drop column state,
@@ -37,8 +46,6 @@ alter table views
     drop column serves,
     drop column repairs,
     drop column newest_number,
-    drop column max_changes,
     drop column used_at,
     drop column retired_at,
-    drop column live_at,
     drop column filled_at;

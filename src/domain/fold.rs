@@ -135,6 +135,9 @@ pub(super) fn fold<P: Projection>(
         Err(failure) => return (None, 0, Some(failure)),
     };
     for (index, recorded) in events.iter().enumerate() {
+        if recorded.is_skipped() {
+            continue;
+        }
         let event = match decode::<P::Event>(recorded) {
             Ok(event) => event,
             Err(failure) => return (state, index, Some(failure)),

@@ -126,6 +126,11 @@ impl<P: Payload> NewEvent<P> {
     }
 }
 
+impl TypeId {
+    /// The type of [`RecordedEvent::skipped`]. The log has no event with this id.
+    const SKIPPED: Self = Self(0);
+}
+
 /// A recorded fact.
 #[derive(Clone, Debug)]
 pub struct Event<P> {
@@ -151,6 +156,30 @@ pub struct Event<P> {
 pub type RecordedEvent = Event<Box<RawValue>>;
 
 impl RecordedEvent {
+    /// Stands for an event that an operator has skipped: a fold counts it and gives it no effect.
+    pub(crate) fn skipped(
+        id: EventId,
+        aggregate_id: AggregateId,
+        version: Version,
+        position: Position,
+    ) -> Self {
+        Self {
+            id,
+            aggregate_id,
+            type_id: TypeId::SKIPPED,
+            version,
+            position,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            payload: RawValue::NULL.to_owned(),
+            metadata: Metadata::default(),
+        }
+    }
+
+    /// Whether it stands for an event that an operator has skipped.
+    pub(crate) fn is_skipped(&self) -> bool {
+        self.type_id == TypeId::SKIPPED
+    }
+
     /// The event with its payload decoded, in the newest revision of its type.
     ///
     /// # Errors

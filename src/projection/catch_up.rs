@@ -187,19 +187,15 @@ impl<'a> Run<'a> {
         let mut worker = self.worker();
         let mut ended = Ended::default();
         let (mut is_first, mut idle_rounds) = (true, 0);
+        let mut has_garbage = false;
         while !self.budget.is_spent() && worker.may_continue() {
             let written = worker.batches();
             let pass = Box::pin(worker.quick_pass(is_first)).await?;
             if is_first {
                 ended.parked = pass.parked;
-                if let Some(generation) = pass.generation {
-                    Box::pin(generation::tidy_up(
-                        self.pool,
-                        self.view,
-                        generation,
-                        self.budget,
-                    ))
-                    .await?;
+                if let Some(state) = pass.generation {
+                    has_garbage = state.has_garbage;
+                    generation::touch(self.pool, self.view, state).await?;
                 }
                 if pass.retry_due {
                     let retried =
@@ -236,6 +232,10 @@ impl<'a> Run<'a> {
         }
         if worker.has_parked() {
             ended.parked = None;
+        }
+        // Events come first: to remove the claims of a generation may take long.
+        if has_garbage && ended.done {
+            Box::pin(generation::tidy_up(self.pool, self.view, self.budget)).await?;
         }
         Ok(ended)
     }

@@ -161,6 +161,11 @@ pub enum ProjectionError {
         "the reprojection of {0} cannot be continued in this copy of the database; cancel it, and reproject again"
     )]
     SnapshotLost(&'static str),
+    /// Two rows of the new generation break a set rule whose index was created after the generation.
+    #[error(
+        "rows of the new generation of {0} break a set rule that is newer than the generation; cancel the reprojection, and reproject again"
+    )]
+    BreaksRule(&'static str),
     /// The view has set rules and is folded inline, and its live generation was created from another definition than this build
     /// has. Nothing was appended, because the rules could not be checked.
     #[error(

@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use super::failure_class::FailureClass;
 use super::plan::Failure;
 use crate::domain::FoldError;
-use crate::event::{AggregateId, EventId, RecordedEvent, Version};
+use crate::event::{AggregateId, EventId, Position, RecordedEvent, Version};
 use crate::store;
 
 /// Events that a statement has read.
@@ -20,13 +20,13 @@ pub(super) struct ReadEvents {
 }
 
 impl ReadEvents {
-    /// Decodes the event of a row and adds it.
+    /// Decodes the event of a row and adds it. One that an operator has skipped has no effect, and need not be decodable.
     ///
     /// # Errors
     ///
     /// When the row does not have the columns of an event.
     pub(super) fn push(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
-        match catch_decode_error(store::decode_event(row))? {
+        match decode(row)? {
             Ok(event) => self.events.push(event),
             Err(reason) => self.undecodable.push(Failure::from_parts(
                 (
@@ -44,6 +44,23 @@ impl ReadEvents {
     pub(super) const fn is_empty(&self) -> bool {
         self.events.is_empty() && self.undecodable.is_empty()
     }
+}
+
+/// Decodes the event of a row of which the column `skipped` says whether an operator has skipped it.
+///
+/// # Errors
+///
+/// When the row does not have the columns of an event.
+pub(super) fn decode(row: &PgRow) -> Result<Result<RecordedEvent, FoldError>, sqlx::Error> {
+    if row.try_get::<Option<bool>, _>("skipped")? == Some(true) {
+        return Ok(Ok(RecordedEvent::skipped(
+            EventId(row.try_get("id")?),
+            AggregateId(row.try_get("aggregate_id")?),
+            Version(row.try_get("version")?),
+            Position(row.try_get("position")?),
+        )));
+    }
+    catch_decode_error(store::decode_event(row))
 }
 
 /// Separates a value that cannot be decoded, which concerns one row, from any other error, such as a missing column, which

@@ -172,9 +172,7 @@ impl Retry<'_> {
         transaction.commit().await?;
         Ok(chunk)
     }
-}
 
-impl Retry<'_> {
     /// Schedules the next retry of an aggregate whose next event waits for a claim.
     async fn postpone_gap(&self) -> Result<(), ProjectionError> {
         sqlx::query(include_str!("sql/delay_parked.sql"))
@@ -284,6 +282,7 @@ pub(super) async fn read_chain(
         .bind(types.start)
         .bind(types.end)
         .bind(i64::from(max_events))
+        .bind(view.name())
         .fetch(connection);
     let mut chunk = ChainChunk::default();
     while let Some(row) = rows.try_next().await? {

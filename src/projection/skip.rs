@@ -3,13 +3,16 @@
 //! The skip locks the parked row first, as a retry does, so it runs before or after each pass and each retry of the aggregate. It
 //! claims the event and raises the version of the row, because later events are folded only onto the version before them. Without
 //! a row, they are folded after the claim of their predecessor. Then the aggregate is retried.
+//!
+//! The skip holds for all generations of the projection: the statements that read events for a fold say which of them are skipped, and
+//! a fold gives those no effect. So a reprojection and a repair give the same row. (test: `a_skip_holds_for_later_generations_and_repairs`)
 
 use sqlx::Row as _;
 
 use super::ProjectionError;
 use super::budget::Budget;
 use super::retry::{Retried, retry_aggregate};
-use crate::db::{DbError, Pool};
+use crate::db::{DbError, Pool, Transaction};
 use crate::event::{AggregateId, EventId, Version};
 use crate::view::{self, View};
 
@@ -75,25 +78,9 @@ pub async fn skip(
     (actor, reason): (Option<&str>, &str),
     budget: &Budget,
 ) -> Result<SkipReport, SkipError> {
-    let generation = &view::resolve(&mut *pool.acquire().await?, view).await?.view;
-    let mut transaction = pool.begin().await?;
-    let parked = sqlx::query(include_str!("sql/lock_parked_event.sql"))
-        .bind(generation.lock_domain())
-        .bind(event_id.0)
-        .bind(aggregate_id.map(|id| id.0))
-        .bind(view.name())
-        .fetch_all(&mut *transaction)
-        .await?;
-    let aggregate_id = match &parked[..] {
-        [row] => AggregateId(row.try_get(0)?),
-        others => {
-            transaction.rollback().await?;
-            return Err(match others.len() {
-                0 => SkipError::NotParked(event_id),
-                _ => SkipError::Ambiguous(event_id),
-            });
-        }
-    };
+    let (mut transaction, generation, aggregate_id) =
+        lock(pool, view, event_id, aggregate_id).await?;
+    let generation = &generation;
     let skipped = sqlx::query_scalar(generation.sql.fill(include_str!("sql/skip_event.sql")))
         .bind(generation.lock_domain())
         .bind(aggregate_id.0)
@@ -153,4 +140,45 @@ pub async fn skip(
         None => {}
     }
     Ok(report)
+}
+
+/// Locks the aggregate that is parked because of an event, in the generation that serves readers, or else in one that is filled: what the
+/// old fold has applied may be impossible for the new one.
+async fn lock(
+    pool: &Pool,
+    view: &View,
+    event_id: EventId,
+    aggregate_id: Option<AggregateId>,
+) -> Result<(Transaction, View, AggregateId), SkipError> {
+    let mut connection = pool.acquire().await?;
+    let serving = view::resolve(&mut connection, view).await?.view;
+    let filled: Vec<String> = sqlx::query_scalar(include_str!("sql/list_filled.sql"))
+        .bind(view.name())
+        .bind(&*view.definition_hash)
+        .fetch_all(&mut *connection)
+        .await?;
+    drop(connection);
+    let filled = filled.iter().map(|name| view.generation(name));
+    for generation in std::iter::once(serving).chain(filled) {
+        let mut transaction = pool.begin().await?;
+        let parked = sqlx::query(include_str!("sql/lock_parked_event.sql"))
+            .bind(generation.lock_domain())
+            .bind(event_id.0)
+            .bind(aggregate_id.map(|id| id.0))
+            .bind(view.name())
+            .fetch_all(&mut *transaction)
+            .await?;
+        match &parked[..] {
+            [] => transaction.rollback().await?,
+            [row] => {
+                let aggregate_id = AggregateId(row.try_get(0)?);
+                return Ok((transaction, generation, aggregate_id));
+            }
+            _ => {
+                transaction.rollback().await?;
+                return Err(SkipError::Ambiguous(event_id));
+            }
+        }
+    }
+    Err(SkipError::NotParked(event_id))
 }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use crate::db::{DbError, Session};
 use crate::domain::{AnyFold, FoldError};
 use crate::event::{AggregateId, RecordedEvent, Version};
-use crate::store::{self, Moment, SkipsOf};
+use crate::store::{self, Moment};
 use crate::view::View;
 
 /// How many events are read at once.
@@ -156,10 +156,6 @@ pub async fn visit_past(
         return Ok(());
     }
     let types = view.projection.block();
-    let skips_of = SkipsOf {
-        projection: view.name(),
-        definition_hash: &view.definition_hash,
-    };
     loop {
         let part = store::read_stream(
             connection,
@@ -167,7 +163,7 @@ pub async fn visit_past(
             after,
             until,
             MAX_PART_EVENTS,
-            Some(skips_of),
+            Some(view.name()),
         )
         .await?;
         after = part.events.last().map_or(after, |event| event.version);

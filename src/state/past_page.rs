@@ -126,7 +126,6 @@ async fn read_page(
         .bind(MAX_PAGE_EVENTS)
         .bind(i64::from(MAX_PART_EVENTS))
         .bind(view.name())
-        .bind(&*view.definition_hash)
         .fetch(connection);
     let mut page = PastPage {
         is_end: true,

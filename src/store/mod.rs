@@ -31,6 +31,6 @@ pub use self::feed::{
 };
 pub use self::group::{GroupOutcome, Groups};
 pub use self::stream::{
-    Moment, SkipsOf, StreamPart, byte_len, decode_event, decode_optional_time, decode_skipped,
-    decode_time, find_events, read_stream,
+    Moment, StreamPart, byte_len, decode_event, decode_optional_time, decode_skipped, decode_time,
+    find_events, read_stream,
 };

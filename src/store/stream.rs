@@ -52,17 +52,8 @@ pub struct StreamPart {
     pub has_more: bool,
 }
 
-/// The projection whose skipped events [`read_stream`] looks up.
-#[derive(Clone, Copy, Debug)]
-pub struct SkipsOf<'a> {
-    /// Its name.
-    pub projection: &'a str,
-    /// The hash of the definition that the process has of its view: of several generations the one that serves it counts.
-    pub definition_hash: &'a str,
-}
-
 /// Reads the events of an aggregate after the version `after` up to the moment `until`: at most `max_events`, and no more than
-/// fit into 4 MiB, but at least one if there is one.
+/// fit into 4 MiB, but at least one if there is one. `skips_of` names the projection whose skipped events are looked up.
 ///
 /// # Errors
 ///
@@ -73,7 +64,7 @@ pub async fn read_stream(
     after: Version,
     until: Moment,
     max_events: u16,
-    skips_of: Option<SkipsOf<'_>>,
+    skips_of: Option<&str>,
 ) -> Result<StreamPart, DbError> {
     let (version, time) = match until {
         Moment::Newest => (None, None),
@@ -86,8 +77,7 @@ pub async fn read_stream(
         .bind(version)
         .bind(time)
         .bind(i64::from(max_events))
-        .bind(skips_of.map(|skips_of| skips_of.projection))
-        .bind(skips_of.map(|skips_of| skips_of.definition_hash))
+        .bind(skips_of)
         .fetch(connection);
     let (mut events, mut bytes, mut is_full) = (Vec::new(), 0, false);
     let mut skipped = Vec::new();

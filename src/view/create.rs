@@ -7,6 +7,9 @@ use super::define::widen;
 use super::{DefineError, View, definition, statements};
 use crate::db::{DbError, Session};
 
+/// Postgres cuts off what follows in a name.
+const MAX_NAME_BYTES: usize = 63;
+
 /// What `views` records about a generation.
 struct Known {
     name: String,
@@ -135,6 +138,9 @@ async fn create_next(
     let numbers = generations.iter().map(|known| known.newest_number);
     let newest = numbers.max().unwrap_or(1);
     let generation = view.generation(&format!("{}#{}", view.name(), newest + 1));
+    if generation.lock_domain().len() > MAX_NAME_BYTES {
+        return Err(DefineError::LongName(view.name()));
+    }
     let path: String = sqlx::query_scalar(include_str!("sql/read_search_path.sql"))
         .fetch_one(&mut *session)
         .await

@@ -24,6 +24,11 @@ pub enum DefineError {
          in a migration"
     )]
     OtherObjects(&'static str, #[source] DbError),
+    /// The name of the view leaves no room for the number of a generation.
+    #[error(
+        "the name of the view `{0}` is too long for a new definition: 57 bytes leave room for the number of a generation"
+    )]
+    LongName(&'static str),
     /// The DDL did not create the table that the view needs.
     #[error(
         "the definition of the view `{0}` must create a table of that name with the columns id, version and {1}"

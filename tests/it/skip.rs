@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use foldlog::event::{AggregateId, EventId, Version};
+use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, reproject};
+use foldlog::projection::verify::verify;
 use foldlog::projection::{self, Budget, SkipError, SkipReport};
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::reprojection::reproject_to_the_end;
 use crate::support::TestDb;
+use crate::support::accounts::{make_foldable, make_unfoldable};
 use crate::support::events::{append, deposited, opened};
 use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::version_in_view;
@@ -77,7 +81,7 @@ async fn a_skipped_event_has_no_effect_and_the_later_ones_are_folded() {
     );
     assert_all_claimed(&db).await;
     let recorded = format!(
-        "select count(*) from skipped where lock_domain = 'ledger' and aggregate_id = '{account}' and event_id = '{event}' \
+        "select count(*) from skipped where projection = 'ledger' and aggregate_id = '{account}' and event_id = '{event}' \
          and version = 3 and actor = 'ada' and reason like 'a deposit%' and error like '%13 cents%'"
     );
     assert_eq!(db.count(&recorded).await, 1);
@@ -220,4 +224,66 @@ async fn skips_beside_retries_and_passes_lose_nothing() {
     }
     assert_eq!(db.count("select count(*) from skipped").await, 6);
     assert_all_claimed(&db).await;
+}
+
+// Fails when a reprojection or a repair folds a skipped event, even one that can be folded by now, or parks its aggregate again.
+#[tokio::test]
+async fn a_skip_holds_for_later_generations_and_repairs() {
+    let db = TestDb::new().await;
+    let first = account(&db, &[1, 13, 2]).await;
+    let last = account(&db, &[1, 13]).await;
+    skip(&db, event_at(&db, first, 3).await).await.unwrap();
+    skip(&db, event_at(&db, last, 3).await).await.unwrap();
+    let assert_skipped = async |generation: &str| {
+        assert_eq!(db.count("select count(*) from parked").await, 0);
+        for (account, expected) in [(first, (2, 4)), (last, (1, 3))] {
+            let deposits = format!("select deposits from \"{generation}\" where id = '{account}'");
+            assert_eq!(db.count(&deposits).await, expected.0);
+            let version = version_in_view(&db, "ledger", account).await;
+            assert_eq!(version, Some(Version(expected.1)));
+        }
+        let view = db.foldlog.view("ledger").unwrap();
+        let verified = verify(db.pool(), view, false, &Budget::default()).await;
+        assert_eq!(verified.unwrap().differ, 0);
+    };
+    assert_skipped("ledger").await;
+    for generation in 2..4 {
+        let reached = reproject_to_the_end(&db.foldlog, "ledger").await;
+        assert_eq!(reached.generation, generation);
+        assert_skipped(&format!("ledger#{generation}")).await;
+        // The next generation could fold it.
+        make_foldable(first);
+    }
+    db.run("update \"ledger#3\" set deposits = 99").await;
+    let view = db.foldlog.view("ledger").unwrap();
+    let repaired = verify(db.pool(), view, true, &Budget::default()).await;
+    assert_eq!(repaired.unwrap().repaired, 2);
+    assert_skipped("ledger#3").await;
+}
+
+// Fails when an event that the live generation has applied, and that the new fold cannot fold, prevents going live for ever.
+#[tokio::test]
+async fn an_event_can_be_skipped_in_a_generation_that_is_filled() {
+    let db = TestDb::new().await;
+    let account = account(&db, &[1]).await;
+    make_foldable(account);
+    append(&db.foldlog, &[deposited(account, 13)]).await;
+    append(&db.foldlog, &[deposited(account, 1)]).await;
+    db.catch_up("ledger").await;
+    make_unfoldable(account);
+    let view = db.foldlog.view("ledger").unwrap();
+    let reproject = async || {
+        let (options, budget) = (ReprojectOptions::default(), Budget::default());
+        let reached = reproject(db.pool(), view, 100, options, &budget).await;
+        reached.unwrap()
+    };
+    let refused = reproject().await;
+    assert_eq!(refused.state, ReprojectionState::Refused);
+    let skipped = skip(&db, refused.behind.unwrap().event_id).await.unwrap();
+    assert_eq!((skipped.applied, skipped.unparked), (1, true));
+    assert_eq!(reproject().await.state, ReprojectionState::Live);
+    assert_eq!(
+        version_in_view(&db, "ledger", account).await,
+        Some(Version(4))
+    );
 }

@@ -264,7 +264,8 @@ impl From<ProjectionError> for Problem {
             ProjectionError::Settled(_) => Self::internal().because(error),
             ProjectionError::OtherFold(_)
             | ProjectionError::Cancelled(_)
-            | ProjectionError::SnapshotLost(_) => {
+            | ProjectionError::SnapshotLost(_)
+            | ProjectionError::BreaksRule(_) => {
                 Self::new(Kind::WrongReprojection, error.to_string())
             }
             ProjectionError::NotDefined(_) | ProjectionError::NotReprojected(_) => {

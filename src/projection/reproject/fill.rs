@@ -1,18 +1,14 @@
 //! Filling a generation, slice by slice.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
-use futures_util::TryStreamExt as _;
-use sqlx::Row;
-
+use super::page::{self, SlicePage};
 use super::slices::{self, Slice, SliceMark};
 use crate::db::{DbError, Pool, Transaction};
 use crate::event::{AggregateId, RecordedEvent};
-use crate::projection::budget::{BatchSizer, Budget};
+use crate::projection::budget::{BatchSizer, Budget, MAX_BATCH_DURATION};
 use crate::projection::plan::{AggregateBatch, Before, Failure, plan};
-use crate::projection::read::{MAX_BATCH_BYTES, decode_before, size_of_event};
-use crate::projection::read_events::ReadEvents;
+use crate::projection::read::decode_before;
 use crate::projection::rows::{self, OnRejectedWrite};
 use crate::projection::{FailureClass, ProjectionError};
 use crate::view::View;
@@ -62,30 +58,61 @@ async fn run(
             None => pool.begin().await?,
         };
         match Box::pin(batch(transaction, generation, size)).await {
-            Ok(Some(read)) => {
-                sizer.record(read, started.elapsed());
+            Ok(Some(filled)) => {
+                sizer.record(filled.read, started.elapsed());
+                if filled.is_too_large {
+                    sizer.limit(filled.read);
+                }
                 lost = 0;
             }
             Ok(None) => break,
-            Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => lost += 1,
+            Err(ProjectionError::Db(DbError::Contended(_))) => lost += 1,
+            Err(ProjectionError::Db(error)) if may_be_too_slow(&error, started) && size > 1 => {
+                // A batch of the same size would take as long again.
+                sizer.record(size, started.elapsed());
+                lost += 1;
+            }
+            Err(ProjectionError::Db(DbError::TimedOut(_))) => lost += 1,
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-/// Fills a part of a free slice; `None` when there is none. Returns how many events it has read.
+/// Whether a batch may have failed because of its size: a statement has reached its limit, or Postgres has ended the transaction while the
+/// fold ran.
+fn may_be_too_slow(error: &DbError, started: Instant) -> bool {
+    match error {
+        DbError::TimedOut(_) => true,
+        DbError::Unavailable(_) => started.elapsed() > MAX_BATCH_DURATION,
+        _ => false,
+    }
+}
+
+/// A batch that is written.
+#[derive(Clone, Copy, Debug)]
+struct Filled {
+    /// How many events it has read.
+    read: u32,
+    /// Whether more events would have been too large for a batch.
+    is_too_large: bool,
+}
+
+/// Fills a part of a free slice; `None` when there is none.
 async fn batch(
     mut transaction: Transaction,
     generation: &View,
     size: u32,
-) -> Result<Option<u32>, ProjectionError> {
+) -> Result<Option<Filled>, ProjectionError> {
     let Some(slice) = slices::take(&mut transaction, generation).await? else {
         transaction.rollback().await?;
         return Ok(None);
     };
-    let mut page = read_page(&mut transaction, generation, &slice, size).await?;
-    let read = page.read;
+    let mut page = page::read(&mut transaction, generation, &slice, size).await?;
+    let filled = Filled {
+        read: page.read,
+        is_too_large: page.is_too_large,
+    };
     let is_finished = page.trim();
     let Some(done) = page.last else {
         slices::advance(
@@ -97,7 +124,7 @@ async fn batch(
         )
         .await?;
         transaction.commit().await?;
-        return Ok(Some(read));
+        return Ok(Some(filled));
     };
     let continued = read_continued(&mut transaction, generation, &slice, &page).await?;
     let failures = write_rows(&mut transaction, generation, &page, continued).await?;
@@ -131,88 +158,7 @@ async fn batch(
     )
     .await?;
     transaction.commit().await?;
-    Ok(Some(read))
-}
-
-/// The next events of a slice, in the order of aggregates and versions.
-#[derive(Debug, Default)]
-struct SlicePage {
-    events: ReadEvents,
-    read: u32,
-    /// Whether there may be more events in the slice.
-    is_cut: bool,
-    /// The last event read.
-    last: Option<SliceMark>,
-}
-
-impl SlicePage {
-    /// Leaves the last aggregate to the next batch if more of its events may follow, unless it is the only one. Returns whether the
-    /// page reaches the end of the slice.
-    fn trim(&mut self) -> bool {
-        let (true, Some(last)) = (self.is_cut, self.last) else {
-            return true;
-        };
-        let is_other = |id: AggregateId| id.0 != last.aggregate_id;
-        let events = self
-            .events
-            .events
-            .iter()
-            .map(|e| (e.aggregate_id, e.version));
-        let undecodable = self.events.undecodable.iter();
-        let others = events.chain(undecodable.map(|e| (e.aggregate_id, e.version)));
-        let before = others.filter(|(id, _)| is_other(*id)).max();
-        if let Some((id, version)) = before {
-            self.events.events.retain(|e| is_other(e.aggregate_id));
-            self.events.undecodable.retain(|e| is_other(e.aggregate_id));
-            self.last = Some(SliceMark {
-                aggregate_id: id.0,
-                version: version.0,
-            });
-        }
-        false
-    }
-
-    fn count_aggregates(&self) -> usize {
-        let events = self.events.events.iter().map(|e| e.aggregate_id);
-        let undecodable = self.events.undecodable.iter().map(|e| e.aggregate_id);
-        events.chain(undecodable).collect::<HashSet<_>>().len()
-    }
-}
-
-async fn read_page(
-    transaction: &mut Transaction,
-    generation: &View,
-    slice: &Slice,
-    size: u32,
-) -> Result<SlicePage, ProjectionError> {
-    let types = generation.projection.block();
-    let mut rows = sqlx::query(include_str!("sql/read_slice.sql"))
-        .bind(slice.frozen.to_string())
-        .bind(slice.done.aggregate_id)
-        .bind(slice.done.version)
-        .bind(slice.last.aggregate_id)
-        .bind(slice.last.version)
-        .bind(types.start)
-        .bind(types.end)
-        .bind(i64::from(size))
-        .fetch(&mut **transaction);
-    let (mut page, mut bytes) = (SlicePage::default(), 0);
-    // The result is read to its end even when the page is full: otherwise the next statement could not use the connection.
-    while let Some(row) = rows.try_next().await? {
-        bytes += size_of_event(&row)?;
-        if page.is_cut || (bytes > MAX_BATCH_BYTES && page.read > 0) {
-            page.is_cut = true;
-            continue;
-        }
-        page.read += 1;
-        page.events.push(&row)?;
-        page.last = Some(SliceMark {
-            aggregate_id: row.try_get("aggregate_id")?,
-            version: row.try_get("version")?,
-        });
-    }
-    page.is_cut |= page.read == size;
-    Ok(page)
+    Ok(Some(filled))
 }
 
 /// What precedes the first event of a page if a batch has ended within its aggregate.

@@ -24,6 +24,7 @@
 //! See the module `swap`.
 
 mod fill;
+mod page;
 mod progress;
 mod slices;
 mod swap;
@@ -110,7 +111,7 @@ pub async fn reproject(
     options: ReprojectOptions,
     budget: &Budget,
 ) -> Result<Reprojection, ProjectionError> {
-    let generation = create(pool, view, options).await?;
+    let generation = create(pool, view).await?;
     let run = Reprojecting {
         pool,
         view,
@@ -120,8 +121,14 @@ pub async fn reproject(
         budget,
     };
     // Boxed, because it contains the futures of batches.
-    let reached = budget.run_until_abort(Box::pin(run.to_the_end())).await;
-    let reached = reached.transpose()?;
+    let reached = match budget.run_until_abort(Box::pin(run.to_the_end())).await {
+        // The table may be gone because another process has cancelled the reprojection.
+        Some(Err(ProjectionError::Db(error))) if view.serving().may_be_dropped(&error) => {
+            progress::read(pool, &generation).await?;
+            return Err(error.into());
+        }
+        reached => reached.transpose()?,
+    };
     let mut progress = progress::read(pool, &generation).await?;
     if let Some((state, changes, behind)) = reached {
         progress.state = state;
@@ -134,8 +141,9 @@ pub async fn reproject(
     Ok(progress)
 }
 
-/// Ends the reprojection of a projection that is under way, and removes its generation. Returns whether nothing of it is left; otherwise
-/// it has to be called again, or a later catch-up removes the rest.
+/// Ends the reprojections of a projection that are under way, also those that builds with another definition have left behind, and removes
+/// their generations. Returns whether nothing of them is left; otherwise it has to be called again, or a later catch-up removes the rest.
+/// `None` if there was none.
 ///
 /// # Errors
 ///
@@ -152,24 +160,19 @@ pub async fn cancel(
         .await?;
     let mut is_removed = None;
     for name in names {
-        let removed = Box::pin(generation::remove(pool, &name, budget)).await?;
+        let removed = Box::pin(generation::remove(pool, view, &name, budget)).await?;
         is_removed = Some(is_removed.unwrap_or(true) && removed);
     }
     Ok(is_removed)
 }
 
 /// Finds or creates the generation that is filled.
-async fn create(
-    pool: &Pool,
-    view: &View,
-    options: ReprojectOptions,
-) -> Result<View, ProjectionError> {
+async fn create(pool: &Pool, view: &View) -> Result<View, ProjectionError> {
     let mut transaction = pool.begin().await?;
     let name: Option<String> = sqlx::query_scalar(include_str!("sql/create_generation.sql"))
         .bind(view.name())
         .bind(&*view.definition_hash)
         .bind(view.fold_hash())
-        .bind(options.max_changes.and_then(|max| i64::try_from(max).ok()))
         .fetch_one(&mut *transaction)
         .await?;
     let Some(name) = name else {
@@ -177,9 +180,13 @@ async fn create(
     };
     let row = sqlx::query(include_str!("sql/read_generation.sql"))
         .bind(&name)
-        .fetch_one(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await?;
     transaction.commit().await?;
+    let Some(row) = row else {
+        // It was cancelled in the meantime.
+        return Err(ProjectionError::Cancelled(view.name()));
+    };
     if row.try_get::<Option<&str>, _>("fold_hash")? != Some(view.fold_hash()) {
         return Err(ProjectionError::OtherFold(view.name()));
     }
@@ -231,6 +238,9 @@ impl Reprojecting<'_> {
             if progress::read(self.pool, self.generation).await?.state == ReprojectionState::Live {
                 // Another process was first.
                 return Ok((ReprojectionState::Live, changes, None));
+            }
+            if !slices::complete(self.pool, self.generation).await? {
+                break;
             }
             let swapped = swap::go_live(self.pool, self.view, self.generation, self.budget);
             match Box::pin(swapped).await? {

@@ -74,7 +74,9 @@ pub(in crate::projection) async fn warn_of_changed_folds(
 pub(super) async fn read(pool: &Pool, generation: &View) -> Result<Reprojection, ProjectionError> {
     let all = list(pool, generation).await?;
     let number = view::generation_number(generation.lock_domain());
-    let Some(progress) = all.into_iter().find(|other| other.generation == number) else {
+    let is_own =
+        |other: &GenerationProgress| other.generation == number && other.state != "dropped";
+    let Some(progress) = all.into_iter().find(is_own) else {
         return Err(ProjectionError::Cancelled(generation.name()));
     };
     let state = match progress.state.as_str() {

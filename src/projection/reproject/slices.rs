@@ -3,7 +3,7 @@
 use sqlx::Row;
 use uuid::Uuid;
 
-use crate::db::{Pool, Transaction};
+use crate::db::{DbError, Pool, Transaction};
 use crate::projection::ProjectionError;
 use crate::projection::snapshot::Snapshot;
 use crate::view::View;
@@ -129,29 +129,85 @@ pub(super) async fn advance(
 }
 
 /// Turns a generation whose slices are all finished into a projection that has settled C, and creates the rest of its indexes. Returns
-/// false if a slice is not finished.
+/// false if a slice is not finished, or if another process is about to do it.
 pub(super) async fn finish(pool: &Pool, generation: &View) -> Result<bool, ProjectionError> {
+    let is_filled: bool = sqlx::query_scalar(include_str!("sql/is_filled.sql"))
+        .bind(generation.lock_domain())
+        .fetch_one(&mut *pool.acquire().await?)
+        .await?;
+    if !is_filled || !create_indexes(pool, generation, false).await? {
+        return Ok(false);
+    }
     let mut transaction = pool.begin().await?;
     sqlx::query(include_str!("../sql/lock_generation.sql"))
         .bind(generation.lock_domain())
         .execute(&mut *transaction)
         .await?;
-    let is_finished: bool = sqlx::query_scalar(include_str!("sql/settle_generation.sql"))
+    let is_settled: bool = sqlx::query_scalar(include_str!("sql/settle_generation.sql"))
         .bind(generation.lock_domain())
         .fetch_one(&mut *transaction)
         .await?;
-    if !is_finished {
+    if !is_settled {
         transaction.rollback().await?;
         return Ok(false);
     }
-    // An index takes longer than any other statement, and no reader waits for it.
-    sqlx::query(include_str!("sql/lift_limit.sql"))
-        .execute(&mut *transaction)
-        .await?;
     sqlx::query(include_str!("sql/finish_generation.sql"))
         .bind(generation.lock_domain())
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+/// Creates the indexes that the live generation has got since a generation was created, in one that has caught up: before, its rows may
+/// break a set rule that they keep later.
+pub(super) async fn complete(pool: &Pool, generation: &View) -> Result<bool, ProjectionError> {
+    Ok(create_indexes(pool, generation, false).await?
+        && create_indexes(pool, generation, true).await?)
+}
+
+/// Creates the indexes that a generation lacks, those of set rules or the others, each in a transaction, so that an invocation that is ended
+/// loses one of them at most. Returns false if another process is creating one.
+async fn create_indexes(
+    pool: &Pool,
+    generation: &View,
+    rules: bool,
+) -> Result<bool, ProjectionError> {
+    loop {
+        match create_index(pool, generation, rules).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(true),
+            Err(ProjectionError::Db(DbError::Conflict { .. })) => {
+                return Err(ProjectionError::BreaksRule(generation.name()));
+            }
+            Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Creates one index that a generation lacks; false if there is none.
+async fn create_index(
+    pool: &Pool,
+    generation: &View,
+    rules: bool,
+) -> Result<bool, ProjectionError> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(include_str!("../sql/lock_generation.sql"))
+        .bind(generation.lock_domain())
+        .execute(&mut *transaction)
+        .await?;
+    // An index takes longer than any other statement, and no reader waits for it.
+    sqlx::query(include_str!("sql/lift_limit.sql"))
+        .execute(&mut *transaction)
+        .await?;
+    let has_created: bool = sqlx::query_scalar(include_str!("sql/complete_generation.sql"))
+        .bind(generation.lock_domain())
+        .bind(rules)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(has_created)
 }

@@ -1,5 +1,4 @@
--- Drops the table of a generation that no code needs; false if there is nothing to drop.
+-- Drops the table of a generation whose claims are gone, and forgets the generation.
 -- $1 text lock domain
--- returns bool
 -- role: foldlog_projection
 select foldlog.drop_generation($1)

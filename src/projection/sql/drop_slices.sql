@@ -1,4 +1,4 @@
--- Forgets how far a generation is filled. It waits for the worker that fills a slice.
+-- Forgets how far a generation is filled. It waits for the workers that fill slices.
 -- $1 text lock domain
 -- role: foldlog_projection
 -- uses: slices_pkey

@@ -1,4 +1,4 @@
--- The generations of a projection that no code needs.
+-- The generations of a projection that no code needs. One whose table could not be dropped is tried again after an hour.
 -- $1 text the projection
 -- returns rows text
 -- role: foldlog_projection
@@ -6,6 +6,7 @@
 select name
 from foldlog.views
 where projection = $1
+    and coalesce(removal_failed_at, '-infinity') < statement_timestamp() - interval '1 hour'
     and (
         state = 'dropped'
         or state = 'retired'

@@ -10,11 +10,12 @@
 -- $8 bool also count the parked aggregates, up to 100,000
 -- returns rows (header), then the events of aggregates that are not parked, then the view row of each of these aggregates
 -- role: foldlog_projection
--- uses: views_pkey views_projection_idx settled_pkey events_txid_position_idx events_aggregate_id_version_key parked_pkey parked_lock_domain_next_try_idx locker_pkey {table}_pkey
+-- uses: views_pkey views_projection_idx settled_pkey events_txid_position_idx events_aggregate_id_version_key parked_pkey parked_lock_domain_next_try_idx locker_pkey skipped_pkey {table}_pkey
 with lanes as materialized (
     select first, last, snapshot, txid, position, turn, settled_at
     from foldlog.settled
     where lock_domain = $1
+        and exists (select from foldlog.views g where g.name = $1 and g.state <> 'dropped')
 ),
 lane as materialized (
     select
@@ -124,7 +125,22 @@ event as materialized (
                     ) l
                 )
             )
-        end as claimed
+        end as claimed,
+        case
+            when (select exists (select from foldlog.skipped s where s.projection = split_part($1, '#', 1) limit 1)) then (
+                select exists (
+                    select
+                    from (
+                        select
+                        from foldlog.skipped s
+                        where s.projection = split_part($1, '#', 1)
+                            and s.aggregate_id = f.aggregate_id
+                            and s.version = f.version
+                        limit 1
+                    ) s
+                )
+            )
+        end as skipped
     from found f
     -- Hashed. Postgres would join these few expected rows by a nested loop, which is quadratic in the size of a batch.
     where f.aggregate_id not in (select a.aggregate_id from aggregate a where a.is_parked)
@@ -184,6 +200,7 @@ select
             select
             from foldlog.views g
             where g.projection = split_part('{table}', '#', 1)
+                and coalesce(g.removal_failed_at, '-infinity') < statement_timestamp() - interval '1 hour'
                 and (
                     g.state = 'dropped'
                     or g.state = 'retired'
@@ -215,18 +232,20 @@ select
     null::jsonb as payload,
     null::jsonb as metadata,
     null::boolean as claimed,
+    null::boolean as skipped,
     null::json as viewed,
     null::integer as viewed_version,
     null::boolean as predecessor_claimed
 from lane
 union all
-select null, id, aggregate_id, version, position, type_id, created_at, payload, metadata, claimed, null, null, null
+select null, id, aggregate_id, version, position, type_id, created_at, payload, metadata, claimed, skipped, null, null, null
 from event
 union all
 select
     null,
     null,
     touched.aggregate_id,
+    null,
     null,
     null,
     null,

@@ -9,7 +9,7 @@
 -- $7 text the projection of an inline fold, which must not go live with another generation before this transaction ends; or null
 -- returns rows: each event, and one for each aggregate with (viewed, viewed_version, predecessor_claimed, repairs)
 -- role: foldlog_projection
--- uses: events_aggregate_id_version_key locker_pkey {table}_pkey
+-- uses: events_aggregate_id_version_key locker_pkey skipped_pkey {table}_pkey
 with locked as materialized (
     select pg_advisory_xact_lock_shared(foldlog.generation_key($7))
     where $7 is not null
@@ -72,7 +72,22 @@ event as materialized (
 )
 select
     id, aggregate_id, version, position, type_id, created_at, payload, metadata, null::boolean as claimed,
-    null::json as viewed, null::integer as viewed_version, null::boolean as predecessor_claimed, null::bigint as repairs
+    null::json as viewed, null::integer as viewed_version, null::boolean as predecessor_claimed, null::bigint as repairs,
+    case
+        when (select exists (select from foldlog.skipped s where s.projection = split_part($1, '#', 1) limit 1)) then (
+            select exists (
+                select
+                from (
+                    select
+                    from foldlog.skipped s
+                    where s.projection = split_part($1, '#', 1)
+                        and s.aggregate_id = event.aggregate_id
+                        and s.version = event.version
+                    limit 1
+                ) s
+            )
+        )
+    end as skipped
 from event
 union all
 select
@@ -99,5 +114,6 @@ select
             )
         )
     end,
-    case when $7 is not null then (select g.repairs from foldlog.views g where g.name = $1) end
+    case when $7 is not null then (select g.repairs from foldlog.views g where g.name = $1) end,
+    null
 from wanted

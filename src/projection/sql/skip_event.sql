@@ -1,6 +1,6 @@
 -- Counts the next event of a parked aggregate as applied, without its effect: claims it, raises the version of the view row, and
--- records who skipped it. The aggregate stays parked at the event after it, and its retry is due. Nothing happens unless all events
--- before it are folded. The aggregate is locked by lock_parked_event.sql.
+-- records who skipped it, for all generations of the projection. The aggregate stays parked at the event after it, and its retry is due.
+-- Nothing happens unless all events before it are folded. The aggregate is locked by lock_parked_event.sql.
 -- $1 text lock domain
 -- $2 uuid aggregate id
 -- $3 uuid event id
@@ -57,11 +57,12 @@ raised as (
     where v.id = $2
 ),
 recorded as (
-    insert into foldlog.skipped (lock_domain, aggregate_id, event_id, version, error, reason, actor)
-    select $1, $2, $3, skipped.version, p.error, $4, $5
+    insert into foldlog.skipped (projection, aggregate_id, event_id, version, error, reason, actor)
+    select split_part($1, '#', 1), $2, $3, skipped.version, p.error, $4, $5
     from skipped, foldlog.parked p
     where p.lock_domain = $1
         and p.aggregate_id = $2
+    on conflict do nothing
 ),
 advanced as (
     update foldlog.parked p

@@ -3,14 +3,15 @@
 -- $1 text lock domain
 -- $2 smallint[] the first slots of lanes not to lock
 -- $3 bool also a lane that is settled to the end of the log
--- returns a row (first smallint, frozen text), or no row when other workers have locked all of these lanes
+-- returns a row (first smallint, frozen text), or no row when other workers have locked all of these lanes, or the generation is dropped
 -- role: foldlog_projection
--- uses: settled_pkey events_txid_position_idx
+-- uses: settled_pkey events_txid_position_idx views_pkey
 with wanted as materialized (
     select s.first
     from foldlog.settled s
     where s.lock_domain = $1
         and s.first <> all ($2)
+        and exists (select from foldlog.views g where g.name = $1 and g.state <> 'dropped')
         and (
             $3
             or exists (

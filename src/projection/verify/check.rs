@@ -229,6 +229,11 @@ impl Checked {
         self.expected = Some(stored);
     }
 
+    /// Adds a problem, unless there is another one.
+    pub(super) fn report(&mut self, problem: &str) {
+        self.problem.get_or_insert_with(|| problem.to_owned());
+    }
+
     /// What differs, if anything does.
     pub(super) fn into_difference(self, view: &View) -> Option<Difference> {
         let (live, expected) = (self.live.as_deref(), self.expected.as_deref());

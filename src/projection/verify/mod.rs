@@ -7,25 +7,31 @@
 //! Verify changes nothing but the record of its result. The module `repair` folds an aggregate anew.
 
 mod check;
+mod columns;
 mod record;
 mod repair;
 
+use std::time::Instant;
+
 use futures_util::TryStreamExt as _;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use self::check::{Aggregate, PageCheck};
 pub use self::record::{DifferencesPage, LastVerify, ListedDifference, last, list};
-use super::ProjectionError;
-use super::budget::Budget;
+use super::budget::{BatchSizer, Budget};
 use super::read::{MAX_BATCH_BYTES, size_of_event};
-use crate::db::Pool;
+use super::{ProjectionError, read_events};
+use crate::db::{DbError, Pool};
 use crate::event::{AggregateId, Version};
-use crate::store;
 use crate::view::{self, Changes, View};
 
-/// How many events one statement reads.
+/// How many events one statement reads at most, as far as time and memory allow.
 const MAX_PAGE_EVENTS: u32 = 10_000;
+
+/// How many events one statement reads at least. The rows of a page are read with its events, so smaller pages would check less at once.
+const MIN_PAGE_EVENTS: u32 = 100;
 
 /// How many differences are reported and recorded. All of them are counted, and all of them are repaired.
 pub const MAX_LISTED: usize = 1000;
@@ -78,21 +84,39 @@ pub async fn verify(
     }
     let generation = resolved.view;
     let mut verification = Verification::default();
+    let mut sizer = BatchSizer::new(MAX_PAGE_EVENTS);
     let mut place = (Uuid::nil(), 0);
     let mut begun = None;
     while !budget.is_spent() {
-        let page = Box::pin(read_page(pool, &generation, place, begun.take())).await?;
-        for found in page.found {
-            verification.aggregates += 1;
-            let Some(difference) = found else { continue };
-            verification.differ += 1;
-            let id = difference.id;
-            if verification.differences.len() < MAX_LISTED {
-                verification.differences.push(difference);
+        let size = sizer.next_size(budget);
+        if size == 0 {
+            break;
+        }
+        let size = size.max(MIN_PAGE_EVENTS);
+        let started = Instant::now();
+        let rows = match read_page(pool, &generation, place, size).await {
+            // A page of the same size would take as long again.
+            Err(ProjectionError::Db(DbError::TimedOut(_))) if size > MIN_PAGE_EVENTS => {
+                sizer.record(size, started.elapsed());
+                continue;
             }
-            if repairs && Box::pin(repair::repair(pool, &generation, id)).await? {
-                verification.repaired += 1;
-            }
+            rows => rows?,
+        };
+        let (read, is_too_large) = (rows.read, rows.is_too_large);
+        let page = Box::pin(check_page(pool, &generation, rows, begun.take())).await?;
+        sizer.record(read, started.elapsed());
+        if is_too_large {
+            sizer.limit(read);
+        }
+        let is_checked = Box::pin(record_page(
+            pool,
+            &generation,
+            page.found,
+            (repairs, budget),
+            &mut verification,
+        ));
+        if !is_checked.await? {
+            break;
         }
         begun = page.begun;
         if let Some(next) = page.next {
@@ -113,6 +137,87 @@ pub async fn verify(
     Ok(verification)
 }
 
+/// Counts what a page has found, and repairs it on request; false if the time did not suffice for that.
+async fn record_page(
+    pool: &Pool,
+    generation: &View,
+    found: Vec<Option<Difference>>,
+    (repairs, budget): (bool, &Budget),
+    verification: &mut Verification,
+) -> Result<bool, ProjectionError> {
+    for found in found {
+        verification.aggregates += 1;
+        let Some(difference) = found else { continue };
+        verification.differ += 1;
+        let id = difference.id;
+        if verification.differences.len() < MAX_LISTED {
+            verification.differences.push(difference);
+        }
+        if !repairs {
+            continue;
+        }
+        if budget.is_spent() {
+            return Ok(false);
+        }
+        if Box::pin(repair::repair(pool, generation, id)).await? {
+            verification.repaired += 1;
+        }
+    }
+    Ok(true)
+}
+
+/// What the statement of a page has returned.
+struct PageRows {
+    /// The rows of the view, and then the events.
+    rows: Vec<PgRow>,
+    /// How many events there are.
+    read: u32,
+    /// Whether there may be more events.
+    is_cut: bool,
+    /// Whether there are, because those that were requested are larger than [`MAX_BATCH_BYTES`].
+    is_too_large: bool,
+}
+
+/// Reads a page of at most so many events.
+async fn read_page(
+    pool: &Pool,
+    generation: &View,
+    after: (Uuid, i32),
+    size: u32,
+) -> Result<PageRows, ProjectionError> {
+    let types = generation.projection.block();
+    let mut connection = pool.acquire().await?;
+    let statement = generation.sql.fill(include_str!("sql/read_page.sql"));
+    let mut rows = sqlx::query(statement)
+        .bind(generation.lock_domain())
+        .bind(after.0)
+        .bind(after.1)
+        .bind(types.start)
+        .bind(types.end)
+        .bind(i64::from(size))
+        .fetch(&mut *connection);
+    let mut page = PageRows {
+        rows: Vec::new(),
+        read: 0,
+        is_cut: false,
+        is_too_large: false,
+    };
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
+            bytes += size_of_event(&row)?;
+            if bytes > MAX_BATCH_BYTES && page.read > 0 {
+                page.is_too_large = true;
+                continue;
+            }
+            page.read += 1;
+        }
+        page.rows.push(row);
+    }
+    page.is_cut = page.is_too_large || page.read == size;
+    Ok(page)
+}
+
 /// A page of aggregates.
 struct VerifiedPage {
     /// One for each aggregate that was checked to its end.
@@ -123,90 +228,33 @@ struct VerifiedPage {
     next: Option<(Uuid, i32)>,
 }
 
-/// Reads a page and checks its aggregates. An aggregate with more events than a page has goes on in the next one.
-async fn read_page(
+/// Checks the aggregates of a page. An aggregate with more events than a page has goes on in the next one.
+async fn check_page(
     pool: &Pool,
     generation: &View,
-    after: (Uuid, i32),
+    page: PageRows,
     begun: Option<Box<Aggregate>>,
 ) -> Result<VerifiedPage, ProjectionError> {
-    let types = generation.projection.block();
-    let mut connection = pool.acquire().await?;
-    let statement = generation.sql.fill(include_str!("sql/read_page.sql"));
-    let mut rows = sqlx::query(statement)
-        .bind(generation.lock_domain())
-        .bind(after.0)
-        .bind(after.1)
-        .bind(types.start)
-        .bind(types.end)
-        .bind(i64::from(MAX_PAGE_EVENTS))
-        .fetch(&mut *connection);
     let mut found = PageCheck::new(begun);
-    let (mut read, mut bytes, mut last, mut is_cut) = (0, 0, None, false);
+    let mut last = None;
     // The rows of the view come first, so that each event finds the row of its aggregate.
-    while let Some(row) = rows.try_next().await? {
+    for row in &page.rows {
         let id = AggregateId(row.try_get("aggregate_id")?);
         if row.try_get::<Option<Uuid>, _>("id")?.is_none() {
-            found.add_row(
-                id,
-                super::read_events::catch_decode_error(view::decode_row(&row))?,
-            );
+            found.add_row(id, read_events::catch_decode_error(view::decode_row(row))?);
             continue;
         }
-        bytes += size_of_event(&row)?;
-        if is_cut || (bytes > MAX_BATCH_BYTES && read > 0) {
-            is_cut = true;
-            continue;
-        }
-        read += 1;
         last = Some((id.0, row.try_get("version")?));
-        let event = super::read_events::catch_decode_error(store::decode_event(&row))?;
+        let event = read_events::decode(row)?;
         let (version, claimed) = (row.try_get("version")?, row.try_get("claimed")?);
         found.add_event(generation, id, Version(version), claimed, event);
     }
-    drop(rows);
-    drop(connection);
-    is_cut |= read == MAX_PAGE_EVENTS;
-    let next = last.filter(|_| is_cut);
-    let (found, begun) = found.finish(generation, next.map(|(id, _)| AggregateId(id)));
-    check_columns(pool, generation, found, begun, next).await
-}
-
-/// Compares rows that seem to differ once more, after the columns of the table have received the values: a column may store less than
-/// the row type has, such as a time without nanoseconds.
-async fn check_columns(
-    pool: &Pool,
-    generation: &View,
-    found: Vec<check::Checked>,
-    begun: Option<Box<Aggregate>>,
-    next: Option<(Uuid, i32)>,
-) -> Result<VerifiedPage, ProjectionError> {
-    let mut differences = Vec::with_capacity(found.len());
-    let suspected: Vec<_> = found
-        .iter()
-        .filter_map(check::Checked::expected_row)
+    let next = last.filter(|_| page.is_cut);
+    let (mut checked, begun) = found.finish(generation, next.map(|(id, _)| AggregateId(id)));
+    columns::expect_stored(pool, generation, &mut checked).await?;
+    let found = checked
+        .into_iter()
+        .map(|checked| checked.into_difference(generation))
         .collect();
-    let mut stored = std::collections::HashMap::new();
-    if !suspected.is_empty() {
-        let rows = sqlx::query(generation.sql.fill(include_str!("sql/store_rows.sql")))
-            .bind(view::json_array(&suspected))
-            .fetch_all(&mut *pool.acquire().await?)
-            .await?;
-        for row in &rows {
-            if let Some((_, json)) = view::decode_row(row)? {
-                stored.insert(AggregateId(row.try_get("id")?), json);
-            }
-        }
-    }
-    for mut checked in found {
-        if let Some(json) = stored.remove(&checked.id()) {
-            checked.expect(json);
-        }
-        differences.push(checked.into_difference(generation));
-    }
-    Ok(VerifiedPage {
-        found: differences,
-        begun,
-        next,
-    })
+    Ok(VerifiedPage { found, begun, next })
 }

@@ -3,11 +3,12 @@
 //! A batch, an inline fold and a retry rely on the claims to notice that a row has changed since they have read it. A repair replaces a
 //! row without claiming another event, so it must exclude them, in one transaction:
 //!
-//! 1. It locks the lanes of the generation and increments their turns. A batch that was read before writes nothing, and is read again.
-//! 2. It takes the lock exclusively that inline folds share until their commit, and counts the repair. An inline fold has ended, or
+//! 1. It takes the lock exclusively that inline folds share until their commit, and counts the repair. An inline fold has ended, or
 //!    gets the lock after this commit; then its second statement sees another number of repairs than its first one, if that one has
 //!    read the rows before, and starts over with claims first and rows after them.
-//! 3. Retries share the lock of step 2, too, and read the chain after they have it.
+//! 2. Retries share this lock, too, and read the chain after they have it.
+//! 3. It locks the lanes of the generation and increments their turns. A batch that was read before writes nothing, and is read again.
+//!    A reprojection that goes live takes the two locks in the same order.
 //!
 //! Then it releases the claims of the aggregate, deletes its row, and does what a retry does with the whole chain. (test:
 //! `repair_folds_exactly_the_aggregates_that_differ`)
@@ -56,15 +57,18 @@ async fn refold(
     view: &View,
     id: AggregateId,
 ) -> Result<bool, ProjectionError> {
-    sqlx::query(include_str!("sql/turn_lanes.sql"))
-        .bind(view.lock_domain())
-        .execute(&mut **transaction)
-        .await?;
     sqlx::query(include_str!("sql/exclude_folds.sql"))
         .bind(view.name())
         .execute(&mut **transaction)
         .await?;
-    sqlx::query(include_str!("sql/note_repair.sql"))
+    let is_there: bool = sqlx::query_scalar(include_str!("sql/note_repair.sql"))
+        .bind(view.lock_domain())
+        .fetch_one(&mut **transaction)
+        .await?;
+    if !is_there {
+        return Ok(false);
+    }
+    sqlx::query(include_str!("sql/turn_lanes.sql"))
         .bind(view.lock_domain())
         .execute(&mut **transaction)
         .await?;

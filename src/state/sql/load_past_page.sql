@@ -11,7 +11,6 @@
 -- $8 bigint the most events; the last aggregate may exceed it
 -- $9 bigint the most events per aggregate
 -- $10 text the projection
--- $11 text the hash of its definition; of several generations the one that serves this definition counts, otherwise the live one
 -- returns rows (candidate_id, is_own, goes_on, skipped integer[], id, aggregate_id, version, position, type_id, created_at, payload, metadata)
 -- role: foldlog_query
 -- uses: events_aggregate_id_version_key skipped_pkey
@@ -52,14 +51,6 @@ with recursive candidate as (
     where c.found < $6::bigint
         and c.place < $7::bigint
         and c.events < $8::bigint
-),
-generation as materialized (
-    select v.name
-    from foldlog.views v
-    where v.projection = $10
-        and (v.serves and v.definition_hash = $11 or v.state = 'live')
-    order by v.serves and v.definition_hash = $11 desc
-    limit 1
 )
 select
     c.aggregate_id as candidate_id,
@@ -79,7 +70,7 @@ from candidate c
 left join lateral (
     select array_agg(s.version) as versions
     from foldlog.skipped s
-    where s.lock_domain = (select name from generation)
+    where s.projection = $10
         and s.aggregate_id = c.aggregate_id
         and c.is_own
 ) skipped on true

@@ -7,7 +7,6 @@
 -- $4 timestamptz the time after which no event is wanted, or null; `created_at` rises with the version
 -- $5 bigint the most events
 -- $6 text the projection whose skipped events are wanted, or null
--- $7 text the hash of its definition; of several generations the one that serves this definition counts, otherwise the live one
 -- returns rows (id, aggregate_id, version, position, type_id, created_at, payload, metadata, skipped integer[]); `skipped` is the same in each
 -- role: foldlog_query
 -- uses: events_aggregate_id_version_key skipped_pkey
@@ -15,14 +14,7 @@ with skipped as materialized (
     select array_agg(s.version) as versions
     from foldlog.skipped s
     where s.aggregate_id = $1
-        and s.lock_domain = (
-            select v.name
-            from foldlog.views v
-            where v.projection = $6
-                and (v.serves and v.definition_hash = $7 or v.state = 'live')
-            order by v.serves and v.definition_hash = $7 desc
-            limit 1
-        )
+        and s.projection = $6
 )
 select
     e.id,

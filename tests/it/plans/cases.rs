@@ -58,7 +58,8 @@ const PARSED: &[(&str, &[&str])] = &[
     (
         "projection/reproject/sql/read_slice.sql",
         &[
-            "'1:9000000000000000000:', (pg_temp.ids(1))[1], 0, (pg_temp.ids(1))[1], 1, 1000::smallint, 2000::smallint, 2000",
+            "'1:9000000000000000000:', (pg_temp.ids(1))[1], 0, (pg_temp.ids(1))[1], 1, 1000::smallint, 2000::smallint, 2000, \
+             'users'",
         ],
     ),
     ("projection/verify/sql/store_rows.sql", &["'[]'"]),

@@ -3,17 +3,17 @@
 mod definitions;
 mod faults;
 mod folds;
+mod removal;
 mod restored;
 mod swap;
 mod verify;
 
 use foldlog::Foldlog;
-use foldlog::db::Pool;
 use foldlog::projection::Budget;
 use foldlog::projection::ProjectionError;
 use foldlog::projection::preview::preview;
 use foldlog::projection::reproject::{
-    ReprojectOptions, Reprojection, ReprojectionState, cancel, list, reproject,
+    ReprojectOptions, Reprojection, ReprojectionState, reproject,
 };
 use foldlog::query::{self, ListMoment, ListQuery, QueryError};
 use foldlog::view::{View, ViewPage};
@@ -22,7 +22,6 @@ use uuid::Uuid;
 use crate::support::TestDb;
 use crate::support::accounts::{AccountEvent, make_foldable};
 use crate::support::events::{append, deposited, event, opened};
-use crate::support::round_trips::RoundTrips;
 use crate::support::workers::{account, assert_all_applied, version_in_view};
 use foldlog::event::Version;
 
@@ -196,84 +195,6 @@ async fn a_reprojection_that_changes_too_many_rows_waits_for_a_decision() {
     assert_all_applied(&db, "ledger").await;
 }
 
-/// Fails when a cancelled reprojection leaves something behind, or touches the live generation.
-#[tokio::test]
-async fn a_reprojection_can_be_cancelled_at_every_step() {
-    let db = TestDb::new().await;
-    some_accounts(&db, 10).await;
-    db.catch_up("ledger").await;
-    let round_trips = RoundTrips::start(&db.options).await;
-    let pool = &Pool::new(round_trips.options(), 4);
-    let view = db.foldlog.view("ledger").unwrap();
-    assert_eq!(cancel(pool, view, &Budget::default()).await.unwrap(), None);
-    let mut requests = 1;
-    loop {
-        let options = ReprojectOptions {
-            max_changes: Some(0),
-        };
-        db.run("update ledger set deposits = deposits + 100").await;
-        let budget = Budget::default();
-        let run = reproject(pool, view, 100, options, &budget);
-        let reached = round_trips.kill_after(requests, run).await;
-        // Killed, too.
-        let cancelled = cancel(pool, view, &budget);
-        drop(round_trips.kill_after(requests, cancelled).await);
-        cancel(pool, view, &budget).await.unwrap();
-        db.catch_up("ledger").await;
-        let left = "select count(*) from (select lock_domain from locker union all select lock_domain from parked union all \
-                    select lock_domain from settled union all select lock_domain from slices) l where lock_domain like 'ledger#%'";
-        assert_eq!(db.count(left).await, 0, "after {requests} requests");
-        assert_eq!(
-            db.count("select count(*) from views where projection = 'ledger'")
-                .await,
-            1
-        );
-        assert_eq!(
-            db.count("select count(*) from pg_class where relname like 'ledger#%'")
-                .await,
-            0
-        );
-        assert_eq!(list(pool, view).await.unwrap().len(), 1);
-        if let Some(reached) = reached {
-            assert_eq!(reached.unwrap().state, ReprojectionState::Refused);
-            break;
-        }
-        requests += 1;
-    }
-    assert!(requests > 20, "only {requests} steps");
-    assert_eq!(
-        db.count("select count(*) from locker where lock_domain = 'ledger'")
-            .await,
-        25
-    );
-}
-
-/// Fails when an object that depends on the table of a retired generation stops the projection, or when the table then stays for ever.
-#[tokio::test]
-async fn a_catch_up_continues_when_a_retired_table_cannot_be_dropped() {
-    let db = TestDb::new().await;
-    let accounts = some_accounts(&db, 3).await;
-    reproject_to_the_end(&db.foldlog, "ledger").await;
-    db.run("create view report as select count(*) as rows from ledger")
-        .await;
-    db.run("update views set retired_at = retired_at - interval '2 minutes'")
-        .await;
-    for version in 2..4 {
-        append(&db.foldlog, &[deposited(accounts[0], 1)]).await;
-        assert!(db.catch_up("ledger").await.done);
-        assert_eq!(
-            version_in_view(&db, "ledger", accounts[0]).await,
-            Some(Version(version))
-        );
-        assert_eq!(db.count("select rows from report").await, 0);
-    }
-    db.run("drop view report").await;
-    db.catch_up("ledger").await;
-    let left = "select count(*) from pg_class where relname = 'ledger'";
-    assert_eq!(db.count(left).await, 0);
-    assert_all_applied(&db, "ledger").await;
-}
-
 /// Fails when a log of many pages, or of none, cannot be cut into slices.
 #[tokio::test]
 async fn a_log_of_any_size_is_cut_into_slices() {
@@ -292,4 +213,19 @@ async fn a_log_of_any_size_is_cut_into_slices() {
         let slices = format!("select count(*) from slices where lock_domain = '{pages}'");
         assert!(db.count(&slices).await > 0, "{pages} pages");
     }
+}
+
+/// Fails when two generations, or their indexes, get the same name because Postgres cuts long names off.
+#[tokio::test]
+async fn a_name_that_leaves_no_room_for_a_generation_is_refused() {
+    let db = TestDb::new().await;
+    let name = |bytes: usize| {
+        format!("select length(generation_name(repeat('v', {bytes}), '#12'))::bigint")
+    };
+    assert_eq!(db.count(&name(60)).await, 63);
+    let refused = sqlx::query(sqlx::AssertSqlSafe(name(61)))
+        .execute(&mut db.connect().await)
+        .await;
+    let error = refused.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().code().unwrap(), "42622");
 }

@@ -262,3 +262,55 @@ async fn a_generation_does_not_inherit_the_guard_of_a_set_rule() {
     append(&host, &[created(Uuid::now_v7(), "third")]).await;
     assert_all_applied(&db, "users").await;
 }
+
+/// Fails when the index of a set rule that is created while a generation is filled, or that is replaced, is missing once it is live.
+#[tokio::test]
+async fn a_set_rule_that_is_newer_than_the_generation_holds_once_it_is_live() {
+    let db = TestDb::new().await;
+    append(
+        &db.foldlog,
+        &[with_email(Uuid::now_v7(), "ada@example.org")],
+    )
+    .await;
+    db.catch_up("users").await;
+    db.run("update users set username = 'changed'").await;
+    let (pool, view) = (db.pool(), db.foldlog.view("users").unwrap());
+    let options = ReprojectOptions {
+        max_changes: Some(0),
+    };
+    let refused = reproject(pool, view, 100, options, &Budget::default())
+        .await
+        .unwrap();
+    assert_eq!(refused.state, ReprojectionState::Refused);
+    let inline = std::iter::once("users".to_owned()).collect();
+    let host = Foldlog::new(Pool::new(db.options.clone(), 4), DOMAINS, inline).unwrap();
+    migrations::up(
+        &mut db.connect().await,
+        host.pool.schema(),
+        &host.views,
+        host.inline(),
+    )
+    .await
+    .unwrap();
+    db.run("create index on users (email); drop index users_username_idx; create index users_username_idx on users (username desc)")
+        .await;
+    assert_eq!(reproject_to_the_end(&host, "users").await.generation, 2);
+    let indexes = |table: &str| {
+        format!(
+            "select string_agg(d, '; ' order by d) from (select substr(pg_get_indexdef(indexrelid), strpos(pg_get_indexdef(indexrelid), ' USING ')) \
+             || coalesce(obj_description(indexrelid, 'pg_class'), '') as d from pg_index where indrelid = '\"{table}\"'::regclass) d"
+        )
+    };
+    let same = format!(
+        "select (({}) = ({}))::int::bigint",
+        indexes("users"),
+        indexes("users#2")
+    );
+    assert_eq!(db.count(&same).await, 1);
+    let taken = with_email(Uuid::now_v7(), "ADA@example.org");
+    let result = command::execute(&host, &[taken], ExpectedVersion::Any, None).await;
+    assert!(
+        matches!(result, Err(AppendError::SetRule { .. })),
+        "{result:?}"
+    );
+}

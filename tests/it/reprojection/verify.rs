@@ -6,7 +6,9 @@ use foldlog::projection::verify::{last, list, verify};
 use super::{reproject_to_the_end, some_accounts};
 use crate::support::TestDb;
 use crate::support::accounts::make_foldable;
+use crate::support::db::run;
 use crate::support::events::{append, deposited};
+use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{account, assert_all_applied};
 
 /// Fails when verify misses a difference, finds one where there is none, or changes anything; and when repair leaves one, or folds an
@@ -167,4 +169,78 @@ async fn a_repair_that_parks_an_aggregate_records_the_class_of_the_failure() {
     assert_eq!((found.differ, found.repaired), (1, 0));
     let parked = "select count(*) from parked where lock_domain = 'accounts' and class = 'write'";
     assert_eq!(db.count(parked).await, 1);
+}
+
+/// Fails when one row that the table rejects makes the whole verification fail, or when it is not reported.
+#[tokio::test]
+async fn a_row_that_the_table_rejects_is_a_difference() {
+    let db = TestDb::new().await;
+    let (rich, _) = account(&db, 0).await;
+    append(&db.foldlog, &[deposited(rich, 40_000)]).await;
+    account(&db, 3).await;
+    db.catch_up("accounts").await;
+    db.run("update accounts set balance_cents = 7; alter table accounts alter balance_cents type smallint")
+        .await;
+    let (pool, view) = (db.pool(), db.foldlog.view("accounts").unwrap());
+    let found = verify(pool, view, false, &Budget::default()).await.unwrap();
+    assert_eq!((found.differ, found.complete), (2, true));
+    let of_rich = found.differences.iter().find(|d| d.id.0 == rich).unwrap();
+    let problem = of_rich.problem.as_deref();
+    assert_eq!(
+        problem,
+        Some("the table rejects the row that the events give")
+    );
+}
+
+/// Fails when a repair and a reprojection that goes live wait for each other: both need the lock of the projection and its lanes.
+#[tokio::test]
+async fn a_repair_locks_in_the_order_of_a_reprojection_that_goes_live() {
+    let db = std::sync::Arc::new(TestDb::new().await);
+    some_accounts(&db, 3).await;
+    db.catch_up("ledger").await;
+    db.run("update ledger set deposits = 99").await;
+    let mut swap = Held::open(
+        &db,
+        "select pg_advisory_xact_lock(generation_key('ledger'))",
+    )
+    .await;
+    let repaired = {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let view = db.foldlog.view("ledger").unwrap();
+            verify(db.pool(), view, true, &Budget::default()).await
+        })
+    };
+    wait_until_blocked(&mut db.connect().await, "Waits for the inline folds").await;
+    let lanes = "select first from settled where lock_domain = 'ledger' for update nowait";
+    run(swap.connection(), lanes).await;
+    swap.commit().await;
+    assert_eq!(repaired.await.unwrap().unwrap().repaired, 3);
+}
+
+/// Fails when a verification that shall end goes on with all repairs of its page.
+#[tokio::test]
+async fn a_verification_that_is_stopped_ends_after_the_repair_in_progress() {
+    let db = std::sync::Arc::new(TestDb::new().await);
+    some_accounts(&db, 3).await;
+    db.catch_up("ledger").await;
+    db.run("update ledger set deposits = 99").await;
+    let held = Held::open(
+        &db,
+        "select pg_advisory_xact_lock(generation_key('ledger'))",
+    )
+    .await;
+    let budget = Budget::default();
+    let verified = {
+        let (db, budget) = (db.clone(), budget.clone());
+        tokio::spawn(async move {
+            let view = db.foldlog.view("ledger").unwrap();
+            verify(db.pool(), view, true, &budget).await
+        })
+    };
+    wait_until_blocked(&mut db.connect().await, "Waits for the inline folds").await;
+    budget.stop.cancel();
+    held.release().await;
+    let verified = verified.await.unwrap().unwrap();
+    assert_eq!((verified.repaired, verified.complete), (1, false));
 }

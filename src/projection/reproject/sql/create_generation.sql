@@ -2,7 +2,6 @@
 -- $1 text the projection
 -- $2 text the hash of the definition
 -- $3 text the hash of the fold
--- $4 bigint with how many changed rows it may go live, or null
 -- returns text: its lock domain; null: `migrate` has not created the view with this definition
 -- role: foldlog_projection
-select foldlog.create_generation($1, $2, $3, $4)
+select foldlog.create_generation($1, $2, $3)

@@ -1,4 +1,4 @@
--- Creates the indexes of a generation that were not needed while it was filled, and marks it as filled.
+-- Marks a generation as filled.
 -- $1 text lock domain
 -- role: foldlog_projection
 select foldlog.finish_generation($1)

@@ -1,4 +1,4 @@
--- Makes a filled generation the live one; false if it is not filled, or not there any more.
+-- Makes a filled generation the live one; false if it is not filled, lacks an index, or is not there any more.
 -- $1 text lock domain
 -- returns bool
 -- role: foldlog_projection

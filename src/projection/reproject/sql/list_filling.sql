@@ -1,12 +1,15 @@
--- The generations that reprojections of this build's definition fill.
+-- The generations that a cancel removes: those that reprojections fill, of whatever definition, the one that waits for a reprojection by this
+-- build, and those that were cancelled before and are not removed yet.
 -- $1 text the projection
--- $2 text the hash of the definition
+-- $2 text the hash of this build's definition
 -- returns rows text
 -- role: foldlog_projection
 -- uses: views_projection_idx
 select name
 from foldlog.views
 where projection = $1
-    and definition_hash = $2
-    and state = 'filling'
+    and (
+        state = 'filling' and (definition_hash = $2 or fold_hash is not null)
+        or state = 'dropped' and retired_at is null
+    )
 order by name

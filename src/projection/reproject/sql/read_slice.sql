@@ -7,13 +7,30 @@
 -- $6 smallint the first event type
 -- $7 smallint the event type before which to end
 -- $8 bigint at most this many events
--- returns rows (id, aggregate_id, version, position, type_id, created_at, payload, metadata)
+-- $9 text the projection
+-- returns rows (id, aggregate_id, version, position, type_id, created_at, payload, metadata, skipped bool or null)
 -- role: foldlog_projection
--- uses: events_aggregate_id_version_key
+-- uses: events_aggregate_id_version_key skipped_pkey
 with frozen as materialized (
     select $1::text::pg_snapshot as c
 )
-select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
+select
+    e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata,
+    case
+        when (select exists (select from foldlog.skipped s where s.projection = $9 limit 1)) then (
+            select exists (
+                select
+                from (
+                    select
+                    from foldlog.skipped s
+                    where s.projection = $9
+                        and s.aggregate_id = e.aggregate_id
+                        and s.version = e.version
+                    limit 1
+                ) s
+            )
+        )
+    end as skipped
 from frozen
 cross join lateral (
     select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata

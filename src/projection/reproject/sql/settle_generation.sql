@@ -2,12 +2,13 @@
 -- $1 text lock domain
 -- returns bool: whether it did
 -- role: foldlog_projection
--- uses: slices_pkey settled_pkey
+-- uses: slices_pkey settled_pkey views_pkey
 with frozen as (
     delete from foldlog.settled
     where lock_domain = $1 || ' fill'
         and not exists (select from foldlog.slices where lock_domain = $1 and not is_finished)
         and exists (select from foldlog.slices where lock_domain = $1)
+        and exists (select from foldlog.views g where g.name = $1 and g.state = 'filling')
     returning snapshot
 ),
 lane as (

@@ -6,9 +6,9 @@
 -- $4 smallint the first event type
 -- $5 smallint the event type before which to end
 -- $6 bigint at most this many events
--- returns rows (aggregate_id, viewed, viewed_version, id, version, position, type_id, created_at, payload, metadata, claimed)
+-- returns rows (aggregate_id, viewed, viewed_version, id, version, position, type_id, created_at, payload, metadata, claimed, skipped)
 -- role: foldlog_projection
--- uses: events_aggregate_id_version_key locker_pkey {table}_pkey
+-- uses: events_aggregate_id_version_key locker_pkey skipped_pkey {table}_pkey
 with event as materialized (
     select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
     from foldlog.events e
@@ -31,7 +31,7 @@ range as materialized (
 select
     v.id as aggregate_id, to_json(v) as viewed, v.version as viewed_version, null::uuid as id, null::integer as version,
     null::bigint as position, null::smallint as type_id, null::timestamptz as created_at, null::jsonb as payload,
-    null::jsonb as metadata, null::boolean as claimed
+    null::jsonb as metadata, null::boolean as claimed, null::boolean as skipped
 from range
 cross join lateral (
     select v.*
@@ -55,5 +55,20 @@ select
                 limit 1
             ) l
         )
-    )
+    ),
+    case
+        when (select exists (select from foldlog.skipped s where s.projection = split_part($1, '#', 1) limit 1)) then (
+            select exists (
+                select
+                from (
+                    select
+                    from foldlog.skipped s
+                    where s.projection = split_part($1, '#', 1)
+                        and s.aggregate_id = e.aggregate_id
+                        and s.version = e.version
+                    limit 1
+                ) s
+            )
+        )
+    end
 from event e
