@@ -12,7 +12,7 @@
 //!
 //! This transaction appends no event, so it does not matter that its own id, which it has when C is frozen, counts as visible in C.
 //!
-//! (tests: `reads_and_appends_continue_during_a_reprojection_that_is_killed_at_every_step`,
+//! (tests: `reads_and_appends_continue_during_a_reprojection_that_is_killed_again_and_again`,
 //! `an_inline_append_beside_a_reprojection_is_in_the_live_view`, `a_set_rule_holds_while_a_reprojection_goes_live`,
 //! `a_generation_that_lacks_an_event_of_the_live_one_does_not_go_live`)
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldlog::db::Pool;
 use foldlog::event::{AggregateId, Version};
-use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, cancel, reproject};
-use foldlog::projection::{Budget, ProjectionError};
+use foldlog::projection::Budget;
+use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, reproject};
 use foldlog::query::{self, Consistency};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -14,27 +14,39 @@ use uuid::Uuid;
 use super::{first_page, some_accounts};
 use crate::support::TestDb;
 use crate::support::events::{append, deposited};
-use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::round_trips::RoundTrips;
 use crate::support::workers::assert_all_applied;
+
+/// Inserts accounts with so many events that a reprojection cuts them into several slices.
+async fn many_accounts(db: &TestDb) {
+    db.run(
+        "insert into events (id, aggregate_id, version, type_id, payload) \
+         select gen_random_uuid(), a.id, v, 2001, '{\"cents\": 1}' \
+         from (select gen_random_uuid() as id from generate_series(1, 500)) a, generate_series(1, 40) v \
+         order by a.id, v",
+    )
+    .await;
+}
 
 /// Fails when a batch of a reprojection is done in part, when a killed worker keeps a slice, or when a step cannot be repeated.
 #[tokio::test]
 async fn a_reprojection_killed_at_every_step_folds_every_event_once() {
     let db = TestDb::new().await;
     some_accounts(&db, 30).await;
+    many_accounts(&db).await;
     db.catch_up("ledger").await;
     db.run("update ledger set deposits = 99").await;
     let round_trips = RoundTrips::start(&db.options).await;
     let pool = &Pool::new(round_trips.options(), 4);
     let view = db.foldlog.view("ledger").unwrap();
-    // Several slices, so that workers share them.
     let mut kills = 0;
     for requests in 1.. {
         let budget = Budget::default();
         let run = reproject(pool, view, 10, ReprojectOptions::default(), &budget);
         if let Some(reached) = round_trips.kill_after(requests, run).await {
-            assert_eq!(reached.unwrap().state, ReprojectionState::Live);
+            let reached = reached.unwrap();
+            assert_eq!(reached.state, ReprojectionState::Live);
+            assert!(reached.slices >= 3, "only {} slices", reached.slices);
             break;
         }
         kills += 1;
@@ -50,7 +62,7 @@ async fn a_reprojection_killed_at_every_step_folds_every_event_once() {
 /// two catch-ups and a reprojection that is killed again and again run beside writers and readers.
 #[expect(clippy::too_many_lines, reason = "one scenario, told in order")]
 #[tokio::test]
-async fn reads_and_appends_continue_during_a_reprojection_that_is_killed_at_every_step() {
+async fn reads_and_appends_continue_during_a_reprojection_that_is_killed_again_and_again() {
     let db = Arc::new(TestDb::new().await);
     let accounts = some_accounts(&db, 12).await;
     let open: Vec<Uuid> = (0..12)
@@ -149,50 +161,4 @@ async fn reads_and_appends_continue_during_a_reprojection_that_is_killed_at_ever
         .view;
     // A run may be killed directly after it went live.
     assert!(live.lock_domain() >= "ledger#4", "{}", live.lock_domain());
-}
-
-/// Fails when a generation that is cancelled while it is planned leaves slices, or the snapshot that it is filled with.
-#[tokio::test]
-async fn a_cancel_waits_for_the_plan_of_the_generation() {
-    let db = Arc::new(TestDb::new().await);
-    some_accounts(&db, 3).await;
-    db.catch_up("ledger").await;
-    // The reprojection has found its generation, and waits before it commits the slices.
-    let gate = Held::open(&db, "select pg_advisory_xact_lock(4712)").await;
-    db.run(
-        "create function wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(4712); return null; end $$; \
-         create trigger gate after insert on slices execute function wait()",
-    )
-    .await;
-    let planned = {
-        let db = db.clone();
-        tokio::spawn(async move {
-            let (options, budget) = (ReprojectOptions::default(), Budget::default());
-            let view = db.foldlog.view("ledger").unwrap();
-            reproject(db.pool(), view, 100, options, &budget).await
-        })
-    };
-    wait_until_blocked(&mut db.connect().await, "Cuts the aggregates into slices").await;
-    let mut cancelled = {
-        let db = db.clone();
-        tokio::spawn(async move {
-            let view = db.foldlog.view("ledger").unwrap();
-            cancel(db.pool(), view, &Budget::default()).await.unwrap()
-        })
-    };
-    let mut connection = db.connect().await;
-    tokio::select! {
-        () = wait_until_blocked(&mut connection, "Excludes others from what this transaction does") => {}
-        _ = &mut cancelled => panic!("the cancel did not wait for the plan"),
-    }
-    gate.commit().await;
-    assert_eq!(cancelled.await.unwrap(), Some(true));
-    let ended = planned.await.unwrap();
-    assert!(
-        matches!(ended, Err(ProjectionError::Cancelled("ledger"))),
-        "{ended:?}"
-    );
-    let left = "select count(*) from (select lock_domain from settled union all select lock_domain from slices) l \
-                where lock_domain like 'ledger#%'";
-    assert_eq!(db.count(left).await, 0);
 }

@@ -14,7 +14,7 @@ use crate::support::round_trips::RoundTrips;
 use crate::support::workers::{assert_all_applied, version_in_view};
 
 /// Fails when the snapshot with which a generation is filled is not healed with the log: events that are appended after the restore would
-/// look as if the snapshot saw them, and no catch-up would fold them. The reprojection is interrupted at every step.
+/// look as if the snapshot saw them, and no catch-up would fold them. The reprojection is interrupted at several steps.
 #[tokio::test]
 async fn a_reprojection_continues_after_a_restore() {
     for requests in (2..32).step_by(3) {

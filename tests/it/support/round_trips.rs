@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -26,6 +26,8 @@ pub struct RoundTrips {
     target: PgConnectOptions,
     address: SocketAddr,
     count: Arc<watch::Sender<u64>>,
+    /// The request from which on none reaches the server.
+    end: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -35,12 +37,14 @@ impl RoundTrips {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let count = Arc::new(watch::Sender::new(0));
+        let end = Arc::new(AtomicU64::new(u64::MAX));
         let accepting = tokio::spawn({
-            let (target, count) = (target.clone(), Arc::clone(&count));
+            let (target, count, end) = (target.clone(), Arc::clone(&count), Arc::clone(&end));
             async move {
                 loop {
                     let (client, _) = listener.accept().await.unwrap();
-                    tokio::spawn(forward(client, target.clone(), Arc::clone(&count)));
+                    let (count, end) = (Arc::clone(&count), Arc::clone(&end));
+                    tokio::spawn(forward(client, target.clone(), count, end));
                 }
             }
         });
@@ -48,6 +52,7 @@ impl RoundTrips {
             target: target.clone(),
             address,
             count,
+            end,
             accepting,
         }
     }
@@ -73,18 +78,22 @@ impl RoundTrips {
         *self.count.borrow()
     }
 
-    /// What `work` returns; `None` if it is dropped, as the end of a process does, once it has sent so many requests. The last one may
-    /// still reach Postgres.
+    /// What `work` returns; `None` if it is dropped, as the end of a process does, before its request with this number reaches Postgres.
     pub async fn kill_after<T>(&self, requests: u64, work: impl Future<Output = T>) -> Option<T> {
         let last = self.count() + requests;
+        self.end.store(last, Ordering::SeqCst);
         let mut count = self.count.subscribe();
-        tokio::select! {
-            result = work => Some(result),
+        let result = tokio::select! {
+            // The connection of the request ends, which `work` must not notice.
+            biased;
             reached = count.wait_for(|count| *count >= last) => {
                 reached.unwrap();
                 None
             }
-        }
+            result = work => Some(result),
+        };
+        self.end.store(u64::MAX, Ordering::SeqCst);
+        result
     }
 
     /// What `work` returns, and its round trips. Nothing else may use the proxy in the meantime.
@@ -101,17 +110,22 @@ impl Drop for RoundTrips {
     }
 }
 
-async fn forward(client: TcpStream, target: PgConnectOptions, count: Arc<watch::Sender<u64>>) {
+async fn forward(
+    client: TcpStream,
+    target: PgConnectOptions,
+    count: Arc<watch::Sender<u64>>,
+    end: Arc<AtomicU64>,
+) {
     client.set_nodelay(true).unwrap();
     let port = target.get_port();
     if let Some(folder) = target.get_socket() {
         let path = folder.join(format!(".s.PGSQL.{port}"));
         let server = UnixStream::connect(path).await.unwrap();
-        Box::pin(between(client, server, &count)).await;
+        Box::pin(between(client, server, &count, &end)).await;
     } else {
         let server = TcpStream::connect((target.get_host(), port)).await.unwrap();
         server.set_nodelay(true).unwrap();
-        Box::pin(between(client, server, &count)).await;
+        Box::pin(between(client, server, &count, &end)).await;
     }
 }
 
@@ -120,6 +134,7 @@ async fn between(
     mut client: TcpStream,
     server: impl AsyncRead + AsyncWrite + Unpin,
     count: &watch::Sender<u64>,
+    end: &AtomicU64,
 ) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
@@ -131,6 +146,9 @@ async fn between(
             // Terminate is not answered.
             if bytes[0] != b'X' && answered.swap(false, Ordering::SeqCst) {
                 count.send_modify(|count| *count += 1);
+                if *count.borrow() >= end.load(Ordering::SeqCst) {
+                    break;
+                }
             }
             if to_server.write_all(&bytes[..length]).await.is_err() {
                 break;
