@@ -38,7 +38,7 @@ use super::budget::Budget;
 use super::{ProjectionError, catch_up, generation, parked, preview};
 use crate::db::Pool;
 use crate::event::{AggregateId, EventId, Version};
-use crate::view::{self, View};
+use crate::view::{self, Serving, View};
 
 /// How a reprojection goes live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub async fn reproject(
     // Boxed, because it contains the futures of batches.
     let reached = match budget.run_until_abort(Box::pin(run.to_the_end())).await {
         // The table may be gone because another process has cancelled the reprojection.
-        Some(Err(ProjectionError::Db(error))) if view.serving().may_be_dropped(&error) => {
+        Some(Err(ProjectionError::Db(error))) if Serving::may_be_dropped(&error) => {
             progress::read(pool, &generation).await?;
             return Err(error.into());
         }
