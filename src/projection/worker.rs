@@ -170,7 +170,6 @@ impl<'a> LaneWorker<'a> {
                 count_parked: count_parked && pass.parked.is_none(),
             };
             let Some(batch) = read::read(session.get(), self.view, request).await? else {
-                // It is there from now on, unless its row is deleted again and again.
                 self.lost += 1;
                 lane::insert(session.get(), self.view).await?;
                 // An error of the pass must not undo this.
