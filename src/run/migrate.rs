@@ -87,7 +87,7 @@ pub async fn migrate_database(
             match migrations::up(&mut connection, schema, &foldlog.views, foldlog.inline()).await {
                 Ok(changed) => migrations::status(&mut connection, schema)
                     .await
-                    .map(|status| changed.iter().fold(status, add_changed_fold)),
+                    .map(|lines| lines + &describe_changed_folds(&changed)),
                 Err(error) => Err(error),
             }
         }
@@ -105,10 +105,13 @@ pub async fn migrate_database(
     result.map_err(|error| HostError::Migration(error.into()))
 }
 
-/// Adds the line that asks an operator to reproject.
-fn add_changed_fold(lines: String, projection: &&str) -> String {
-    format!(
-        "{lines}the fold of {projection} has changed since its rows were written: send {{\"reproject\":\"{projection}\"}} to the \
-         catch-up function or POST /projections\n"
-    )
+/// One line per projection that has to be reprojected.
+fn describe_changed_folds(projections: &[&str]) -> String {
+    let line = |projection: &&str| {
+        format!(
+            "the fold of {projection} has changed since its rows were written: send {{\"reproject\":\"{projection}\"}} to the \
+             catch-up function or POST /projections\n"
+        )
+    };
+    projections.iter().map(line).collect()
 }

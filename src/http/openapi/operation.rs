@@ -172,7 +172,7 @@ impl Operation {
     }
 
     /// Requires a token, with these scopes.
-    pub(in crate::http) fn secured(mut self, scheme: &str, scopes: Vec<String>) -> Self {
+    pub(in crate::http) fn secured(mut self, scheme: &str, scopes: &[String]) -> Self {
         self.json
             .insert("security".to_owned(), json!([{scheme: scopes}]));
         self.problems(&AUTH_PROBLEMS)

@@ -69,7 +69,7 @@ fn describe_api(domains: impl Iterator<Item = &'static dyn AnyDomain>, is_secure
     for route in ROUTES {
         let mut add = |path: String, operation: Operation, domain: &str| {
             let operation = if is_secured && route.access != Access::Public {
-                operation.secured(SCHEME, route.access.scopes(domain))
+                operation.secured(SCHEME, &route.access.scopes(domain))
             } else {
                 operation
             };

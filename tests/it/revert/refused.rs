@@ -179,9 +179,7 @@ async fn an_event_with_the_mark_of_a_revert_is_refused() {
         }
     }
     let mut metadata = Metadata::default();
-    metadata
-        .insert("revert", &json!({"to_version": 1}))
-        .unwrap();
+    metadata.insert("revert", json!({"to_version": 1})).unwrap();
     let renamed = UserEvent::UsernameChanged {
         username: "eve".to_owned(),
     };
