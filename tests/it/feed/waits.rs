@@ -10,6 +10,8 @@ use foldlog::store::{FeedPlace, FeedWatch};
 use foldlog::view::Inline;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -118,6 +120,31 @@ async fn a_reader_that_goes_away_leaves_no_reader_behind() {
     append(&foldlog, std::slice::from_ref(&event)).await;
     let page = stays.await.unwrap();
     assert_eq!(page.events.len(), 1);
+}
+
+// Fails when clients that hang up while they wait keep the others from being answered.
+#[tokio::test]
+async fn clients_that_hang_up_leave_no_reader_behind() {
+    let app = App::new().await;
+    let address = app.url.strip_prefix("http://").unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = "GET /events?wait=20 HTTP/1.1
+host: x
+
+";
+        client.write_all(request.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    until_a_reader_waits(&app.db).await;
+    let event = created(Uuid::now_v7(), "ada");
+    let hang_up = async {
+        drop(clients);
+        app.append("/users", &event).await
+    };
+    let (page, _) = tokio::join!(app.read("/events?wait=20"), hang_up);
+    assert_eq!(ids(&page.body), [event["id"].as_str().unwrap()]);
 }
 
 // Fails when a reader that waits is woken by an event that the feed does not show yet, and answers without it for good, or when it
