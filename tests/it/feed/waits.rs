@@ -130,10 +130,7 @@ async fn clients_that_hang_up_leave_no_reader_behind() {
     let mut clients = Vec::new();
     for _ in 0..20 {
         let mut client = TcpStream::connect(address).await.unwrap();
-        let request = "GET /events?wait=20 HTTP/1.1
-host: x
-
-";
+        let request = "GET /events?wait=20 HTTP/1.1\r\nhost: x\r\n\r\n";
         client.write_all(request.as_bytes()).await.unwrap();
         clients.push(client);
     }
