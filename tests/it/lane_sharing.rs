@@ -93,3 +93,16 @@ async fn workers_that_wait_for_a_lane_split_it_once() {
         .collect();
     assert_eq!(ranges, [(0, 127), (128, 255)]);
 }
+
+/// Fails when a worker splits the lanes of a generation that is being removed: nothing takes them, so it would split for ever.
+#[tokio::test]
+async fn the_lanes_of_a_dropped_generation_are_not_split() {
+    let db = TestDb::new().await;
+    account(&db, 2).await;
+    db.catch_up("ledger").await;
+    account(&db, 2).await;
+    db.run("update views set state = 'dropped' where name = 'ledger'")
+        .await;
+    assert_eq!(split(&mut db.connect().await).await, None);
+    assert_eq!(lanes(&db).await.len(), 1);
+}

@@ -3,14 +3,19 @@
 -- $1 text lock domain
 -- $2 smallint[] the first slots of the lanes that have no new events
 -- $3 bigint split only if more than this many events are left
--- returns a row (split bool), or no row when every lane is in $2 or is settled to the end of the log
+-- returns a row (split bool), or no row when every lane is in $2 or is settled to the end of the log, or the generation is dropped
 -- role: foldlog_projection
--- uses: settled_pkey events_txid_position_idx
-with chosen as materialized (
+-- uses: settled_pkey events_txid_position_idx views_pkey
+with log as materialized (
+    select foldlog.log_snapshot() as frozen
+),
+chosen as materialized (
     select s.first, s.last
     from foldlog.settled s
+    cross join log
     where s.lock_domain = $1
         and s.first <> all ($2)
+        and exists (select from foldlog.views g where g.name = $1 and g.state <> 'dropped')
         and (
             exists (
                 select
@@ -20,7 +25,7 @@ with chosen as materialized (
             or exists (
                 select
                 from pg_snapshot_xip(s.snapshot) as late (txid)
-                where pg_visible_in_snapshot(late.txid, foldlog.log_snapshot())
+                where pg_visible_in_snapshot(late.txid, log.frozen)
             )
         )
     -- Workers that wait at the same time wait for different lanes.

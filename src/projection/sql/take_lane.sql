@@ -6,9 +6,13 @@
 -- returns a row (first smallint, frozen text), or no row when other workers have locked all of these lanes, or the generation is dropped
 -- role: foldlog_projection
 -- uses: settled_pkey events_txid_position_idx views_pkey
-with wanted as materialized (
+with log as materialized (
+    select foldlog.log_snapshot() as frozen
+),
+wanted as materialized (
     select s.first
     from foldlog.settled s
+    cross join log
     where s.lock_domain = $1
         and s.first <> all ($2)
         and exists (select from foldlog.views g where g.name = $1 and g.state <> 'dropped')
@@ -22,13 +26,14 @@ with wanted as materialized (
             or exists (
                 select
                 from pg_snapshot_xip(s.snapshot) as late (txid)
-                where pg_visible_in_snapshot(late.txid, foldlog.log_snapshot())
+                where pg_visible_in_snapshot(late.txid, log.frozen)
             )
         )
 )
-select s.first, foldlog.log_snapshot()::text as frozen
+select s.first, log.frozen::text as frozen
 from foldlog.settled s
 join wanted on wanted.first = s.first
+cross join log
 where s.lock_domain = $1
 order by pg_snapshot_xmax(s.snapshot), pg_snapshot_xmin(s.snapshot), s.position, s.first
 limit 1
