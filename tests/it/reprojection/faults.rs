@@ -18,7 +18,7 @@ use crate::support::round_trips::RoundTrips;
 use crate::support::workers::assert_all_applied;
 
 /// Inserts accounts with so many events that a reprojection cuts them into several slices.
-async fn many_accounts(db: &TestDb) {
+pub async fn many_accounts(db: &TestDb) {
     db.run(
         "insert into events (id, aggregate_id, version, type_id, payload) \
          select gen_random_uuid(), a.id, v, 2001, '{\"cents\": 1}' \

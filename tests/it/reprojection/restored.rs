@@ -1,15 +1,21 @@
 //! A reprojection that is under way while the log moves to another cluster.
 
+use std::path::PathBuf;
+
 use foldlog::db::Pool;
 use foldlog::event::Version;
 use foldlog::projection::Budget;
 use foldlog::projection::reproject::{ReprojectOptions, reproject};
 use foldlog::projection::verify::verify;
 
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+
+use super::faults::many_accounts;
 use super::{reproject_to_the_end, some_accounts};
 use crate::restored::{age, host};
 use crate::support::TestDb;
-use crate::support::events::{append, deposited};
+use crate::support::events::{append, assert_equals_fold, deposited};
 use crate::support::round_trips::RoundTrips;
 use crate::support::workers::{assert_all_applied, version_in_view};
 
@@ -46,4 +52,89 @@ async fn a_reprojection_continues_after_a_restore() {
             .unwrap();
         assert_eq!((clean.differ, clean.orphan_claims), (0, 0));
     }
+}
+
+/// Runs a program of the server's installation against a database.
+async fn run_program(db: &TestDb, name: &str, database: &str, arguments: &[&str]) {
+    let folder: String = sqlx::query_scalar("select setting from pg_config where name = 'BINDIR'")
+        .fetch_one(&mut db.connect().await)
+        .await
+        .unwrap();
+    let host = db.options.get_socket().map_or_else(
+        || db.options.get_host().to_owned(),
+        |folder| folder.display().to_string(),
+    );
+    let url = sqlx::ConnectOptions::to_url_lossy(&db.options);
+    let output = tokio::process::Command::new(PathBuf::from(folder).join(name))
+        .env("PGPASSWORD", url.password().unwrap_or_default())
+        .args([
+            "--host",
+            &host,
+            "--port",
+            &db.options.get_port().to_string(),
+        ])
+        .args(["--username", db.options.get_username()])
+        .args(["--dbname", database])
+        .args(arguments)
+        .output()
+        .await
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {error}");
+}
+
+/// Dumps the database of a test and restores it as another one.
+async fn restore_as(db: &TestDb, name: &str) -> PgConnectOptions {
+    db.run(&format!("create database {name}")).await;
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("dump").display().to_string();
+    let source = db.options.get_database().unwrap();
+    run_program(db, "pg_dump", source, &["--format=custom", "--file", &file]).await;
+    run_program(db, "pg_restore", name, &["--exit-on-error", &file]).await;
+    db.options.clone().database(name)
+}
+
+/// Fails when a dump that is taken in the middle of a reprojection lacks something that the reprojection needs to continue.
+#[tokio::test]
+async fn a_reprojection_continues_on_a_restored_dump() {
+    let db = TestDb::new().await;
+    let accounts = some_accounts(&db, 12).await;
+    many_accounts(&db).await;
+    db.catch_up("ledger").await;
+    let round_trips = RoundTrips::start(&db.options).await;
+    let pool = Pool::new(round_trips.options(), 4);
+    let (view, budget) = (db.foldlog.view("ledger").unwrap(), Budget::default());
+    let finished = "select count(*) from slices where is_finished";
+    let mut requests = 1;
+    while db.count(finished).await == 0 {
+        let run = reproject(&pool, view, 10, ReprojectOptions::default(), &budget);
+        let ended = round_trips.kill_after(requests, run).await;
+        assert!(ended.is_none(), "the reprojection was not killed");
+        requests += 1;
+    }
+    assert!(
+        db.count("select count(*) from slices where not is_finished")
+            .await
+            > 0
+    );
+    append(&db.foldlog, &[deposited(accounts[1], 1)]).await;
+
+    let name = format!("{}_dump", db.options.get_database().unwrap());
+    let options = restore_as(&db, &name).await;
+    let restored = host(&options);
+    append(&restored, &[deposited(accounts[1], 1)]).await;
+    assert_eq!(
+        reproject_to_the_end(&restored, "ledger").await.generation,
+        2
+    );
+    let ledger = restored.view("ledger").unwrap();
+    let verified = verify(&restored.pool, ledger, false, &budget).await;
+    let verified = verified.unwrap();
+    assert_eq!((verified.differ, verified.orphan_claims), (0, 0));
+    assert_eq!((verified.aggregates, verified.complete), (512, true));
+    let mut there = PgConnection::connect_with(&options).await.unwrap();
+    assert_equals_fold(&mut there, &ledger.current()).await;
+    there.close().await.unwrap();
+    restored.pool.close();
+    db.run(&format!("drop database {name} with (force)")).await;
 }
