@@ -2,6 +2,7 @@
 
 use super::empty;
 use super::program::{MIGRATE, Program, url};
+use crate::support::TestDb;
 
 /// Fails when a verb does not do what it says, or when asking for the status writes.
 #[tokio::test]
@@ -38,6 +39,22 @@ async fn each_migrate_verb_works() {
     }
     assert_eq!(run(&["status"]).await, pending);
     assert_eq!(run(&["up"]).await, applied);
+}
+
+/// Fails when `migrate up` does not name the view whose fold has changed, or not what to send.
+#[tokio::test]
+async fn migrate_up_names_the_views_to_reproject() {
+    let db = TestDb::new().await;
+    let env = [("DATABASE_URL", &*url(&db.options))];
+    db.run("update views set fold_hash = 'another' where name = 'users'")
+        .await;
+    let out = Program::run(MIGRATE, &["up"], &env)
+        .await
+        .well()
+        .out
+        .clone();
+    let last = out.lines().last().unwrap();
+    assert!(last.contains(r#"send {"reproject":"users"}"#), "{out}");
 }
 
 /// Fails when a pair is not written where it belongs, is not a pair, or a bad name or verb is taken.

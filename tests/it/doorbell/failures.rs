@@ -156,6 +156,23 @@ async fn a_projection_that_failed_is_retried_without_a_notification() {
     listener.stop().await;
 }
 
+/// Fails when a listener starts without a word about a view whose fold has changed, or warns of one whose fold has not.
+#[tokio::test]
+async fn a_listener_warns_of_a_changed_fold() {
+    let log = Log::start();
+    let db = TestDb::new().await;
+    db.run("update views set fold_hash = 'another' where name = 'ledger'")
+        .await;
+    let listener = RunningListener::start(&db);
+    wait_until("it sleeps", async || is_asleep(&db).await).await;
+    assert_eq!(
+        log.count("the fold of the projection ledger has changed"),
+        1
+    );
+    assert_eq!(log.count("has changed since its rows were written"), 1);
+    listener.stop().await;
+}
+
 /// Fails when a poll waits for the slowest projection.
 #[tokio::test]
 async fn a_blocked_projection_does_not_block_the_others() {
