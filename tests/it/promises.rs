@@ -118,7 +118,7 @@ const PROMISES: &[(&str, &[&str])] = &[
             "a_changed_fold_is_reported_until_the_view_is_reprojected",
             "a_reprojected_view_is_the_fold_of_all_events",
             "a_reprojection_killed_at_every_step_folds_every_event_once",
-            "reads_and_appends_continue_during_a_reprojection_that_is_killed_at_every_step",
+            "reads_and_appends_continue_during_a_reprojection_that_is_killed_again_and_again",
             "an_inline_append_beside_a_reprojection_is_in_the_live_view",
         ],
     ),
