@@ -15,6 +15,8 @@
 //! Claims have no index by lock domain, because every insert would pay for it. They are removed page by page of the table, with a
 //! statement per range, so that no step takes long.
 
+use std::time::{Duration, Instant};
+
 use super::ProjectionError;
 use super::budget::Budget;
 use super::read::GenerationState;
@@ -23,6 +25,9 @@ use crate::view::View;
 
 /// How many pages of `locker` one statement searches for the claims of a dropped generation.
 const MAX_CLAIM_PAGES: i64 = 1000;
+
+/// How long a catch-up removes generations before it goes on with events. A later one continues where it has stopped.
+const MAX_TIDY_DURATION: Duration = Duration::from_secs(1);
 
 /// Says that this process projects a retired generation, if a pass has noticed that it is time to.
 pub(super) async fn touch(
@@ -39,7 +44,8 @@ pub(super) async fn touch(
     Ok(())
 }
 
-/// Removes what is left of generations that no code needs. What another transaction is in the way of is left to a later pass.
+/// Removes what is left of generations that no code needs, for a second at most. If another transaction is in the way, the removal is
+/// tried again after an hour.
 pub(super) async fn tidy_up(
     pool: &Pool,
     view: &View,
@@ -49,8 +55,19 @@ pub(super) async fn tidy_up(
         .bind(view.name())
         .fetch_all(&mut *pool.acquire().await?)
         .await?;
+    let end = Instant::now() + MAX_TIDY_DURATION;
+    let budget = Budget {
+        until: Some(budget.until.map_or(end, |until| until.min(end))),
+        ..budget.clone()
+    };
     for name in names {
-        remove(pool, view, &name, budget).await?;
+        match try_remove(pool, view, &name, &budget).await {
+            // Each catch-up would wait as long for the same transaction.
+            Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {
+                postpone(pool, &name).await?;
+            }
+            removed => drop(removed?),
+        }
     }
     Ok(())
 }
@@ -109,17 +126,20 @@ async fn try_remove(
 /// Deletes what says how far a generation is filled and projected, each kind in a transaction of its own: a worker that holds a row of one
 /// kind may wait for one of another.
 async fn delete_progress(pool: &Pool, lock_domain: &str) -> Result<(), ProjectionError> {
-    let mut transaction = pool.begin().await?;
-    // A reprojection that plans or finishes the generation adds slices or a lane until its transaction ends.
-    sqlx::query(include_str!("sql/lock_generation.sql"))
-        .bind(lock_domain)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query(include_str!("sql/drop_slices.sql"))
-        .bind(lock_domain)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
+    // The first generation was never filled. The key of its name is that of the projection: inline appends would wait.
+    if lock_domain.contains('#') {
+        let mut transaction = pool.begin().await?;
+        // A reprojection that plans or finishes the generation adds slices or a lane until its transaction ends.
+        sqlx::query(include_str!("sql/lock_generation.sql"))
+            .bind(lock_domain)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(include_str!("sql/drop_slices.sql"))
+            .bind(lock_domain)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+    }
     for statement in [
         include_str!("sql/drop_lanes.sql"),
         include_str!("sql/drop_parked.sql"),
@@ -157,11 +177,17 @@ async fn drop_table(pool: &Pool, view: &View, lock_domain: &str) -> Result<bool,
                 "the table {lock_domain}, which the projection {} needs no more, cannot be dropped; drop what depends on it: {error}",
                 view.name()
             );
-            sqlx::query(include_str!("sql/postpone_removal.sql"))
-                .bind(lock_domain)
-                .execute(&mut *pool.acquire().await?)
-                .await?;
+            postpone(pool, lock_domain).await?;
             Ok(false)
         }
     }
+}
+
+/// Lets the removal of a generation wait.
+async fn postpone(pool: &Pool, lock_domain: &str) -> Result<(), ProjectionError> {
+    sqlx::query(include_str!("sql/postpone_removal.sql"))
+        .bind(lock_domain)
+        .execute(&mut *pool.acquire().await?)
+        .await?;
+    Ok(())
 }

@@ -233,6 +233,22 @@ async fn a_reprojection_of_another_build_can_be_cancelled() {
     assert_eq!(count_left(&db).await, 0);
 }
 
+/// Fails when a cancel removes the generation that the build with another definition waits to fill: `migrate up` has made it.
+#[tokio::test]
+async fn the_waiting_generation_of_another_build_is_not_cancelled() {
+    let db = TestDb::new().await;
+    db.run(
+        "insert into views (name, definition_hash, definition, fold_hash, state, serves) \
+         select 'ledger#2', 'another', definition, 'another', 'filling', false from views where name = 'ledger'",
+    )
+    .await;
+    let view = db.foldlog.view("ledger").unwrap();
+    let cancelled = cancel(db.pool(), view, &Budget::default()).await;
+    assert_eq!(cancelled.unwrap(), None);
+    let waiting = "select count(*) from views where name = 'ledger#2' and state = 'filling'";
+    assert_eq!(db.count(waiting).await, 1);
+}
+
 /// Fails when an object that depends on the table of a retired generation stops the projection, or when the table then stays for ever.
 #[tokio::test]
 async fn a_catch_up_continues_when_a_retired_table_cannot_be_dropped() {

@@ -4,12 +4,16 @@
 -- $2 text the hash of this build's definition
 -- returns rows text
 -- role: foldlog_projection
--- uses: views_projection_idx
+-- uses: views_projection_idx slices_pkey
 select name
 from foldlog.views
 where projection = $1
     and (
-        state = 'filling' and (definition_hash = $2 or fold_hash is not null)
+        state = 'filling' and (
+            definition_hash = $2
+            or filled_at is not null
+            or (select exists (select from (select from foldlog.slices s where s.lock_domain = name limit 1) s))
+        )
         or state = 'dropped' and retired_at is null
     )
 order by name
