@@ -1,6 +1,8 @@
 //! The session of a quick pass.
 
+use super::{ProjectionError, lane};
 use crate::db::{Connection, DbError, Pool, Session, Transaction};
+use crate::view::View;
 
 /// What a quick pass runs its two statements on: a direct connection, or behind a pooler a transaction. A direct connection ends
 /// when Postgres crashes or fails over. A pooler keeps its client's connection, and a write on another server, or after a crash
@@ -24,6 +26,18 @@ impl QuickSession {
             Self::Direct(connection) => connection,
             Self::Pooled(transaction) => transaction,
         }
+    }
+
+    /// Creates the lane of a projection that has none.
+    pub(super) async fn insert_lane(
+        mut self,
+        pool: &Pool,
+        view: &View,
+    ) -> Result<Self, ProjectionError> {
+        lane::insert(self.get(), view).await?;
+        // An error of the pass must not undo this.
+        self.finish().await?;
+        Ok(Self::open(pool).await?)
     }
 
     /// Commits, or rolls back if a statement has failed.

@@ -17,11 +17,12 @@ use crate::view::View;
 pub(super) const MAX_QUICK_EVENTS: u32 = 128;
 
 /// What a catch-up does after a quick pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing: every event that the pass saw is folded or belongs to a parked aggregate.
     Done,
     /// There is more than a quick pass can do, or another worker was first.
+    #[default]
     Bulk,
     /// Not even one event fits into the time that is left.
     OutOfTime,
@@ -30,7 +31,7 @@ pub(super) enum Next {
 }
 
 /// The result of a quick pass.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct QuickPass {
     pub next: Next,
     /// What the pass has read about the generation.
@@ -148,12 +149,8 @@ impl<'a> LaneWorker<'a> {
         count_parked: bool,
     ) -> Result<QuickPass, ProjectionError> {
         let mut session = QuickSession::open(self.pool).await?;
-        let mut pass = QuickPass {
-            next: Next::Bulk,
-            generation: None,
-            retry_due: false,
-            parked: None,
-        };
+        let mut pass = QuickPass::default();
+        let mut has_inserted = false;
         // Finding rejected rows takes several statements.
         while self.may_continue() && !self.bisects {
             let size = self.sizer.next_size(self.budget).min(MAX_QUICK_EVENTS);
@@ -171,10 +168,13 @@ impl<'a> LaneWorker<'a> {
             };
             let Some(batch) = read::read(session.get(), self.view, request).await? else {
                 self.lost += 1;
-                lane::insert(session.get(), self.view).await?;
-                // An error of the pass must not undo this.
-                session.finish().await?;
-                session = QuickSession::open(self.pool).await?;
+                // It has a lane now unless it is dropped. Then another one serves this process, or none does.
+                if has_inserted && self.only_serving {
+                    pass.next = Next::Replaced;
+                    break;
+                }
+                has_inserted = true;
+                session = session.insert_lane(self.pool, self.view).await?;
                 continue;
             };
             pass.generation = Some(batch.generation);

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::event::Version;
 use foldlog::projection::reproject::{
     ReprojectOptions, ReprojectionState, cancel, list, reproject,
 };
 use foldlog::projection::{Budget, ProjectionError};
-use foldlog::view::View;
+use foldlog::view::{Inline, View};
 use tokio::task::JoinSet;
 
 use super::{reproject_to_the_end, some_accounts};
 use crate::support::TestDb;
-use crate::support::db::run;
+use crate::support::db::{DOMAINS, run};
 use crate::support::events::{append, deposited};
 use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::log::Log;
@@ -338,4 +339,20 @@ async fn the_claims_of_a_generation_are_removed_from_one_page_after_the_other() 
     assert!(steps > 3, "only {steps} steps");
     let others = "select count(*) from locker where lock_domain = 'ledger'";
     assert_eq!(db.count(others).await, 1000);
+}
+
+/// Fails when a worker that still knows a dropped generation gives up instead of going on with the live one.
+#[tokio::test]
+async fn a_catch_up_leaves_a_dropped_generation_for_the_live_one() {
+    let db = TestDb::new().await;
+    let account = some_accounts(&db, 1).await[0];
+    db.catch_up("ledger").await;
+    let other = Foldlog::new(Pool::new(db.options.clone(), 4), DOMAINS, Inline::new()).unwrap();
+    reproject_to_the_end(&other, "ledger").await;
+    // Its table and its rows in other tables are not removed yet.
+    db.run("update views set state = 'dropped', serves = false where name = 'ledger'; delete from settled where lock_domain = 'ledger'")
+        .await;
+    append(&other, &[deposited(account, 1)]).await;
+    assert!(db.catch_up("ledger").await.done);
+    assert_all_applied(&db, "ledger").await;
 }
