@@ -68,6 +68,10 @@ impl From<sqlx::Error> for SkipError {
 
 /// Skips the event because of which an aggregate is parked, records who did it and why, and retries the aggregate.
 ///
+/// The aggregate may be parked in a generation that is filled, but not live. The skip holds for the projection then, too, even if the
+/// reprojection is cancelled afterwards: the live row still contains the event, past states and verify leave it out, and a repair removes
+/// its effect from the row. So such a skip is right only for an event that shall have no effect at all.
+///
 /// # Errors
 ///
 /// See [`SkipError`]; nothing has changed then.
