@@ -82,8 +82,10 @@ $$;
 create function missing_indexes(source text, target text) returns table (
     new_name text,
     is_unique boolean,
+    -- The definition of a plain index, or that of a constraint with the storage parameters, which it leaves out.
     index_def text,
     constraint_def text,
+    parameters text,
     comment text,
     -- Whether the index is there, and then whether it is another one.
     is_present boolean,
@@ -92,41 +94,66 @@ create function missing_indexes(source text, target text) returns table (
 language plpgsql
 stable
 as $$
+declare
+    suffix text := '#' || split_part(target, '#', 2);
+    twice text;
 begin
+    select min(c.relname) || ' and ' || max(c.relname) into twice
+    from pg_index i
+    join pg_class c on c.oid = i.indexrelid
+    where i.indrelid = quote_ident(source)::regclass
+        and i.indisvalid
+    group by split_part(c.relname, '#', 1)
+    having count(*) > 1
+    limit 1;
+    if twice is not null then
+        raise exception 'the indexes % of the table % would have the same name in the table %', twice, source, target
+            using errcode = 'FL003', hint = 'Rename or drop one of them: a generation replaces what follows the "#" in the name of an index.';
+    end if;
     return query
+    with described as materialized (
+        select
+            i.indrelid,
+            i.indisvalid,
+            c.relname::text as name,
+            i.indisunique as is_unique,
+            case
+                when k.oid is null then substr(pg_get_indexdef(c.oid), strpos(pg_get_indexdef(c.oid), ' USING '))
+            end as index_def,
+            pg_get_constraintdef(k.oid) as constraint_def,
+            case
+                when k.oid is not null then (
+                    select string_agg(format('%I = %L', o.option_name, o.option_value), ', ' order by o.option_name)
+                    from pg_options_to_table(c.reloptions) o
+                )
+            end as parameters,
+            obj_description(c.oid, 'pg_class') as comment
+        from pg_index i
+        join pg_class c on c.oid = i.indexrelid
+        left join pg_constraint k on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('p', 'u', 'x')
+        where i.indrelid in (quote_ident(source)::regclass, quote_ident(target)::regclass)
+    )
     select
         wanted.new_name,
         wanted.is_unique,
         wanted.index_def,
         wanted.constraint_def,
+        wanted.parameters,
         wanted.comment,
         found.name is not null as is_present,
-        (found.is_unique, found.index_def) is distinct from (wanted.is_unique, wanted.index_def) as differs
+        differs.differs
     from (
-        select
-            generation_name(split_part(c.relname, '#', 1), '#' || split_part(target, '#', 2)) as new_name,
-            i.indisunique as is_unique,
-            substr(pg_get_indexdef(c.oid), strpos(pg_get_indexdef(c.oid), ' USING ')) as index_def,
-            pg_get_constraintdef(k.oid) as constraint_def,
-            obj_description(c.oid, 'pg_class') as comment
-        from pg_index i
-        join pg_class c on c.oid = i.indexrelid
-        left join pg_constraint k on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('p', 'u', 'x')
-        where i.indrelid = quote_ident(source)::regclass
-            and i.indisvalid
+        select d.*, generation_name(split_part(d.name, '#', 1), suffix) as new_name
+        from described d
+        where d.indrelid = quote_ident(source)::regclass
+            and d.indisvalid
     ) wanted
-    left join (
-        select
-            c.relname::text as name,
-            i.indisunique as is_unique,
-            substr(pg_get_indexdef(c.oid), strpos(pg_get_indexdef(c.oid), ' USING ')) as index_def,
-            obj_description(c.oid, 'pg_class') as comment
-        from pg_index i
-        join pg_class c on c.oid = i.indexrelid
-        where i.indrelid = quote_ident(target)::regclass
-    ) found on found.name = wanted.new_name
-    where found.name is null
-        or (found.is_unique, found.index_def) is distinct from (wanted.is_unique, wanted.index_def)
+    left join described found on found.name = wanted.new_name and found.indrelid = quote_ident(target)::regclass
+    cross join lateral (
+        select (found.is_unique, found.index_def, found.constraint_def, found.parameters)
+            is distinct from (wanted.is_unique, wanted.index_def, wanted.constraint_def, wanted.parameters) as differs
+    ) differs
+    where differs.differs
         or found.comment is distinct from wanted.comment
     order by wanted.new_name;
 end
@@ -158,6 +185,9 @@ begin
         null;
     elsif part.constraint_def is not null then
         execute format('alter table %I add constraint %I %s', target, part.new_name, part.constraint_def);
+        if part.parameters is not null then
+            execute format('alter index %I set (%s)', part.new_name, part.parameters);
+        end if;
     else
         execute format(
             'create %s %I on %I %s',
@@ -165,6 +195,18 @@ begin
         );
     end if;
     execute format('comment on index %I is %L', part.new_name, part.comment);
+    -- The callers repeat this until nothing is missing. Another transaction may change the other index in the meantime: then the next
+    -- call creates this one anew.
+    if exists (
+        select
+        from missing_indexes(source, target) m
+        where (m.new_name, m.is_unique, m.index_def, m.constraint_def, m.parameters, m.comment)
+            is not distinct from
+            (part.new_name, part.is_unique, part.index_def, part.constraint_def, part.parameters, part.comment)
+    ) then
+        raise exception 'the index % was created like that of the table %, and differs from it nevertheless', part.new_name, source
+            using errcode = 'FL004', hint = 'Compare the two with pg_get_indexdef and pg_get_constraintdef.';
+    end if;
     return true;
 end
 $$;

@@ -3,6 +3,7 @@
 mod definitions;
 mod faults;
 mod folds;
+mod indexes;
 mod removal;
 mod restored;
 mod swap;
