@@ -1,5 +1,10 @@
 //! Long polls of the feed.
 
+use std::future::{IntoFuture as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use foldlog::Foldlog;
@@ -26,6 +31,10 @@ use crate::support::poll::wait_until;
 
 /// Longer than any test takes that does not fail.
 const LONG_TIMEOUT: Duration = Duration::from_mins(1);
+/// More readers than a pool has connections.
+const READER_COUNT: usize = 1000;
+/// The time between the ends of two readers: less than the shortest pause between two questions.
+const END_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits until a reader has asked for the end of the feed: it has found no event, and waits for one.
 async fn until_a_reader_waits(db: &TestDb) {
@@ -60,16 +69,25 @@ async fn a_thousand_waiting_readers_share_one_connection() {
     let db = TestDb::new().await;
     let pool = Pool::new(db.options.clone(), 1);
     let foldlog = Foldlog::new(pool, DOMAINS, Inline::new()).unwrap();
-    let readers: Vec<_> = (0..1000)
+    let asked = Arc::new(AtomicUsize::new(0));
+    let readers: Vec<_> = (0..READER_COUNT)
         .map(|_| {
-            let foldlog = foldlog.clone();
-            tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() })
+            let (foldlog, asked) = (foldlog.clone(), Arc::clone(&asked));
+            tokio::spawn(async move {
+                let mut page = pin!(foldlog.feed().wait(LONG_TIMEOUT).into_future());
+                // A reader asks for the connection when it is polled first.
+                let first = poll_fn(|context| Poll::Ready(page.as_mut().poll(context))).await;
+                assert!(first.is_pending());
+                asked.fetch_add(1, Ordering::SeqCst);
+                page.await.unwrap()
+            })
         })
         .collect();
+    wait_until("each reader has asked for the connection", async || {
+        asked.load(Ordering::SeqCst) == READER_COUNT
+    })
+    .await;
     // The connection goes to those who want it in their order, so this read comes after the first one of each reader.
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
     assert!(foldlog.feed().await.unwrap().events.is_empty());
     until_a_reader_waits(&db).await;
     let event = opened(Uuid::now_v7());
@@ -86,11 +104,12 @@ async fn a_thousand_waiting_readers_share_one_connection() {
 async fn readers_that_come_and_go_do_not_delay_the_others() {
     let db = TestDb::new().await;
     let (watch, start) = (FeedWatch::default(), Instant::now());
-    // One of them ends every 20 ms. The last one has waited for 12 s then.
-    let mut readers: Vec<_> = (1..=600)
-        .map(|number| {
+    // One of them ends after the other, until the time of the last one is up, too.
+    let ends = (1..).map(|number| start + END_INTERVAL * number);
+    let mut readers: Vec<_> = ends
+        .take_while(|end| *end <= start + LONG_TIMEOUT)
+        .map(|deadline| {
             let (watch, pool) = (watch.clone(), db.pool().clone());
-            let deadline = start + Duration::from_millis(number * 20);
             let seen = FeedPlace::default();
             tokio::spawn(async move { watch.wait(&pool, seen, deadline).await.unwrap() })
         })
