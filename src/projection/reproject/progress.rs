@@ -14,7 +14,8 @@ use crate::view::{self, View};
 pub struct GenerationProgress {
     /// Its number.
     pub generation: u32,
-    /// `filling`, `filled`, `live`, `retired` or `dropped`.
+    /// `filling`, `filled`, `live`, `retired` or `dropped`; in a report of projections also `refused`: filled, and the last `reproject`
+    /// has refused to make it live.
     pub state: String,
     /// Whether it serves readers of this build.
     pub serves: bool,
