@@ -38,7 +38,7 @@ pub async fn store_verb_result(
     Ok(())
 }
 
-/// The last answers of verbs for a projection, one for each verb.
+/// The last answers of verbs for a projection, one for each verb, or only the one of `verb`.
 ///
 /// # Errors
 ///
@@ -46,9 +46,11 @@ pub async fn store_verb_result(
 pub async fn list_verb_results(
     pool: &Pool,
     view: &View,
+    verb: Option<&str>,
 ) -> Result<Vec<VerbResult>, ProjectionError> {
     let rows = sqlx::query(include_str!("sql/list_verb_results.sql"))
         .bind(view.name())
+        .bind(verb)
         .fetch_all(&mut *pool.acquire().await?)
         .await?;
     let decode = |row: &sqlx::postgres::PgRow| {

@@ -122,7 +122,9 @@ impl ProjectionReport {
         let serving = generations.iter().find(|generation| generation.serves);
         let generation = serving.map(|generation| generation.generation);
         let waits = |other: &GenerationProgress| matches!(&*other.state, "filling" | "filled");
-        let results = projection::list_verb_results(&foldlog.pool, view).await?;
+        // An answer may be large; without the results, only that of the last reprojection is needed.
+        let verb = (!shows_results).then_some("reproject");
+        let results = projection::list_verb_results(&foldlog.pool, view, verb).await?;
         let mut reprojection = generations.into_iter().find(waits);
         if let Some(filled) = reprojection
             .as_mut()
