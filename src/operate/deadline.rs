@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::time::timeout_at;
+
+use super::{OperateError, Report};
 use crate::projection::Budget;
 
 /// The longest timeout that Lambda allows.
@@ -51,9 +54,24 @@ impl Deadline {
         }
     }
 
-    /// Record what was done until this moment, which leaves time to respond.
-    pub(super) fn record_by(self) -> Instant {
-        self.abort_at + (self.respond_by - self.abort_at) / 2
+    /// Until when to record an answer that is known `now`. One that is known in time leaves time to respond by
+    /// [`Self::respond_by`]; one that is known only then, because the verb has not ended, gets half of the time after it.
+    pub(super) fn record_by(self, now: Instant) -> Instant {
+        let last_step = self.respond_by.saturating_duration_since(self.abort_at);
+        (self.abort_at + last_step / 2).max(now + last_step / 3)
+    }
+
+    /// The result of `run`, in a task of its own; an error if it panics or has not ended by [`Self::respond_by`].
+    pub(super) async fn finish(
+        self,
+        run: impl Future<Output = Result<Report, OperateError>> + Send + 'static,
+    ) -> Result<Report, OperateError> {
+        match tokio::spawn(timeout_at(self.respond_by.into(), run)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(OperateError::OutOfTime),
+            // The panic handler has written the message and the place to standard error.
+            Err(_) => Err(OperateError::Panicked),
+        }
     }
 
     pub(crate) fn budget(self) -> Budget {
@@ -87,6 +105,28 @@ mod tests {
             let worked = Duration::from_millis(worked);
             assert_eq!(time_to_work(Some(Duration::from_millis(left))), worked);
         }
+    }
+
+    /// Fails when the error of a verb that has not ended is not recorded, or delays the response until the caller has given up.
+    #[test]
+    fn an_answer_is_recorded_even_at_the_last_moment() {
+        let (now, limit) = (Instant::now(), Duration::from_secs(20));
+        let deadline = Deadline::from_remaining(Some(limit), now);
+        let in_time = deadline.record_by(now);
+        assert!(deadline.abort_at < in_time && in_time < deadline.respond_by);
+        let late = deadline.record_by(deadline.respond_by);
+        assert!(deadline.respond_by < late && late < now + limit);
+    }
+
+    /// Fails when a verb that panics, or one that does not end, ends the task that records its answer.
+    #[tokio::test]
+    async fn a_verb_that_panics_or_does_not_end_has_an_error_as_its_result() {
+        let mut deadline = Deadline::from_now(Duration::from_mins(1));
+        let panics = deadline.finish(async { panic!("a bug") }).await;
+        assert!(matches!(panics, Err(OperateError::Panicked)));
+        deadline.respond_by = Instant::now();
+        let endless = deadline.finish(std::future::pending()).await;
+        assert!(matches!(endless, Err(OperateError::OutOfTime)));
     }
 
     #[test]

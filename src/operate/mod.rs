@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::sleep;
 
 pub use self::deadline::Deadline;
 pub use self::report::Report;
@@ -151,23 +151,25 @@ impl Operator {
             .map(|(index, name)| {
                 let (operator, verb) = (self.clone(), verb.clone());
                 let slots = Arc::clone(&slots);
-                let run = async move {
-                    let _slot = slots.acquire().await;
+                // A task, because the answer is recorded even if the caller has gone.
+                let task = tokio::spawn(async move {
+                    let (runner, verb_to_run) = (operator.clone(), verb.clone());
+                    let run = async move {
+                        let _slot = slots.acquire().await;
+                        let view = &runner.foldlog.views[index];
+                        runner.run_with_retry(view, &verb_to_run, deadline).await
+                    };
+                    let result = deadline.finish(run).await;
                     let view = &operator.foldlog.views[index];
-                    operator.run_with_retry(view, &verb, deadline).await
-                };
-                let limited = timeout_at(deadline.respond_by.into(), run);
-                (name, tokio::spawn(limited))
+                    operator.record(view, &verb, &result, deadline).await;
+                    result
+                });
+                (name, task)
             })
             .collect();
         let mut results = Vec::with_capacity(tasks.len());
         for (name, task) in tasks {
-            let result = match task.await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(OperateError::OutOfTime),
-                // The panic handler has written the message and the place to standard error.
-                Err(_) => Err(OperateError::Panicked),
-            };
+            let result = task.await.unwrap_or(Err(OperateError::Panicked));
             match &result {
                 Ok(_) => {}
                 Err(error) if error.is_refusal() => {
@@ -195,7 +197,7 @@ impl Operator {
         let (name, started) = (view.name(), Instant::now());
         let retry_until = deadline.stop_at.min(started + RESUME_TIMEOUT);
         let mut attempt = 1;
-        let result = loop {
+        let report = loop {
             match Box::pin(self.run_verb(view, verb, deadline)).await {
                 Err(OperateError::Projection(ProjectionError::Db(error)))
                     if error.is_unavailable() && Instant::now() + RETRY_DELAY < retry_until =>
@@ -209,11 +211,9 @@ impl Operator {
                     sleep(RETRY_DELAY).await;
                     attempt += 1;
                 }
-                result => break result,
+                result => break result?,
             }
         };
-        self.record(view, verb, &result, deadline).await;
-        let report = result?;
         let status = &report.status;
         let lag = status
             .lag_seconds

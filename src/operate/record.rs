@@ -1,5 +1,7 @@
 //! Records what verbs have answered. A client whose verb was handed over reads it at `GET /projections/{name}`.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 use tokio::time::timeout_at;
 
@@ -21,9 +23,10 @@ impl Operator {
         deadline: Deadline,
     ) {
         let Some(name) = verb.name() else { return };
+        let record_by = deadline.record_by(Instant::now());
         let answer = recorded_answer(verb, result);
         let store = projection::store_verb_result(&self.foldlog.pool, view, name, &answer);
-        let failure = match timeout_at(deadline.record_by().into(), store).await {
+        let failure = match timeout_at(record_by.into(), store).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(elapsed) => elapsed.to_string(),

@@ -1,7 +1,10 @@
 //! What operators are told when something fails, and what the verbs have last answered.
 
+use std::time::{Duration, Instant};
+
 use axum::Extension;
 use foldlog::http::{Auth, MaxPageBytes};
+use foldlog::operate::{Deadline, OperateError, Operator, Verb};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -10,6 +13,7 @@ use crate::support::TestDb;
 use crate::support::app::App;
 use crate::support::created;
 use crate::support::events::append;
+use crate::support::locks::Held;
 
 /// Fails when one projection that fails hides what was done for the others, or when a response says 200 although nothing was done.
 #[tokio::test]
@@ -196,4 +200,36 @@ async fn the_last_answer_of_each_verb_can_be_read() {
     let slices = shown["reprojection"]["slices"].clone();
     let progress = json!({"generation": 2, "slices_done": slices, "slices": slices});
     assert_eq!(health["reprojection"], progress);
+}
+
+/// Fails when a verb that has not ended in time leaves the answer before it as the last one: the sender of a verb that was handed over
+/// would take it for the answer to its own.
+#[tokio::test]
+async fn a_verb_that_runs_out_of_time_records_the_error() {
+    let app = App::new().await;
+    let verify = json!({"verify": "users"});
+    let results = async || app.read("/projections/users").await.body["last_results"].clone();
+    assert_eq!(operate(&app, verify.clone()).await.status, 200);
+    assert!(results().await["verify"]["result"]["error"].is_null());
+    let held = Held::open(&app.db, "lock table users in access exclusive mode").await;
+    let now = Instant::now();
+    // The verification waits for the lock, for up to 5 s. The last step is long, and with it the time to record.
+    let deadline = Deadline {
+        stop_at: now + Duration::from_mins(1),
+        abort_at: now,
+        respond_by: now + Duration::from_secs(3),
+    };
+    let operator = Operator {
+        foldlog: app.db.foldlog.clone(),
+        batch_size: 100,
+    };
+    let run = operator.run(&Verb::parse(&verify).unwrap(), deadline).await;
+    assert!(matches!(
+        run.as_slice(),
+        [("users", Err(OperateError::OutOfTime))]
+    ));
+    let error = OperateError::OutOfTime.to_string();
+    let expected = json!({ "error": error });
+    assert_eq!(results().await["verify"]["result"], expected);
+    held.release().await;
 }
