@@ -7,26 +7,27 @@ use anyhow::Result;
 use foldlog::projection::CHANNEL;
 use serde_json::{Value, json};
 
-use crate::client;
 use crate::clock::{pause, poll};
 use crate::host::Host;
 use crate::model::{Body, Event};
 use crate::plan::{Append, Expected, Program};
 use crate::rng::Rng;
 use crate::world::World;
+use crate::{client, operator};
 
 /// Longer than every time limit of foldlog together with a restart of a host.
-const DRAIN_TIMEOUT: Duration = Duration::from_mins(1);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_mins(1);
 /// With connections that stay silent.
 const SILENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(150);
 /// How often parked aggregates are retried: an address that one retry frees may let the next one succeed.
 const MAX_RETRY_ROUNDS: usize = 6;
 
 const WAITING: &str = "select count(*) from events e, \
-    (values ('users', 1000), ('accounts', 2000), ('ledger', 2000)) as p (name, block) \
+    (values ('users', 1000), ('accounts', 2000), ('ledger', 2000)) as p (projection, block) \
+    join views v on v.projection = p.projection and v.state = 'live' \
     where e.type_id >= p.block and e.type_id < p.block + 1000 \
-    and not exists (select from locker l where l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = p.name) \
-    and not exists (select from parked k where k.aggregate_id = e.aggregate_id and k.lock_domain = p.name and k.version <= e.version)";
+    and not exists (select from locker l where l.event_id = e.id and l.aggregate_id = e.aggregate_id and l.lock_domain = v.name) \
+    and not exists (select from parked k where k.aggregate_id = e.aggregate_id and k.lock_domain = v.name and k.version <= e.version)";
 
 /// Ends all faults, waits until everything is projected, and returns what is stuck.
 pub async fn drain(world: &Arc<World>) -> Result<Vec<String>> {
@@ -52,6 +53,7 @@ pub async fn drain(world: &Arc<World>) -> Result<Vec<String>> {
             problems.push(format!("stuck: {} does not accept an append", host.name));
         }
     }
+    problems.extend(operator::finish(world).await?);
     let cluster = world.primary();
     let is_projected = async || matches!(cluster.value::<i64>(WAITING).await, Ok(Some(0)));
     if !poll(patience, is_projected).await {
@@ -63,6 +65,7 @@ pub async fn drain(world: &Arc<World>) -> Result<Vec<String>> {
     retry_parked(world, &mut problems).await?;
     world.recorder.note("parked aggregates are retried");
     health(world, &mut problems).await;
+    problems.extend(operator::verify(world).await);
     Ok(problems)
 }
 
@@ -86,14 +89,17 @@ fn probe(rng: &mut Rng) -> Append {
 /// Makes all parked aggregates due, again and again, until a round changes nothing.
 async fn retry_parked(world: &World, problems: &mut Vec<String>) -> Result<()> {
     let cluster = world.primary();
-    let count = "select count(*) from parked";
+    let count = "select count(*) from parked where lock_domain in (select name from views where state = 'live')";
     for _ in 0..MAX_RETRY_ROUNDS {
         let before = cluster.value::<i64>(count).await?.unwrap_or_default();
         if before == 0 {
             return Ok(());
         }
         // A sleeping listener would look for due retries only after its interval.
-        let retry = format!("update parked set next_try = '2000-01-01'; notify \"{CHANNEL}\"");
+        let retry = format!(
+            "update parked set next_try = '2000-01-01' where lock_domain in (select name from views where state = 'live'); \
+             notify \"{CHANNEL}\""
+        );
         cluster.execute(&retry).await?;
         let due = "select count(*) from parked where next_try = '2000-01-01'";
         let is_retried = async || matches!(cluster.value::<i64>(due).await, Ok(Some(0)));
@@ -125,7 +131,10 @@ async fn health(world: &World, problems: &mut Vec<String>) {
         last = body;
         let mut all = true;
         for name in ["users", "accounts", "ledger"] {
-            let parked = format!("select count(*) from parked where lock_domain = '{name}'");
+            let parked = format!(
+                "select count(*) from parked join views v on v.name = lock_domain \
+                 where v.projection = '{name}' and v.state = 'live'"
+            );
             let parked = cluster.value::<i64>(&parked).await.ok().flatten();
             let figures = &last["projections"][name];
             all &= figures["lag_events"] == 0 && figures["parked"] == json!(parked);

@@ -21,6 +21,7 @@ mod faults;
 mod host;
 mod link;
 mod model;
+mod operator;
 mod options;
 mod plan;
 mod pooler;

@@ -15,7 +15,7 @@ use crate::record::Outcome;
 use crate::rng::Rng;
 use crate::template::Template;
 use crate::world::World;
-use crate::{client, drain, faults, transaction};
+use crate::{client, drain, faults, operator, transaction};
 
 /// A schedule that takes longer is slow, although each wait was within its limit.
 const SLOW_THRESHOLD: Duration = Duration::from_secs(25);
@@ -114,6 +114,7 @@ async fn run_to_end(world: &Arc<World>) -> Result<Vec<String>> {
     for plan in &world.plan.transactions {
         tasks.spawn(transaction::run(Arc::clone(world), plan.clone()));
     }
+    tasks.spawn(operator::run(Arc::clone(world), world.plan.orders.clone()));
     let faults = faults::run(Arc::clone(world), world.plan.faults.clone()).await;
     while let Some(done) = tasks.join_next().await {
         done?;

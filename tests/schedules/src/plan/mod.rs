@@ -2,11 +2,13 @@
 //! interleave with the processes does not.
 
 mod faults;
+mod operator;
 mod requests;
 
 use uuid::Uuid;
 
 pub use self::faults::{CrashKind, Fault, TimedFault};
+pub use self::operator::{OperatorVerb, Order};
 use crate::model::Event;
 use crate::rng::Rng;
 
@@ -36,6 +38,7 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     pub clients: Vec<Vec<Action>>,
     pub transactions: Vec<SlowTransaction>,
+    pub orders: Vec<Order>,
     pub faults: Vec<TimedFault>,
 }
 
@@ -178,6 +181,8 @@ impl Plan {
             hosts,
             clients,
             transactions,
+            // With numbers of its own, so that the rest of a schedule does not depend on it.
+            orders: operator::orders(&mut Rng::new(seed ^ 0x0DE5), SCHEDULE_LENGTH),
             faults,
         }
     }
