@@ -139,6 +139,18 @@ async fn an_aggregate_that_cannot_be_folded_is_parked_in_the_new_generation() {
     assert_all_applied(&db, "ledger").await;
 }
 
+/// Fails when a table that a restored dump has left of a later generation stops every reprojection.
+#[tokio::test]
+async fn a_generation_avoids_the_name_of_a_table_that_exists() {
+    let db = TestDb::new().await;
+    some_accounts(&db, 3).await;
+    db.catch_up("ledger").await;
+    db.run("create table \"ledger#2\" (id uuid)").await;
+    reproject_to_the_end(&db.foldlog, "ledger").await;
+    let live = "select count(*) from views where name = 'ledger#3' and state = 'live'";
+    assert_eq!(db.count(live).await, 1);
+}
+
 /// Fails when a reprojection goes live although more rows change than allowed, when the preview counts or shows other rows than those, or
 /// when it cannot be continued after that.
 #[tokio::test]
