@@ -62,7 +62,7 @@ FILL = {
     f"now() + version * interval '1 s', version from {FURTHER} order by version",
 }
 EMPTY_VIEW = {
-    "foldlog": "truncate locker, users, settled, parked",
+    "foldlog": "truncate locker, users, settled; delete from parked",
     "postgres-es": "truncate users_view",
     "disintegrate": "truncate users; do $$ begin if to_regclass('event_listener') is not null then delete from event_listener; end if; end $$",
     "esrs": "truncate users",
