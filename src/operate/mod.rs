@@ -81,6 +81,7 @@ impl OperateError {
                     ProjectionError::OtherFold(_)
                         | ProjectionError::Cancelled(_)
                         | ProjectionError::SnapshotLost(_)
+                        | ProjectionError::BreaksRule(_)
                 )
         )
     }

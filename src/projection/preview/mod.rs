@@ -63,7 +63,7 @@ pub async fn preview(
     listed: usize,
     budget: &Budget,
 ) -> Result<Preview, ProjectionError> {
-    let name: Option<String> = sqlx::query_scalar(include_str!("sql/find_filled.sql"))
+    let name: Option<String> = sqlx::query_scalar(include_str!("../sql/list_filled.sql"))
         .bind(view.name())
         .bind(&*view.definition_hash)
         .fetch_optional(&mut *pool.acquire().await?)

@@ -18,7 +18,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use self::check::{Aggregate, Checked, PageCheck};
+use self::check::{Aggregate, PageCheck};
 pub use self::record::{DifferencesPage, LastVerify, ListedDifference, last, list};
 use super::budget::{BatchSizer, Budget};
 use super::read::{MAX_BATCH_BYTES, size_of_event};
@@ -85,38 +85,46 @@ pub async fn verify(
     let generation = resolved.view;
     let mut verification = Verification::default();
     let mut sizer = BatchSizer::new(MAX_PAGE_EVENTS);
-    let mut read = read_in_time(pool, &generation, (Uuid::nil(), 0), &mut sizer, budget).await?;
+    let mut place = (Uuid::nil(), 0);
     let mut begun = None;
-    while let Some(rows) = read.take() {
-        let next = rows.next()?;
-        let read_next = async {
-            match next {
-                Some(place) => read_in_time(pool, &generation, place, &mut sizer, budget).await,
-                None => Ok(None),
-            }
-        };
-        let check = async { check_page(&generation, &rows, next, begun.take()) };
-        // Postgres reads the next page while this process checks this one.
-        let (next_read, checked) = tokio::join!(Box::pin(read_next), check);
-        let (mut checked, goes_on) = checked?;
-        columns::expect_stored(pool, &generation, &mut checked).await?;
-        let found = checked
-            .into_iter()
-            .map(|checked| checked.into_difference(&generation))
-            .collect();
-        let recorded = record_page(
-            pool,
-            &generation,
-            found,
-            (repairs, budget),
-            &mut verification,
-        );
-        if !Box::pin(recorded).await? {
+    while !budget.is_spent() {
+        let size = sizer.next_size(budget);
+        if size == 0 {
             break;
         }
-        begun = goes_on;
-        verification.complete = next.is_none();
-        read = next_read?;
+        let size = size.max(MIN_PAGE_EVENTS);
+        let started = Instant::now();
+        let rows = match read_page(pool, &generation, place, size).await {
+            // A page of the same size would take as long again.
+            Err(ProjectionError::Db(DbError::TimedOut(_))) if size > MIN_PAGE_EVENTS => {
+                sizer.record(size, started.elapsed());
+                continue;
+            }
+            rows => rows?,
+        };
+        let (read, is_too_large) = (rows.read, rows.is_too_large);
+        let page = Box::pin(check_page(pool, &generation, rows, begun.take())).await?;
+        sizer.record(read, started.elapsed());
+        if is_too_large {
+            sizer.limit(read);
+        }
+        let is_checked = Box::pin(record_page(
+            pool,
+            &generation,
+            page.found,
+            (repairs, budget),
+            &mut verification,
+        ));
+        if !is_checked.await? {
+            break;
+        }
+        begun = page.begun;
+        if let Some(next) = page.next {
+            place = next;
+        } else {
+            verification.complete = true;
+            break;
+        }
     }
     if verification.complete {
         let orphans = repair::orphans(pool, &generation, repairs, budget);
@@ -170,51 +178,6 @@ struct PageRows {
     is_too_large: bool,
 }
 
-impl PageRows {
-    /// After which event of which aggregate the next page begins; `None` after the last page.
-    fn next(&self) -> Result<Option<(Uuid, i32)>, ProjectionError> {
-        let last = self.rows.last().filter(|_| self.is_cut);
-        Ok(last
-            .map(|row| {
-                Ok::<_, sqlx::Error>((row.try_get("aggregate_id")?, row.try_get("version")?))
-            })
-            .transpose()?)
-    }
-}
-
-/// Reads the page after an event of an aggregate, of as many events as can be read in time; `None` if that is none.
-async fn read_in_time(
-    pool: &Pool,
-    generation: &View,
-    after: (Uuid, i32),
-    sizer: &mut BatchSizer,
-    budget: &Budget,
-) -> Result<Option<PageRows>, ProjectionError> {
-    while !budget.is_spent() {
-        let size = sizer.next_size(budget);
-        if size == 0 {
-            break;
-        }
-        let size = size.max(MIN_PAGE_EVENTS);
-        let started = Instant::now();
-        match read_page(pool, generation, after, size).await {
-            // A page of the same size would take as long again.
-            Err(ProjectionError::Db(DbError::TimedOut(_))) if size > MIN_PAGE_EVENTS => {
-                sizer.record(size, started.elapsed());
-            }
-            Err(error) => return Err(error),
-            Ok(rows) => {
-                sizer.record(rows.read, started.elapsed());
-                if rows.is_too_large {
-                    sizer.limit(rows.read);
-                }
-                return Ok(Some(rows));
-            }
-        }
-    }
-    Ok(None)
-}
-
 /// Reads a page of at most so many events.
 async fn read_page(
     pool: &Pool,
@@ -255,14 +218,25 @@ async fn read_page(
     Ok(page)
 }
 
-/// Checks the aggregates of a page. One that has events in the next page, too, is returned to be checked further with that.
-fn check_page(
-    generation: &View,
-    page: &PageRows,
-    next: Option<(Uuid, i32)>,
+/// A page of aggregates.
+struct VerifiedPage {
+    /// One for each aggregate that was checked to its end.
+    found: Vec<Option<Difference>>,
+    /// The aggregate that goes on in the next page.
     begun: Option<Box<Aggregate>>,
-) -> Result<(Vec<Checked>, Option<Box<Aggregate>>), ProjectionError> {
+    /// Where the next page begins; `None` after the last one.
+    next: Option<(Uuid, i32)>,
+}
+
+/// Checks the aggregates of a page. An aggregate with more events than a page has goes on in the next one.
+async fn check_page(
+    pool: &Pool,
+    generation: &View,
+    page: PageRows,
+    begun: Option<Box<Aggregate>>,
+) -> Result<VerifiedPage, ProjectionError> {
     let mut found = PageCheck::new(begun);
+    let mut last = None;
     // The rows of the view come first, so that each event finds the row of its aggregate.
     for row in &page.rows {
         let id = AggregateId(row.try_get("aggregate_id")?);
@@ -270,9 +244,17 @@ fn check_page(
             found.add_row(id, read_events::catch_decode_error(view::decode_row(row))?);
             continue;
         }
+        last = Some((id.0, row.try_get("version")?));
         let event = read_events::decode(row)?;
         let (version, claimed) = (row.try_get("version")?, row.try_get("claimed")?);
         found.add_event(generation, id, Version(version), claimed, event);
     }
-    Ok(found.finish(generation, next.map(|(id, _)| AggregateId(id))))
+    let next = last.filter(|_| page.is_cut);
+    let (mut checked, begun) = found.finish(generation, next.map(|(id, _)| AggregateId(id)));
+    columns::expect_stored(pool, generation, &mut checked).await?;
+    let found = checked
+        .into_iter()
+        .map(|checked| checked.into_difference(generation))
+        .collect();
+    Ok(VerifiedPage { found, begun, next })
 }
