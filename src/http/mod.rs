@@ -4,6 +4,8 @@ pub mod auth;
 
 mod base_path;
 mod body;
+#[cfg(feature = "console")]
+mod console;
 mod etag;
 mod extract;
 mod moment;
@@ -19,6 +21,8 @@ use axum::{Router, middleware};
 
 pub use self::auth::Auth;
 pub use self::base_path::{BasePath, with_base_path};
+#[cfg(feature = "console")]
+pub use self::console::with_console;
 pub use self::problem::Problem;
 pub use self::routes::document::document;
 pub use self::routes::feed::MaxWait;

@@ -91,7 +91,10 @@ pub async fn serve(
         auth: auth.clone(),
         operations: Operations::InProcess(operator.clone()),
     });
-    let router = http::with_base_path(router(command, query), base_path.as_deref());
+    let router = router(command, query);
+    #[cfg(feature = "console")]
+    let router = http::with_console(router);
+    let router = http::with_base_path(router, base_path.as_deref());
     serve_http(socket, router, stop).await;
     listener.await.map_err(std::io::Error::from)?;
     supervisor.await.map_err(std::io::Error::from)?;

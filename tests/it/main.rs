@@ -12,6 +12,8 @@ mod append;
 mod auth;
 mod bins;
 mod catch_up;
+#[cfg(feature = "console")]
+mod console;
 mod crash;
 mod deadline;
 mod defects;
