@@ -24,6 +24,9 @@ const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-ty
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const SVG: &str = "image/svg+xml";
 
 /// A file of the console.
 struct File {
@@ -46,6 +49,25 @@ macro_rules! files {
 
 /// The page, and what it loads. `tests/it/console.rs` compares this list with the folder.
 const FILES: &[File] = files![
+    "app.js": JS,
+    "console.css": CSS,
+    "icon.svg": SVG,
+    "index.html": HTML,
+    "pages/overview.js": JS,
+    "parts/api.js": JS,
+    "parts/dialog.js": JS,
+    "parts/diff.js": JS,
+    "parts/keys.js": JS,
+    "parts/prefs.js": JS,
+    "parts/problem.js": JS,
+    "parts/refresh.js": JS,
+    "parts/routes.js": JS,
+    "parts/schema.js": JS,
+    "parts/session.js": JS,
+    "parts/shell.js": JS,
+    "parts/table.js": JS,
+    "parts/text.js": JS,
+    "parts/time.js": JS,
     "vendor/lit-html.LICENSE": TEXT,
     "vendor/lit-html.js": JS,
 ];
@@ -58,9 +80,19 @@ const CONFIG: File = File {
     bytes: b"{}\n",
 };
 
+/// The requests of the page: the same file as in the package of the client.
+const RUNTIME: File = File {
+    name: "runtime.js",
+    content_type: JS,
+    bytes: include_bytes!("../../client/runtime.js"),
+};
+
 impl File {
     fn find(name: &str) -> Option<&'static Self> {
-        FILES.iter().chain([&CONFIG]).find(|file| file.name == name)
+        FILES
+            .iter()
+            .chain([&CONFIG, &RUNTIME])
+            .find(|file| file.name == name)
     }
 
     fn respond(&self, request: &HeaderMap) -> Response {

@@ -1,0 +1,282 @@
+/**
+ * The console: routes, one state object, and the loop that loads and draws.
+ *
+ * `#/…` → `page.load(ctx)` → `state.data` → `page.view(ctx)`. There is no other store. A page is a module in `pages/` that exports
+ * `page`, with the interface `Page` of `types.d.ts`:
+ *
+ * - `load(ctx, signal)` reads everything that the page shows, and returns it. It runs when the address changes and at each refresh.
+ *   `ctx.data` is what the last call returned: keep loaded pages of a list from it. Use `panels` (parts/api.js) if one failing
+ *   request must not blank the others. A problem that `load` throws is shown by the core: over greyed data if waiting may help
+ *   (503), else as a page of its own.
+ * - `view(ctx)` draws `ctx.data`. It begins with `pageHead` (parts/table.js), whose `h1` gets the focus when the page changes.
+ * - `ctx.ui` is what the page remembers between draws (an open menu); `ctx.set({…})` changes it and draws. What another person
+ *   should see by a link belongs into the address: `ctx.go(withQuery(ctx.route.hash, {type: "Created"}))`.
+ * - A write opens a dialog: `ctx.open({title, view, closed})` with `footer` and `requestShown` of parts/dialog.js. While a dialog is
+ *   open, nothing is refreshed. After the write, `ctx.close()` and `await ctx.reload()`, so that the page shows what the server has.
+ * - `ctx.can("users:write")` hides what the token may not do; `ctx.api` sends the token, and signs in again after a 401.
+ *
+ * `pages/signin.js` also exports `dialog` (a `Dialog`), which the core opens over the page after a 401; it calls
+ * `ctx.signedIn(token, keep)`. Texts of rows and payloads only ever become text nodes.
+ *
+ * @import {Ctx, Key, Page, Route, State} from "./types.js"
+ */
+import { html, nothing, render } from "./vendor/lit-html.js";
+import { connect, problemOf, transient } from "./parts/api.js";
+import { dialogElement } from "./parts/dialog.js";
+import { listen, moveRow } from "./parts/keys.js";
+import { heading, notice, sentence } from "./parts/problem.js";
+import { refresher } from "./parts/refresh.js";
+import { parse } from "./parts/routes.js";
+import { read } from "./parts/schema.js";
+import * as session from "./parts/session.js";
+import { bar, keysDialog, side } from "./parts/shell.js";
+import { pageHead } from "./parts/table.js";
+import { ago, duration } from "./parts/time.js";
+
+/** @type {Record<string, () => Promise<{page: Page}>>} */
+const PAGES = {
+  overview: () => import("./pages/overview.js"),
+  list: () => import("./pages/list.js"),
+  row: () => import("./pages/row.js"),
+  feed: () => import("./pages/feed.js"),
+  projections: () => import("./pages/projections.js"),
+  health: () => import("./pages/health.js"),
+  signin: () => import("./pages/signin.js"),
+};
+
+const base = new URL("..", import.meta.url);
+/** @type {State} */
+const state = {
+  config: {}, schema: { domains: [], secured: false, hash: undefined, version: undefined, document: { paths: {} } },
+  route: parse(location.hash), data: undefined, error: null, loading: true, loadedAt: undefined,
+  ui: {}, dialog: null, said: "", paused: false, parked: undefined,
+};
+/** @type {Page | null} */
+let page = null;
+let reading = new AbortController();
+/** @type {{ask: Promise<void>, done(): void, dialog: import("./types.js").Dialog} | null} */
+let signing = null;
+/** @type {HTMLElement | null} */
+let opener = null;
+let moved = false;
+let api = connect(base.href, signIn);
+
+/** @type {Ctx} */
+const ctx = {
+  state,
+  get route() { return state.route; },
+  get schema() { return state.schema; },
+  get api() { return api; },
+  get data() { return state.data; },
+  get ui() { return state.ui; },
+  get domain() { return state.schema.domains.find((at) => at.name === state.route.domain); },
+  go(hash, { replace = false } = {}) {
+    if (hash === location.hash) void load();
+    else if (replace) {
+      history.replaceState(null, "", hash);
+      void navigate();
+    } else location.hash = hash;
+  },
+  set(changes) {
+    Object.assign(state.ui, changes);
+    draw();
+  },
+  draw,
+  reload: load,
+  say(text) {
+    state.said = text;
+    draw();
+    clearTimeout(silence);
+    silence = setTimeout(() => { state.said = ""; draw(); }, 4000);
+  },
+  open(dialog) {
+    opener = /** @type {HTMLElement} */ (document.activeElement);
+    state.dialog = dialog;
+    draw();
+    element("dialog")?.showModal();
+  },
+  close() { element("dialog")?.close(); },
+  can: (...scopes) => !state.schema.secured || scopes.every((scope) => session.claims()?.scopes.has(scope)),
+  signedIn(token, keep) {
+    session.set(token, keep);
+    if (signing) element("signin")?.close();
+    else void load();
+  },
+  signOut() {
+    session.set(null);
+    state.data = undefined;
+    draw();
+    void load();
+  },
+};
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let silence;
+
+const refresh = refresher({
+  run: () => (state.dialog ? refresh.done(false) : void load()),
+  changed: draw,
+  wanted: () => !state.paused && Boolean(page) && (typeof page?.live === "function" ? page.live(ctx) : page?.live !== false),
+  every: () => page?.every ?? 5000,
+});
+
+/** Opens the sign-in over the page; resolves when there is a token, or when the user has closed it. */
+function signIn() {
+  signing ??= (() => {
+    let done = () => {};
+    const ask = /** @type {Promise<void>} */ (new Promise((resolve) => { done = resolve; }));
+    const current = { ask, done, dialog: /** @type {any} */ (null) };
+    void import("./pages/signin.js").then(({ dialog }) => {
+      current.dialog = dialog;
+      draw();
+      element("signin")?.showModal();
+    }, done);
+    return current;
+  })();
+  return signing.ask;
+}
+
+async function navigate() {
+  const before = state.route;
+  state.route = parse(location.hash);
+  if (state.route.key !== before.key || !page) {
+    page?.leave?.(ctx);
+    Object.assign(state, { data: undefined, error: null, ui: {}, loadedAt: undefined, paused: false });
+    moved = page !== null;
+    ctx.close();
+    page = null;
+    try {
+      page = (await PAGES[state.route.page]?.())?.page ?? null;
+    } catch (error) {
+      state.error = error;
+      draw();
+    }
+  }
+  await load();
+}
+
+async function load() {
+  refresh.stop();
+  reading.abort();
+  const mine = (reading = new AbortController());
+  if (!page) return;
+  state.loading = true;
+  draw();
+  try {
+    const data = await page.load(ctx, mine.signal);
+    if (mine.signal.aborted) return;
+    Object.assign(state, { data, error: null, loadedAt: Date.now() });
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    state.error = error;
+  }
+  state.loading = false;
+  draw();
+  refresh.done(state.error !== null && transient(state.error), 0);
+}
+
+/** @param {string} id @returns {HTMLDialogElement | null} */
+const element = (id) => /** @type {HTMLDialogElement | null} */ (document.getElementById(id));
+
+function draw() {
+  const title = page?.title(ctx) ?? "foldlog";
+  document.title = title === "foldlog" ? title : `${title} · foldlog`;
+  const wall = "wall" in state.route.query;
+  document.body.classList.toggle("wall", wall);
+  render(html`<a class="skip" href="#main" @click=${(/** @type {Event} */ event) => { event.preventDefault(); element("main")?.focus(); }}>Skip to the content</a>
+    ${wall ? nothing : side(ctx)}
+    <main id="main" tabindex="-1">${wall ? nothing : bar(ctx, title, page?.crumbs?.(ctx) ?? [])}${notices()}${content(title)}</main>
+    ${dialogElement(ctx, state.dialog, "dialog", closed)}${dialogElement(ctx, signing?.dialog ?? null, "signin", signedIn)}
+    <div class="status" role="status">${state.said}</div>`, document.body);
+  if (moved && (state.data !== undefined || state.error)) {
+    moved = false;
+    document.querySelector("h1")?.focus();
+  }
+}
+
+/** @param {string} title */
+function content(title) {
+  if (state.data === undefined && state.error) return failed();
+  if (state.data === undefined) return html`${pageHead({ title })}<div class="wait" role="status">Reading…</div>`;
+  if (state.error && !transient(state.error)) return html`${notice(ctx, state.error)}${shown()}`;
+  return html`<div class=${state.error ? "stale" : "fresh"}>${shown()}</div>`;
+}
+
+/** A page that cannot be drawn must not leave the console blank. */
+function shown() {
+  try {
+    return page?.view(ctx);
+  } catch (error) {
+    return html`${pageHead({ title: "This page could not be drawn" })}${notice(ctx, error)}`;
+  }
+}
+
+function failed() {
+  const problem = problemOf(state.error);
+  const again = html`<button type="button" class="btn" @click=${() => (page ? load() : start())}>Try again</button>`;
+  return html`${pageHead({ title: heading(state.error), sub: problem ? html`<span>${problem.status}</span>` : nothing })}
+    ${notice(ctx, state.error, again)}`;
+}
+
+/** What concerns the whole page: that it is old, that it rests, that it waits. */
+function notices() {
+  if (state.error && transient(state.error) && state.data !== undefined) {
+    const next = refresh.next === undefined ? "" : `, trying again in ${duration(Math.max(1, (refresh.next - Date.now()) / 1000))}`;
+    return html`<div class="hint warn" role="status"><span aria-hidden="true">▲</span><span class="grow"><b>${heading(state.error)}</b> ${sentence(state.error)} <span class="nowrap">Read ${ago(state.loadedAt ?? Date.now())}${next}.</span></span>
+      <button type="button" class="btn small" @click=${() => load()}>Now</button></div>`;
+  }
+  if (refresh.mode === "idle") {
+    return html`<div class="hint calm" role="status"><span aria-hidden="true">❚❚</span><span class="grow">No input for 15 minutes, so the page has stopped reading. It shows what it read ${ago(state.loadedAt ?? Date.now())}.</span>
+      <button type="button" class="btn small" @click=${() => refresh.active()}>Go on</button></div>`;
+  }
+  return nothing;
+}
+
+function closed() {
+  const dialog = state.dialog;
+  state.dialog = null;
+  dialog?.closed?.();
+  draw();
+  (opener?.isConnected ? opener : document.querySelector("h1"))?.focus();
+  opener = null;
+}
+
+function signedIn() {
+  const current = signing;
+  signing = null;
+  draw();
+  current?.done();
+}
+
+/** @returns {Key[]} */
+const keys = () => [
+  { key: "/", label: "go to an id, a domain or a page", run: () => element("find")?.focus() },
+  { key: "g o", label: "overview", run: () => ctx.go("#/") },
+  { key: "g f", label: "feed", run: () => ctx.go("#/events") },
+  { key: "g p", label: "projections", run: () => ctx.go("#/projections") },
+  { key: "g h", label: "health", run: () => ctx.go("#/health") },
+  { key: "j, ArrowDown", label: "next row", run: () => moveRow(1) },
+  { key: "k, ArrowUp", label: "previous row", run: () => moveRow(-1) },
+  ...(page?.keys ?? []),
+  { key: "?", label: "this list", run: () => ctx.open(keysDialog(keys())) },
+];
+
+async function start() {
+  state.error = null;
+  state.config = await fetch(new URL("config.json", import.meta.url)).then((at) => (at.ok ? at.json() : {}), () => ({}));
+  api = connect(state.config.api ? new URL(state.config.api, base).href : base.href, signIn);
+  draw();
+  try {
+    state.schema = read(await api.get("/openapi.json"));
+  } catch (error) {
+    state.error = error;
+    draw();
+    return;
+  }
+  listen(keys, (key) => key.run(ctx));
+  addEventListener("hashchange", () => void navigate());
+  // "Trying again in 3 s" counts; everything else is drawn when something happens.
+  setInterval(() => { if (state.error && !document.hidden) draw(); }, 1000);
+  await navigate();
+}
+
+void start();

@@ -1,0 +1,74 @@
+/** Numbers, ids, values of columns and payloads, and the clipboard. */
+import { html, nothing } from "../vendor/lit-html.js";
+
+const THIN = "\u2009";
+
+/** `1 204 331`, with thin spaces. @param {number | bigint | null | undefined} value */
+export function number(value) {
+  if (value === null || value === undefined) return "–";
+  return value.toLocaleString("en-US", { maximumFractionDigits: 2 }).replaceAll(",", THIN);
+}
+
+/** `1 event`, `3 events`. @param {number} count @param {string} noun @param {string} [plural] */
+export const plural = (count, noun, plural = `${noun}s`) => `${number(count)} ${count === 1 ? noun : plural}`;
+
+/** An id without its middle, for reading only: it is always copied whole. @param {string} id */
+export const short = (id) => (id.length > 20 ? `${id.slice(0, 8)}…${id.slice(-4)}` : id);
+
+/**
+ * A text that is cut in the middle of the screen but kept whole in the title and for the clipboard.
+ * @param {string} text @param {number} [limit]
+ */
+function long(text, limit = 400) {
+  if (text.length <= limit) return text;
+  return html`<span title=${`${number(text.length)} characters`}>${text.slice(0, limit)}…</span>`;
+}
+
+/**
+ * A JSON value as text nodes only; the browser never parses any of it.
+ * @param {unknown} value
+ */
+export function shown(value) {
+  if (value === null || value === undefined) return html`<span class="null">none</span>`;
+  if (value === "") return html`<span class="null">empty text</span>`;
+  if (typeof value === "number") return html`<bdi>${number(value)}</bdi>`;
+  if (typeof value === "string") return html`<bdi dir="auto">${long(value)}</bdi>`;
+  if (typeof value === "boolean") return value ? "true" : "false";
+  return html`<bdi>${long(JSON.stringify(value))}</bdi>`;
+}
+
+/** What a secret looks like: the API omits its value. @param {string} [text] */
+export const secret = (text = "a secret") => html`<span class="lock dim">${text}</span>`;
+
+/** Who has appended an event. @param {unknown} actor */
+export function actor(actor) {
+  if (typeof actor === "string" && actor) return html`<bdi dir="auto">${long(actor, 80)}</bdi>`;
+  return html`<span class="null">unknown</span>`;
+}
+
+/**
+ * A button that copies a text and says so.
+ * @param {{say(text: string): void}} ctx @param {string} text @param {string} [what] @param {unknown} [label]
+ */
+export function copy(ctx, text, what = "the id", label = "Copy") {
+  const run = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      ctx.say(`Copied ${what}`);
+    } catch {
+      ctx.say("This browser does not allow the page to copy");
+    }
+  };
+  return html`<button type="button" class="btn small" aria-label=${label === "Copy" ? `Copy ${what}` : nothing} @click=${run}>${label}</button>`;
+}
+
+/**
+ * Offers a value as a file.
+ * @param {string} name @param {unknown} value
+ */
+export function download(name, value) {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }));
+  const link = Object.assign(document.createElement("a"), { href: url, download: name });
+  link.click();
+  URL.revokeObjectURL(url);
+}

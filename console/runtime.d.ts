@@ -1,0 +1,2 @@
+// `/-/runtime.js` is the runtime of the client's package; the server sends that file.
+export * from "../client/runtime.js";
