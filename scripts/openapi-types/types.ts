@@ -5,7 +5,7 @@ type Schemas = components["schemas"];
 type ParcelEvent = Schemas["parcels.event"];
 
 const ids = { id: "0195d6f0-0000-7000-8000-000000000001", aggregate_id: "0195d6f0-0000-7000-8000-000000000002" };
-const address: Schemas["parcels.event.Address"] = { street: "Ring 1", country: "AT", key_code: "1234" };
+const address: Schemas["parcels.payload.Address"] = { street: "Ring 1", country: "AT", key_code: "1234" };
 
 const sent = {
     sender: address,
@@ -46,7 +46,7 @@ export function read(event: ParcelEvent): string | number {
 }
 
 // @ts-expect-error: not a country.
-export const country: Schemas["parcels.event.Country"] = "XX";
+export const country: Schemas["parcels.payload.Country"] = "XX";
 export const shortTuple: ParcelEvent = {
     ...ids,
     type_id: 7000,

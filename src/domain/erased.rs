@@ -37,6 +37,8 @@ pub trait AnyDomain: fmt::Debug + Send + Sync {
     fn rules(&self) -> Vec<String>;
     /// See [`Domain::STATELESS`].
     fn stateless(&self) -> bool;
+    /// See [`Domain::TITLE`].
+    fn title(&self) -> Option<&'static str>;
     /// Decodes the payload, rejects fields that its type does not have, and calls [`Domain::validate`].
     ///
     /// # Errors
@@ -172,6 +174,10 @@ impl<D: Domain> AnyDomain for ErasedDomain<D> {
 
     fn stateless(&self) -> bool {
         D::STATELESS
+    }
+
+    fn title(&self) -> Option<&'static str> {
+        D::TITLE
     }
 
     fn prepare(&self, event: &UntypedEvent) -> Result<Prepared, RejectedError> {

@@ -134,6 +134,8 @@ pub trait Domain: 'static {
     /// Increase it when you change the fold in a way that examples of the events do not show; foldlog then reports that the view has to
     /// be reprojected, as it does by itself when the examples show it.
     const FOLD_VERSION: u32 = 1;
+    /// The column of the view by which people recognize a row, such as a name. The OpenAPI document says so to the console.
+    const TITLE: Option<&'static str> = None;
     /// Set it when [`Self::check`] never looks at the state. Appends then always take one round trip, but nothing
     /// prevents events after the one that ended an aggregate.
     const STATELESS: bool = false;

@@ -271,7 +271,9 @@ impl VersionSet {
 }
 
 /// The answer to the append of one event.
+// The name of the schema differs, because a domain `appended` would have a schema that generators call `AppendedEvent`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EventAppended)]
 pub struct AppendedEvent {
     /// The event's id.
     pub id: EventId,

@@ -44,11 +44,16 @@ pub(super) fn check_if_match(
         .with_member("version", version.0))
 }
 
-/// Whether `If-None-Match` contains this version, so that the client's copy is current. Weak tags count here.
+/// Whether `If-None-Match` contains this version, so that the client's copy is current.
 pub(super) fn matches_version(headers: &HeaderMap, version: Version) -> bool {
+    matches_tag(headers, &version.to_string())
+}
+
+/// Whether `If-None-Match` contains a tag with this opaque part. Weak tags count here.
+pub(super) fn matches_tag(headers: &HeaderMap, opaque: &str) -> bool {
     match condition(headers, &header::IF_NONE_MATCH) {
         Ok(Some(Condition::Any)) => true,
-        Ok(Some(Condition::Tags(tags))) => tags.iter().any(|tag| tag.version() == Some(version)),
+        Ok(Some(Condition::Tags(tags))) => tags.iter().any(|tag| tag.opaque == opaque.as_bytes()),
         // A header that is not understood only costs the body.
         Ok(None) | Err(_) => false,
     }

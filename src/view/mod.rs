@@ -21,6 +21,7 @@ use crate::event::{TypeSchema, TypeSchemaError};
 
 pub use self::changes::{Changes, ShownFields, changes, shown_fields};
 pub use self::define::{DefineError, Inline, define};
+pub(crate) use self::definition::Fnv1a;
 pub use self::generation::{FromServing, Resolved, Serving, generation_number, resolve};
 pub(crate) use self::list::{PageBuilder, json_string_len};
 pub use self::list::{PageCursor, PageLimit, ViewPage, find_matching, list};

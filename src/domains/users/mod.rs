@@ -14,11 +14,14 @@ pub use self::event::UserEvent;
 pub use self::rules::UserError;
 use crate::domain::prelude::*;
 
-/// What the rules see, and one row of the view.
+/// A user.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct User {
+    /// The name that others see.
     username: String,
+    /// The address, which no other user may have.
     email: String,
+    /// The argon2id hash of the password; none until one is set.
     password_hash: Option<Secret<String>>,
 }
 
@@ -29,6 +32,7 @@ pub struct Users;
 impl Domain for Users {
     const NAME: &'static str = "users";
     const VIEW: &'static str = include_str!("view.sql");
+    const TITLE: Option<&'static str> = Some("username");
     const SET_RULES: &'static [SetRule] = &[SetRule {
         name: "users_email_key",
         // Whatever the database's locale: Turkish lower-cases `I` to another letter than `i`.

@@ -35,6 +35,7 @@ fn value(
     let given = [
         &schema["examples"][0],
         &schema["example"],
+        &schema["const"],
         &schema["enum"][0],
     ];
     if let Some(value) = given.into_iter().find(|value| !value.is_null()) {

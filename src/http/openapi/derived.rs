@@ -8,6 +8,8 @@ use utoipa::openapi::{RefOr, Schema};
 
 use crate::event::TypeSchema;
 
+use super::schemas::EXTENSION;
+
 const COMPONENTS: &str = "#/components/schemas/";
 
 /// A derived schema and the components that it refers to.
@@ -37,13 +39,20 @@ impl Derived {
         }
     }
 
-    /// The schema of a request. Secrets are `writeOnly`, also where they are optional. Objects accept no other properties than theirs. Objects that are merged into another one
-    /// (`flatten`, internally tagged enums) stay open, because `additionalProperties` only sees properties beside it.
+    /// The schema of a request. Secrets have the extension `secret`, also where they are optional; with `writeOnly`, generators
+    /// would derive a second type for responses, which do not have these schemas. Objects accept no other properties than
+    /// theirs. Objects that are merged into another one (`flatten`, internally tagged enums) stay open, because
+    /// `additionalProperties` only sees properties beside it.
     pub(super) fn into_request(mut self) -> Self {
         let components = self.components.clone();
         self.visit_all(&mut |schema| {
             if is_secret(schema, &components) {
-                schema["writeOnly"] = true.into();
+                schema[EXTENSION] = json!({"secret": true});
+            }
+        });
+        self.visit_all(&mut |schema| {
+            if let Some(members) = schema.as_object_mut() {
+                members.shift_remove("writeOnly");
             }
         });
         let mut merged = BTreeSet::new();
@@ -102,6 +111,38 @@ pub(super) fn to_json(schema: &RefOr<Schema>) -> Value {
     visit(&mut schema, &mut add_integer_range);
     schema
 }
+
+/// Writes an enumeration of one value as `const`, in all schemas inside `value`: generators derive a constant from an enumeration.
+pub(in crate::http) fn use_const(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if members
+                .get("enum")
+                .and_then(Value::as_array)
+                .is_some_and(|values| values.len() == 1)
+            {
+                let renamed = std::mem::take(members).into_iter().map(|(key, value)| {
+                    match (key.as_str(), value) {
+                        ("enum", Value::Array(mut values)) => {
+                            ("const".to_owned(), values.remove(0))
+                        }
+                        (_, value) => (key, value),
+                    }
+                });
+                *members = renamed.collect();
+            }
+            let schemas = members
+                .iter_mut()
+                .filter(|(key, _)| !VALUES.contains(&key.as_str()));
+            schemas.for_each(|(_, value)| use_const(value));
+        }
+        Value::Array(items) => items.iter_mut().for_each(use_const),
+        _ => {}
+    }
+}
+
+/// The keywords whose values are not schemas.
+const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
 
 /// Calls `change` for a schema and all schemas inside it. Examples and defaults are values, so they are left alone.
 fn visit(schema: &mut Value, change: &mut dyn FnMut(&mut Value)) {

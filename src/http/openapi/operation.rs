@@ -122,12 +122,9 @@ impl Operation {
         let mut json = Map::new();
         json.insert("operationId".to_owned(), id.into());
         json.insert("summary".to_owned(), summary.into());
-        let request_id =
-            "An id for the request; kept if it has 1 to 128 characters of `A-Za-z0-9-_.:/+=`";
-        let request_id = header(REQUEST_ID.name, request_id, &json!({"type": "string"}));
         Self {
             json,
-            parameters: vec![request_id],
+            parameters: Vec::new(),
             responses: Map::new(),
             problems: COMMON_PROBLEMS.to_vec(),
             rule_broken: None,

@@ -11,12 +11,20 @@ use crate::domain::AnyDomain;
 use crate::event::{AggregateId, EventId, EventType, TypeSchema, Version};
 use crate::http::problem::{Kind, OWN_RULES};
 
-/// The schemas of one domain. Their names begin with the domain's: `users.Created` is an event, `users.event` any of them,
-/// `users.row` and `users.page` are responses, `users.rule` has the names of the rules, and `users.event.…` and `users.row.…` are types inside them. The names of
-/// shared schemas have no dot.
+/// The name of what foldlog says about the document and its schemas beyond OpenAPI.
+pub(in crate::http) const EXTENSION: &str = "x-foldlog";
+
+/// The schemas of one domain. Their names begin with the domain's: `users.event.Created` is an event, `users.event` any of them,
+/// `users.row` and `users.page` are responses, `users.rule` has the names of the rules, and `users.payload.…` and `users.row.…` are
+/// types inside events and rows. The names of shared schemas have no dot.
+///
+/// Generators of code remove the dots, so an event's name has a word in front of it that no other schema's name has there;
+/// [`super::names`] rejects what collides nevertheless.
 pub(in crate::http) struct DomainSchemas {
     /// The name of the domain.
     pub name: &'static str,
+    /// The column by which people recognize a row.
+    title: Option<&'static str>,
     /// The columns that can be filtered by, each with the schema of its parameter.
     pub filters: Vec<(String, Value)>,
     components: Map<String, Value>,
@@ -26,6 +34,7 @@ impl DomainSchemas {
     pub(in crate::http) fn new(domain: &'static dyn AnyDomain) -> Self {
         let mut schemas = Self {
             name: domain.name(),
+            title: domain.title(),
             filters: Vec::new(),
             components: Map::new(),
         };
@@ -48,7 +57,12 @@ impl DomainSchemas {
         format!("{}.{schema}", self.name)
     }
 
-    fn add(&mut self, name: &str, schema: Value) {
+    /// Adds a schema, with what it is in terms of foldlog. Programs cannot derive that from its name.
+    fn add(&mut self, name: &str, mut schema: Value, kind: &Value) {
+        schema[EXTENSION] = json!({"domain": self.name});
+        for (member, value) in kind.as_object().into_iter().flatten() {
+            schema[EXTENSION][member] = value.clone();
+        }
         self.components.insert(self.full_name(name), schema);
     }
 
@@ -58,17 +72,26 @@ impl DomainSchemas {
             let payload = domain
                 .payload_schema(event_type.id)
                 .unwrap_or_else(|| unreachable!("the domain has this type"));
-            let payload = Derived::new(&payload, &self.full_name("event"));
+            let payload = Derived::new(&payload, &self.full_name("payload"));
             let payload = payload.into_request().without_unused();
             let mut schema = event(event_type, &payload.schema);
             if let Some(example) = example(domain, event_type, &payload) {
                 schema["examples"] = json!([example]);
             }
             self.components.extend(payload.components);
-            self.add(event_type.name, schema);
-            events.push(self.reference(event_type.name));
+            let name = format!("event.{}", event_type.name);
+            self.add(
+                &name,
+                schema,
+                &json!({"event": event_type.name, "kind": "event"}),
+            );
+            events.push(self.reference(&name));
         }
-        self.add("event", json!({"oneOf": events}));
+        self.add(
+            "event",
+            json!({"oneOf": events}),
+            &json!({"kind": "events"}),
+        );
     }
 
     /// The names of the rules that reject an event of the domain, and the problem that has one of them.
@@ -77,9 +100,10 @@ impl DomainSchemas {
         let mut names = domain.rules();
         names.extend(set_rules.map(|rule| rule.name.to_owned()));
         names.extend(OWN_RULES.map(ToOwned::to_owned));
-        self.add("rule", json!({"type": "string", "enum": names}));
+        let rule = json!({"type": "string", "enum": names});
+        self.add("rule", rule, &json!({"kind": "rule"}));
         let problem = rule_broken(self.reference("rule"));
-        self.add("rule_broken", problem);
+        self.add("broken_rule", problem, &json!({"kind": "problem"}));
     }
 
     fn add_row(&mut self, row_schema: &TypeSchema) {
@@ -87,23 +111,22 @@ impl DomainSchemas {
             .into_response()
             .without_unused();
         let columns = row.resolve(&row.schema);
+        let mut hidden = Vec::new();
         for (name, column) in row_schema.properties() {
             if !row_schema.contains_secret(column) {
                 let filter = filter(&row, &columns["properties"][name]);
                 self.filters.push((name.to_owned(), filter));
+            } else if columns["properties"][name].is_null() {
+                hidden.push(name);
             }
         }
-        let mut schema = columns.clone();
-        schema["properties"]["id"] = reference(&AggregateId::name());
-        schema["properties"]["version"] = reference(&Version::name());
-        let required = schema["required"].as_array().into_iter().flatten();
-        schema["required"] = [&json!("id"), &json!("version")]
-            .into_iter()
-            .chain(required)
-            .cloned()
-            .collect();
+        let mut kind = json!({"kind": "row", "hidden": hidden});
+        if let Some(title) = self.title {
+            kind["title"] = title.into();
+        }
+        let schema = with_id_and_version(columns);
         self.components.extend(row.components);
-        self.add("row", schema);
+        self.add("row", schema, &kind);
         let row = self.reference("row");
         let page = json!({
             "type": "object",
@@ -116,24 +139,41 @@ impl DomainSchemas {
             },
             "required": ["result", "next"],
         });
-        self.add("page", page);
+        self.add("page", page, &json!({"kind": "page"}));
         let dry_run = dry_run(&self.reference("row"));
-        self.add("dry_run", dry_run);
+        self.add("dry_run", dry_run, &json!({"kind": "dry_run"}));
     }
+}
+
+/// The schema of a row, in the order in which a response has the properties.
+fn with_id_and_version(columns: &Value) -> Value {
+    let (id, version) = (
+        ("id".to_owned(), reference(&AggregateId::name())),
+        ("version".to_owned(), reference(&Version::name())),
+    );
+    let properties = columns["properties"].as_object().cloned();
+    let properties = properties.unwrap_or_default();
+    let properties = [id].into_iter().chain(properties).chain([version]);
+    let required = columns["required"].as_array().cloned().unwrap_or_default();
+    let required = [json!("id")].into_iter().chain(required);
+    let mut schema = columns.clone();
+    schema["properties"] = properties.collect::<Map<_, _>>().into();
+    schema["required"] = required.chain([json!("version")]).collect();
+    schema
 }
 
 /// An event as a client sends it. The doc comment of the event type describes the event, not its payload.
 fn event(event_type: &EventType, payload: &Value) -> Value {
     let mut payload = payload.clone();
     let members = payload.as_object_mut();
-    let description = members.and_then(|members| members.remove("description"));
+    let description = members.and_then(|members| members.shift_remove("description"));
     let mut event = json!({
         "title": event_type.name,
         "type": "object",
         "properties": {
             "id": reference(&EventId::name()),
             "aggregate_id": reference(&AggregateId::name()),
-            "type_id": {"type": "integer", "enum": [event_type.id]},
+            "type_id": {"type": "integer", "const": event_type.id},
             "payload": payload,
             "metadata": {"type": ["object", "null"], "additionalProperties": true},
         },

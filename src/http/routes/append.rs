@@ -185,7 +185,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
     );
     let operation = operation
         .tag(name)
-        .rule_broken(domain.reference("rule_broken"));
+        .rule_broken(domain.reference("broken_rule"));
     let schemas = [domain.reference("event"), domain.reference("dry_run")];
     describe_append(operation, &schemas, &link)
 }
@@ -193,7 +193,10 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
 /// Describes `POST /events`.
 pub(super) fn describe_any() -> Operation {
     let operation = Operation::new("append_events", "Append events of any domains").tag("events");
-    let schemas = [reference("AnyEvent"), reference("AnyDryRun")];
+    let schemas = [
+        reference("EventOfAnyDomain"),
+        reference("DryRunOfAnyDomain"),
+    ];
     describe_append(operation, &schemas, &|response| response)
 }
 
@@ -217,7 +220,8 @@ fn describe_append(
             &json!({"type": "string", "enum": ["*"]}),
         ))
         .body(
-            "One event, or an array of events; either all are stored or none",
+            "One event, or an array of events; either all are stored or none. The answer to an array is `EventsSaved`, also to an \
+             array of one event, so a typed client sends arrays only",
             &json!({"oneOf": [event, array]}),
         )
         .response(StatusCode::CREATED, saved("The events are stored", None))

@@ -10,6 +10,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::document::SYSTEM_TAG;
 use crate::app::Foldlog;
 use crate::http::AppState;
 use crate::http::openapi::{Operation, Response, reference};
@@ -104,6 +105,7 @@ pub(super) fn describe() -> Operation {
     let summary = "Report whether process and database are up, and how far projections lag behind";
     let response = Response::new("Both are up", &[]).json(&reference("Health"));
     Operation::new("health", summary)
+        .tag(SYSTEM_TAG)
         .response(StatusCode::OK, response)
         .problems(&[Kind::Unavailable])
 }

@@ -194,7 +194,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
                 true,
             ),
         )
-        .rule_broken(domain.reference("rule_broken"))
+        .rule_broken(domain.reference("broken_rule"))
         .problems(&[
             Kind::Malformed,
             Kind::NotFound,

@@ -112,7 +112,7 @@ fn each_domain_documents_its_own_rules() {
     for domain in ["users", "accounts"] {
         let operation = &document["paths"][format!("/{domain}")]["post"];
         let text = operation["responses"]["409"].to_string();
-        assert!(text.contains(&format!("{domain}.rule_broken")), "{text}");
+        assert!(text.contains(&format!("{domain}.broken_rule")), "{text}");
     }
 }
 

@@ -119,7 +119,7 @@ fn the_api_guide_has_the_routes_of_the_openapi_document() {
 fn every_problem_type_is_in_the_openapi_document_and_the_api_guide() {
     let document = document(&domains::ALL, true);
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    let only = |schema: &Value, name: &str| schema["properties"][name]["enum"][0].clone();
+    let only = |schema: &Value, name: &str| schema["properties"][name]["const"].clone();
     let documented: BTreeSet<(String, u64)> = schemas
         .iter()
         .filter(|(name, _)| name.starts_with("Problem"))
@@ -156,7 +156,11 @@ async fn the_server_accepts_the_examples_of_the_openapi_document() {
         ("users", &USERS[..]),
         (
             "accounts",
-            &["accounts.Opened", "accounts.Deposited", "accounts.Closed"],
+            &[
+                "accounts.event.Opened",
+                "accounts.event.Deposited",
+                "accounts.event.Closed",
+            ],
         ),
     ] {
         for name in names {
@@ -170,12 +174,12 @@ async fn the_server_accepts_the_examples_of_the_openapi_document() {
 }
 
 const USERS: [&str; 6] = [
-    "users.Created",
-    "users.PasswordChanged",
-    "users.UsernameChanged",
-    "users.EmailChanged",
-    "users.Deleted",
-    "users.Restored",
+    "users.event.Created",
+    "users.event.PasswordChanged",
+    "users.event.UsernameChanged",
+    "users.event.EmailChanged",
+    "users.event.Deleted",
+    "users.event.Restored",
 ];
 
 // Fails when the server accepts an event without a required property, requires an optional one, or accepts one that is not
@@ -213,23 +217,29 @@ async fn the_required_properties_of_an_event_are_those_of_its_schema() {
     }
 }
 
-// Fails when a request's secret is not marked `writeOnly`, or a response's schema or a filter has a secret.
+// Fails when a request's secret is not marked, or is marked as `writeOnly`, which makes generators derive a second type; or when a
+// response's schema or a filter has a secret.
 #[test]
-fn secrets_are_write_only_in_requests_and_absent_from_responses() {
+fn secrets_are_marked_in_requests_and_absent_from_responses() {
     let document = document(&domains::ALL, true);
     let schemas = &document["components"]["schemas"];
     let properties = |event: &str| &schemas[event]["properties"]["payload"]["properties"];
-    for event in ["users.Created", "users.PasswordChanged"] {
-        assert_eq!(properties(event)["password"]["writeOnly"], true, "{event}");
+    for event in ["users.event.Created", "users.event.PasswordChanged"] {
+        let password = &properties(event)["password"];
+        assert_eq!(password["x-foldlog"]["secret"], true, "{event}");
     }
-    let password = resolve(&document, &properties("users.PasswordChanged")["password"]);
+    assert!(!document.to_string().contains("writeOnly"));
+    let password = resolve(
+        &document,
+        &properties("users.event.PasswordChanged")["password"],
+    );
     assert_eq!(
         password,
-        &json!({"type": "string", "format": "password", "writeOnly": true})
+        &json!({"type": "string", "format": "password", "x-foldlog": {"secret": true}})
     );
     let row = schemas["users.row"]["properties"].as_object().unwrap();
     let columns: Vec<&String> = row.keys().collect();
-    assert_eq!(columns, ["email", "id", "username", "version"]);
+    assert_eq!(columns, ["id", "username", "email", "version"]);
     assert!(
         !document["paths"]["/users"]["get"]
             .to_string()
@@ -325,7 +335,7 @@ async fn every_verb_is_in_the_openapi_document() {
 #[tokio::test]
 async fn an_array_of_fields_is_rejected_as_event_and_payload() {
     let app = App::new().await;
-    let event = example("users.Created");
+    let event = example("users.event.Created");
     let fields = ["id", "aggregate_id", "type_id", "payload"].map(|name| event[name].clone());
     app.append("/users", &json!([fields]))
         .await

@@ -89,10 +89,11 @@ fn matches(template: &str, path: &str) -> bool {
 }
 
 /// The keywords that [`check_value`] checks.
-const CHECKED: [&str; 14] = [
+const CHECKED: [&str; 15] = [
     "type",
     "format",
     "enum",
+    "const",
     "oneOf",
     "anyOf",
     "items",
@@ -107,13 +108,16 @@ const CHECKED: [&str; 14] = [
 ];
 
 /// Keywords that restrict no value.
-const ANNOTATIONS: [&str; 3] = ["title", "description", "default"];
+const ANNOTATIONS: [&str; 4] = ["title", "description", "default", "x-foldlog"];
 
 /// Checks a value against a schema, as far as the document's responses go. It is stricter than JSON Schema in one point: an
-/// object has only the properties that are named, so that no response contains undocumented ones. `writeOnly` is not among
-/// the keywords: a response with a secret in its schema fails here.
+/// object has only the properties that are named, so that no response contains undocumented ones. No
+/// response has a secret in its schema.
 fn check_value(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let schema = resolve(document, schema);
+    if schema["x-foldlog"]["secret"] == true {
+        return Err("the schema is that of a secret".to_owned());
+    }
     for key in schema.as_object().unwrap().keys() {
         let known = CHECKED.contains(&key.as_str()) || ANNOTATIONS.contains(&key.as_str());
         assert!(known, "`{key}` is not checked here");
@@ -140,6 +144,9 @@ fn check_value(document: &Value, schema: &Value, value: &Value) -> Result<(), St
     }
     if let Some(values) = schema["enum"].as_array() {
         require(values.contains(value), &format!("one of {values:?}"))?;
+    }
+    if let Some(only) = schema.get("const") {
+        require(value == only, &format!("{only}"))?;
     }
     if let (Some(minimum), Some(number)) = (schema["minimum"].as_i64(), value.as_i64()) {
         require(minimum <= number, &format!("at least {minimum}"))?;
