@@ -1,0 +1,78 @@
+/**
+ * What the server says about itself: `GET /health`, the state of the projections, the feed's oldest open transaction, the document.
+ *
+ * @import {Ctx, Page, Panel} from "../types.d.ts"
+ */
+import { html, nothing } from "../vendor/lit-html.js";
+import { panels } from "../parts/api.js";
+import { panel } from "../parts/problem.js";
+import { pageHead, pill, sheet, table } from "../parts/table.js";
+import { copy, number, plural, short } from "../parts/text.js";
+import { ago, duration, when } from "../parts/time.js";
+import { status } from "./projections.js";
+
+/** @typedef {{health: Panel<any>, projections: Panel<any>, feed: Panel<any>}} Data */
+
+/** @type {Page} */
+export const page = {
+  title: () => "Health",
+  load: (ctx, signal) => panels({
+    health: ctx.api.get("/health", {}, { signal }),
+    projections: ctx.can("operate") ? ctx.api.get("/projections", {}, { signal }) : Promise.resolve(null),
+    // It says whether a transaction holds the feed up.
+    feed: readsAll(ctx) ? ctx.api.get("/events", { order: "desc", limit: 1 }, { signal }) : Promise.resolve(null),
+  }, ctx.data),
+  view: (ctx) => view(ctx, /** @type {Data} */ (ctx.data)),
+};
+
+/** @param {Ctx} ctx */
+const readsAll = (ctx) => ctx.schema.domains.every((at) => ctx.can(`${at.name}:read`));
+
+/** @param {Ctx} ctx @param {Data} data */
+function view(ctx, data) {
+  const health = data.health.value;
+  const sub = html`${health ? pill(health.status === "up" ? "ok" : "warn", health.status === "up" ? "up" : "degraded") : pill("bad", "not known")}
+    <span>read ${ctx.state.loadedAt ? ago(ctx.state.loadedAt) : "now"}, again every 5 s</span>`;
+  return html`${pageHead({ title: "Health", sub })}
+    <div class="halves"><div>${panel(ctx, data.health, (value) => sheet({ title: "The server" }, facts(ctx, value, data.feed.value)))}
+      ${panel(ctx, data.health, (value) => sheet({ title: "Projections" }, projections(value)))}</div>
+    <div>${panel(ctx, data.health, (value) => raw(ctx, "GET /health", value))}
+      ${panel(ctx, data.projections, (value) => value ? raw(ctx, "GET /projections", value) : nothing)}</div></div>`;
+}
+
+/** @param {Ctx} ctx @param {any} health @param {any} feed */
+function facts(ctx, health, feed) {
+  const { schema } = ctx;
+  /** @type {[string, unknown][]} */
+  const lines = [
+    ["Database", health.database === "up" ? pill("ok", "up") : pill("bad", health.database)],
+    ["Open transactions", feed === null || feed === undefined ? html`<span class="dim">needs the scopes to read all domains</span>`
+      : feed.waiting ? html`<span class="warnText">▲ one has been open for ${duration(Math.max(0, (Date.now() - new Date(feed.waiting.since).getTime()) / 1000))}; ${plural(feed.waiting.events, "event")} of the feed ${feed.waiting.events === 1 ? "waits" : "wait"} for it</span>` : "none holds up the feed"],
+    ["Sign-in", schema.secured ? "with a token" : html`<span class="warnText">▲ none: anyone who reaches this server may read and write</span>`],
+    ["Domains", html`<bdi>${schema.domains.map((at) => at.name).join(", ")}</bdi>`],
+    ["Version", schema.version ?? "not known"],
+    ["API document", schema.hash ? html`<code title=${schema.hash}>${short(schema.hash)}</code> ${copy(ctx, schema.hash, "the hash")}` : html`<a href=${`${ctx.api.baseUrl}openapi.json`}>openapi.json</a>`],
+    ["API", html`<code>${ctx.api.baseUrl}</code>`],
+  ];
+  return html`<dl class="pairs">${lines.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+}
+
+/** @param {any} health */
+function projections(health) {
+  const rows = Object.entries(health.projections);
+  return table({
+    label: "Projections", rows, columns: [
+      { head: "projection", class: "name", cell: ([name]) => html`<a href=${`#/projections/${encodeURIComponent(name)}`}><bdi>${name}</bdi></a>` },
+      { head: "status", cell: ([, at]) => status(/** @type {any} */ (at)) },
+      { head: "events behind", right: true, mono: true, cell: ([, at]) => number(/** @type {any} */ (at).lag_events) },
+      { head: "worker seen", cell: ([, at]) => html`<span class="dim nowrap">${/** @type {any} */ (at).worker_seen_at ? when(/** @type {any} */ (at).worker_seen_at, "ago") : "never"}</span>` },
+    ],
+  });
+}
+
+/** @param {Ctx} ctx @param {string} title @param {unknown} value */
+function raw(ctx, title, value) {
+  const text = JSON.stringify(value, null, 2);
+  return sheet({ title: html`<code>${title}</code>`, label: title, actions: copy(ctx, text, `the answer of ${title}`) },
+    html`<pre class="bare" tabindex="0" role="region" aria-label=${`The answer of ${title}`}>${text}</pre>`);
+}

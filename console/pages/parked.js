@@ -1,0 +1,114 @@
+/**
+ * Parked aggregates: an event of each cannot be folded, and its later events wait. All others go on.
+ *
+ * @import {Ctx, Dialog} from "../types.d.ts"
+ * @import {Details} from "./projections.js"
+ */
+import { html, nothing } from "../vendor/lit-html.js";
+import { footer, requestShown } from "../parts/dialog.js";
+import { notice } from "../parts/problem.js";
+import { to } from "../parts/routes.js";
+import { sheet, table } from "../parts/table.js";
+import { actor, number, plural, short } from "../parts/text.js";
+import { when } from "../parts/time.js";
+import { jobs, run } from "./verbs.js";
+
+/** What a class of failure means. @type {Record<string, string>} */
+const CLASSES = {
+  fold: "the fold rejects the event", panic: "the fold panicked", event: "the payload is not what its type says",
+  row: "the stored row is not what its type says", write: "the database rejects the row", gap: "an earlier event is missing",
+  claims: "claims were deleted", unknown: "an unknown failure",
+};
+
+/** @param {Ctx} ctx @param {string} name @param {string} id @param {number} [version] */
+const link = (ctx, name, id, version) => ctx.schema.domains.some((at) => at.name === name)
+  ? html`<a href=${to(name, id, version)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
+
+/** @param {Ctx} ctx @param {string} name @param {Details} details */
+export function parkedSheet(ctx, name, { report, parked }) {
+  const rows = parked?.result ?? [];
+  if (rows.length === 0) return nothing;
+  const total = report.parked ?? rows.length;
+  const waiting = rows.reduce((sum, at) => sum + at.waiting, 0);
+  const busy = Boolean(jobs(ctx)[name]?.running);
+  const may = ctx.can("operate");
+  const actions = may ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(retryDialog(name, total))}>Retry ${total === 1 ? "it" : `all ${number(total)}`}…</button>` : nothing;
+  return sheet({ title: `${name}: ${plural(total, "parked aggregate")}`, id: `parked-${name}`, note: html`all others go on; ${plural(waiting, "event")} ${waiting === 1 ? "waits" : "wait"} in ${total === 1 ? "it" : "these"}`, actions }, html`${table({
+    label: "Parked aggregates", rows, columns: [
+      { head: "aggregate", mono: true, top: true, cell: (row) => html`${link(ctx, name, row.aggregate_id)} <span class="dim">v${row.version}</span>` },
+      { head: "why", class: "reason", top: true, cell: (row) => html`<b>${row.class}</b> ${row.error ?? CLASSES[row.class] ?? ""}` },
+      { head: "parked", top: true, cell: (row) => html`<span class="dim nowrap">${when(row.parked_at, "ago")}</span>` },
+      { head: "tries", right: true, mono: true, top: true, cell: (row) => number(row.attempts) },
+      { head: "next", top: true, cell: (row) => html`<span class="dim nowrap">${row.next_try ? when(row.next_try, "ago") : "never by itself"}</span>` },
+      { head: "waiting", right: true, mono: true, top: true, cell: (row) => number(row.waiting) },
+      { head: "actions", hidden: true, top: true, cell: (row) => may ? html`<span class="acts2"><button type="button" class="btn small danger" ?disabled=${busy} aria-label=${`Skip version ${row.version} of ${row.aggregate_id}`} @click=${() => ctx.open(skipDialog(ctx, name, row))}>Skip…</button></span>` : nothing },
+    ],
+  })}${parked?.next ? html`<p class="under dim">The first ${number(rows.length)} of ${number(total)} are shown.</p>` : nothing}`);
+}
+
+/** @param {string} name @param {number} total @returns {Dialog} */
+function retryDialog(name, total) {
+  const body = { retry: name };
+  return {
+    title: `Retry ${plural(total, "parked aggregate")} of ${name}`,
+    view: (ctx) => html`<section><p>Folds their events again now, instead of at the next try of each. It helps if the fold or the database has been corrected; otherwise they stay parked.</p></section>
+      <section>${requestShown(ctx, { path: "/projections", body })}</section>
+      ${footer(ctx, { label: total === 1 ? "Retry" : `Retry all ${number(total)}`, run: () => { ctx.close(); void retry(ctx, name, body); } })}`,
+  };
+}
+
+/** @param {Ctx} ctx @param {string} name @param {Record<string, unknown>} body */
+async function retry(ctx, name, body) {
+  const result = await run(ctx, name, { verb: "retry", label: "Retrying the parked aggregates of", body });
+  if (result) ctx.say(`${plural(result.unparked ?? 0, "aggregate")} folded again, ${number(result.parked ?? 0)} still parked`);
+}
+
+/** @param {Ctx} ctx @param {string} name @param {any} row @returns {Dialog} */
+function skipDialog(ctx, name, row) {
+  let reason = "";
+  let by = "";
+  let busy = false;
+  /** @type {unknown} */
+  let error = null;
+  const body = () => ({ skip: { domain: name, event_id: row.event_id, aggregate_id: row.aggregate_id, reason: reason.trim() || "…", ...(by.trim() && { actor: by.trim() }) } });
+  const send = async () => {
+    busy = true;
+    ctx.draw();
+    try {
+      const answer = await ctx.api.post("/projections", body());
+      const failure = answer.projections?.[name]?.error;
+      if (failure) throw new Error(failure);
+      ctx.close();
+      await ctx.reload();
+      ctx.say(answer.projections ? `Skipped; ${plural(answer.projections[name].applied ?? 0, "event")} folded` : "Handed over to the catch-up function");
+    } catch (caught) {
+      [error, busy] = [caught, false];
+      ctx.draw();
+    }
+  };
+  const input = (/** @type {(text: string) => void} */ set) => (/** @type {Event} */ event) => { set(/** @type {HTMLInputElement} */ (event.target).value); ctx.draw(); };
+  return {
+    title: `Skip version ${row.version} in ${name}`,
+    view: () => html`<section><p>The event counts as applied, without any effect on this view. It stays in the log, and other projections fold it.</p></section>
+      <section><div class="hint warn"><span aria-hidden="true">▲</span><span>This cannot be undone, and holds for later generations too. If a corrected fold could accept the event, retry instead.</span></div></section>
+      <section class="fields"><label class="field">Why? It is recorded.<input required maxlength="1024" .value=${reason} @input=${input((text) => { reason = text; })} placeholder="The shipment was booked twice; see ticket 4411"></label>
+        ${ctx.schema.secured ? nothing : html`<label class="field">Who skips it (optional)<input maxlength="200" autocomplete="off" .value=${by} @input=${input((text) => { by = text; })}></label>`}</section>
+      ${error ? html`<section>${notice(ctx, error)}</section>` : nothing}
+      <section>${requestShown(ctx, { path: "/projections", body: body() })}</section>
+      ${footer(ctx, { note: row.waiting > 1 ? `${plural(row.waiting - 1, "event")} behind it ${row.waiting === 2 ? "is" : "are"} folded next` : nothing, label: "Skip this event", danger: true, disabled: !reason.trim(), busy, run: send })}`,
+  };
+}
+
+/** @param {Ctx} ctx @param {string} name @param {Details} details */
+export function skippedSheet(ctx, name, { skipped }) {
+  const rows = skipped?.result ?? [];
+  if (rows.length === 0) return nothing;
+  return sheet({ title: `${name}: skipped events`, id: `skipped-${name}`, note: "without effect on this view, for ever" }, html`${table({
+    label: "Skipped events", rows, columns: [
+      { head: "event", mono: true, top: true, cell: (row) => html`${link(ctx, name, row.aggregate_id, row.version)} <span class="dim">v${row.version}</span>` },
+      { head: "reason", top: true, cell: (row) => html`<bdi dir="auto">${row.reason}</bdi>` },
+      { head: "by", top: true, cell: (row) => actor(row.actor) },
+      { head: "skipped", top: true, cell: (row) => html`<span class="nowrap">${when(row.skipped_at)}</span>` },
+    ],
+  })}${skipped?.next ? html`<p class="under dim">The first ${number(rows.length)} are shown.</p>` : nothing}`);
+}

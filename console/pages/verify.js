@@ -1,0 +1,55 @@
+/**
+ * A verification: the rows and claims of a view, compared with what the events give.
+ *
+ * @import {Ctx, Dialog} from "../types.d.ts"
+ * @import {Details} from "./projections.js"
+ */
+import { html, nothing } from "../vendor/lit-html.js";
+import { footer, requestShown } from "../parts/dialog.js";
+import { to } from "../parts/routes.js";
+import { sheet, table } from "../parts/table.js";
+import { number, plural, shown, short } from "../parts/text.js";
+import { when } from "../parts/time.js";
+import { jobs, run } from "./verbs.js";
+
+/** @param {Ctx} ctx @param {string} name @param {Details} details */
+export function verifySheet(ctx, name, { report, differences }) {
+  const last = report.last_verify;
+  if (!last) return nothing;
+  const found = last.differ + last.orphan_claims;
+  const open = found > last.repaired;
+  if (!open) {
+    return sheet({ title: `${name}: verified`, note: html`${when(last.verified_at)}` }, html`<div class="empty"><p><b>${found === 0 ? "Every row is what the events give." : `${plural(last.repaired, "aggregate")} differed and ${last.repaired === 1 ? "was" : "were"} folded anew.`}</b>
+      ${number(last.aggregates)} ${last.aggregates === 1 ? "aggregate was" : "aggregates were"} compared${last.complete ? "." : "; the time did not suffice for all."}</p></div>`);
+  }
+  const busy = Boolean(jobs(ctx)[name]?.running);
+  const actions = ctx.can("operate") ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(repairDialog(name, last.differ))}>Repair ${last.differ === 1 ? "this one" : `these ${number(last.differ)}`}…</button>` : nothing;
+  const note = html`${when(last.verified_at)} · ${plural(last.aggregates, "aggregate")} compared${last.complete ? nothing : ", not all"}${last.orphan_claims ? html` · ${plural(last.orphan_claims, "claim")} of events that are not in the log` : nothing}`;
+  const rows = differences?.result ?? [];
+  const link = (/** @type {string} */ id) => ctx.schema.domains.some((at) => at.name === name) ? html`<a href=${to(name, id)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
+  return sheet({ title: `${name}: ${plural(last.differ, "aggregate")} ${last.differ === 1 ? "differs" : "differ"} from the events`, id: `differences-${name}`, note, actions }, html`${table({
+    label: "Differences", rows, columns: [
+      { head: "row", mono: true, cell: (row) => link(row.id) },
+      { head: "field", mono: true, cell: (row) => row.field || html`<span class="null">the row itself</span>` },
+      { head: "in the view", mono: true, cell: (row) => row.live === null ? shown(null) : html`<del>${shown(row.live)}</del>` },
+      { head: "from the events", mono: true, cell: (row) => row.field === "" ? html`${row.new}` : row.new === null ? shown(null) : html`<ins>${shown(row.new)}</ins>` },
+    ],
+  })}${differences?.next ? html`<p class="under dim">The first ${number(rows.length)} are shown.</p>` : nothing}`);
+}
+
+/** @param {string} name @param {number} count @returns {Dialog} */
+function repairDialog(name, count) {
+  const body = { verify: name, repair: true };
+  return {
+    title: `Repair ${name}`,
+    view: (ctx) => html`<section><p>Compares all rows again, and folds anew what differs: ${plural(count, "aggregate")} at the last look. The events stay as they are.</p></section>
+      <section>${requestShown(ctx, { path: "/projections", body, open: true })}</section>
+      ${footer(ctx, { label: "Repair", run: () => { ctx.close(); void repair(ctx, name, body); } })}`,
+  };
+}
+
+/** @param {Ctx} ctx @param {string} name @param {Record<string, unknown>} body */
+async function repair(ctx, name, body) {
+  const result = await run(ctx, name, { verb: "verify", label: "Repairing", body });
+  if (result) ctx.say(`${plural(result.verification.repaired, "aggregate")} of ${name} repaired`);
+}
