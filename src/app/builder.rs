@@ -147,7 +147,7 @@ impl FoldlogBuilder {
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Foldlog {
-            groups: self.group_appends.then(|| Groups::new(pool.clone())),
+            groups: self.group_appends.then(Groups::default),
             states: StateCache::new(self.state_cache_bytes),
             feed_watch: FeedWatch::default(),
             pool,

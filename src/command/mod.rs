@@ -12,6 +12,7 @@ mod batch;
 mod decide;
 mod dry_run;
 mod error;
+mod group;
 mod idempotency;
 mod outcome;
 mod passwords;

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
 use crate::db::{DbError, Pool, Session};
-use crate::event::{AggregateId, AppendedEvent, TypeId};
-use crate::projection::{self, ProjectionError};
+use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
+use crate::projection::{self, ProjectionError, SetRuleOrder};
 use crate::state::{self, State};
-use crate::store::{self, ExpectedHeads, GroupOutcome, Outcome, StoredEvent};
+use crate::store::{self, ExpectedHeads, GroupOutcome, Joined, Outcome, StoredEvent};
 use crate::view;
 
 /// Where an append is stored.
@@ -29,6 +29,16 @@ pub(super) enum Attempt {
     LostRace,
     /// Nothing is stored, because this process has stored another event of the aggregate.
     Overtaken,
+}
+
+impl Attempt {
+    /// The version of a single event, if it is stored.
+    fn stored_version(&self) -> Option<Version> {
+        match self {
+            Self::Stored(events) => events.first().map(|event| event.appended.version),
+            Self::LostRace | Self::Overtaken => None,
+        }
+    }
 }
 
 impl From<Outcome> for Attempt {
@@ -102,7 +112,7 @@ impl Target<'_> {
                 let keys = batch.groups.iter().map(|g| g.aggregate_id.0.as_u128());
                 let _share = pool.share(keys).await?;
                 // Boxed, because the futures of callers contain it.
-                Box::pin(append_in_pool(pool, foldlog, batch, heads, return_payloads)).await
+                Box::pin(append_or_join(pool, foldlog, batch, heads, return_payloads)).await
             }
             Self::Transaction(session) => {
                 session.savepoint().await?;
@@ -235,6 +245,25 @@ async fn load(
     Ok(states)
 }
 
+/// Appends together with the appends of other requests, where the process writes them together, or alone.
+async fn append_or_join(
+    pool: &Pool,
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+    heads: &ExpectedHeads,
+    return_payloads: bool,
+) -> Result<Attempt, AppendError> {
+    let alone = append_in_pool(pool, foldlog, batch, heads, return_payloads);
+    let ([event], Some(groups)) = (&batch.events[..], &foldlog.groups) else {
+        return alone.await;
+    };
+    let head = heads.get(&event.aggregate_id).copied();
+    match groups.join(event, head, return_payloads, foldlog).await? {
+        Joined::Done(outcome) => Ok(outcome.into()),
+        Joined::Alone(place) => place.send(alone, Attempt::stored_version).await,
+    }
+}
+
 /// Appends in a transaction of its own. The doorbell of the listener must not be able to refuse an append: Postgres reports a full
 /// queue of notifications, or a failure to write it, at the commit, and then the append is repeated without it.
 async fn append_in_pool(
@@ -259,7 +288,7 @@ async fn append_in_pool(
     let appended = if has_inline_views(foldlog, batch) {
         Box::pin(append_in_transaction(false)).await
     } else {
-        append_alone(pool, foldlog, batch, heads, return_payloads).await
+        append_in_statement(pool, batch, heads, return_payloads).await
     };
     match appended {
         Err(AppendError::Db(DbError::Limit(_) | DbError::Impaired(_))) => {
@@ -269,18 +298,13 @@ async fn append_in_pool(
     }
 }
 
-/// Appends in one statement, which may be a group's.
-async fn append_alone(
+/// Appends in one statement.
+async fn append_in_statement(
     pool: &Pool,
-    foldlog: &Foldlog,
     batch: &Batch<'_>,
     heads: &ExpectedHeads,
     return_payloads: bool,
 ) -> Result<Attempt, AppendError> {
-    if let ([event], Some(groups)) = (&batch.events[..], &foldlog.groups) {
-        let head = heads.get(&event.aggregate_id).copied();
-        return Ok(groups.append(event, head, return_payloads).await?.into());
-    }
     let mut connection = pool.acquire().await?;
     let outcome = store::append(&mut connection, &batch.events, heads, return_payloads).await?;
     Ok(outcome.into())
@@ -298,7 +322,7 @@ async fn append_and_fold(
         let aggregates: Vec<AggregateId> = batch.groups.iter().map(|g| g.aggregate_id).collect();
         let types: Vec<TypeId> = batch.events.iter().map(|event| event.type_id).collect();
         for view in foldlog.inline_views(&types.iter().copied()) {
-            match projection::fold_inline(session, view, &aggregates).await {
+            match projection::fold_inline(session, view, &aggregates, SetRuleOrder::Find).await {
                 Ok(()) => {}
                 Err(ProjectionError::Db(error)) if error.is_contended() => return Err(error.into()),
                 Err(error) => return Err(AppendError::inline(view, error, &batch.events)),

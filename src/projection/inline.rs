@@ -39,6 +39,15 @@ struct Backlog {
     repairs: i64,
 }
 
+/// What an inline fold does about rows that take a value of each other for which the view has a set rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetRuleOrder {
+    /// It writes them in an order in which no set rule rejects them, if there is one.
+    Find,
+    /// It fails, because the rows belong to appends of a group, which are sent again one by one then.
+    Ignore,
+}
+
 /// Folds all events of these aggregates that their view rows do not contain yet, in the transaction that appended to them.
 ///
 /// # Errors
@@ -50,15 +59,16 @@ pub async fn fold_inline(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
+    order: SetRuleOrder,
 ) -> Result<(), ProjectionError> {
     let view = &view.current();
-    if view.serving().exists && fold_into(connection, view, aggregates).await? {
+    if view.serving().exists && fold_into(connection, view, aggregates, order).await? {
         return Ok(());
     }
     // This transaction has the lock, so the live generation cannot change any more.
     lock_generation(connection, view).await?;
     let generation = view::resolve(connection, view).await?;
-    if generation.exists && fold_into(connection, &generation.view, aggregates).await? {
+    if generation.exists && fold_into(connection, &generation.view, aggregates, order).await? {
         return Ok(());
     }
     if view.projection.set_rules().is_empty() {
@@ -73,6 +83,7 @@ async fn fold_into(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
+    order: SetRuleOrder,
 ) -> Result<bool, ProjectionError> {
     let Backlog {
         mut events,
@@ -88,7 +99,7 @@ async fn fold_into(
             &to_batches(&events, before),
             &events.undecodable,
         );
-        if can_write_at_once(view, &plan) {
+        if can_write_at_once(view, &plan, order) {
             let claimed = write(connection, view, &plan, repairs).await?;
             if claimed.len() == plan.claims.len() {
                 return Ok(true);
@@ -197,12 +208,12 @@ fn to_batches(
 }
 
 /// Whether one statement can write what was planned: every event is folded, and no row has to release a unique value for another
-/// row of the same statement.
-fn can_write_at_once(view: &View, plan: &Plan<'_>) -> bool {
+/// row of the same statement, unless the fold may fail then.
+fn can_write_at_once(view: &View, plan: &Plan<'_>, order: SetRuleOrder) -> bool {
     let changes = plan.upsert.len() + plan.delete.len();
     plan.park.is_empty()
         && plan.release.is_empty()
-        && (changes <= 1 || view.projection.set_rules().is_empty())
+        && (changes <= 1 || order == SetRuleOrder::Ignore || view.projection.set_rules().is_empty())
 }
 
 /// Claims the events of the plan and writes its rows, if it gets all claims. Returns the claims that it got.

@@ -111,7 +111,7 @@ mod write;
 pub use self::budget::Budget;
 pub use self::catch_up::{CatchUp, catch_up};
 pub use self::failure_class::FailureClass;
-pub use self::inline::fold_inline;
+pub use self::inline::{SetRuleOrder, fold_inline};
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{RetryReport, retry};
 pub use self::parked_page::{ParkedAggregate, ParkedPage, list_parked};

@@ -29,7 +29,10 @@ pub use self::feed::{
     FeedCursor, FeedEntry, FeedError, FeedExtent, FeedPlace, FeedSelection, FeedStart, FeedWaiting,
     FeedWatch, read_feed, read_feed_end,
 };
-pub use self::group::{GroupOutcome, Groups};
+pub use self::group::{
+    GroupOutcome, GroupWriter, GroupedAppend, Groups, Joined, Place, StoredGroup, append_group,
+    connect_group,
+};
 pub use self::stream::{
     Moment, StreamPart, byte_len, decode_event, decode_optional_time, decode_skipped, decode_time,
     find_events, read_stream,

@@ -1,18 +1,20 @@
 //! Concurrent appends of single events, written together: a statement for 64 events costs Postgres about as much as six
 //! statements for one each.
 //!
-//! An append is sent at once, in a statement of its own, while fewer than [`queue::MAX_STATEMENTS`] are in flight. Otherwise it
+//! An append is sent at once, by itself, while fewer than [`queue::MAX_STATEMENTS`] are in flight. Otherwise it
 //! waits until one of them ends; then the appends that wait go out together. So an idle process answers as fast as without
 //! groups, and no timer delays an append.
 //!
 //! An append in a group gets the same answer as alone:
 //!
-//! 1. A group has one event per aggregate and per event id, and the aggregates of all statements in flight differ. So the
+//! 1. A group has one event per aggregate and per event id, and the aggregates of all appends in flight differ. So the
 //!    events of a group do not affect each other, and the appends to one aggregate keep their order.
 //! 2. An event that the statement does not return has lost a race, as an append alone that stores nothing.
-//! 3. If the statement fails, for whatever reason, each of its appends is sent again, alone.
-//! 4. A statement that takes longer than [`QUEUE_TIMEOUT`] is not counted any more, and appends to its aggregates are sent
-//!    alone until it ends. The statement of a group fails when it waits that long for a lock. So a locked aggregate and a
+//! 3. If the statement, or what the [`GroupWriter`] does in the same transaction, fails for whatever reason, each append of the
+//!    group is sent again, alone. So the events of a group may affect each other there, as two rows that take the same value of a
+//!    set rule do.
+//! 4. An append or group that takes longer than [`QUEUE_TIMEOUT`] is not counted any more, and appends to its aggregates are sent
+//!    alone until it ends. The statements of a group fail when they wait that long for a lock. So a locked aggregate and a
 //!    silent connection delay other appends by that time at most.
 //!
 //! A group belongs to a task of its own, which goes on when a client disconnects.
@@ -20,11 +22,13 @@
 mod queue;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::value::{RawValue, to_raw_value};
 use sqlx::Row;
 use sqlx::types::Json;
@@ -33,24 +37,42 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use self::queue::{Entered, Queue};
-use super::append::{self, ExpectedHead, Outcome, StoredEvent};
-use crate::db::{DbError, Pool, Retryable as _, Session};
+use super::append::{self, ExpectedHead, StoredEvent};
+use crate::db::{DbError, Session};
 use crate::event::{AggregateId, EventId, Prepared, TypeId, Version};
 
 /// A larger event is sent alone, so that a group stays below 1 MiB.
 const MAX_EVENT_BYTES: usize = 16 * 1024;
 
-/// How long appends wait for a statement in flight. Most statements take a millisecond.
+/// How long appends wait for another one in flight, and a group for a connection. Most statements take a millisecond.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// [`QUEUE_TIMEOUT`] as Postgres reads it.
 const LOCK_TIMEOUT: &str = "100ms";
 
 /// Sends the concurrent appends of a process together. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Groups {
-    pool: Pool,
     queue: Arc<Mutex<Queue>>,
+}
+
+/// Writes the groups of a process. The events and what else belongs to their appends, as inline folds, are one transaction.
+pub trait GroupWriter: Send + Sync + 'static {
+    /// Appends a group with [`append_group`], whose result it returns. `None`: it failed, so each append of the group is sent
+    /// again, alone.
+    fn write<'a>(&'a self, group: &'a [GroupedAppend]) -> BoxFuture<'a, Option<StoredGroup>>;
+}
+
+/// The events of a group that are stored, each of another aggregate.
+pub type StoredGroup = HashMap<AggregateId, StoredEvent>;
+
+/// How an append goes on.
+#[derive(Debug)]
+pub enum Joined {
+    /// It was sent with others.
+    Done(GroupOutcome),
+    /// The caller sends it; see [`Place::send`].
+    Alone(Place),
 }
 
 /// What became of an append in a group.
@@ -64,17 +86,31 @@ pub enum GroupOutcome {
     Overtaken,
 }
 
-/// An append that waits for a group.
+/// An append that is sent with others.
 #[derive(Debug)]
-struct WaitingAppend {
+pub struct GroupedAppend {
     id: EventId,
-    aggregate_id: AggregateId,
-    type_id: TypeId,
+    /// The event's aggregate, of which the group has no other event.
+    pub aggregate_id: AggregateId,
+    /// The event's type.
+    pub type_id: TypeId,
     payload: Box<RawValue>,
     metadata: Box<RawValue>,
     expected: Option<ExpectedHead>,
     return_payload: bool,
+}
+
+/// An append that waits for a group.
+struct WaitingAppend {
+    append: GroupedAppend,
+    writer: Arc<dyn GroupWriter>,
     answer: oneshot::Sender<Answer>,
+}
+
+impl fmt::Debug for WaitingAppend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.append.fmt(f)
+    }
 }
 
 /// The answer to an append that waits.
@@ -85,16 +121,15 @@ enum Answer {
     Alone(Place),
 }
 
-impl WaitingAppend {
+impl GroupedAppend {
     fn new(
         event: &Prepared,
         payload: &RawValue,
         expected: Option<ExpectedHead>,
         return_payload: bool,
-    ) -> Result<(Self, oneshot::Receiver<Answer>), DbError> {
+    ) -> Result<Self, DbError> {
         let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
-        let (sender, answer) = oneshot::channel();
-        let append = Self {
+        Ok(Self {
             id: event.id,
             aggregate_id: event.aggregate_id,
             type_id: event.type_id,
@@ -102,75 +137,52 @@ impl WaitingAppend {
             metadata: to_raw_value(&event.metadata).map_err(encode)?,
             expected,
             return_payload,
-            answer: sender,
-        };
-        Ok((append, answer))
+        })
     }
 }
 
 impl Groups {
-    /// Groups over a pool.
-    #[must_use]
-    pub fn new(pool: Pool) -> Self {
-        let queue = Arc::default();
-        Self { pool, queue }
-    }
-
-    /// Appends one event, alone or together with others. With `return_payload` the answer has the payload as the log holds it.
+    /// Sends one event with others, or returns the place at which the caller sends it alone. With `return_payload` the answer has
+    /// the payload as the log holds it.
     ///
     /// # Errors
     ///
-    /// Any [`DbError`].
-    pub async fn append(
+    /// When the event cannot be encoded.
+    pub async fn join(
         &self,
         event: &Prepared,
         expected: Option<ExpectedHead>,
         return_payload: bool,
-    ) -> Result<GroupOutcome, DbError> {
+        writer: &(impl GroupWriter + Clone),
+    ) -> Result<Joined, DbError> {
         let payload = append::stored_payload(event)?;
         if payload.get().len() + event.metadata.byte_len() > MAX_EVENT_BYTES {
-            let outcome = self.append_single(event, expected, return_payload).await;
-            return Ok(single(outcome?));
+            return Ok(Joined::Alone(self.place(Vec::new(), false)));
         }
         let aggregate_id = event.aggregate_id;
         let mut entered = lock(&self.queue).enter(aggregate_id);
         let mut answer = None;
         if matches!(entered, Entered::Wait) {
-            let (waiting, receiver) = WaitingAppend::new(event, payload, expected, return_payload)?;
-            entered = lock(&self.queue).enter_or_wait(waiting);
+            let append = GroupedAppend::new(event, payload, expected, return_payload)?;
+            let (sender, receiver) = oneshot::channel();
+            entered = lock(&self.queue).enter_or_wait(WaitingAppend {
+                append,
+                writer: Arc::new(writer.clone()),
+                answer: sender,
+            });
             answer = Some(receiver);
         }
-        let mut place = match (entered, answer) {
-            (Entered::Counted, _) => Some(self.place(vec![aggregate_id], true)),
-            (Entered::Uncounted, _) => Some(self.place(vec![aggregate_id], false)),
-            (Entered::Wait, None) => None,
+        Ok(match (entered, answer) {
+            (Entered::Counted, _) => Joined::Alone(self.place(vec![aggregate_id], true)),
+            (Entered::Uncounted, _) => Joined::Alone(self.place(vec![aggregate_id], false)),
+            (Entered::Wait, None) => Joined::Alone(self.place(Vec::new(), false)),
             (Entered::Wait, Some(answer)) => match answer.await {
-                Ok(Answer::Outcome(outcome)) => return Ok(outcome),
-                Ok(Answer::Alone(place)) => Some(place),
+                Ok(Answer::Outcome(outcome)) => Joined::Done(outcome),
+                Ok(Answer::Alone(place)) => Joined::Alone(place),
                 // The runtime of the group's task has ended.
-                Err(_) => None,
+                Err(_) => Joined::Alone(self.place(Vec::new(), false)),
             },
-        };
-        let statement = self.append_single(event, expected, return_payload);
-        let outcome = match &mut place {
-            Some(place) => place.watch(statement).await,
-            None => statement.await,
-        };
-        let outcome = single(outcome?);
-        if let GroupOutcome::Stored(event) = &outcome {
-            self.answer_overtaken(&[(aggregate_id, event.appended.version)]);
-        }
-        Ok(outcome)
-    }
-
-    async fn append_single(
-        &self,
-        event: &Prepared,
-        expected: Option<ExpectedHead>,
-        return_payload: bool,
-    ) -> Result<Outcome, DbError> {
-        let mut connection = self.pool.acquire().await?;
-        append::append_single(&mut connection, event, expected, return_payload).await
+        })
     }
 
     fn place(&self, aggregates: Vec<AggregateId>, counted: bool) -> Place {
@@ -189,7 +201,7 @@ impl Groups {
             if group.is_empty() {
                 return;
             }
-            let aggregates = group.iter().map(|append| append.aggregate_id).collect();
+            let aggregates = group.iter().map(|w| w.append.aggregate_id).collect();
             let place = self.place(aggregates, true);
             match Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(self.clone().send(group, place))),
@@ -201,20 +213,20 @@ impl Groups {
 
     /// Sends a group and answers its appends.
     async fn send(self, group: Vec<WaitingAppend>, mut place: Place) {
-        let mut stored = match place.watch(self.append_group(&group)).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                if error.is_retryable() {
-                    self.pool.mark_suspect();
-                }
-                tracing::debug!(
-                    "sends {} appends alone, because their group failed: {error}",
-                    group.len()
-                );
-                place.give_up();
-                self.send_alone(group);
-                return;
-            }
+        let Some(writer) = group.first().map(|waiting| Arc::clone(&waiting.writer)) else {
+            return;
+        };
+        let (appends, answers): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|waiting| (waiting.append, waiting.answer))
+            .unzip();
+        let waiting = answers
+            .into_iter()
+            .zip(appends.iter().map(|a| a.aggregate_id));
+        let Some(mut stored) = place.watch(writer.write(&appends)).await else {
+            place.give_up();
+            self.send_alone(waiting);
+            return;
         };
         let versions: Vec<_> = stored
             .iter()
@@ -223,29 +235,19 @@ impl Groups {
         self.answer_overtaken(&versions);
         // The next group is sent before the clients of this one are woken.
         drop(place);
-        for append in group {
-            let outcome = stored.remove(&append.aggregate_id);
+        for (answer, aggregate_id) in waiting {
+            let outcome = stored.remove(&aggregate_id);
             let outcome = outcome.map_or(GroupOutcome::LostRace, GroupOutcome::Stored);
             // A client that has disconnected needs no answer.
-            let _ = append.answer.send(Answer::Outcome(outcome));
+            let _ = answer.send(Answer::Outcome(outcome));
         }
     }
 
-    async fn append_group(
-        &self,
-        group: &[WaitingAppend],
-    ) -> Result<HashMap<AggregateId, StoredEvent>, DbError> {
-        // Where no connection is free, each append waits for one by itself.
-        let connection = timeout(QUEUE_TIMEOUT, self.pool.acquire()).await;
-        let mut connection = connection.map_err(|_| sqlx::Error::PoolTimedOut)??;
-        append_group(&mut connection, group).await
-    }
-
-    fn send_alone(&self, appends: Vec<WaitingAppend>) {
-        for append in appends {
-            lock(&self.queue).enter_given_up(append.aggregate_id);
-            let place = self.place(vec![append.aggregate_id], false);
-            let _ = append.answer.send(Answer::Alone(place));
+    fn send_alone(&self, appends: impl Iterator<Item = (oneshot::Sender<Answer>, AggregateId)>) {
+        for (answer, aggregate_id) in appends {
+            lock(&self.queue).enter_given_up(aggregate_id);
+            let place = self.place(vec![aggregate_id], false);
+            let _ = answer.send(Answer::Alone(place));
         }
     }
 
@@ -258,34 +260,53 @@ impl Groups {
     }
 }
 
-/// The place of a statement in flight. Dropping it lets the next appends go.
+/// The place of an append or a group in flight. Dropping it lets the next appends go.
 #[derive(Debug)]
-struct Place {
+pub struct Place {
     groups: Groups,
     aggregates: Vec<AggregateId>,
-    /// Whether other appends wait for the statement.
+    /// Whether other appends wait for it.
     counted: bool,
 }
 
 impl Place {
-    /// Waits for a statement. After [`QUEUE_TIMEOUT`] other appends do not wait for it any more.
-    async fn watch<T>(&mut self, statement: impl Future<Output = T>) -> T {
-        if !self.counted {
-            return statement.await;
+    /// Waits for an append that the caller sends alone. `stored` is the version that it stored, if it did.
+    ///
+    /// # Errors
+    ///
+    /// Those of the append.
+    pub async fn send<T, E>(
+        mut self,
+        append: impl Future<Output = Result<T, E>>,
+        stored: impl FnOnce(&T) -> Option<Version>,
+    ) -> Result<T, E> {
+        let sent = self.watch(append).await?;
+        if let (Some(version), [aggregate_id]) = (stored(&sent), &self.aggregates[..]) {
+            self.groups.answer_overtaken(&[(*aggregate_id, version)]);
         }
-        let mut statement = pin!(statement);
-        if let Ok(done) = timeout(QUEUE_TIMEOUT, &mut statement).await {
+        Ok(sent)
+    }
+
+    /// Waits for what was sent. After [`QUEUE_TIMEOUT`] other appends do not wait for it any more.
+    async fn watch<T>(&mut self, sent: impl Future<Output = T>) -> T {
+        if !self.counted {
+            return sent.await;
+        }
+        let mut sent = pin!(sent);
+        if let Ok(done) = timeout(QUEUE_TIMEOUT, &mut sent).await {
             done
         } else {
             self.give_up();
-            statement.await
+            sent.await
         }
     }
 
     fn give_up(&mut self) {
         if std::mem::take(&mut self.counted) {
             let waiting = lock(&self.groups.queue).give_up(&self.aggregates);
-            self.groups.send_alone(waiting);
+            let waiting = waiting.into_iter();
+            self.groups
+                .send_alone(waiting.map(|waiting| (waiting.answer, waiting.append.aggregate_id)));
             self.groups.start();
         }
     }
@@ -298,10 +319,27 @@ impl Drop for Place {
     }
 }
 
-async fn append_group(
+/// Waits for the connection of a group. Where none is free, each append of the group waits for one by itself.
+///
+/// # Errors
+///
+/// Those of the connection, and when it takes longer than [`QUEUE_TIMEOUT`].
+pub async fn connect_group<T>(
+    connection: impl Future<Output = Result<T, DbError>>,
+) -> Result<T, DbError> {
+    let connection = timeout(QUEUE_TIMEOUT, connection).await;
+    connection.map_err(|_| sqlx::Error::PoolTimedOut)?
+}
+
+/// Appends the events of a group in one statement. From then on, the transaction waits for a lock for [`QUEUE_TIMEOUT`] at most.
+///
+/// # Errors
+///
+/// Any [`DbError`].
+pub async fn append_group(
     connection: &mut Session<'_>,
-    group: &[WaitingAppend],
-) -> Result<HashMap<AggregateId, StoredEvent>, DbError> {
+    group: &[GroupedAppend],
+) -> Result<StoredGroup, DbError> {
     let heads: Vec<Option<ExpectedHead>> = group.iter().map(|append| append.expected).collect();
     let rows = sqlx::query(include_str!("sql/append_group.sql"))
         .bind(group.iter().map(|a| a.id.0).collect::<Vec<_>>())
@@ -326,16 +364,6 @@ async fn append_group(
         }
     }
     Ok(stored)
-}
-
-fn single(outcome: Outcome) -> GroupOutcome {
-    match outcome {
-        Outcome::Stored(events) => events
-            .into_iter()
-            .next()
-            .map_or(GroupOutcome::LostRace, GroupOutcome::Stored),
-        Outcome::LostRace => GroupOutcome::LostRace,
-    }
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {

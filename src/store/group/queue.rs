@@ -63,10 +63,10 @@ impl Queue {
     }
 
     /// As [`Self::enter`]; an append that has to wait is added to the end of the queue.
-    pub(super) fn enter_or_wait(&mut self, append: WaitingAppend) -> Entered {
-        let entered = self.enter(append.aggregate_id);
+    pub(super) fn enter_or_wait(&mut self, waiting: WaitingAppend) -> Entered {
+        let entered = self.enter(waiting.append.aggregate_id);
         if matches!(entered, Entered::Wait) {
-            self.waiting.push_back(append);
+            self.waiting.push_back(waiting);
         }
         entered
     }
@@ -90,22 +90,22 @@ impl Queue {
         }
         let mut ids = HashSet::new();
         let mut left = VecDeque::new();
-        for append in self.waiting.drain(..) {
-            if append.answer.is_closed() {
+        for waiting in self.waiting.drain(..) {
+            if waiting.answer.is_closed() {
                 continue;
             }
-            let vacant = match self.in_flight.entry(append.aggregate_id) {
+            let vacant = match self.in_flight.entry(waiting.append.aggregate_id) {
                 Entry::Vacant(vacant) if group.len() < MAX_GROUP_EVENTS => vacant,
                 _ => {
-                    left.push_back(append);
+                    left.push_back(waiting);
                     continue;
                 }
             };
-            if ids.insert(append.id) {
+            if ids.insert(waiting.append.id) {
                 vacant.insert(AggregateUse::Counted);
-                group.push(append);
+                group.push(waiting);
             } else {
-                left.push_back(append);
+                left.push_back(waiting);
             }
         }
         self.waiting = left;
@@ -119,7 +119,7 @@ impl Queue {
         for id in aggregates {
             self.in_flight.insert(*id, AggregateUse::Uncounted(1));
         }
-        self.take(|append| aggregates.contains(&append.aggregate_id))
+        self.take(|waiting| aggregates.contains(&waiting.append.aggregate_id))
     }
 
     /// Removes a statement that has ended.
@@ -140,7 +140,8 @@ impl Queue {
         &mut self,
         stored: &[(AggregateId, Version)],
     ) -> Vec<WaitingAppend> {
-        self.take(|append| {
+        self.take(|waiting| {
+            let append = &waiting.append;
             let stored = stored.iter().find(|(id, _)| *id == append.aggregate_id);
             stored
                 .zip(append.expected)

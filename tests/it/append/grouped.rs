@@ -21,10 +21,10 @@ use crate::support::events::{append, deposited, opened};
 use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::{TestDb, created, renamed};
 
-type Answer = Result<Appended, AppendError>;
+pub(super) type Answer = Result<Appended, AppendError>;
 
 /// The appends that are sent before others wait.
-const ALONE_COUNT: usize = 2;
+pub(super) const ALONE_COUNT: usize = 2;
 
 /// Refuses events that say so in their metadata, as Postgres refuses a value that does not fit.
 const REFUSE: &str = "create function refuse() returns trigger language plpgsql as \
@@ -40,7 +40,7 @@ async fn host(chaos: &Chaos, connections: usize) -> Foldlog {
     foldlog
 }
 
-fn start<'a>(
+pub(super) fn start<'a>(
     foldlog: &'a Foldlog,
     event: &UntypedEvent,
     expected: ExpectedVersion,
@@ -49,7 +49,7 @@ fn start<'a>(
     Box::pin(async move { command::execute(foldlog, &[event], expected, None).await })
 }
 
-async fn append_all(foldlog: &Foldlog, events: &[UntypedEvent]) -> Vec<Answer> {
+pub(super) async fn append_all(foldlog: &Foldlog, events: &[UntypedEvent]) -> Vec<Answer> {
     join_all(
         events
             .iter()
@@ -58,13 +58,13 @@ async fn append_all(foldlog: &Foldlog, events: &[UntypedEvent]) -> Vec<Answer> {
     .await
 }
 
-fn version(answer: &Answer) -> i32 {
+pub(super) fn version(answer: &Answer) -> i32 {
     let appended = answer.as_ref().unwrap();
     assert!(!appended.duplicate);
     appended.events[0].version.0
 }
 
-fn users(count: usize) -> Vec<UntypedEvent> {
+pub(super) fn users(count: usize) -> Vec<UntypedEvent> {
     let user = |n| created(Uuid::now_v7(), &format!("user {n}"));
     (0..count).map(user).collect()
 }

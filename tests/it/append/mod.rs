@@ -3,6 +3,7 @@
 mod cost;
 mod explained;
 mod grouped;
+mod grouped_inline;
 mod immutable;
 mod limits;
 mod races;

@@ -54,6 +54,33 @@ async fn a_reprojection_continues_after_a_restore() {
     }
 }
 
+/// Fails when a lane of the generation stops its reprojection. A worker creates one that knew the generation as live when a dump from
+/// before that was restored under it.
+#[tokio::test]
+async fn a_generation_that_has_a_lane_already_is_settled() {
+    let db = TestDb::new().await;
+    let accounts = some_accounts(&db, 12).await;
+    db.catch_up("ledger").await;
+    let view = db.foldlog.view("ledger").unwrap();
+    let budget = Budget::default();
+    let filling = "select count(*) from settled where lock_domain = 'ledger#2 fill'";
+    let mut requests = 0;
+    while db.count(filling).await == 0 {
+        requests += 1;
+        let round_trips = RoundTrips::start(&db.options).await;
+        let pool = Pool::new(round_trips.options(), 4);
+        let run = reproject(&pool, view, 3, ReprojectOptions::default(), &budget);
+        drop(round_trips.kill_after(requests, run).await);
+    }
+    db.run("insert into settled (lock_domain) values ('ledger#2')")
+        .await;
+    append(&db.foldlog, &[deposited(accounts[1], 1)]).await;
+    reproject_to_the_end(&db.foldlog, "ledger").await;
+    let live = "select count(*) from views where name = 'ledger#2' and state = 'live'";
+    assert_eq!(db.count(live).await, 1);
+    assert_all_applied(&db, "ledger").await;
+}
+
 /// The folder of `pg_dump` and `pg_restore` of the server's version; `None` if the server is one from npm or an archive, which have only
 /// the programs of a server.
 async fn programs(db: &TestDb) -> Option<PathBuf> {

@@ -1,4 +1,5 @@
--- Settles C for a generation whose slices are finished: a lane over all slots.
+-- Settles C for a generation whose slices are finished: a lane over all slots. It may have one already: in a dump that was restored
+-- under a worker that knew the generation as live, the worker found no lane and created it.
 -- $1 text lock domain
 -- returns bool: whether it did
 -- role: foldlog_projection
@@ -15,6 +16,8 @@ lane as (
     insert into foldlog.settled (lock_domain, snapshot)
     select $1, snapshot
     from frozen
+    on conflict (lock_domain, first) do update
+    set snapshot = excluded.snapshot, txid = null, position = 0, turn = settled.turn + 1
     returning 1
 )
 select exists (select from lane)

@@ -1,0 +1,226 @@
+//! Concurrent appends that are written together, with inline views: one transaction appends and folds them.
+
+use foldlog::Foldlog;
+use foldlog::command::AppendError;
+use foldlog::db::Pool;
+use foldlog::domains::users::UserEvent;
+use foldlog::event::{ExpectedVersion, UntypedEvent, Version};
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::grouped::{ALONE_COUNT, Answer, append_all, start, users, version};
+use crate::support::TestDb;
+use crate::support::chaos::Chaos;
+use crate::support::db::DOMAINS;
+use crate::support::events::{append, deposited, event, opened};
+use crate::support::locks::hold_claim;
+use crate::support::workers::{assert_all_applied, version_in_view};
+
+/// A host that folds all views inline, whose connections are all open.
+async fn host(chaos: &Chaos) -> Foldlog {
+    let pool = Pool::new(chaos.options(), 4);
+    let builder = Foldlog::builder().domains(DOMAINS);
+    let inline = builder.inline(["users", "accounts", "ledger"]);
+    let foldlog = inline.build(pool).unwrap();
+    drop(join_all((0..4).map(|_| foldlog.pool.acquire())).await);
+    foldlog
+}
+
+fn with_email(user: Uuid, email: &str) -> UntypedEvent {
+    let created = UserEvent::Created {
+        id: user,
+        username: "ada".to_owned(),
+        email: email.to_owned(),
+        password: None,
+    };
+    event(user, created)
+}
+
+fn change_email(user: Uuid, email: &str) -> UntypedEvent {
+    let email = email.to_owned();
+    event(user, UserEvent::EmailChanged { email })
+}
+
+fn is_taken(answer: &Answer) -> bool {
+    matches!(answer, Err(AppendError::SetRule { message, .. }) if message.contains("taken"))
+}
+
+/// Fails when concurrent appends with inline views do not share a transaction, or are answered before their fold.
+#[tokio::test]
+async fn concurrent_inline_appends_share_a_transaction() {
+    let db = TestDb::new().await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let single = {
+        let before = chaos.statements();
+        append(&foldlog, &users(1)).await;
+        chaos.statements() - before
+    };
+    let mut events = users(ALONE_COUNT + 40);
+    let accounts: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
+    events.extend(accounts.iter().map(|account| opened(*account)));
+    let before = chaos.statements();
+    let answers = append_all(&foldlog, &events).await;
+    assert!(answers.iter().all(|answer| version(answer) == 1));
+    // Two alone, and a group, which has three views to fold instead of one.
+    let statements = chaos.statements() - before;
+    assert!(
+        statements <= 5 * single,
+        "{statements} statements, {single} for one append"
+    );
+    for account in accounts {
+        for view in ["accounts", "ledger"] {
+            let seen = version_in_view(&db, view, account).await;
+            assert_eq!(seen, Some(Version(1)), "{view}");
+        }
+    }
+    for view in ["users", "accounts", "ledger"] {
+        assert_all_applied(&db, view).await;
+    }
+}
+
+/// Fails when an append that a set rule or a fold refuses affects the others of its group, or is stored.
+#[tokio::test]
+async fn a_refused_inline_append_does_not_affect_the_others_of_its_group() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let (ada, bob, account) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    append(
+        &foldlog,
+        &[
+            with_email(ada, "ada@example.org"),
+            with_email(bob, "bob@example.org"),
+            opened(account),
+        ],
+    )
+    .await;
+    let plugs = users(ALONE_COUNT);
+    let (eve, new) = (Uuid::now_v7(), Uuid::now_v7());
+    let events = [
+        plugs[0].clone(),
+        plugs[1].clone(),
+        with_email(eve, "BOB@example.org"),
+        with_email(new, "new@example.org"),
+        // The ledger cannot fold 13 cents.
+        deposited(account, 13),
+        with_email(Uuid::now_v7(), "twice@example.org"),
+        with_email(Uuid::now_v7(), "twice@example.org"),
+        with_email(Uuid::now_v7(), "other@example.org"),
+    ];
+    let answers = append_all(&foldlog, &events).await;
+    assert!(is_taken(&answers[2]), "{:?}", answers[2]);
+    assert_eq!(version(&answers[3]), 1);
+    assert!(
+        matches!(&answers[4], Err(AppendError::NotFoldable { index: 0, .. })),
+        "{:?}",
+        answers[4]
+    );
+    let twice = &answers[5..7];
+    assert_eq!(
+        twice.iter().filter(|answer| is_taken(answer)).count(),
+        1,
+        "{twice:?}"
+    );
+    assert_eq!(version(&answers[7]), 1);
+    assert_eq!(db.count("select count(*) from events").await, 3 + 5);
+    for view in ["users", "accounts", "ledger"] {
+        assert_all_applied(&db, view).await;
+    }
+}
+
+/// Fails when appends of a group that take values of each other are all stored although no order of them allows it, or when one that
+/// takes a released value leaves the view and the log apart.
+#[tokio::test]
+async fn inline_appends_of_a_group_that_exchange_values_are_refused_or_stored_as_alone() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let people: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
+    for (n, user) in people.iter().enumerate() {
+        append(&foldlog, &[with_email(*user, &format!("{n}@example.org"))]).await;
+    }
+    let plugs = users(ALONE_COUNT);
+    let events = [
+        plugs[0].clone(),
+        plugs[1].clone(),
+        change_email(people[0], "1@example.org"),
+        change_email(people[1], "0@example.org"),
+        event(people[2], UserEvent::Deleted { id: None }),
+        change_email(people[3], "2@example.org"),
+    ];
+    let answers = append_all(&foldlog, &events).await;
+    assert!(
+        is_taken(&answers[2]) && is_taken(&answers[3]),
+        "{answers:?}"
+    );
+    assert_eq!(version(&answers[4]), 2);
+    // Alone, it may have been sent before the address was released.
+    assert!(
+        answers[5].is_ok() || is_taken(&answers[5]),
+        "{:?}",
+        answers[5]
+    );
+    let stored = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(
+        db.count("select count(*) from events").await,
+        4 + i64::try_from(stored).unwrap()
+    );
+    assert_all_applied(&db, "users").await;
+}
+
+/// Fails when a parked aggregate keeps the others of its group from being folded.
+#[tokio::test]
+async fn a_parked_aggregate_does_not_affect_the_others_of_its_group() {
+    let db = TestDb::new().await;
+    let account = Uuid::now_v7();
+    append(&db.foldlog, &[opened(account), deposited(account, 13)]).await;
+    assert_eq!(db.catch_up("ledger").await.parked.unwrap(), 1);
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let mut events = users(ALONE_COUNT);
+    let others: Vec<Uuid> = (0..6).map(|_| Uuid::now_v7()).collect();
+    events.push(deposited(account, 1));
+    events.extend(others.iter().map(|account| opened(*account)));
+    let answers = append_all(&foldlog, &events).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    for other in others {
+        assert_eq!(
+            version_in_view(&db, "ledger", other).await,
+            Some(Version(1))
+        );
+    }
+    assert_eq!(
+        version_in_view(&db, "ledger", account).await,
+        Some(Version(1))
+    );
+}
+
+/// Fails when the others of a group wait for a worker that has claimed an event of one of them.
+#[tokio::test]
+async fn a_claim_that_a_worker_holds_does_not_hold_up_the_others() {
+    let db = TestDb::new().await;
+    let account = Uuid::now_v7();
+    let first = opened(account);
+    append(&db.foldlog, &[first.clone()]).await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let claim = hold_claim(&db, "ledger", &first).await;
+    let plugs = users(ALONE_COUNT);
+    let waits = deposited(account, 1);
+    let others = users(5);
+    let mut appends = vec![];
+    for event in plugs.iter().chain([&waits]).chain(&others) {
+        appends.push(start(&foldlog, event, ExpectedVersion::Any));
+    }
+    let waiting = appends.remove(ALONE_COUNT);
+    let answers = async {
+        let answers = join_all(appends).await;
+        claim.release().await;
+        answers
+    };
+    let (waited, answers) = tokio::join!(waiting, answers);
+    assert!(answers.iter().all(|answer| version(answer) == 1));
+    assert_eq!(version(&waited), 2);
+    assert_all_applied(&db, "ledger").await;
+}
