@@ -5,8 +5,8 @@
 //! accept an event for an aggregate that does not exist, the event is first appended as version 1. If memory is outdated or
 //! the aggregate does exist, the statement stores nothing, and only then the state is loaded.
 //!
-//! Where a process serves several requests at a time, single events of different requests are written together; see
-//! [`Groups`](crate::store::Groups).
+//! Where a process serves several requests at a time, single events of different requests are written, and folded into the inline
+//! views, together; see [`Groups`](crate::store::Groups).
 
 mod batch;
 mod decide;
