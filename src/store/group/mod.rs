@@ -19,12 +19,12 @@
 //!
 //! A group belongs to a task of its own, which goes on when a client disconnects.
 
+mod place;
 mod queue;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub use self::place::Place;
 use self::queue::{Entered, Queue};
 use super::append::{self, ExpectedHead, StoredEvent};
 use crate::db::{DbError, Session};
@@ -257,65 +258,6 @@ impl Groups {
         for append in overtaken {
             let _ = append.answer.send(Answer::Outcome(GroupOutcome::Overtaken));
         }
-    }
-}
-
-/// The place of an append or a group in flight. Dropping it lets the next appends go.
-#[derive(Debug)]
-pub struct Place {
-    groups: Groups,
-    aggregates: Vec<AggregateId>,
-    /// Whether other appends wait for it.
-    counted: bool,
-}
-
-impl Place {
-    /// Waits for an append that the caller sends alone. `stored` is the version that it stored, if it did.
-    ///
-    /// # Errors
-    ///
-    /// Those of the append.
-    pub async fn send<T, E>(
-        mut self,
-        append: impl Future<Output = Result<T, E>>,
-        stored: impl FnOnce(&T) -> Option<Version>,
-    ) -> Result<T, E> {
-        let sent = self.watch(append).await?;
-        if let (Some(version), [aggregate_id]) = (stored(&sent), &self.aggregates[..]) {
-            self.groups.answer_overtaken(&[(*aggregate_id, version)]);
-        }
-        Ok(sent)
-    }
-
-    /// Waits for what was sent. After [`QUEUE_TIMEOUT`] other appends do not wait for it any more.
-    async fn watch<T>(&mut self, sent: impl Future<Output = T>) -> T {
-        if !self.counted {
-            return sent.await;
-        }
-        let mut sent = pin!(sent);
-        if let Ok(done) = timeout(QUEUE_TIMEOUT, &mut sent).await {
-            done
-        } else {
-            self.give_up();
-            sent.await
-        }
-    }
-
-    fn give_up(&mut self) {
-        if std::mem::take(&mut self.counted) {
-            let waiting = lock(&self.groups.queue).give_up(&self.aggregates);
-            let waiting = waiting.into_iter();
-            self.groups
-                .send_alone(waiting.map(|waiting| (waiting.answer, waiting.append.aggregate_id)));
-            self.groups.start();
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        lock(&self.groups.queue).leave(&self.aggregates, self.counted);
-        self.groups.start();
     }
 }
 

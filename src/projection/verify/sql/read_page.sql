@@ -1,11 +1,12 @@
 -- Reads a page for a verification, all in one snapshot: first the view rows of its range, then its events, each with whether it is claimed.
--- Rows without events are in the range, too. The range ends with the last event, or has no end if there are fewer events than asked for.
+-- Rows without events are in the range, too. It ends with the last event, or with $7 if there are fewer events than asked for.
 -- $1 text lock domain
 -- $2 uuid after the event of this aggregate
 -- $3 integer with this version
 -- $4 smallint the first event type
 -- $5 smallint the event type before which to end
 -- $6 bigint at most this many events
+-- $7 uuid the last aggregate
 -- returns rows (aggregate_id, viewed, viewed_version, id, version, position, type_id, created_at, payload, metadata, claimed, skipped)
 -- role: foldlog_projection
 -- uses: events_aggregate_id_version_key locker_pkey skipped_pkey {table}_pkey
@@ -13,6 +14,7 @@ with event as materialized (
     select e.id, e.aggregate_id, e.version, e.position, e.type_id, e.created_at, e.payload, e.metadata
     from foldlog.events e
     where (e.aggregate_id, e.version) > ($2, $3)
+        and e.aggregate_id <= $7
         and e.type_id >= $4
         and e.type_id < $5
     order by e.aggregate_id, e.version
@@ -21,7 +23,7 @@ with event as materialized (
 range as materialized (
     select
         case
-            when count(*) < $6 then 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid
+            when count(*) < $6 then $7
             else (array_agg(aggregate_id order by aggregate_id desc))[1]
         end as last,
         -- The page before has checked the aggregate that it ended with, unless more of its events follow.

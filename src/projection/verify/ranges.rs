@@ -1,0 +1,84 @@
+//! Cuts the aggregates into ranges of ids, which several sessions take one after the other.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use uuid::Uuid;
+
+use super::MAX_PAGE_EVENTS;
+use crate::db::Pool;
+use crate::projection::ProjectionError;
+
+/// The most ranges. With more of them, the sessions end at nearly the same time.
+const MAX_RANGES: i64 = 16;
+
+/// A range of aggregate ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IdRange {
+    pub first: Uuid,
+    pub last: Uuid,
+}
+
+/// Ranges that contain each id once.
+#[derive(Debug)]
+pub(super) struct Ranges {
+    ranges: Vec<IdRange>,
+    taken: AtomicUsize,
+}
+
+impl Ranges {
+    /// Cuts ranges with about as many events each.
+    pub(super) async fn cut(pool: &Pool) -> Result<Self, ProjectionError> {
+        let mut connection = pool.acquire().await?;
+        let pages: i64 = sqlx::query_scalar(include_str!("../reproject/sql/count_pages.sql"))
+            .fetch_one(&mut *connection)
+            .await?;
+        let boundaries: Vec<Uuid> = sqlx::query_scalar(include_str!("sql/cut_ranges.sql"))
+            .bind(MAX_RANGES)
+            .bind(i64::from(MAX_PAGE_EVENTS))
+            .bind(pages)
+            .fetch_all(&mut *connection)
+            .await?;
+        Ok(Self::between(&boundaries))
+    }
+
+    /// The ranges that begin at the lowest id and at these, which are in order.
+    fn between(boundaries: &[Uuid]) -> Self {
+        let mut ranges = Vec::with_capacity(boundaries.len() + 1);
+        let mut first = Uuid::nil();
+        for boundary in boundaries.iter().filter(|boundary| !boundary.is_nil()) {
+            let last = Uuid::from_u128(boundary.as_u128() - 1);
+            ranges.push(IdRange { first, last });
+            first = *boundary;
+        }
+        let last = Uuid::max();
+        ranges.push(IdRange { first, last });
+        let taken = AtomicUsize::new(0);
+        Self { ranges, taken }
+    }
+
+    /// The next range that no session has taken.
+    pub(super) fn take(&self) -> Option<IdRange> {
+        let next = self.taken.fetch_add(1, Ordering::Relaxed);
+        self.ranges.get(next).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when the ranges leave out an id or contain one twice.
+    #[test]
+    fn the_ranges_contain_each_id_once() {
+        let ids = [0, 1, 7, u128::MAX].map(Uuid::from_u128);
+        let ranges = Ranges::between(&ids);
+        let taken: Vec<IdRange> = std::iter::from_fn(|| ranges.take()).collect();
+        assert_eq!(taken.len(), 4);
+        assert_eq!(taken[0].first, Uuid::nil());
+        assert_eq!(taken[3].last, Uuid::max());
+        for pair in taken.windows(2) {
+            assert_eq!(pair[0].last.as_u128() + 1, pair[1].first.as_u128());
+        }
+        assert!(ranges.take().is_none());
+    }
+}
