@@ -2,7 +2,7 @@
  * The feed: the newest events of all domains, first the newest. New ones are added while the page is open; while it is paused,
  * scrolled or under the mouse they are only counted, so that no row moves under the reader.
  *
- * @import {Ctx, Page} from "../types.d.ts"
+ * @import {Ctx, Page} from "../types.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
 import { to, withQuery } from "../parts/routes.js";

@@ -1,7 +1,7 @@
 /**
  * What the server says about itself: `GET /health`, the state of the projections, the feed's oldest open transaction, the document.
  *
- * @import {Ctx, Page, Panel} from "../types.d.ts"
+ * @import {Ctx, Page, Panel} from "../types.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
 import { panels } from "../parts/api.js";

@@ -1,7 +1,7 @@
 /**
  * Parked aggregates: an event of each cannot be folded, and its later events wait. All others go on.
  *
- * @import {Ctx, Dialog} from "../types.d.ts"
+ * @import {Ctx, Dialog} from "../types.js"
  * @import {Details} from "./projections.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";

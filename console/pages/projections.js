@@ -2,7 +2,7 @@
  * The projections: how far each is, and what operators do about it. Below the table, each projection that needs attention has its
  * own boxes: a new generation, differences, parked aggregates.
  *
- * @import {Ctx, Page} from "../types.d.ts"
+ * @import {Ctx, Page} from "../types.js"
  * @import {Job} from "./verbs.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
@@ -23,7 +23,7 @@ import { jobs, run } from "./verbs.js";
  *   generation: number | null, reprojection: any, last_verify: any, last_results?: Record<string, {answered_at: string, result: any}>}} Report
  * @typedef {{report: Report, parked: {result: any[], next: string | null} | null,
  *   differences: {result: any[], next: string | null} | null, skipped: {result: any[], next: string | null} | null}} Details
- * @typedef {{all: Record<string, Report>, details: Record<string, import("../types.d.ts").Panel<Details>>}} Data
+ * @typedef {{all: Record<string, Report>, details: Record<string, import("../types.js").Panel<Details>>}} Data
  */
 
 /** A worker looks at least this often while it is well, in seconds. */

@@ -1,7 +1,7 @@
 /**
  * A new generation of a projection: filled beside the live one, compared with it row by row, and only then live.
  *
- * @import {Ctx, Dialog} from "../types.d.ts"
+ * @import {Ctx, Dialog} from "../types.js"
  * @import {Details, Report} from "./projections.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";

@@ -1,7 +1,7 @@
 /**
  * Sign-in: a token is pasted, and shows what it may do. As a page, and as a dialog that the core opens over any page after a 401.
  *
- * @import {Ctx, Dialog, Page} from "../types.d.ts"
+ * @import {Ctx, Dialog, Page} from "../types.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
 import { claims } from "../parts/session.js";

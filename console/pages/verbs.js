@@ -2,7 +2,7 @@
  * What operators ask for: one payload per verb, sent to `POST /projections`. A server with a worker answers with the result; functions
  * hand the verb over and answer at once. So the result is always read back from `GET /projections/{name}`, never assumed.
  *
- * @import {Ctx} from "../types.d.ts"
+ * @import {Ctx} from "../types.js"
  */
 import { problemOf } from "../parts/api.js";
 

@@ -1,7 +1,7 @@
 /**
  * A verification: the rows and claims of a view, compared with what the events give.
  *
- * @import {Ctx, Dialog} from "../types.d.ts"
+ * @import {Ctx, Dialog} from "../types.js"
  * @import {Details} from "./projections.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
