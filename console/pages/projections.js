@@ -60,7 +60,7 @@ async function readDetails(ctx, name, signal) {
   const list = (/** @type {string} */ what, /** @type {unknown} */ wanted) =>
     wanted ? ctx.api.get(`${path}/${what}`, { limit: 100 }, { signal }) : Promise.resolve(null);
   const [parked, differences, skipped] = await Promise.all([
-    list("parked", report.parked), list("differences", report.last_verify?.differ), list("skipped", false),
+    list("parked", report.parked), list("differences", report.last_verify?.differ), list("skipped", true),
   ]);
   return { report, parked, differences, skipped };
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::append::{EventSaved, EventsSaved};
 use super::health::Health;
 use super::projections::{Parked, Projections};
+use super::skipped::Skipped;
 use super::{NO_CACHE, ROUTES, Route, RouteOperation, blame, diff, explain, feed, history};
 use crate::domain::{AnyDomain, Domains};
 use crate::http::auth::{Access, Auth};
@@ -229,6 +230,7 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
         component::<Health>(),
         component::<Projections>(),
         component::<Parked>(),
+        component::<Skipped>(),
     ];
     let any_rule: Vec<Value> = domains
         .iter()

@@ -13,6 +13,7 @@ pub(super) mod list;
 pub(super) mod operator_docs;
 pub(super) mod projections;
 pub(super) mod revert;
+pub(super) mod skipped;
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -150,6 +151,14 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: Method::Get,
+        path: "/projections/{name}/skipped",
+        side: Side::Query,
+        access: Access::Operate,
+        handler: |method| on(method, skipped::skipped),
+        operation: RouteOperation::Single(skipped::describe),
+    },
+    Route {
+        method: Method::Get,
         path: "/{domain}",
         side: Side::Query,
         access: Access::Read,
@@ -249,6 +258,7 @@ mod tests {
                     Method::Get,
                     Access::Operate
                 ),
+                ("/projections/{name}/skipped", Method::Get, Access::Operate),
                 ("/{domain}", Method::Get, Access::Read),
                 ("/{domain}/{id}", Method::Get, Access::Read),
                 ("/{domain}/{id}/events", Method::Get, Access::Read),

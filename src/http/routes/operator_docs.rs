@@ -155,7 +155,7 @@ fn projection_name() -> Value {
     )
 }
 
-fn describe_page(id: &str, summary: &str, page: &Value) -> Operation {
+pub(super) fn describe_page(id: &str, summary: &str, page: &Value) -> Operation {
     let response = OpenApiResponse::new("A page", &[]).json(page);
     Operation::new(id, summary)
         .tag("projections")

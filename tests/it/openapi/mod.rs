@@ -85,6 +85,7 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
         "/projections/{name}",
         "/projections/{name}/differences",
         "/projections/{name}/parked",
+        "/projections/{name}/skipped",
         "/users",
         "/users/{id}",
         "/users/{id}/blame",

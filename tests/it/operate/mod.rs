@@ -2,6 +2,7 @@
 
 mod failures;
 mod handed_over;
+mod skipped;
 
 use serde_json::{Value, json};
 use uuid::Uuid;

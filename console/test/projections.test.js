@@ -1,0 +1,156 @@
+/** What operators do, with clicks only and with the keyboard alone. Each result is read back from the server. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { openConsole, review, screenshot, startBrowser } from "./support/browser.js";
+import { createUsers, plantUnfoldable } from "./support/data.js";
+import { byKeyboard, byMouse } from "./support/input.js";
+import { call, startServer, until } from "./support/server.js";
+
+/** @import {Input} from "./support/input.js" */
+
+/** @type {import("./support/server.js").Server} */
+let server;
+/** @type {Awaited<ReturnType<typeof startBrowser>>} */
+let chromium;
+/** @type {string[]} */
+let ids;
+
+before(async () => {
+  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
+  ids = await createUsers(server.url, 60);
+  await until("the view is current", async () => (await report()).lag_events === 0);
+});
+after(async () => {
+  await chromium?.stop();
+  await server?.stop();
+});
+
+const open = (hash = "#/projections") => openConsole(chromium.browser, `${server.url}/${hash}`);
+const report = () => call(`${server.url}/projections/users`);
+/** The table of the generation that serves readers. */
+const table = async () => `"${(await server.sql("select name from views where projection = 'users' and state = 'live'"))[0].name}"`;
+
+/** Makes rows of the live view differ from what the events give. @param {number} count @param {string} text */
+async function plantDifferences(count, text) {
+  await server.sql(`update ${await table()} set username = username || $1 where id = any($2::uuid[])`, [text, ids.slice(0, count)]);
+}
+
+for (const input of /** @type {Input[]} */ ([byMouse, byKeyboard])) {
+  // Fails when a reprojection cannot be filled, looked at, cancelled, refused by `max_changes` or made live from the page.
+  test(`a reprojection is looked at, cancelled, refused, and goes live, ${input.name}`, async () => {
+    await plantDifferences(3, " (old)");
+    const { page, close } = await open();
+    const start = async () => {
+      await input.press(page.getByRole("button", { name: "Reproject users" }));
+      await input.press(page.getByRole("button", { name: "Build the new generation" }));
+      await page.getByText(/3 of 60 rows change/).waitFor();
+    };
+    await start();
+    assert.equal((await report()).reprojection.state, "refused");
+    assert.equal(await page.locator(".split del").count(), 3);
+    assert.match(await page.locator(".split .facts").innerText(), /username\s+in 3 rows/);
+
+    await input.press(page.getByRole("button", { name: "Cancel it" }));
+    await input.press(page.getByRole("button", { name: "Cancel the reprojection" }));
+    await page.locator(".steps").waitFor({ state: "detached" });
+    assert.equal((await report()).reprojection, null);
+
+    await start();
+    const before = (await report()).generation;
+    await input.type(page.getByLabel("Go live only if at most this many rows change"), "2");
+    await input.press(page.getByRole("button", { name: /^Go live with generation/ }));
+    await input.press(page.getByRole("button", { name: "Go live", exact: true }));
+    await page.getByText("Not live: 3 rows would change").waitFor();
+    assert.deepEqual([(await report()).generation, (await report()).reprojection.state], [before, "refused"]);
+
+    await input.type(page.getByLabel("Go live only if at most this many rows change"), "3");
+    await input.press(page.getByRole("button", { name: /^Go live with generation/ }));
+    await input.press(page.getByRole("button", { name: "Go live", exact: true }));
+    await page.getByText(/Generation \d+ of users is live/).waitFor();
+    const now = await report();
+    assert.ok(now.generation > before && now.reprojection === null);
+    assert.equal((await server.sql(`select count(*)::int as old from ${await table()} where username like '%(old)'`))[0].old, 0);
+    await close();
+  });
+
+  // Fails when a row that was changed by hand is not found, not shown field by field, or not repaired from the page.
+  test(`a verification finds a planted difference, and repairs it, ${input.name}`, async () => {
+    await plantDifferences(2, " (changed by hand)");
+    const { page, close } = await open();
+    await input.press(page.getByRole("button", { name: "Verify users" }));
+    await page.getByRole("heading", { name: "users: 2 aggregates differ from the events" }).waitFor();
+    assert.equal(await page.locator("#differences-users del", { hasText: "(changed by hand)" }).count(), 2);
+    await input.press(page.getByRole("button", { name: "Repair these 2" }));
+    await input.press(page.getByRole("button", { name: "Repair", exact: true }));
+    await page.getByText("2 aggregates differed and were folded anew.").waitFor();
+    assert.equal((await report()).last_verify.repaired, 2);
+    assert.equal((await server.sql(`select count(*)::int as wrong from ${await table()} where username like '%by hand)'`))[0].wrong, 0);
+    await close();
+  });
+
+  // Fails when a parked aggregate is not shown with its reason, or cannot be retried or skipped from the page, with the reason kept.
+  test(`parked aggregates are retried and skipped with a reason, ${input.name}`, async () => {
+    const skipped = (await call(`${server.url}/projections/users/skipped`)).result.length;
+    const [first, second] = input === byMouse ? [ids[10], ids[11]] : [ids[12], ids[13]];
+    const event = await plantUnfoldable(server, /** @type {string} */ (first));
+    await plantUnfoldable(server, /** @type {string} */ (second));
+    await call(`${server.url}/projections`, {});
+    await until("two are parked", async () => (await report()).parked === 2);
+    const { page, close } = await open();
+    await page.getByRole("heading", { name: "users: 2 parked aggregates" }).waitFor();
+    const tries = async () => (await call(`${server.url}/projections/users/parked`)).result.map((/** @type {any} */ at) => at.attempts);
+    const before = await tries();
+    await input.press(page.getByRole("button", { name: "Retry all 2" }));
+    await input.press(page.getByRole("dialog").getByRole("button", { name: "Retry all 2" }));
+    await page.getByText("0 aggregates folded again, 2 still parked").waitFor();
+    (await tries()).forEach((/** @type {number} */ count, /** @type {number} */ at) => assert.ok(count > before[at]));
+
+    await input.press(page.getByRole("button", { name: `Skip version 2 of ${first}` }));
+    const confirm = page.getByRole("button", { name: "Skip this event" });
+    assert.ok(await confirm.isDisabled(), "a skip without a reason");
+    await input.type(page.getByLabel("Why? It is recorded."), "typed by hand, ticket 4411");
+    await input.type(page.getByLabel("Who skips it"), "grace");
+    if (input === byMouse) await screenshot(page, "projections-skip-light");
+    await input.press(confirm);
+    await page.getByRole("heading", { name: "users: 1 parked aggregate" }).waitFor();
+    const { result } = await call(`${server.url}/projections/users/skipped`);
+    assert.equal(result.length, skipped + 1);
+    const kept = result.find((/** @type {any} */ at) => at.event_id === event);
+    assert.deepEqual([kept.reason, kept.actor, kept.version], ["typed by hand, ticket 4411", "grace", 2]);
+    await page.locator("#skipped-users").getByText("typed by hand, ticket 4411").first().waitFor();
+
+    // Another operator is faster.
+    await input.press(page.getByRole("button", { name: `Skip version 2 of ${second}` }));
+    await input.type(page.getByLabel("Why? It is recorded."), "again");
+    const { event_id: other } = (await call(`${server.url}/projections/users/parked`)).result[0];
+    await call(`${server.url}/projections`, { skip: { domain: "users", event_id: other, reason: "faster" } });
+    await input.press(page.getByRole("button", { name: "Skip this event" }));
+    await page.getByRole("dialog").getByText("No aggregate is parked because of this event").waitFor();
+    await input.press(page.getByRole("button", { name: "Cancel", exact: true }));
+    await close();
+  });
+}
+
+// Fails when the page, one of its boxes or a dialog cannot be used by everyone or does not fit.
+test("projections are accessible and fit, light, dark and on a phone", async () => {
+  await plantDifferences(9, " (old)");
+  await plantUnfoldable(server, /** @type {string} */ (ids[20]));
+  await call(`${server.url}/projections`, {});
+  await call(`${server.url}/projections`, { reproject: "users", max_changes: 0 });
+  await call(`${server.url}/projections`, { preview: "users" });
+  await call(`${server.url}/projections`, { verify: "users" });
+  await review(chromium.browser, `${server.url}/#/projections`, "projections");
+  for (const [name, button] of Object.entries({ "go-live": /^Go live with generation/, cancel: "Cancel it", retry: "Retry it", repair: "Repair these", skip: /^Skip version/ })) {
+    await review(chromium.browser, `${server.url}/#/projections`, `projections-${name}`, {
+      prepare: async (page) => {
+        await page.getByRole("button", { name: button }).first().click();
+        await page.getByRole("dialog").waitFor();
+      },
+    });
+  }
+  await call(`${server.url}/projections`, { cancel: "users" });
+  await review(chromium.browser, `${server.url}/#/projections`, "projections-reproject", {
+    prepare: (page) => page.getByRole("button", { name: "Reproject users" }).click(),
+  });
+  await review(chromium.browser, `${server.url}/#/health`, "health");
+});

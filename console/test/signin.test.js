@@ -1,0 +1,134 @@
+/** Sign-in: over the page after a 401, with a token that stays in memory, and with what the token may do. */
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { go, openConsole, review, settled, startBrowser } from "./support/browser.js";
+import { event } from "./support/data.js";
+import { call, startServer } from "./support/server.js";
+import { makeIssuer } from "./support/tokens.js";
+
+const ALL = "users:read users:write operate";
+const PASSWORD = "correct horse battery staple";
+const ID = "0199ef10-0000-7000-8000-000000000001";
+
+/** @type {import("./support/server.js").Server} */
+let server;
+/** @type {Awaited<ReturnType<typeof startBrowser>>} */
+let chromium;
+/** @type {Awaited<ReturnType<typeof makeIssuer>>} */
+let issuer;
+
+before(async () => {
+  issuer = await makeIssuer();
+  [server, chromium] = await Promise.all([startServer({ env: { ...issuer.env, RUST_LOG: "trace,sqlx::query=off" } }), startBrowser()]);
+  await call(`${server.url}/users`, event(ID, "created", { username: "ada", email: "ada@example.org", password: PASSWORD }, {}), bearer(issuer.token(ALL)));
+});
+after(async () => {
+  await chromium?.stop();
+  await server?.stop();
+});
+
+/** @param {string} token */
+const bearer = (token) => ({ authorization: `Bearer ${token}` });
+const open = (hash = "#/events") => openConsole(chromium.browser, `${server.url}/${hash}`);
+
+/** @param {import("playwright-core").Page} page @param {string} token */
+async function signIn(page, token) {
+  const dialog = page.getByRole("dialog", { name: "Sign in to go on" });
+  await dialog.getByLabel("Token").fill(token);
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+  await dialog.waitFor({ state: "hidden" });
+}
+
+// Fails when a 401 loses the page, when the sign-in does not continue it, or when the token is stored without being asked for.
+test("a 401 opens the sign-in over the page, and the page goes on afterwards", async () => {
+  const token = issuer.token(ALL);
+  const { page, requests, close } = await open();
+  await page.getByRole("dialog", { name: "Sign in to go on" }).waitFor();
+  await signIn(page, token);
+  await page.locator(".feed > li").first().waitFor();
+  assert.equal(await page.evaluate(() => location.hash), "#/events");
+  await page.getByText("grace@example.org").first().waitFor();
+  assert.deepEqual(await page.evaluate(() => [sessionStorage.length, Object.values(localStorage).join()]).then(([count, kept]) => [count, String(kept).includes("eyJ")]), [0, false]);
+  assert.ok(requests.every((url) => !url.includes(token.slice(0, 20))), "a token in an address");
+
+  await page.reload();
+  await page.getByRole("dialog", { name: "Sign in to go on" }).waitFor();
+  await page.getByRole("dialog").getByRole("checkbox").check();
+  await signIn(page, token);
+  await page.reload();
+  await page.locator(".feed > li").first().waitFor();
+  assert.equal(await page.evaluate(() => sessionStorage.length), 1);
+  await close();
+});
+
+// Fails when a token that may only read is offered an action, or when the server does not refuse a request that the page would hide.
+test("a token that may only read gets no button that cannot work, and a forged request a 403", async () => {
+  const token = issuer.token("users:read");
+  const { page, close } = await open("#/sign-in");
+  await page.getByLabel("Token").fill(`Bearer ${token}`);
+  const rights = page.locator(".rights");
+  assert.match((await rights.innerText()).replace(/\s+/g, " "), /users ✓ yes – no operate projections – no/);
+  await page.locator("form.pad").getByRole("button", { name: "Sign in" }).click();
+  const forbidden = /append|revert|reproject|verify|repair|retry|skip|go live|cancel it|catch up|restore|delete/i;
+  for (const hash of ["#/", "#/events", "#/users", `#/users/${ID}`, `#/users/${ID}/explain`, "#/projections", "#/health"]) {
+    await go(page, hash);
+    const labels = await page.locator("main button:visible").allInnerTexts();
+    assert.deepEqual(labels.filter((label) => forbidden.test(label)), [], hash);
+  }
+  for (const [path, body] of /** @type {[string, unknown][]} */ ([
+    ["/users", event(ID, "emailChanged", { email: "forged@example.org" }, {})],
+    [`/users/${ID}/revert`, { id: "0199ef10-0000-7000-8000-0000000000ff", to_version: 1 }],
+    ["/projections", { verify: "users" }],
+  ])) {
+    await assert.rejects(call(`${server.url}${path}`, body, bearer(token)), { status: 403 }, path);
+  }
+  await close();
+});
+
+// Fails when the page does not say that a token has expired, or when the server's refusal of it does not ask for another one.
+test("an expired token is shown as expired and asked for again", async () => {
+  const { page, close } = await open("#/sign-in");
+  await page.getByLabel("Token").fill(issuer.token(ALL, { seconds: -600 }));
+  await page.getByText(/it ended .* ago/).waitFor();
+  await page.locator("form.pad").getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("dialog", { name: "Sign in to go on" }).waitFor();
+  await signIn(page, issuer.token(ALL));
+  await settled(page);
+  await go(page, "#/sign-in");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByText("Not signed in").first().waitFor();
+  await close();
+});
+
+// Fails when a password, a token or a payload gets into an address, the storage, the browser's log or the server's log.
+test("no secret, token or payload gets into addresses, storage or logs", async () => {
+  const token = issuer.token(ALL);
+  const { page, requests, close } = await open("#/");
+  /** @type {string[]} */
+  const logged = [];
+  page.on("console", (message) => logged.push(message.text()));
+  await signIn(page, token);
+  for (const hash of ["#/", "#/events", "#/users", `#/users/${ID}`, `#/users/${ID}/explain`, "#/projections", "#/health", "#/sign-in"]) {
+    await go(page, hash);
+    assert.ok(!(await page.content()).includes(PASSWORD), `the password is in ${hash}`);
+  }
+  await page.goBack();
+  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href, history.state]));
+  const signature = /** @type {string} */ (token.split(".")[2]);
+  const log = await readFile(`${server.folder}/log`, "utf8");
+  for (const [where, text] of Object.entries({ addresses: requests.join("\n"), storage: kept, "browser's log": logged.join("\n"), "server's log": log })) {
+    for (const secret of [PASSWORD, "$argon2id$", token, signature]) assert.ok(!text.includes(secret), `the ${where} has a secret`);
+    assert.ok(!text.includes("ada@example.org"), `the ${where} has a payload`);
+  }
+  await close();
+});
+
+// Fails when the sign-in cannot be used by everyone or does not fit.
+test("the sign-in is accessible and fits, light, dark and on a phone", async () => {
+  const url = `${server.url}/#/sign-in`;
+  await review(chromium.browser, url, "sign-in", { prepare: (page) => page.getByLabel("Token").fill(issuer.token("users:read operate")) });
+  await review(chromium.browser, `${server.url}/#/events`, "sign-in-dialog", {
+    prepare: (page) => page.getByRole("dialog").waitFor(),
+  });
+});
