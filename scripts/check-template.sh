@@ -65,6 +65,7 @@ deployments = {
         "SubnetIds": "subnet-1,subnet-2",
         "SecurityGroupIds": "sg-1",
         "CorsOrigins": "https://app.example.org,https://other.example.org",
+        "Console": "true",
         "AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:alarms",
     },
 }

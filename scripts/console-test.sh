@@ -49,7 +49,7 @@ echo "tsc $compiler accepts the console"
 screenshots=$PWD/target/console-screenshots
 rm -rf "$screenshots"
 mkdir -p "$screenshots"
-export CHROMIUM LOCAL=$PWD/target/debug/local SCREENSHOTS=$screenshots AXE=$tools/node_modules/axe-core/axe.min.js
+export CHROMIUM CONSOLE_FILES=$PWD/scripts/console-files.sh LOCAL=$PWD/target/debug/local SCREENSHOTS=$screenshots AXE=$tools/node_modules/axe-core/axe.min.js
 cd "$tools/check/console/test"
 tests=(*.test.js)
 if [ $# -gt 0 ]; then

@@ -21,9 +21,10 @@ export async function startBrowser() {
 /**
  * Opens the console, and waits until the page shows what it has read.
  * @param {import("playwright-core").Browser} browser @param {string} url with or without a `#/…`
- * @param {{theme?: "light" | "dark", size?: {width: number, height: number}, init?: () => void}} [options]
+ * @param {{theme?: "light" | "dark", size?: {width: number, height: number}, init?: () => void, clock?: boolean}} [options]
+ *   `clock`: the time of the page stands still unless the test moves it
  */
-export async function openConsole(browser, url, { theme = "light", size = LAPTOP, init } = {}) {
+export async function openConsole(browser, url, { theme = "light", size = LAPTOP, init, clock = false } = {}) {
   const context = await browser.newContext({ viewport: size, colorScheme: theme, reducedMotion: "reduce" });
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   const page = await context.newPage();
@@ -37,6 +38,7 @@ export async function openConsole(browser, url, { theme = "light", size = LAPTOP
   });
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => requests.push(request.url()));
+  if (clock) await page.clock.install();
   if (init) await page.addInitScript(init);
   await page.goto(url);
   await settled(page);

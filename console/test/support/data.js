@@ -43,3 +43,17 @@ export async function plantUnfoldable(server, aggregate) {
   );
   return id;
 }
+
+/**
+ * Stores many users at once, each with one event, as if they had been appended. A worker folds them.
+ * @param {Server} server @param {number} count
+ */
+export async function plantUsers(server, count) {
+  await server.sql(
+    `insert into events (id, aggregate_id, version, type_id, payload, metadata)
+     select gen_random_uuid(), user_id, 1, $1, jsonb_build_object('id', user_id, 'username', 'user' || n, 'email', 'user' || n || '@example.org'), '{"actor": "import"}'
+     from (select gen_random_uuid() as user_id, n from generate_series(1, $2::int) n) users`,
+    [TYPES.created, count],
+  );
+  await call(`${server.url}/projections`, {});
+}

@@ -206,6 +206,7 @@ fn sources() -> Vec<PathBuf> {
         ".ci",
         "benches",
         "bin",
+        "console",
         "crates",
         "docs",
         "events",
