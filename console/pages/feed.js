@@ -174,25 +174,27 @@ function waits({ waiting }) {
   if (!waiting) return nothing;
   const seconds = Math.max(0, (Date.now() - new Date(waiting.since).getTime()) / 1000);
   return html`<div class="hint warn in-sheet" role="status"><span aria-hidden="true">▲</span><span class="grow"><b>A transaction has been open for ${duration(seconds)}; ${plural(waiting.events, "newer event")} ${waiting.events === 1 ? "waits" : "wait"} for it.</b>
-    It may still commit an event that belongs before them, and the feed never shows an event out of order.</span></div>`;
+    It may still commit an earlier event, and the feed shows no event before those that precede it.</span></div>`;
 }
 
 /** @param {Ctx} ctx @param {Feed} feed */
 function rows(ctx, feed) {
   if (feed.events.length === 0) return empty(ctx, feed);
-  return html`<ol class="feed" aria-label="Events, the newest first">${feed.events.map((event) => row(ctx, event))}</ol>
+  return html`<ol class="feed" aria-label="Events, the newest first">${feed.events.map((event, index) => row(ctx, event, feed.events[index - 1]))}</ol>
     <p class="under dim">${end(ctx, feed)}</p>`;
 }
 
-/** @param {Ctx} ctx @param {FeedEvent} event */
-function row(ctx, event) {
+/** @param {Ctx} ctx @param {FeedEvent} event @param {FeedEvent | undefined} above the day stands only where it changes */
+function row(ctx, event, above) {
   const key = `${event.id}/${event.aggregate_id}`;
   const open = ctx.ui["open"] === key;
   const at = new Date(event.created_at);
   const millis = String(at.getUTCMilliseconds()).padStart(3, "0");
+  const day = stamp(at, "day");
+  const isNewDay = !above || stamp(above.created_at, "day") !== day;
   const fields = Object.entries(event.payload ?? {}).filter(([name]) => name !== "id");
   return html`<li data-row tabindex="-1" data-id=${event.id}>
-    <time class="m" datetime=${event.created_at} title=${`${stamp(at, "second")} ${zone()} · ${event.created_at}`}><span class="day">${stamp(at, "day")} </span>${stamp(at, "clock")}<span class="dim">.${millis}</span></time>
+    <time class="m" datetime=${event.created_at} title=${`${stamp(at, "second")} ${zone()} · ${event.created_at}`}>${isNewDay ? html`<span class="day">${day} </span>` : nothing}${stamp(at, "clock")}<span class="dim">.${millis}</span></time>
     <a class="type" href=${to(event.domain, event.aggregate_id, event.version)}>${event.type ?? `type ${event.type_id}`}</a>
     <span class="of"><a class="m" href=${to(event.domain, event.aggregate_id)} title=${event.aggregate_id}><span class="dim">${event.domain}</span> ${short(event.aggregate_id)}</a> <span class="dim m">v${event.version}</span></span>
     <span class="by">${actor(event.metadata?.["actor"])}</span>

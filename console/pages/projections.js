@@ -130,8 +130,9 @@ export function status(report) {
   const { state, reprojection, parked } = report;
   if (state === "stuck") return pill("bad", "stuck: an event has waited for five minutes");
   if (state === "unprocessed") return pill("bad", "no worker processes it");
-  if (parked) return pill("warn", `${number(parked)} parked`);
-  if (reprojection) return pill("run", reprojection.state === "filling" ? `filling generation ${reprojection.generation}` : `generation ${reprojection.generation} waits for you`);
+  const fresh = reprojection ? pill("run", reprojection.state === "filling" ? `filling generation ${reprojection.generation}` : `generation ${reprojection.generation} waits for you`) : nothing;
+  if (parked) return html`${pill("warn", `${number(parked)} parked`)} ${fresh}`;
+  if (reprojection) return fresh;
   if (report.fold_changed) return pill("warn", "the fold has changed: reproject");
   if (state === "behind") return pill("run", "catching up");
   return state === "current" ? pill("ok", "caught up") : pill("warn", "could not be measured");
