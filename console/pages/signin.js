@@ -53,7 +53,7 @@ function submit(ctx, event, then) {
 /** @param {Ctx} ctx @param {string} place */
 function form(ctx, place) {
   const found = typed.token ? claims(clean()) : null;
-  return html`<div class="fields"><label class="field">Token<textarea id=${`token-${place}`} name="token" rows="4" autocomplete="off" spellcheck="false" placeholder="eyJ…" .value=${typed.token}
+  return html`<div class="fields"><label class="field">Token<textarea id=${`token-${place}`} name="token" rows="6" autocomplete="off" spellcheck="false" placeholder="eyJ…" .value=${typed.token}
       @input=${(/** @type {Event} */ event) => { typed.token = /** @type {HTMLTextAreaElement} */ (event.target).value; ctx.draw(); }}></textarea></label>
     ${typed.token && !found ? html`<p class="warnText" role="status">▲ This is no JSON web token.</p>` : nothing}
     ${found ? rights(ctx, found) : nothing}

@@ -104,7 +104,7 @@ test("an expired token is shown as expired and asked for again", async () => {
 // Fails when a password, a token or a payload gets into an address, the storage, the browser's log or the server's log.
 test("no secret, token or payload gets into addresses, storage or logs", async () => {
   const token = issuer.token(ALL);
-  const { page, requests, close } = await open("#/");
+  const { page, requests, close } = await open("#/events");
   /** @type {string[]} */
   const logged = [];
   page.on("console", (message) => logged.push(message.text()));

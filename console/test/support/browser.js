@@ -53,9 +53,9 @@ export async function openConsole(browser, url, { theme = "light", size = LAPTOP
   };
 }
 
-/** Waits until a page shows data or a problem. @param {Page} page */
+/** Waits until a page shows data or a problem, or asks for a token. @param {Page} page */
 export async function settled(page) {
-  await page.waitForFunction(() => document.querySelector("main h1") !== null && document.querySelector("main .wait") === null);
+  await page.waitForFunction(() => document.querySelector("dialog[open]") !== null || (document.querySelector("main h1") !== null && document.querySelector("main .wait") === null));
 }
 
 /** Goes to an address of the console as a link does. @param {Page} page @param {string} hash */
