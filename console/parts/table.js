@@ -41,9 +41,9 @@ export function sheet({ title, label, id, actions = nothing, note = nothing }, c
 export const pageHead = ({ title, sub = nothing, actions = nothing }) =>
   html`<div class="head"><div><h1 tabindex="-1">${title}</h1><div class="sub">${sub}</div></div><div class="acts">${actions}</div></div>`;
 
-/**
- * A state with a colour, a shape and words. @param {"ok" | "warn" | "run" | "bad" | ""} kind @param {unknown} text
- */
+/** @typedef {"ok" | "warn" | "run" | "bad" | ""} Kind */
+
+/** A state with a colour, a shape and words. @param {Kind} kind @param {unknown} text */
 export const pill = (kind, text) => html`<span class=${`pill ${kind}`}>${text}</span>`;
 
 /**

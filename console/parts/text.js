@@ -48,9 +48,9 @@ export function actor(actor) {
 
 /**
  * A button that copies a text and says so.
- * @param {{say(text: string): void}} ctx @param {string} text @param {string} [what] @param {unknown} [label]
+ * @param {{say(text: string): void}} ctx @param {string} text @param {string} [what] @param {unknown} [label] @param {string} [look]
  */
-export function copy(ctx, text, what = "the id", label = "Copy") {
+export function copy(ctx, text, what = "the id", label = "Copy", look = "btn small") {
   const run = async () => {
     try {
       await navigator.clipboard.writeText(text);
@@ -59,7 +59,7 @@ export function copy(ctx, text, what = "the id", label = "Copy") {
       ctx.say("This browser does not allow the page to copy");
     }
   };
-  return html`<button type="button" class="btn small" aria-label=${label === "Copy" ? `Copy ${what}` : nothing} @click=${run}>${label}</button>`;
+  return html`<button type="button" class=${look} aria-label=${label === "Copy" ? `Copy ${what}` : nothing} @click=${run}>${label}</button>`;
 }
 
 /**

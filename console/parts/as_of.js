@@ -1,0 +1,38 @@
+/**
+ * The slider that chooses a time between the first event and now, with a field for an exact one.
+ *
+ * @import {Ctx} from "../types.js"
+ */
+import { html, nothing } from "../vendor/lit-html.js";
+import { ago, duration, fromInput, stamp, zone } from "./time.js";
+
+const STEPS = 1000;
+
+/**
+ * @param {Ctx} ctx
+ * @param {{from: string, at: string | undefined, go(time: string | null): void}} slider `at` undefined: now
+ */
+export function asOfSlider(ctx, { from, at, go }) {
+  const start = new Date(from).getTime();
+  const end = Math.max(Date.now(), start + 1000);
+  const time = (/** @type {number} */ step) => new Date(start + ((end - start) * step) / STEPS);
+  const value = at === undefined ? STEPS : Math.round(STEPS * Math.min(1, Math.max(0, (new Date(at).getTime() - start) / (end - start))));
+  const moving = ctx.ui["asOf"] ?? value;
+  const text = moving >= STEPS ? "every event so far" : at !== undefined && moving === value ? `${stamp(at)} ${zone()}, ${ago(at)}` : `${stamp(time(moving))} ${zone()}, ${ago(time(moving))}`;
+  const step = (/** @type {Event} */ event) => Number(/** @type {HTMLInputElement} */ (event.target).value);
+  const typed = (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    const input = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target).elements.namedItem("time"));
+    const parsed = fromInput(input.value);
+    ctx.set({ wrongTime: !parsed && input.value.trim() !== "" });
+    if (parsed) go(parsed);
+  };
+  return html`<section class="scrub list" aria-label="Time"><div class="top"><strong>${at === undefined ? "Now" : "As of"}</strong><span class="dim">${text}</span><span class="grow"></span>
+      <form @submit=${typed}><label class="dim">as of <input class="in m" name="time" size="18" autocomplete="off" spellcheck="false" aria-invalid=${ctx.ui["wrongTime"] ? "true" : nothing} aria-describedby="as-of-help" placeholder="2026-11-18 09:00" .value=${at === undefined ? "" : stamp(at)}></label><span id="as-of-help" class="vh">A time in ${zone()}, as 2026-11-18 09:00</span></form>
+      <button type="button" class="btn small" ?disabled=${at === undefined} @click=${() => go(null)}>Now</button></div>
+    ${ctx.ui["wrongTime"] ? html`<p class="fine badText" role="alert">Write a time as 2026-11-18 or 2026-11-18 09:00, in ${zone()}, or with a zone such as +02:00.</p>` : nothing}
+    <div class="wide"><input type="range" min="0" max=${STEPS} .value=${String(moving)} aria-label="As of" aria-valuetext=${text}
+      @input=${(/** @type {Event} */ event) => ctx.set({ asOf: step(event) })}
+      @change=${(/** @type {Event} */ event) => { const to = step(event); delete ctx.ui["asOf"]; go(to >= STEPS ? null : time(to).toISOString()); }}>
+      <div class="ends fine dim" aria-hidden="true"><span>first event, ${stamp(from, "day")}</span><span>${duration((end - start) / 1000)}</span><span>now</span></div></div></section>`;
+}
