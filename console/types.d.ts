@@ -22,6 +22,9 @@ export interface EventType { name: string; type_id: number; description: string 
 export interface Domain {
   name: string; description: string | undefined;
   columns: Field[]; filters: string[]; events: EventType[];
+  /** Columns that no response has, because they are secrets. */
+  hidden: string[];
+  /** The column that names a row to people. */
   title: string | undefined;
 }
 export interface Schema { domains: Domain[]; secured: boolean; hash: string | undefined; version: string | undefined; document: any }

@@ -1,5 +1,5 @@
 /**
- * What this deployment serves, read from its OpenAPI document: domains, columns, filters, event types with their fields, scopes.
+ * What this deployment serves, read from its OpenAPI document: domains, columns, filters, event types with their fields.
  * This is the only module that knows how the document names things.
  *
  * @import {Domain, EventType, Field, Schema} from "../types.js"
@@ -10,10 +10,10 @@ const LIST_PARAMETERS = new Set(["limit", "after", "consistency", "as_of"]);
 
 /** @param {any} document @returns {Schema} */
 export function read(document) {
-  const schemas = document.components?.schemas ?? {};
-  const names = Object.keys(schemas).filter((key) => /^[^.]+\.row$/.test(key)).map((key) => key.slice(0, -4));
+  const all = Object.values(document.components?.schemas ?? {});
+  const rows = all.filter((/** @type {any} */ at) => at["x-foldlog"]?.kind === "row");
   return {
-    domains: names.map((name) => domain(document, name)),
+    domains: rows.map((row) => domain(document, all, row)),
     secured: Boolean(document.components?.securitySchemes),
     hash: document["x-foldlog"]?.hash,
     version: document.info?.version,
@@ -21,39 +21,36 @@ export function read(document) {
   };
 }
 
-/** @param {any} document @param {string} name @returns {Domain} */
-function domain(document, name) {
-  const schemas = document.components.schemas;
-  const row = schemas[`${name}.row`];
-  const columns = fields(document, row);
+/** @param {any} document @param {any[]} all @param {any} row @returns {Domain} */
+function domain(document, all, row) {
+  const { domain: name, hidden = [], title } = row["x-foldlog"];
   const list = document.paths[`/${name}`]?.get;
   const filters = (list?.parameters ?? []).map((/** @type {any} */ at) => resolve(document, at))
     .filter((/** @type {any} */ at) => at.in === "query" && !LIST_PARAMETERS.has(at.name))
     .map((/** @type {any} */ at) => at.name);
-  const events = (schemas[`${name}.event`]?.oneOf ?? []).map((/** @type {any} */ at) => eventType(document, at));
-  return { name, description: row?.description, columns, filters, events, title: titleColumn(row, columns) };
+  const events = all.find((at) => at["x-foldlog"]?.kind === "events" && at["x-foldlog"].domain === name)?.oneOf ?? [];
+  return {
+    name, description: row.description, columns: fields(document, row), hidden, filters, title,
+    events: events.map((/** @type {any} */ at) => eventType(document, at)),
+  };
 }
 
 /** @param {any} document @param {any} reference @returns {EventType} */
 function eventType(document, reference) {
   const schema = resolve(document, reference);
-  const type = schema.properties.type_id;
   return {
-    name: schema["x-foldlog"]?.event ?? schema.title,
-    type_id: type.const ?? type.enum[0],
+    name: schema["x-foldlog"].event,
+    type_id: schema.properties.type_id.const,
     description: schema.description,
     fields: fields(document, resolve(document, schema.properties.payload)),
     example: schema.examples?.[0],
   };
 }
 
-/** The properties in their declared order: that of `required`, then the others. @param {any} document @param {any} schema @returns {Field[]} */
+/** The properties, in the order in which the domain declares them. @param {any} document @param {any} schema @returns {Field[]} */
 function fields(document, schema) {
-  const required = new Set(schema?.required ?? []);
-  const all = Object.keys(schema?.properties ?? {});
-  const sorted = all.every((name, index) => index === 0 || (all[index - 1] ?? "") <= name);
-  const names = sorted ? [...new Set([...required, ...all])].filter((name) => all.includes(name)) : all;
-  return names.map((name) => field(document, name, schema.properties[name], required.has(name)));
+  const required = new Set(schema.required ?? []);
+  return Object.entries(schema.properties ?? {}).map(([name, property]) => field(document, name, property, required.has(name)));
 }
 
 /** @param {any} document @param {string} name @param {any} raw @param {boolean} required @returns {Field} */
@@ -71,7 +68,7 @@ function field(document, name, raw, required) {
     choices: main.enum?.filter((/** @type {unknown} */ at) => at !== null),
     required,
     nullable: [outer.type, main.type].flat().includes("null") || branches.some((/** @type {any} */ at) => at.type === "null"),
-    secret: Boolean(raw.writeOnly || outer.writeOnly || main.writeOnly || main.format === "password"),
+    secret: [raw, outer, main].some((at) => at["x-foldlog"]?.secret),
     description: raw.description ?? outer.description ?? main.description,
     schema: main,
   };
@@ -89,22 +86,4 @@ export function resolve(document, node) {
 function without(node) {
   const { $ref: _, ...rest } = node;
   return rest;
-}
-
-/** The column that names a row to people, if there is one. @param {any} row @param {Field[]} columns */
-function titleColumn(row, columns) {
-  const declared = row?.["x-foldlog"]?.title;
-  if (declared) return declared;
-  const texts = columns.filter((at) => at.type === "string" && at.name !== "id" && !at.format);
-  return texts.find((at) => /^(title|name|label|subject)$|name$/.test(at.name))?.name;
-}
-
-/**
- * The scopes that an operation requires, such as `POST /users`.
- * @param {Schema} schema @param {string} method @param {string} path
- * @returns {string[]}
- */
-export function scopesOf(schema, method, path) {
-  const security = schema.document.paths[path]?.[method.toLowerCase()]?.security ?? [];
-  return security.flatMap((/** @type {any} */ at) => Object.values(at).flat());
 }

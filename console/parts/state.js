@@ -37,14 +37,11 @@ export function statePanel(ctx, domain, { at, newest, deleted, fields, changes, 
 const setBy = (ctx, domain, field) => html`<td class="blame">${actor(field.actor)}, <a href=${to(domain.name, ctx.route.id ?? "", field.version)} title=${`${field.type ?? ""} ${stamp(field.created_at, "second")} ${zone()}`}>v${field.version}</a><br>${stamp(field.created_at, "day")}</td>`;
 
 /**
- * Secrets have no value in any response; the last event that was certainly about one is known if it was read.
+ * Secrets have no value in any response. If there is one only, the last event that has certainly set it is known, if it was read.
  * @param {Domain} domain @param {number} at @param {any[]} events the newest first
  */
 function secretFields(domain, at, events) {
-  const names = new Set(domain.events.flatMap((type) => type.fields.filter((field) => field.secret).map((field) => field.name)));
-  const sets = (/** @type {any} */ event, /** @type {string} */ name) => domain.events.some((type) => type.type_id === event.type_id && type.fields.some((field) => field.name === name && field.secret && field.required));
-  return [...names].map((name) => {
-    const event = events.find((one) => one.version <= at && sets(one, name));
-    return { name, by: event && { actor: event.metadata?.actor, version: event.version, created_at: event.created_at, type: event.type } };
-  });
+  const sets = new Set(domain.events.filter((type) => type.fields.some((field) => field.secret && field.required)).map((type) => type.type_id));
+  const event = domain.hidden.length === 1 && events.find((one) => one.version <= at && sets.has(one.type_id));
+  return domain.hidden.map((name) => ({ name, by: event && { actor: event.metadata?.actor, version: event.version, created_at: event.created_at, type: event.type } }));
 }
