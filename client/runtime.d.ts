@@ -33,7 +33,6 @@ export interface RequestOptions {
 export interface Answer<T> {
   status: number;
   headers: Headers;
-  /** `undefined` if the response has no body. */
   body: T;
 }
 
@@ -55,7 +54,7 @@ export function transport(options: TransportOptions): Transport;
 export interface AnyProblem {
   name: string;
   type?: string;
-  title: string;
+  title?: string;
   status: number;
   /** For people: says what to do. */
   detail: string;
@@ -77,3 +76,12 @@ export function is<N extends string>(error: unknown, name: N): error is ProblemE
  * within a millisecond and after the clock was set back.
  */
 export function newId(now?: number): string;
+
+/** For generated code: the function that creates events of a type. */
+export function event(typeId: number): (aggregateId: string, payload?: any, metadata?: any) => any;
+
+/** For generated code: the client of these domains. `hash` is that of the document from which it was generated. */
+export function connect(domains: readonly string[], hash: string, options: TransportOptions): any;
+
+/** See `queries` of the generated module, which has the types. */
+export function queries(api: any): any;

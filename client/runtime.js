@@ -1,7 +1,6 @@
-// The part of the client that is the same for every API. What each export promises is written in runtime.d.ts.
+// Documented in runtime.d.ts.
 
 export class ProblemError extends Error {
-  /** @param {import("./runtime.d.ts").AnyProblem} problem @param {string | null} requestId */
   constructor(problem, requestId) {
     super(problem.detail);
     this.name = "ProblemError";
@@ -10,96 +9,180 @@ export class ProblemError extends Error {
   }
 }
 
-/** @param {unknown} error @param {string} name @returns {error is ProblemError} */
 export const is = (error, name) => error instanceof ProblemError && error.problem.name === name;
 
-let last = 0;
-let count = 0;
+let last = 0n;
 
-/** @type {typeof import("./runtime.d.ts").newId} */
 export const newId = (now = Date.now()) => {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  // A new millisecond starts at a random number below 2048, so at least 2048 ids fit before the time has to run ahead.
-  if (now > last) [last, count] = [now, ((bytes[6] & 7) << 8) | bytes[7]];
-  else if (++count > 4095) [last, count] = [last + 1, 0];
-  const time = last.toString(16).padStart(12, "0");
-  bytes[8] = 0x80 | (bytes[8] & 63);
-  const rest = [...bytes.subarray(8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const counted = (0x7000 | count).toString(16);
-  return `${time.slice(0, 8)}-${time.slice(8)}-${counted}-${rest.slice(0, 4)}-${rest.slice(4)}`;
+  const [random] = crypto.getRandomValues(new BigUint64Array(1));
+  const next = (BigInt(now) << 12n) | (random & 2047n);
+  last = next > last ? next : last + 1n;
+  const head = ((last >> 12n) << 16n) | 0x7000n | (last & 4095n);
+  const id = (head << 64n) | (1n << 63n) | (random >> 2n);
+  return id.toString(16).padStart(32, "0").replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 };
 
-/** @type {(ms: number, signal?: AbortSignal) => Promise<void>} */
-const pause = (ms, signal) =>
-  new Promise((resolve, reject) => {
-    const abort = () => (clearTimeout(timer), reject(signal?.reason));
-    const timer = setTimeout(() => (signal?.removeEventListener("abort", abort), resolve()), ms);
-    signal?.addEventListener("abort", abort, { once: true });
-  });
-
-/** @type {(value: unknown) => string} */
-const text = (value) => (value instanceof Date ? value.toISOString() : String(value));
-
-/** @type {(response: Response, body: any) => ProblemError} */
-const problemOf = ({ status, statusText, headers }, body) => {
-  const name = String(body?.type).split("urn:foldlog:problem:")[1];
-  const detail = `The response has status ${status} and is not foldlog's.`;
-  const problem = name ? { ...body, name } : { name: "foreign", status, title: statusText, detail };
-  return new ProblemError(problem, headers.get("X-Request-Id"));
+const within = async (ms, signal, work) => {
+  signal?.throwIfAborted();
+  const stop = new AbortController();
+  const abort = () => stop.abort(signal?.reason ?? new DOMException("no response", "TimeoutError"));
+  const timer = setTimeout(abort, ms);
+  signal?.addEventListener("abort", abort);
+  try {
+    return await work(stop.signal);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  }
 };
+
+const pause = (ms, signal) => within(ms, signal, (end) => new Promise((resolve) => end.addEventListener("abort", resolve)));
 
 /** @type {typeof import("./runtime.d.ts").transport} */
 export const transport = ({ baseUrl, token, fetch: send = fetch, tries = 5, timeout = 30_000 }) => ({
-  async request(method, path, { query = {}, body, headers, signal, tries: most = tries } = {}) {
-    const search = new URLSearchParams();
-    for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, text(value));
-    const url = baseUrl.replace(/\/+$/, "") + path + (search.size ? `?${search}` : "");
-    const sent = body === undefined ? undefined : JSON.stringify(body);
-    /** @type {string | undefined} */
+  async request(method, path, { query = {}, body: sent, headers: more, signal, tries: most = tries } = {}) {
+    const search = `${new URLSearchParams(JSON.parse(JSON.stringify(query)))}`;
+    const url = baseUrl.replace(/\/+$/, "") + path + (search && `?${search}`);
+    const text = sent && JSON.stringify(sent);
     let rejected;
     for (let n = 1; ; n++) {
-      signal?.throwIfAborted();
       const bearer = await token?.(rejected);
-      const stop = new AbortController();
-      const abort = () => stop.abort(signal?.reason);
-      signal?.addEventListener("abort", abort);
-      const timer = setTimeout(() => stop.abort(new DOMException("no response in time", "TimeoutError")), timeout);
       let wait = 100 * 2 ** n * (0.5 + Math.random());
       try {
-        const response = await send(url, {
-          method,
-          signal: stop.signal,
-          headers: {
-            ...(sent !== undefined && { "Content-Type": "application/json" }),
+        const [response, body] = await within(timeout, signal, async (signal) => {
+          const headers = {
+            ...(text && { "Content-Type": "application/json" }),
             ...(bearer && { Authorization: `Bearer ${bearer}` }),
-            ...headers,
-          },
-          ...(sent !== undefined && { body: sent }),
+            ...more,
+          };
+          const response = await send(url, { method, signal, body: text, headers });
+          return [response, await (response.ok ? response.json() : response.json().catch(() => {}))];
         });
-        const received = await response.text();
-        const { status } = response;
-        if (response.ok || status === 304)
-          return { status, headers: response.headers, body: received ? JSON.parse(received) : undefined };
-        if (status === 401 && bearer && rejected === undefined) {
+        const { ok, status, headers } = response;
+        if (ok) return { status, headers, body };
+        if (status === 401 && bearer && !rejected) {
           rejected = bearer;
           n--;
           continue;
         }
-        let parsed;
-        try {
-          parsed = JSON.parse(received);
-        } catch {}
-        const error = problemOf(response, parsed);
-        if (status < 502 || status > 504 || n >= most) throw error;
-        const seconds = parseFloat(response.headers.get("Retry-After") ?? "");
-        if (seconds >= 0) wait += 1000 * Math.min(seconds, 60);
+        if (status < 502 || status > 504 || n >= most) {
+          const name = `${body?.type}`.split("urn:foldlog:problem:")[1] ?? "foreign";
+          throw new ProblemError({ status, detail: `HTTP ${status}`, ...body, name }, headers.get("X-Request-Id"));
+        }
+        wait += 1000 * Math.min(Number(headers.get("Retry-After")) || 0, 60);
       } catch (error) {
         if (error instanceof ProblemError || signal?.aborted || n >= most) throw error;
-      } finally {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
       }
       await pause(wait, signal);
     }
   },
 });
+
+export const event = (type_id) => (aggregate_id, payload = {}, metadata) =>
+  ({ id: newId(), aggregate_id, type_id, payload, metadata });
+
+const paged = (pageName, name, page) => ({
+  [pageName]: page,
+  [name]: async function* (of, options) {
+    for (let after = options?.after ?? of?.after; after !== null; ) {
+      const { result, next } = await page(of, { ...options, after });
+      yield* result;
+      after = next;
+    }
+  },
+});
+
+export const connect = (domains, hash, options) => {
+  const { request } = transport(options);
+  const written = new Map();
+
+  const get = async (path, { signal, strong, asOf, ...query } = {}, filter) => {
+    query = { ...filter, ...query, as_of: asOf, consistency: strong ? "strong" : undefined };
+    return (await request("GET", path, { query, signal })).body;
+  };
+
+  const post = async (path, body, { expected, dryRun, ...options } = {}) => {
+    const tag = expected === "exists" ? "*" : `"${[expected].flat().join('","')}"`;
+    const headers = expected === 0 ? { "If-None-Match": "*" } : expected && { "If-Match": tag };
+    const query = { dry_run: dryRun };
+    const { body: answer } = await request("POST", path, { ...options, query, body, headers });
+    for (const { aggregate_id: id, version } of answer.events ?? []) {
+      written.set(id, Math.max(version, written.get(id) ?? 0));
+      if (written.size > 10_000) written.delete(written.keys().next().value);
+    }
+    return answer;
+  };
+
+  const append = (path) => async (events, options) => {
+    const answer = await post(path, [events].flat(), options);
+    return !answer.events ? answer : Array.isArray(events) ? answer.events : answer.events[0];
+  };
+
+  const below = (path, part) => (id, options) => get(`${path}/${encodeURIComponent(id)}${part}`, options);
+
+  const domain = (name) => {
+    const path = `/${name}`;
+    const row = below(path, "");
+    return {
+      append: append(path),
+      revert: (id, { to, eventId = newId(), except, metadata, ...options }) =>
+        post(`${path}/${encodeURIComponent(id)}/revert`, { id: eventId, to_version: to, except, metadata }, options),
+      get: (id, { minVersion = written.get(id), ...options } = {}) =>
+        row(id, options.strong || options.version || options.asOf ? options : { ...options, min_version: minVersion }),
+      ...paged("page", "list", (filter, options) => get(path, options, filter)),
+      ...paged("historyPage", "history", below(path, "/events")),
+      diff: below(path, "/diff"),
+      blame: below(path, "/blame"),
+      explain: below(path, "/explain"),
+    };
+  };
+
+  const feedPage = ({ types, ...options } = {}) => get("/events", { ...options, type: types?.join() });
+  const feed = ({ newestFirst, follow = true, before, after, ...options } = {}) => {
+    const read = async function* () {
+      while (reader.cursor !== null) {
+        const from = reader.cursor;
+        const place = newestFirst ? { order: "desc", before: from } : { after: from, wait: follow ? 20 : 0 };
+        const { result, next } = await feedPage({ ...options, ...place });
+        const newest = result.pop();
+        yield* result;
+        reader.cursor = next;
+        if (newest) yield newest;
+        else if (next === from && !follow) return;
+        else if (next === from) await pause(200, options.signal);
+      }
+    };
+    const reader = Object.assign(read(), { cursor: newestFirst ? before : after });
+    return reader;
+  };
+
+  const projections = "/projections";
+  return {
+    ...Object.fromEntries(domains.map((name) => [name, domain(name)])),
+    events: { append: append("/events"), feed, feedPage },
+    projections: {
+      all: (options) => get(projections, options),
+      get: below(projections, ""),
+      operate: (verb, options) => post(projections, verb, { ...(verb.skip && { tries: 1 }), ...options }),
+      ...paged("parkedPage", "parked", below(projections, "/parked")),
+      ...paged("differencesPage", "differences", below(projections, "/differences")),
+    },
+    health: (options) => get("/health", options),
+    isCurrent: async (options) => (await get("/openapi.json", options))["x-foldlog"]?.hash === hash,
+  };
+};
+
+const query = ([name, { get, page }]) => [
+  name,
+  {
+    row: (id, options) => ({ queryKey: [name, id, options], queryFn: ({ signal }) => get(id, { ...options, signal }) }),
+    list: (filter, options) => ({
+      queryKey: [name, "list", filter, options],
+      initialPageParam: undefined,
+      queryFn: ({ pageParam: after, signal }) => page({ ...filter, after }, { ...options, signal }),
+      getNextPageParam: ({ next }) => next ?? undefined,
+    }),
+  },
+];
+
+export const queries = (api) => Object.fromEntries(Object.entries(api).map(query));

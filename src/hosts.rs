@@ -52,6 +52,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::Runtime;
 
+use crate::client;
 use crate::domain::Domains;
 #[cfg(any(feature = "lambda", feature = "local"))]
 use crate::http;
@@ -100,6 +101,15 @@ pub fn query(domains: Domains) -> ExitCode {
 #[must_use]
 pub fn catch_up(domains: Domains) -> ExitCode {
     block_on(crate::lambda::catch_up(domains))
+}
+
+/// `client DIR [--name NAME] [--check]`: writes the package of the web client for these domains, or checks that it is current. It
+/// reads no configuration and needs no database.
+#[must_use]
+pub fn client(domains: Domains) -> ExitCode {
+    let done = client::Arguments::parse(std::env::args().skip(1))
+        .and_then(|arguments| client::run(&domains, &arguments));
+    run::exit(done.map_err(|error| HostError::Client(error.into())))
 }
 
 fn block_on(host: impl Future<Output = Result<(), HostError>>) -> ExitCode {

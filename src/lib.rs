@@ -112,6 +112,7 @@
 mod app;
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod db;

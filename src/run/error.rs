@@ -63,6 +63,9 @@ pub enum HostError {
     /// The arguments of `migrate` are not understood.
     #[error("usage: migrate up | down | status | setup-database | create -n NAME")]
     MigrateUsage,
+    /// The package of the web client was not generated, or is stale.
+    #[error(transparent)]
+    Client(BoxError),
     /// A function was started outside Lambda.
     #[error(
         "this program is a Lambda function, and {0} is not set: run `cargo run` to serve the same routes without Lambda, \

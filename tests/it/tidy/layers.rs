@@ -111,6 +111,11 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
         "translates; uses only the errors of db, rows and cursors of view, and the status of projection",
     ),
     (
+        "client",
+        &["domain", "http"],
+        "writes the web client, and knows the API only by its OpenAPI document",
+    ),
+    (
         "aws",
         &["event", "config", "db"],
         "requests to AWS; beside `db`, and only in builds with the feature",
@@ -177,7 +182,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "hosts",
-        &["run", "local", "lambda", "http", "domain"],
+        &["run", "local", "lambda", "http", "client", "domain"],
         "the whole main of each program, one line each",
     ),
 ];
