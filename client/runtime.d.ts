@@ -22,7 +22,7 @@ export interface TransportOptions {
 export interface RequestOptions {
   query?: Record<string, QueryValue>;
   /** Sent as JSON. It is serialized once, so every try sends the same bytes. */
-  body?: unknown;
+  body?: any;
   headers?: Record<string, string>;
   /** Ends the request and every wait between two tries. */
   signal?: AbortSignal | undefined;
@@ -45,7 +45,7 @@ export interface Transport {
    * @throws {ProblemError} if the response is an error
    * @throws the reason of `signal` after an abort; the error of `fetch` if the last try has no response
    */
-  request<T = unknown>(method: string, path: string, options?: RequestOptions): Promise<Answer<T>>;
+  request<T = any>(method: string, path: string, options?: RequestOptions): Promise<Answer<T>>;
 }
 
 export function transport(options: TransportOptions): Transport;

@@ -96,12 +96,12 @@ export const connect = (domains, hash, options) => {
   const { request } = transport(options);
   const written = new Map();
 
-  const get = async (path, { signal, strong, asOf, ...query } = {}, filter) => {
+  const get = async (path, { signal, strong, asOf, ...query } = /** @type {any} */ ({}), filter) => {
     query = { ...filter, ...query, as_of: asOf, consistency: strong ? "strong" : undefined };
     return (await request("GET", path, { query, signal })).body;
   };
 
-  const post = async (path, body, { expected, dryRun, ...options } = {}) => {
+  const post = async (path, body, { expected, dryRun, ...options } = /** @type {any} */ ({})) => {
     const tag = expected === "exists" ? "*" : `"${[expected].flat().join('","')}"`;
     const headers = expected === 0 ? { "If-None-Match": "*" } : expected && { "If-Match": tag };
     const query = { dry_run: dryRun };
@@ -127,7 +127,7 @@ export const connect = (domains, hash, options) => {
       append: append(path),
       revert: (id, { to, eventId = newId(), except, metadata, ...options }) =>
         post(`${path}/${encodeURIComponent(id)}/revert`, { id: eventId, to_version: to, except, metadata }, options),
-      get: (id, { minVersion = written.get(id), ...options } = {}) =>
+      get: (id, { minVersion = written.get(id), ...options } = /** @type {any} */ ({})) =>
         row(id, options.strong || options.version || options.asOf ? options : { ...options, min_version: minVersion }),
       ...paged("page", "list", (filter, options) => get(path, options, filter)),
       ...paged("historyPage", "history", below(path, "/events")),
@@ -137,8 +137,8 @@ export const connect = (domains, hash, options) => {
     };
   };
 
-  const feedPage = ({ types, ...options } = {}) => get("/events", { ...options, type: types?.join() });
-  const feed = ({ newestFirst, follow = true, before, after, ...options } = {}) => {
+  const feedPage = ({ types, ...options } = /** @type {any} */ ({})) => get("/events", { ...options, type: types?.join() });
+  const feed = ({ newestFirst, follow = true, before, after, ...options } = /** @type {any} */ ({})) => {
     const read = async function* () {
       while (reader.cursor !== null) {
         const from = reader.cursor;

@@ -209,19 +209,8 @@ fn clients(api: &Api<'_>) -> String {
         });
         domains.collect::<String>()
     };
-    let events: Vec<_> = api
-        .domains
-        .iter()
-        .map(|domain| format!("$.{}.Event", domain.export))
-        .collect();
-    let events = if events.is_empty() {
-        "never".to_owned()
-    } else {
-        events.join(" | ")
-    };
     format!(
-        "/** An event of any domain, as it is appended. */\nexport type AnyAppendedEvent = {events};\n\n\
-         /** The API. A member for each domain, and what belongs to no domain. */\n\
+        "/** The API. A member for each domain, and what belongs to no domain. */\n\
          export interface Client extends Shared {{\n{}}}\n\n\
          /** Query objects for TanStack Query. */\nexport interface Queries {{\n{}}}\n",
         each("DomainClient"),

@@ -135,9 +135,9 @@ export interface DomainClient<Event, Row, Filter, Page, DryRun> {
   /** Shows what an append would do. */
   append(events: Event | readonly Event[], options: DryRunOptions): Promise<DryRun>;
   /** Appends an event. */
-  append(event: Event, options?: AppendOptions): Promise<AppendedEvent>;
+  append(event: Event, options?: AppendOptions): Promise<EventAppended>;
   /** Appends several events: all of them, or none. */
-  append(events: readonly Event[], options?: AppendOptions): Promise<AppendedEvent[]>;
+  append(events: readonly Event[], options?: AppendOptions): Promise<EventAppended[]>;
 
   /** Shows what a revert would do. */
   revert(id: string, options: Omit<RevertOptions, "dryRun"> & DryRunOptions): Promise<DryRun>;
@@ -167,11 +167,11 @@ export interface DomainClient<Event, Row, Filter, Page, DryRun> {
 
 export interface EventsClient {
   /** Shows what an append would do. */
-  append(events: AnyAppendedEvent | readonly AnyAppendedEvent[], options: DryRunOptions): Promise<AnyDryRun>;
+  append(events: EventOfAnyDomain | readonly EventOfAnyDomain[], options: DryRunOptions): Promise<DryRunOfAnyDomain>;
   /** Appends an event of any domain. */
-  append(event: AnyAppendedEvent, options?: AppendOptions): Promise<AppendedEvent>;
+  append(event: EventOfAnyDomain, options?: AppendOptions): Promise<EventAppended>;
   /** Appends events of any domains: all of them, or none. */
-  append(events: readonly AnyAppendedEvent[], options?: AppendOptions): Promise<AppendedEvent[]>;
+  append(events: readonly EventOfAnyDomain[], options?: AppendOptions): Promise<EventAppended[]>;
 
   /** One page of the feed. */
   feedPage(options?: FeedPageOptions): Promise<Feed>;
