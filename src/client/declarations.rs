@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::ClientError;
-use super::document::{Api, Domain, Event, GENERATED};
+use super::document::{Api, ApiDomain, ApiEvent, GENERATED};
 use super::names;
 use super::typescript::{comment, is_interface, properties, type_of};
 
@@ -27,7 +27,7 @@ struct Namespace {
 }
 
 impl Namespace {
-    fn at(&mut self, path: &[String]) -> &mut Self {
+    fn open(&mut self, path: &[String]) -> &mut Self {
         let Some((first, rest)) = path.split_first() else {
             return self;
         };
@@ -36,7 +36,7 @@ impl Namespace {
             self.inside.push((first.clone(), Self::default()));
             self.inside.len() - 1
         });
-        self.inside[place].1.at(rest)
+        self.inside[place].1.open(rest)
     }
 
     fn write(&self, depth: usize) -> String {
@@ -77,13 +77,13 @@ pub(super) fn write(api: &Api<'_>) -> Result<String, ClientError> {
         }
         let depth = path.len();
         module
-            .at(&path)
+            .open(&path)
             .types
             .push(declaration(&name, schema, depth));
     }
     for domain in &api.domains {
         let path = [domain.export.clone()];
-        module.at(&path).types.push(filter(domain));
+        module.open(&path).types.push(filter(domain));
     }
     Ok([
         format!("// {GENERATED}\nimport type * as $ from \"./index.js\";\n"),
@@ -108,7 +108,7 @@ fn declaration(name: &str, schema: &Value, depth: usize) -> Declaration {
 }
 
 /// The columns that a list can be filtered by.
-fn filter(domain: &Domain<'_>) -> Declaration {
+fn filter(domain: &ApiDomain<'_>) -> Declaration {
     let columns = domain.filters.iter().map(|(name, parameter)| {
         format!(
             "{}    {}?: {};\n",
@@ -175,8 +175,8 @@ fn problems(api: &Api<'_>) -> String {
     )
 }
 
-fn constructors(domain: &Domain<'_>) -> String {
-    let one = |event: &Event<'_>| {
+fn constructors(domain: &ApiDomain<'_>) -> String {
+    let one = |event: &ApiEvent<'_>| {
         let (path, name) = names::path(event.schema);
         let schema = format!("$.{}.{name}", path.join("."));
         let mark = if event.is_payload_optional { "?" } else { "" };

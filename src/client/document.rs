@@ -18,20 +18,20 @@ pub(super) struct Api<'a> {
     pub document: &'a Value,
     pub version: &'a str,
     pub hash: &'a str,
-    pub domains: Vec<Domain<'a>>,
+    pub domains: Vec<ApiDomain<'a>>,
 }
 
-pub(super) struct Domain<'a> {
+pub(super) struct ApiDomain<'a> {
     pub name: &'a str,
     /// The name under which the module exports the constructors and types.
     pub export: String,
-    pub events: Vec<Event<'a>>,
+    pub events: Vec<ApiEvent<'a>>,
     /// The parameters of the list route that are columns.
     pub filters: Vec<(&'a str, &'a Value)>,
 }
 
 /// An event type that can be appended.
-pub(super) struct Event<'a> {
+pub(super) struct ApiEvent<'a> {
     pub constructor: String,
     /// The name of the schema.
     pub schema: &'a str,
@@ -94,7 +94,7 @@ impl<'a> Api<'a> {
         &response["content"]["application/json"]["schema"]
     }
 
-    fn domain(&self, name: &'a str, events: &'a Value) -> Result<Domain<'a>, ClientError> {
+    fn domain(&self, name: &'a str, events: &'a Value) -> Result<ApiDomain<'a>, ClientError> {
         let references = events["oneOf"].as_array().into_iter().flatten();
         let events: Vec<_> = references.map(|reference| self.event(reference)).collect();
         let mut seen = HashMap::new();
@@ -110,7 +110,7 @@ impl<'a> Api<'a> {
         let columns = parameters.filter(|parameter| {
             parameter["in"] == "query" && !is_reserved(text(&parameter["name"]))
         });
-        Ok(Domain {
+        Ok(ApiDomain {
             name,
             export: names::export(name),
             events,
@@ -120,7 +120,7 @@ impl<'a> Api<'a> {
         })
     }
 
-    fn event(&self, reference: &'a Value) -> Event<'a> {
+    fn event(&self, reference: &'a Value) -> ApiEvent<'a> {
         let schema = self.resolve(reference);
         let key = text(&reference["$ref"]);
         let payload = self.resolve(&schema["properties"]["payload"]);
@@ -130,7 +130,7 @@ impl<'a> Api<'a> {
                 "type" | "properties" | "additionalProperties" | "description" | "x-foldlog"
             )
         });
-        Event {
+        ApiEvent {
             constructor: names::constructor(text(&schema["x-foldlog"]["event"])),
             schema: key.rsplit('/').next().unwrap_or(key),
             type_id: schema["properties"]["type_id"]["const"]

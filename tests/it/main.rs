@@ -12,6 +12,7 @@ mod append;
 mod auth;
 mod bins;
 mod catch_up;
+mod client;
 #[cfg(feature = "console")]
 mod console;
 mod crash;

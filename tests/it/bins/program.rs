@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// The binaries.
+pub const CLIENT: &str = env!("CARGO_BIN_EXE_client");
 pub const LOCAL: &str = env!("CARGO_BIN_EXE_local");
 pub const LISTENER: &str = env!("CARGO_BIN_EXE_listener");
 pub const MIGRATE: &str = env!("CARGO_BIN_EXE_migrate");

@@ -1,7 +1,7 @@
 //! The OpenAPI document: it is complete, it matches what the server does, and the repository has a snapshot of it. Besides,
 //! `support/conforms.rs` compares every response that any test receives with it.
 
-mod types;
+pub mod types;
 
 use std::collections::BTreeSet;
 

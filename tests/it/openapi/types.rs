@@ -142,7 +142,7 @@ impl Domain for Parcels {
 }
 
 /// A second domain with types of the same names.
-mod letters {
+pub mod letters {
     use super::*;
 
     events! {

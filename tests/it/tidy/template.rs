@@ -12,7 +12,7 @@ use super::{binaries, files, read};
 use crate::support::TestDb;
 
 /// Binaries that do not run on Lambda.
-const HOSTS: [&str; 2] = ["listener", "local"];
+const HOSTS: [&str; 3] = ["client", "listener", "local"];
 
 /// Variables that the template does not set, and why.
 const NOT_GIVEN: &[(&str, &str)] = &[

@@ -1,0 +1,106 @@
+/** What belongs to no domain: the feed, projections, health, the document; and the query objects. */
+import assert from "node:assert/strict";
+import test from "node:test";
+import { InfiniteQueryObserver, QueryClient } from "@tanstack/query-core";
+import { documentHash, foldlog, newId, queries, users } from "../index.js";
+import { api, append, baseUrl, collect, intercepted } from "./support.js";
+
+/** Where the feed ends now. */
+const end = async () => (await api.events.feedPage({ order: "desc", limit: 1 })).newest;
+
+// Fails when a reader misses an event, does not wait for the next one, or cannot continue where it stopped.
+test("the feed is followed, and continued from its cursor", async () => {
+  const after = await end();
+  const first = await append();
+  const feed = api.events.feed({ after, domain: "users", types: ["Created"], limit: 1 });
+  const seen = [];
+  /** @type {string | null | undefined} */
+  let cursor;
+  /** @type {Promise<string> | undefined} */
+  let appending;
+  for await (const event of feed) {
+    seen.push(event.aggregate_id);
+    cursor = feed.cursor;
+    if (appending) break;
+    // The next request waits for this event.
+    appending = append();
+  }
+  assert.deepEqual(seen, [first, await appending]);
+  const third = await append();
+  const rest = await collect(api.events.feed({ after: cursor ?? undefined, follow: false }));
+  assert.deepEqual(rest.map(({ aggregate_id: id }) => id), [third]);
+});
+
+// Fails when the feed cannot be read backward, or does not end at its first event.
+test("the feed is read newest first", async () => {
+  const ids = [await append(), await append(), await append()];
+  const seen = [];
+  for await (const event of api.events.feed({ newestFirst: true, limit: 2 })) {
+    seen.push(event.aggregate_id);
+    if (seen.length === 3) break;
+  }
+  assert.deepEqual(seen, ids.reverse());
+  const all = await collect(api.events.feed({ follow: false, limit: 1000 }));
+  const backward = await collect(api.events.feed({ newestFirst: true, limit: 1000 }));
+  assert.deepEqual(backward.map(({ position }) => position), all.map(({ position }) => position).reverse());
+});
+
+// Fails when a follower asks without a pause if a server answers an empty page at once.
+test("a follower pauses when the server does not wait", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const empty = JSON.stringify({ result: [], next: "here", waiting: null });
+  const { send, requests } = intercepted(() => new Response(empty));
+  const stop = new AbortController();
+  const reading = foldlog({ baseUrl, fetch: send }).events.feed({ after: "here", signal: stop.signal }).next();
+  for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(requests.length, 1);
+  stop.abort();
+  await assert.rejects(reading, { name: "AbortError" });
+});
+
+// Fails when a route for operators is missing, or a verb's answer is not returned.
+test("projections are listed, operated and verified", async () => {
+  await append();
+  const caughtUp = await api.projections.operate({});
+  assert.ok("projections" in caughtUp && caughtUp.projections["users"]);
+  const { projections } = await api.projections.all();
+  assert.equal(typeof projections["users"]?.lag_events, "number");
+  await api.projections.operate({ verify: "users" });
+  const report = await api.projections.get("users");
+  assert.equal(report.last_verify?.differ, 0);
+  assert.ok(report.last_results?.["verify"]);
+  assert.deepEqual(await collect(api.projections.differences("users")), []);
+  assert.deepEqual(await collect(api.projections.parked("users")), []);
+  assert.deepEqual((await api.projections.parkedPage("users", { limit: 1 })).result, []);
+});
+
+// Fails when a client cannot find out that it is older than the API.
+test("health, and whether the client is current", async () => {
+  const health = await api.health();
+  assert.equal(health.database, "up");
+  assert.ok(health.projections["users"]);
+  assert.equal(await api.isCurrent(), true);
+  const { send } = intercepted(() => new Response(JSON.stringify({ "x-foldlog": { hash: `not ${documentHash}` } })));
+  assert.equal(await foldlog({ baseUrl, fetch: send }).isCurrent(), false);
+});
+
+// Fails when the query objects do not fit TanStack Query.
+test("TanStack Query pages with the query objects", async () => {
+  const username = `query-${newId()}`;
+  const ids = [await append(username), await append(username), await append(username)];
+  const client = new QueryClient();
+  const list = queries(api).users.list({ username, limit: 2 }, { strong: true });
+  const observer = new InfiniteQueryObserver(client, list);
+  const first = await observer.refetch();
+  assert.deepEqual(first.data?.pages[0]?.result.map(({ id }) => id), ids.slice(0, 2));
+  const second = await observer.fetchNextPage();
+  assert.deepEqual(second.data?.pages[1]?.result.map(({ id }) => id), ids.slice(2));
+  assert.equal(second.hasNextPage, false);
+  const id = /** @type {string} */ (ids[0]);
+  const row = await client.fetchQuery(queries(api).users.row(id));
+  assert.equal(row.username, username);
+  await api.users.append(users.usernameChanged(id, { username: "changed" }));
+  assert.equal((await client.fetchQuery({ ...queries(api).users.row(id), staleTime: 0 })).username, "changed");
+  observer.destroy();
+  client.clear();
+});
