@@ -20,12 +20,13 @@ next_compiler=7.0.2
 generator=7.13.0
 query=5.108.4
 bundler=0.28.2
-tools=$PWD/target/ci/client-$compiler-$next_compiler-$generator-$query-$bundler
+postgres=8.23.1
+tools=$PWD/target/ci/client-$compiler-$next_compiler-$generator-$query-$bundler-$postgres
 if [ ! -f "$tools/complete" ]; then
     rm -rf "$tools"
     npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error \
         "typescript@$compiler" "typescript-next@npm:typescript@$next_compiler" "openapi-typescript@$generator" \
-        "@tanstack/query-core@$query" "esbuild@$bundler" @types/node@20
+        "@tanstack/query-core@$query" "esbuild@$bundler" "pg@$postgres" @types/node@20 @types/pg@8
     touch "$tools/complete"
 fi
 

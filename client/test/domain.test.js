@@ -1,6 +1,9 @@
 /** Appends and reads of a domain, against the real server. */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import test from "node:test";
+import pg from "pg";
 import { foldlog, is, newId, users } from "../index.js";
 import { ada, api, append, baseUrl, collect, intercepted, rejection } from "./support.js";
 
@@ -84,6 +87,26 @@ test("each of ten writers on one row wins or loses, with the right version, and 
     }),
   );
   assert.deepEqual(won.sort((a, b) => a - b), Array.from({ length: 10 }, (_, n) => n + 2));
+});
+
+// Fails when a read of an own write waits for the view.
+test("a client reads its own writes while the listener cannot project", async () => {
+  const data = /** @type {string} */ (process.env["DATA"]);
+  const password = (await readFile(join(data, "password"), "utf8")).trim();
+  const database = new pg.Client({ host: join(data, "socket"), user: "foldlog", database: "foldlog", password });
+  await database.connect();
+  try {
+    // Nothing can be claimed, and so nothing projected, until this transaction ends.
+    await database.query("begin; lock table locker in share row exclusive mode");
+    const id = newId();
+    await api.users.append(users.created(id, ada(id)));
+    await api.users.append(users.usernameChanged(id, { username: "bea" }));
+    assert.deepEqual(await api.users.get(id), { ...ada(id, "bea"), version: 2 });
+    // Another client, which has not written, sees the view.
+    assert.ok(is(await rejection(foldlog({ baseUrl }).users.get(id)), "not-found"));
+  } finally {
+    await database.end();
+  }
 });
 
 // Fails when the loop shows a row twice or ends early while others write, or reads on after it was left.

@@ -25,7 +25,7 @@ local.removeAllListeners("exit");
 const files = (await readdir(import.meta.dirname)).filter((name) => name.endsWith(".test.js"));
 const tests = spawn(process.execPath, ["--test", "--test-reporter=spec", "--test-concurrency=1", ...files], {
   cwd: import.meta.dirname,
-  env: { ...process.env, FOLDLOG: url },
+  env: { ...process.env, FOLDLOG: url, DATA: join(folder, "data") },
   stdio: "inherit",
 });
 process.exitCode = await new Promise((resolve) => tests.once("exit", (code) => resolve(code ?? 1)));
