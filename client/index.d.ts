@@ -192,6 +192,9 @@ export interface ProjectionsClient {
   /** One page of the aggregates whose next event cannot be folded. */
   parkedPage(name: string, options?: PageOptions): Promise<Parked>;
   parked(name: string, options?: PageOptions): AsyncGenerator<ParkedAggregate, void, undefined>;
+  /** One page of the events that operators have skipped. */
+  skippedPage(name: string, options?: PageOptions): Promise<Skipped>;
+  skipped(name: string, options?: PageOptions): AsyncGenerator<SkippedEvent, void, undefined>;
   /** One page of what the last verification has found. */
   differencesPage(name: string, options?: PageOptions): Promise<Differences>;
   differences(name: string, options?: PageOptions): AsyncGenerator<Difference, void, undefined>;
@@ -493,6 +496,27 @@ export interface ParkedAggregate {
   parked_at: string;
   /** When it is tried again; null when an operator has set it to `infinity`. */
   next_try: string | null;
+}
+/** A page of the events that operators have skipped. */
+export interface Skipped {
+  result: $.SkippedEvent[];
+  /** The value of `after` for the next page; null on the last one. */
+  next: string | null;
+}
+/** An event that an operator has skipped. */
+export interface SkippedEvent {
+  /** The aggregate. */
+  aggregate_id: $.AggregateId;
+  /** The event. */
+  event_id: $.EventId;
+  /** Its version. */
+  version: $.Version;
+  /** Why it was skipped. */
+  reason: string;
+  /** Who skipped it; null if that is not known. */
+  actor: string | null;
+  /** When it was skipped. */
+  skipped_at: string;
 }
 export interface ProblemMalformed {
   type: "urn:foldlog:problem:malformed";

@@ -3,7 +3,7 @@ import * as $ from "./runtime.js";
 
 export { ProblemError, is, newId, queries } from "./runtime.js";
 
-export const documentHash = "366f670483cf0d506172248b0f5b3ebb";
+export const documentHash = "386001e1b7cbc7d47ecee5029d31fa2e";
 
 export const users = {
   created: /* @__PURE__ */ $.event(1000),

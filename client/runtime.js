@@ -165,6 +165,7 @@ export const connect = (domains, hash, options) => {
       get: below(projections, ""),
       operate: (verb, options) => post(projections, verb, { ...(verb.skip && { tries: 1 }), ...options }),
       ...paged("parkedPage", "parked", below(projections, "/parked")),
+      ...paged("skippedPage", "skipped", below(projections, "/skipped")),
       ...paged("differencesPage", "differences", below(projections, "/differences")),
     },
     health: (options) => get("/health", options),

@@ -71,6 +71,7 @@ test("projections are listed, operated and verified", async () => {
   assert.ok(report.last_results?.["verify"]);
   assert.deepEqual(await collect(api.projections.differences("users")), []);
   assert.deepEqual(await collect(api.projections.parked("users")), []);
+  assert.deepEqual(await collect(api.projections.skipped("users")), []);
   assert.deepEqual((await api.projections.parkedPage("users", { limit: 1 })).result, []);
 });
 

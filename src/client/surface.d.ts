@@ -189,6 +189,9 @@ export interface ProjectionsClient {
   /** One page of the aggregates whose next event cannot be folded. */
   parkedPage(name: string, options?: PageOptions): Promise<Parked>;
   parked(name: string, options?: PageOptions): AsyncGenerator<ParkedAggregate, void, undefined>;
+  /** One page of the events that operators have skipped. */
+  skippedPage(name: string, options?: PageOptions): Promise<Skipped>;
+  skipped(name: string, options?: PageOptions): AsyncGenerator<SkippedEvent, void, undefined>;
   /** One page of what the last verification has found. */
   differencesPage(name: string, options?: PageOptions): Promise<Differences>;
   differences(name: string, options?: PageOptions): AsyncGenerator<Difference, void, undefined>;

@@ -216,6 +216,22 @@ fn environment(database: &TestDatabase) -> [(&'static str, String); 3] {
     ]
 }
 
+// Fails when the domains of another crate get no web client, or one that needs a database.
+#[tokio::test]
+async fn the_web_client_is_written_for_the_domain() {
+    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/box_office_client");
+    let written = Command::new(env!("CARGO_BIN_EXE_box_office_client"))
+        .args([folder, "--name", "@box-office/api"])
+        .env_clear()
+        .output()
+        .await
+        .unwrap();
+    assert!(written.status.success(), "{written:?}");
+    let module = std::fs::read_to_string(format!("{folder}/index.js")).unwrap();
+    assert!(module.contains("export const bookings = {"), "{module}");
+    assert!(!module.contains("users"), "{module}");
+}
+
 /// Runs `migrate`; returns what it prints.
 async fn migrate(database: &TestDatabase, verb: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_box_office_migrate"))
