@@ -7,7 +7,9 @@ import { openConsole, startBrowser } from "./support/browser.js";
 import { plantUsers } from "./support/data.js";
 import { call, startServer, until } from "./support/server.js";
 
-const MAX_BYTES = 60 * 1024;
+const MAX_BYTES = 150 * 1024;
+/** What the first page may load. */
+const MAX_FIRST_BYTES = 60 * 1024;
 const MAX_LINES = 300;
 const ROWS = 100_000;
 
@@ -33,12 +35,14 @@ async function files() {
   return names.filter((name) => !name.startsWith("test/") && !name.endsWith(".d.ts") && !name.endsWith("LICENSE"));
 }
 
-// Fails when the files together are larger than the budget, each compressed by itself as a server does.
-test("all files together have at most 60 kB, compressed", async () => {
-  const sizes = await Promise.all((await files()).map(async (name) => gzipSync(await readFile(new URL(name, folder)), { level: 9 }).length));
-  const runtime = gzipSync(await readFile(new URL("../client/runtime.js", folder)), { level: 9 }).length;
-  const total = sizes.reduce((sum, size) => sum + size, runtime);
-  console.log(`console: ${sizes.length + 1} files, ${(total / 1024).toFixed(1)} kB compressed`);
+/** @param {URL} file the size as a server sends it that compresses each file by itself */
+const compressed = async (file) => gzipSync(await readFile(file), { level: 9 }).length;
+
+// Fails when the files together are larger than the limit of the design.
+test("all files together have at most 150 kB, compressed", async () => {
+  const sizes = await Promise.all([...(await files()).map((name) => new URL(name, folder)), new URL("../client/runtime.js", folder)].map(compressed));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  console.log(`console: ${sizes.length} files, ${(total / 1024).toFixed(1)} kB compressed`);
   assert.ok(total <= MAX_BYTES, `${total} bytes`);
 });
 
@@ -51,19 +55,28 @@ test("a file has at most 300 lines, and no inline style or script", async () => 
   }
 });
 
-// Fails when the first page needs many requests in a row, with as many rows as a real log has. The times are only printed.
+// Fails when the first page loads more than its budget, or waits for more steps than page, files, settings and document, data. The times
+// are only printed.
 test("the first page is complete after few steps, with 100 000 rows", async () => {
   await plantUsers(server, ROWS);
   await until("the view is current", async () => (await call(`${server.url}/projections/users`)).lag_events === 0);
-  const { page, close } = await openConsole(chromium.browser, `${server.url}/`);
-  await close();
-  const again = await openConsole(chromium.browser, `${server.url}/`);
-  const [files, data, ms] = await again.page.evaluate(() => {
-    const entries = /** @type {PerformanceResourceTiming[]} */ (performance.getEntriesByType("resource"));
-    const isFile = (/** @type {PerformanceEntry} */ at) => at.name.includes("/-/");
-    return [entries.filter(isFile).length + 1, entries.filter((at) => !isFile(at)).length, Math.max(...entries.map((at) => at.responseEnd))];
-  });
-  console.log(`first page with ${ROWS} rows: ${files} files, ${data} requests to the API, complete after ${Math.round(/** @type {number} */ (ms))} ms`);
-  await again.close();
-  assert.ok(page.isClosed());
+  /** @type {number[]} */
+  const times = [];
+  for (let round = 0; round < 6; round += 1) {
+    const { page, requests, close } = await openConsole(chromium.browser, `${server.url}/`);
+    const [names, ms] = await page.evaluate(() => {
+      const entries = /** @type {PerformanceResourceTiming[]} */ (performance.getEntriesByType("resource"));
+      return [entries.map((at) => new URL(at.name).pathname), Math.max(...entries.map((at) => at.responseEnd))];
+    });
+    times.push(/** @type {number} */ (ms));
+    await close();
+    if (round > 0) continue;
+    const own = [...new Set(/** @type {string[]} */ (names).filter((name) => name.startsWith("/-/")).map((name) => name.slice(3)))].filter((name) => name !== "config.json");
+    const sizes = await Promise.all(["index.html", ...own].map((name) => compressed(name === "runtime.js" ? new URL("../client/runtime.js", folder) : new URL(name, folder))));
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    console.log(`first page with ${ROWS} rows: ${sizes.length} files of ${(total / 1024).toFixed(1)} kB compressed, ${requests.length} requests with the API's`);
+    assert.ok(total <= MAX_FIRST_BYTES, `${total} bytes`);
+  }
+  times.sort((a, b) => a - b);
+  console.log(`complete after ${Math.round(/** @type {number} */ (times[0]))} to ${Math.round(/** @type {number} */ (times.at(-1)))} ms, median ${Math.round(/** @type {number} */ (times[3]))} ms`);
 });

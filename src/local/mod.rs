@@ -145,16 +145,21 @@ async fn serve_http(socket: TcpListener, router: Router, stop: CancellationToken
     }
 }
 
-/// The first lines of output: the address, the Postgres, and a request to try.
+/// The first lines of output: the address, the Postgres, and what to try.
 fn greeting(address: SocketAddr, domains: Domains, server: &Server) -> String {
     let domain = domains
         .iter()
         .next()
         .map_or("users", |domain| domain.name());
+    let console = if cfg!(feature = "console") {
+        format!(", or open http://{address}/ in a browser")
+    } else {
+        String::new()
+    };
     format!(
         "foldlog listens on http://{address}\n\
          {}\n\
-         try: curl http://{address}/{domain}\n",
+         try: curl http://{address}/{domain}{console}\n",
         server.description()
     )
 }
