@@ -260,6 +260,15 @@ const keys = () => [
   { key: "?", label: "this list", run: () => ctx.open(keysDialog(keys())) },
 ];
 
+/** The issuer has sent the browser back. */
+async function arrive() {
+  try {
+    session.set(await (await import("./parts/oidc.js")).arrive(state.config));
+  } catch (error) {
+    ctx.say(`The sign-in has failed: ${sentence(error)}`);
+  }
+}
+
 async function start() {
   state.error = null;
   state.config = await fetch(new URL("config.json", import.meta.url)).then((at) => (at.ok ? at.json() : {}), () => ({}));
@@ -272,6 +281,7 @@ async function start() {
     draw();
     return;
   }
+  if (state.config.issuer && new URLSearchParams(location.search).has("state")) await arrive();
   listen(keys, (key) => key.run(ctx));
   addEventListener("hashchange", () => void navigate());
   // "Trying again in 3 s" counts; everything else is drawn when something happens.

@@ -49,7 +49,7 @@ export interface Dialog {
 }
 
 export interface State {
-  config: { api?: string; issuer?: string; client_id?: string };
+  config: { api?: string; issuer?: string; client_id?: string; scope?: string; audience?: string };
   schema: Schema;
   route: Route;
   /** What the page's `load` returned; undefined until then. */

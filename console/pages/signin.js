@@ -4,6 +4,7 @@
  * @import {Ctx, Dialog, Page} from "../types.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
+import { sentence } from "../parts/problem.js";
 import { claims } from "../parts/session.js";
 import { pageHead, sheet } from "../parts/table.js";
 import { duration, when } from "../parts/time.js";
@@ -18,6 +19,7 @@ export const page = {
   load: async () => ({}),
   view: (ctx) => html`${pageHead({ title: "Sign in", sub: ctx.schema.secured ? nothing : html`<span>This server accepts every request; no token is needed.</span>` })}
     ${current(ctx)}
+    ${issuer(ctx)}
     ${sheet({ label: "Sign in" }, html`<form class="pad" @submit=${(/** @type {Event} */ event) => submit(ctx, event, () => ctx.go("#/"))}>${form(ctx, "page")}
       <div class="acts2 left"><button class="btn go" ?disabled=${!claims(clean())}>Sign in</button></div></form>`)}`,
   leave: forget,
@@ -28,7 +30,7 @@ export const dialog = {
   title: "Sign in to go on",
   view: (ctx) => html`<form @submit=${(/** @type {Event} */ event) => submit(ctx, event, () => {})}>
     <section><p>The server wants a token, or the one that it got is not valid any more. Afterwards the page goes on where it was.</p></section>
-    <section>${form(ctx, "dialog")}</section>
+    ${issuer(ctx)}<section>${form(ctx, "dialog")}</section>
     <footer><span class="grow"></span><button type="button" class="btn" @click=${() => /** @type {HTMLDialogElement} */ (document.getElementById("signin")).close()}>Not now</button><button class="btn go" ?disabled=${!claims(clean())}>Sign in</button></footer></form>`,
   closed: forget,
 };
@@ -58,6 +60,20 @@ function form(ctx, place) {
     ${typed.token && !found ? html`<p class="warnText" role="status">▲ This is no JSON web token.</p>` : nothing}
     ${found ? rights(ctx, found) : nothing}
     <label class="check"><input type="checkbox" .checked=${typed.keep} @change=${(/** @type {Event} */ event) => { typed.keep = /** @type {HTMLInputElement} */ (event.target).checked; }}> <span>Keep it until this tab is closed, also when the page is loaded again. Otherwise it is only in the memory of the page.</span></label></div>`;
+}
+
+/** The button that goes to the issuer, if config.json names one. @param {Ctx} ctx */
+function issuer(ctx) {
+  const { config } = ctx.state;
+  if (!config.issuer || !config.client_id) return nothing;
+  const go = async () => {
+    try {
+      await (await import("../parts/oidc.js")).leave(config);
+    } catch (error) {
+      ctx.say(`The issuer cannot be reached: ${sentence(error)}`);
+    }
+  };
+  return html`<section class="issuer"><button type="button" class="btn go" @click=${go}>Sign in at ${new URL(config.issuer).host}</button> <span class="dim">or paste a token:</span></section>`;
 }
 
 /** Who is signed in now. @param {Ctx} ctx */

@@ -73,6 +73,7 @@ const FILES: &[File] = files![
     "parts/form.js": JS,
     "parts/history.js": JS,
     "parts/keys.js": JS,
+    "parts/oidc.js": JS,
     "parts/prefs.js": JS,
     "parts/problem.js": JS,
     "parts/refresh.js": JS,
@@ -88,6 +89,8 @@ const FILES: &[File] = files![
     "parts/timeline.js": JS,
     "vendor/lit-html.LICENSE": TEXT,
     "vendor/lit-html.js": JS,
+    "vendor/oauth4webapi.LICENSE": TEXT,
+    "vendor/oauth4webapi.js": JS,
 ];
 
 /// The settings of a console whose API is the server that it comes from. A console on another server has a file of its own; see

@@ -124,3 +124,38 @@ async fn clients_of_the_api_get_problems_and_rows_beside_the_console() {
     assert_eq!(app.read("/users").await.status, 200);
     assert_eq!(app.read("/health").await.status, 200);
 }
+
+// Fails when the policy that the program sends differs from that of the deployment on AWS, or of the guide for other servers.
+#[tokio::test]
+async fn other_servers_of_the_console_are_told_the_same_policy() {
+    let app = serve().await;
+    let response = get(&app, "/-/app.js", &[]).await;
+    let policy = header(&response, "content-security-policy");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for path in ["template.yaml", "docs/CONSOLE.md"] {
+        let text = std::fs::read_to_string(path).unwrap();
+        let text = words(&text.replace(" ${ConsoleConnect};", ";"));
+        assert!(text.contains(policy), "{path} has another policy");
+    }
+}
+
+// Fails when a browser that asks for `/` gets no page, or one that a shared cache would send to programs.
+#[tokio::test]
+async fn browsers_get_the_console_at_the_root() {
+    let app = serve().await;
+    for accept in [
+        "text/html",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    ] {
+        let response = get(&app, "/", &[("accept", accept)]).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(
+            header(&response, "content-type"),
+            "text/html; charset=utf-8"
+        );
+        assert_eq!(header(&response, "vary"), "accept");
+        assert!(!header(&response, "x-request-id").is_empty());
+        let page = response.text().await.unwrap();
+        assert!(page.contains("src=\"-/app.js\""), "{page}");
+    }
+}
