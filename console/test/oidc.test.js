@@ -96,7 +96,7 @@ test("a sign-in at the issuer comes back to the same page, with a token in memor
   await page.waitForURL(`${pages.url}#/users/${ID}`);
   await page.getByText("grace@example.org").first().waitFor();
   await settled(page);
-  await page.locator("main").getByText("Created").first().waitFor();
+  await page.locator("main").getByText("Created").locator("visible=true").first().waitFor();
   assert.deepEqual(await page.evaluate(() => [Object.keys(sessionStorage).length, JSON.stringify({ ...localStorage }).includes("eyJ"), location.search]), [0, false, ""]);
   assert.ok(requests.every((url) => !url.includes("eyJ")), "a token in an address");
   await close();

@@ -1,7 +1,9 @@
 /** How much a browser has to load, and that the files can be read in one sitting. */
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { openConsole, startBrowser } from "./support/browser.js";
 import { plantUsers } from "./support/data.js";
@@ -31,7 +33,7 @@ after(async () => {
 /** The files that are served. */
 async function files() {
   const all = await readdir(folder, { recursive: true, withFileTypes: true });
-  const names = all.filter((at) => at.isFile()).map((at) => `${at.parentPath ?? at.path}/${at.name}`.split("/console/").pop() ?? "");
+  const names = all.filter((at) => at.isFile()).map((at) => relative(fileURLToPath(folder), join(at.parentPath, at.name)));
   return names.filter((name) => !name.startsWith("test/") && !name.endsWith(".d.ts") && !name.endsWith("LICENSE"));
 }
 

@@ -50,7 +50,7 @@ test("every page works from another origin and path, and writes to the API that 
     "#/events": "Created", "#/projections": "caught up", "#/health": "/v1/",
   })) {
     await go(page, hash);
-    await page.locator("main").getByText(text).first().waitFor();
+    await page.locator("main").getByText(text).locator("visible=true").first().waitFor();
   }
   const posted = page.waitForResponse((response) => response.request().method() === "POST");
   await go(page, "#/projections");
