@@ -24,6 +24,7 @@ import { html, nothing, render } from "./vendor/lit-html.js";
 import { connect, problemOf, transient } from "./parts/api.js";
 import { dialogElement } from "./parts/dialog.js";
 import { listen, moveRow } from "./parts/keys.js";
+import { closeMenus } from "./parts/menu.js";
 import { heading, notice, sentence } from "./parts/problem.js";
 import { refresher } from "./parts/refresh.js";
 import { parse } from "./parts/routes.js";
@@ -151,6 +152,7 @@ async function navigate() {
       draw();
     }
   }
+  if (state.route.query["after"] !== before.query["after"]) scrollTo(0, 0);
   await load();
 }
 
@@ -271,6 +273,8 @@ async function arrive() {
 
 async function start() {
   state.error = null;
+  // The page's module is fetched meanwhile; an error is met by `navigate`.
+  PAGES[state.route.page]?.().catch(() => {});
   state.config = await fetch(new URL("config.json", import.meta.url)).then((at) => (at.ok ? at.json() : {}), () => ({}));
   api = connect(state.config.api ? new URL(state.config.api, base).href : base.href, signIn);
   draw();
@@ -283,6 +287,7 @@ async function start() {
   }
   if (state.config.issuer && new URLSearchParams(location.search).has("state")) await arrive();
   listen(keys, (key) => key.run(ctx));
+  closeMenus();
   addEventListener("hashchange", () => void navigate());
   // "Trying again in 3 s" counts; everything else is drawn when something happens.
   setInterval(() => { if (state.error && !document.hidden) draw(); }, 1000);

@@ -9,6 +9,7 @@ import { panels, problemOf } from "../parts/api.js";
 import { openAppend } from "../parts/append.js";
 import { same } from "../parts/diff.js";
 import { asOfSlider } from "../parts/as_of.js";
+import { menu } from "../parts/menu.js";
 import { panel } from "../parts/problem.js";
 import { to, withQuery } from "../parts/routes.js";
 import { pageHead, table } from "../parts/table.js";
@@ -117,11 +118,11 @@ function chips(ctx, domain) {
   const choice = chosen(ctx, domain);
   return html`<div class="chips">
     ${active.map(([name, value]) => html`<span class="chip"><code>${name}</code> = <bdi>${value}</bdi><button type="button" aria-label=${`Remove the filter ${name}`} @click=${() => ctx.go(withQuery(ctx.route.hash, { [name]: null, after: null }))}>×</button></span>`)}
-    ${domain.filters.length === 0 ? nothing : html`<details class="menu"><summary class="btn small">+ filter by a column</summary><form class="pop" @submit=${add}>
-      <label class="field">column<select name="column">${domain.filters.map((name) => html`<option>${name}</option>`)}</select></label>
-      <label class="field">is exactly<input name="value" required autocomplete="off" spellcheck="false"></label><button class="btn go">Filter</button></form></details>`}
+    ${domain.filters.length === 0 ? nothing : menu("+ filter by a column", html`<form class="pop" @submit=${add}>
+      <label class="field">column<select name="column" aria-label="column">${domain.filters.map((name) => html`<option>${name}</option>`)}</select></label>
+      <label class="field">is exactly<input name="value" required autocomplete="off" spellcheck="false"></label><button class="btn go">Filter</button></form>`)}
     <span class="grow"></span>
-    <details class="menu right"><summary class="btn small">columns ▾</summary><div class="pop">${domain.columns.filter(({ name }) => name !== "id").map(({ name }) => html`<label class="check"><input type="checkbox" ?checked=${choice.has(name)} @change=${() => toggle(ctx, domain, name)}> <code>${name}</code></label>`)}</div></details>
+    ${menu("columns ▾", html`<div class="pop">${domain.columns.filter(({ name }) => name !== "id").map(({ name }) => html`<label class="check"><input type="checkbox" .checked=${choice.has(name)} @change=${() => toggle(ctx, domain, name)}> <code>${name}</code></label>`)}</div>`, "right")}
     <button type="button" class="btn small" @click=${() => download(`${domain.name}.json`, ctx.data.rows.value?.result ?? [])}>↓ JSON of this page</button></div>`;
 }
 

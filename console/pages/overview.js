@@ -22,7 +22,7 @@ export const page = {
     // A token without the scope `operate` still sees the public figures.
     const data = await panels({
       status: get(ctx.can("operate") ? "/projections" : "/health"),
-      ...(readable(ctx) && { events: get("/events", { order: "desc", limit: NEWEST }) }),
+      ...(readable(ctx) && { events: get("/events", { order: "desc", limit: NEWEST, domain: readable(ctx)?.domain }) }),
     }, ctx.data);
     const all = entries(data.status.value);
     if (all.length > 0) ctx.state.parked = all.reduce((sum, [, at]) => sum + (at.parked ?? 0), 0);
@@ -37,8 +37,12 @@ export const page = {
   },
 };
 
-/** The feed without a filter needs the right to read every domain. @param {Ctx} ctx */
-const readable = (ctx) => ctx.can(...ctx.schema.domains.map(({ name }) => `${name}:read`));
+/** The feed is of every domain or of one; null if the token may read some domains only. @param {Ctx} ctx @returns {{domain?: string | undefined} | null} */
+function readable(ctx) {
+  const names = ctx.schema.domains.map(({ name }) => name).filter((name) => ctx.can(`${name}:read`));
+  if (names.length === ctx.schema.domains.length) return {};
+  return names.length === 1 ? { domain: names[0] } : null;
+}
 
 /** @param {any} value @returns {[string, any][]} */
 const entries = (value) => Object.entries(value?.projections ?? {});
@@ -139,7 +143,7 @@ function projections(ctx, all) {
 }
 
 /** @param {any} at */
-const verified = (at) => (at ? html`${at.finished_at ? when(at.finished_at, "ago") : ""} ${at.differ > 0 ? html`<span class="warnText">${plural(at.differ, "row differs", "rows differ")}</span>` : "no differences"}` : "never");
+const verified = (at) => (at ? html`${when(at.verified_at, "ago")} ${at.differ > 0 ? html`<span class="warnText">${plural(at.differ, "row differs", "rows differ")}</span>` : "no differences"}` : "never");
 
 /** @param {Ctx} ctx @param {import("../types.js").Panel<any>} events */
 function lastEvents(ctx, events) {

@@ -87,7 +87,7 @@ function name(ctx) {
   if (!field) return undefined;
   const now = ctx.data.diff?.value?.changes[column]?.[1];
   const text = now ?? field.value;
-  return typeof text === "string" && text.trim() ? text : undefined;
+  return typeof text === "string" && text.trim() ? text.slice(0, 120) : undefined;
 }
 
 /** @param {Ctx} ctx @param {Domain} domain */

@@ -26,7 +26,7 @@ export function form(type, values, wrong, changed) {
     const sentence = wrong[field.name];
     return html`<label class="field" for=${id}><span><code>${field.name}</code> ${field.required ? nothing : html`<span class="why">may be empty</span>`} ${field.secret ? html`<span class="why">a secret: it is stored, and never shown again</span>` : nothing}</span>
       ${control(field, id, values[field.name] ?? "", Boolean(sentence), (value) => changed(field.name, value))}
-      ${field.description ? html`<span class="why">${field.description}</span>` : nothing}
+      ${field.description ? html`<span class="why" id=${`${id}-why`}>${field.description}</span>` : nothing}
       ${sentence ? html`<span class="wrong" id=${`${id}-wrong`}>${sentence}</span>` : nothing}</label>`;
   })}</div>`;
 }
@@ -34,19 +34,19 @@ export function form(type, values, wrong, changed) {
 /** @param {Field} field @param {string} id @param {string} value @param {boolean} wrong @param {(value: string) => void} changed */
 function control(field, id, value, wrong, changed) {
   const input = (/** @type {Event} */ event) => changed(/** @type {HTMLInputElement} */ (event.target).value);
-  const described = wrong ? `${id}-wrong` : nothing;
+  const described = [wrong && `${id}-wrong`, field.description && `${id}-why`].filter(Boolean).join(" ") || nothing;
   const invalid = wrong ? "true" : nothing;
   const choices = field.choices ?? (field.type === "boolean" ? [true, false] : null);
   if (choices) {
-    return html`<select id=${id} aria-invalid=${invalid} aria-describedby=${described} @change=${input}>
-      ${field.required && value !== "" ? nothing : html`<option value="" ?selected=${value === ""}></option>`}
-      ${choices.map((at) => html`<option value=${JSON.stringify(at)} ?selected=${value === JSON.stringify(at)}>${String(at)}</option>`)}</select>`;
+    return html`<select id=${id} aria-label=${field.name} aria-invalid=${invalid} aria-describedby=${described} @change=${input}>
+      ${field.required && value !== "" ? nothing : html`<option value="" .selected=${value === ""}></option>`}
+      ${choices.map((at) => html`<option value=${JSON.stringify(at)} .selected=${value === JSON.stringify(at)}>${String(at)}</option>`)}</select>`;
   }
   if (!["string", "integer", "number"].includes(field.type ?? "")) {
-    return html`<textarea id=${id} class="m" rows="4" placeholder="JSON" spellcheck="false" aria-invalid=${invalid} aria-describedby=${described} .value=${value} @input=${input}></textarea>`;
+    return html`<textarea id=${id} aria-label=${field.name} class="m" rows="4" placeholder="JSON" spellcheck="false" aria-invalid=${invalid} aria-describedby=${described} .value=${value} @input=${input}></textarea>`;
   }
   const numeric = field.type !== "string";
-  return html`<input id=${id} type=${field.secret ? "password" : "text"} autocomplete=${field.secret ? "new-password" : "off"} spellcheck="false" class=${field.format === "uuid" || numeric ? "m" : ""}
+  return html`<input id=${id} aria-label=${field.name} type=${field.secret ? "password" : "text"} autocomplete=${field.secret ? "new-password" : "off"} spellcheck="false" class=${field.format === "uuid" || numeric ? "m" : ""}
     inputmode=${numeric ? "decimal" : nothing} placeholder=${PLACEHOLDERS[field.format ?? ""] ?? nothing} aria-invalid=${invalid} aria-describedby=${described} .value=${value} @input=${input}>`;
 }
 

@@ -33,8 +33,8 @@ function filters(ctx, domain, events) {
   ctx.ui["actors"] = known;
   const choose = (/** @type {string} */ name) => (/** @type {Event} */ event) =>
     ctx.go(withQuery(ctx.route.hash, { [name]: /** @type {HTMLSelectElement} */ (event.target).value }), { replace: true });
-  return html`<label class="dim">field <select class="in" @change=${choose("-field")}><option value="" ?selected=${!field}>any</option>${domain.columns.filter(({ name }) => name !== "id" && name !== "version").map(({ name }) => html`<option value=${name} ?selected=${field === name}>${name}</option>`)}</select></label>
-    <label class="dim">by <select class="in" @change=${choose("-by")}><option value="" ?selected=${!by}>anyone</option>${[...known].map((name) => html`<option value=${name} ?selected=${by === name}>${name}</option>`)}</select></label>`;
+  return html`<label class="dim">field <select class="in" aria-label="field" @change=${choose("-field")}><option value="" .selected=${!field}>any</option>${domain.columns.filter(({ name }) => name !== "id" && name !== "version").map(({ name }) => html`<option value=${name} .selected=${field === name}>${name}</option>`)}</select></label>
+    <label class="dim">by <select class="in" aria-label="by" @change=${choose("-by")}><option value="" .selected=${!by}>anyone</option>${[...known].map((name) => html`<option value=${name} .selected=${by === name}>${name}</option>`)}</select></label>`;
 }
 
 /** @param {Ctx} ctx @param {Domain} domain @param {any} event @param {number} at */

@@ -25,7 +25,11 @@ export function side(ctx) {
 
 /** @param {Ctx} ctx */
 function who(ctx) {
-  if (!ctx.schema.secured) return html`<div class="who"><b>No sign-in</b><span class="dim">anyone who reaches this server may read and write</span></div>`;
+  if (!ctx.schema.secured) {
+    const { hostname } = new URL(ctx.api.baseUrl);
+    const loopback = /^(localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
+    return html`<div class="who"><b>No sign-in</b><span class=${loopback ? "dim" : "warnText"}>${loopback ? nothing : "◆ "}anyone who reaches this server may read and write</span></div>`;
+  }
   const known = claims();
   if (!known) return html`<div class="who"><b>Not signed in</b><a href="#/sign-in">Sign in</a></div>`;
   const left = known.expires === undefined ? null : (known.expires - Date.now()) / 1000;
@@ -86,7 +90,7 @@ async function ofId(ctx, text) {
 export const keysDialog = (keys) => ({
   title: "Keys",
   view: (ctx) => html`<section><dl class="keys">${keys.map((at) => html`<dt>${at.key.split(", ").map((one, index) => html`${index > 0 ? " or " : nothing}${one.split(" ").map((part) => html`<kbd>${NAMES[part] ?? part}</kbd> `)}`)}</dt><dd>${at.label}</dd>`)}</dl></section>
-    <section><label class="check"><input type="checkbox" ?checked=${prefs.keys} @change=${(/** @type {Event} */ event) => choose({ keys: /** @type {HTMLInputElement} */ (event.target).checked })}> Single keys work on this page</label></section>
+    <section><label class="check"><input type="checkbox" .checked=${prefs.keys} @change=${(/** @type {Event} */ event) => choose({ keys: /** @type {HTMLInputElement} */ (event.target).checked })}> Single keys work on this page</label></section>
     <footer><span class="dim">Times are ${zone()}</span><span class="grow"></span><button type="button" class="btn" @click=${() => ctx.close()}>Close</button></footer>`,
 });
 

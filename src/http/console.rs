@@ -73,6 +73,7 @@ const FILES: &[File] = files![
     "parts/form.js": JS,
     "parts/history.js": JS,
     "parts/keys.js": JS,
+    "parts/menu.js": JS,
     "parts/oidc.js": JS,
     "parts/prefs.js": JS,
     "parts/problem.js": JS,
