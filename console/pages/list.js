@@ -35,7 +35,7 @@ export const page = {
       ...(as_of && { now: ctx.api.get(path, { limit: 1000, after }, { signal }) }),
       first: known?.value ? Promise.resolve(known.value) : ctx.api.get("/events", { domain: domain.name, limit: 1 }, { signal }).then(({ result }) => result[0]?.created_at ?? null),
     }, ctx.data);
-    if (data.rows.error && !data.rows.value) throw data.rows.error;
+    if (data.rows.error) throw data.rows.error;
     return data;
   },
   view(ctx) {

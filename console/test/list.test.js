@@ -32,7 +32,7 @@ const current = () => until("the view is current", async () => (await call(`${se
 test("an empty log says how to begin, on the overview and on the list", async () => {
   const { page, close } = await open("#/");
   await page.getByText("No events yet.").waitFor();
-  assert.match(await page.getByLabel("Commands").innerText(), /^curl http.*\/users -H 'Content-Type: application\/json' -d '\{"id":/);
+  assert.match(await page.getByRole("region", { name: "Commands" }).innerText(), /^curl http.*\/users -H 'Content-Type: application\/json' -d '\{"id":/);
   await go(page, "#/users");
   await page.getByText("users has no rows yet.").waitFor();
   await close();
