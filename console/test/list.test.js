@@ -87,8 +87,8 @@ test("the filter by a column is in the address and survives a reload", async () 
     await page.waitForFunction(() => document.querySelectorAll("main tbody tr").length === 1);
     await rows(page).getByText("grace@example.org").waitFor();
   }
-  await go(page, "#/users?username=nobody");
-  await page.getByText("No row has username = nobody.").waitFor();
+  await go(page, "#/users?username=unknown");
+  await page.getByText("No row has username = unknown.").waitFor();
   await page.getByRole("link", { name: "Clear the filters" }).click();
   await rows(page).nth(5).waitFor();
   await close();
@@ -221,7 +221,7 @@ test("overview and list are accessible and fit, light, dark and on a phone", asy
   await review(chromium.browser, at("#/"), "overview");
   await review(chromium.browser, at("#/?wall"), "wall");
   await review(chromium.browser, at("#/users"), "list");
-  await review(chromium.browser, at("#/users?username=nobody"), "list-empty");
+  await review(chromium.browser, at("#/users?username=unknown"), "list-empty");
   const { result } = await call(`${server.url}/events?limit=1`);
   await review(chromium.browser, at(`#/users?as_of=${encodeURIComponent(result[0].created_at)}`), "list-past");
 });
