@@ -6,7 +6,10 @@ use tokio::sync::Semaphore;
 
 use super::{Foldlog, Served};
 use crate::db::Pool;
-use crate::domain::{AnyDomain, AnyProjection, Domain, Domains, Projection, is_reserved};
+use crate::domain::{
+    AnyDomain, AnyProjection, Domain, Domains, Projection, find_ambiguous, is_reserved,
+    schema_names,
+};
 use crate::event::TypeSchemaError;
 use crate::state::StateCache;
 use crate::store::{FeedWatch, Groups};
@@ -56,6 +59,15 @@ pub enum BuildError {
     /// Two domains have overlapping blocks of type ids.
     #[error("the domains `{0}` and `{1}` have overlapping blocks of event types")]
     OverlappingBlocks(&'static str, &'static str),
+    /// Generators of code make one name of the names of two schemas.
+    #[error(
+        "generated code would have one name for the schemas `{0}` and `{1}` of the OpenAPI document; rename the event, the \
+         type or the domain that one of them is named after"
+    )]
+    AmbiguousSchemas(String, String),
+    /// `TITLE` is not a column of the rows that clients see.
+    #[error("{0}: TITLE names `{1}`, which is not a column that clients see")]
+    NoTitle(&'static str, &'static str),
     /// The secrets in a payload could not be hidden.
     #[error("{domain}: event `{event}`: {source}")]
     Payload {
@@ -140,6 +152,7 @@ impl FoldlogBuilder {
                 return Err(BuildError::DuplicateName(view.name()));
             }
         }
+        check_schemas(&self.domains)?;
         let is_known = |name: &&String| views.iter().any(|view| view.name() == *name);
         if let Some(unknown) = self.inline.iter().find(|name| !is_known(name)) {
             let known: Vec<&str> = views.iter().map(View::name).collect();
@@ -156,6 +169,25 @@ impl FoldlogBuilder {
             inline: Arc::new(self.inline),
             hashing: Arc::new(Semaphore::new(cores)),
         })
+    }
+}
+
+/// Checks what the OpenAPI document says about the domains.
+fn check_schemas(domains: &[&'static dyn AnyDomain]) -> Result<(), BuildError> {
+    for domain in domains {
+        let row = domain.projection().row_schema();
+        let is_shown = |title| {
+            let mut columns = row.properties().into_iter();
+            columns.any(|(name, column)| name == title && !row.contains_secret(column))
+        };
+        if let Some(title) = domain.title().filter(|title| !is_shown(*title)) {
+            return Err(BuildError::NoTitle(domain.name(), title));
+        }
+    }
+    let names = domains.iter().flat_map(|domain| schema_names(*domain));
+    match find_ambiguous(names) {
+        Some((one, other)) => Err(BuildError::AmbiguousSchemas(one, other)),
+        None => Ok(()),
     }
 }
 

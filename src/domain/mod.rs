@@ -10,6 +10,7 @@ mod prepare;
 mod registry;
 mod rejected;
 mod rules;
+mod schema_names;
 mod spec;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ pub(crate) use self::registry::is_reserved;
 pub use self::registry::{Domains, check_blocks};
 pub use self::rejected::RejectedError;
 pub use self::rules::Rules;
+pub(crate) use self::schema_names::{find_ambiguous, schema_names};
 pub use self::spec::Spec;
 use crate::event::{AggregateId, Event, Payload};
 

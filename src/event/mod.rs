@@ -30,7 +30,7 @@ pub(crate) use self::metadata::check_json;
 pub(crate) use self::nul::has_nul;
 pub use self::payload::{DecodeError, EventType, OldEventType, Payload, Upcaster, upcast_as};
 pub use self::prepared::Prepared;
-pub(crate) use self::schema::example_value;
+pub(crate) use self::schema::{Samples, example_value};
 pub use self::schema::{TypeSchema, TypeSchemaError};
 pub use self::secret::{Password, Secret};
 pub use self::shown::ShownEvent;
@@ -75,7 +75,8 @@ newtype! {
 }
 newtype! {
     /// The number that the store gives an event. It has gaps, and commits may arrive in another order.
-    #[schema(minimum = 1)]
+    // JavaScript has exact integers up to the maximum.
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     Position(i64)
 }
 

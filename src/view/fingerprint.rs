@@ -15,12 +15,15 @@ use uuid::Uuid;
 use super::definition::Fnv1a;
 use crate::domain::AnyProjection;
 use crate::event::{
-    AggregateId, EventId, EventType, Metadata, Position, RecordedEvent, TypeSchema, Version,
-    example_value,
+    AggregateId, EventId, EventType, Metadata, Position, RecordedEvent, Samples, TypeSchema,
+    Version, example_value,
 };
 
 /// The id of the examples' aggregate, which stands for every id in them.
 const EXAMPLE_ID: Uuid = Uuid::from_u128(0x0195_d6f0_0000_7000_8000_0000_0000_0000);
+
+/// Stands for every text. Another one would change the fingerprints of all folds.
+const EXAMPLE_TEXT: &str = "ada@example.org";
 
 /// Identifies the fold of a projection by what it does.
 pub(super) fn fold_hash(projection: &dyn AnyProjection) -> String {
@@ -66,7 +69,12 @@ fn example(event_type: &EventType, schema: &TypeSchema) -> Option<RecordedEvent>
         .map(|(name, schema)| Some((name.clone(), serde_json::to_value(schema).ok()?)))
         .collect::<Option<_>>()?;
     let schema = serde_json::to_value(&schema.schema).ok()?;
-    let payload = example_value(&components, &schema, EXAMPLE_ID)?;
+    let samples = Samples {
+        components: &components,
+        id: EXAMPLE_ID,
+        text: |_| EXAMPLE_TEXT,
+    };
+    let payload = example_value(&samples, &schema)?;
     Some(RecordedEvent {
         id: EventId(EXAMPLE_ID),
         aggregate_id: AggregateId(EXAMPLE_ID),

@@ -8,29 +8,30 @@ use uuid::Uuid;
 /// How deep an example may be nested; a recursive type without an end has none.
 const MAX_DEPTH: usize = 8;
 
-/// A value that fits a schema, which may refer to `components`. `id` stands for every UUID: an id in a payload may have to be the
-/// aggregate's. `None` for a type of which no example can be made.
-pub(crate) fn example_value(
-    components: &BTreeMap<String, Value>,
-    schema: &Value,
-    id: Uuid,
-) -> Option<Value> {
-    value(components, schema, id, 0)
+/// What the values of an example are made of.
+pub(crate) struct Samples<'a> {
+    /// The schemas that a schema may refer to.
+    pub components: &'a BTreeMap<String, Value>,
+    /// Stands for every UUID: an id in a payload may have to be the aggregate's.
+    pub id: Uuid,
+    /// The text of a property with this name.
+    pub text: fn(&str) -> &'static str,
 }
 
-fn value(
-    components: &BTreeMap<String, Value>,
-    schema: &Value,
-    id: Uuid,
-    depth: usize,
-) -> Option<Value> {
+/// A value that fits a schema; `None` for a type of which no example can be made.
+pub(crate) fn example_value(samples: &Samples<'_>, schema: &Value) -> Option<Value> {
+    value(samples, schema, "", 0)
+}
+
+/// The value of the property `name`, or a part of it.
+fn value(samples: &Samples<'_>, schema: &Value, name: &str, depth: usize) -> Option<Value> {
     if depth > MAX_DEPTH {
         return None;
     }
-    let inside = |schema: &Value| value(components, schema, id, depth + 1);
+    let inside = |schema: &Value| value(samples, schema, name, depth + 1);
     if let Some(reference) = schema["$ref"].as_str() {
-        let target = components.get(reference.rsplit('/').next()?)?;
-        return value(components, target, id, depth);
+        let target = samples.components.get(reference.rsplit('/').next()?)?;
+        return value(samples, target, name, depth);
     }
     let given = [
         &schema["examples"][0],
@@ -57,10 +58,10 @@ fn value(
     }
     let type_name = schema["type"].as_str().or(schema["type"][0].as_str());
     Some(match (type_name?, schema["format"].as_str()) {
-        ("string", Some("uuid")) => json!(id),
+        ("string", Some("uuid")) => json!(samples.id),
         ("string", Some("date-time")) => json!("2026-01-01T00:00:00Z"),
         ("string", Some("date")) => json!("2026-01-01"),
-        ("string", _) => json!("ada@example.org"),
+        ("string", _) => json!((samples.text)(name)),
         ("integer" | "number", _) => json!(1),
         ("boolean", _) => json!(true),
         ("array", _) => match schema["prefixItems"].as_array() {
@@ -73,7 +74,9 @@ fn value(
         },
         ("object", _) => {
             let properties = schema["properties"].as_object().into_iter().flatten();
-            let members = properties.map(|(name, schema)| Some((name.clone(), inside(schema)?)));
+            let members = properties.map(|(name, schema)| {
+                Some((name.clone(), value(samples, schema, name, depth + 1)?))
+            });
             members.collect::<Option<Map<_, _>>>()?.into()
         }
         _ => return None,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-pub(crate) use self::example::example_value;
+pub(crate) use self::example::{Samples, example_value};
 use self::part::{Part, Step, children, is_marked, is_undescribed_tuple, nullable};
 
 /// A derived schema together with the schemas that it refers to as `#/components/schemas/…`.

@@ -29,6 +29,7 @@ impl Derived {
                 if let Some(target) = target(schema).map(name) {
                     schema["$ref"] = format!("{COMPONENTS}{target}").into();
                 }
+                describe_option(schema);
             });
             schema
         };
@@ -145,7 +146,7 @@ pub(in crate::http) fn use_const(value: &mut Value) {
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
 
 /// Calls `change` for a schema and all schemas inside it. Examples and defaults are values, so they are left alone.
-fn visit(schema: &mut Value, change: &mut dyn FnMut(&mut Value)) {
+pub(super) fn visit(schema: &mut Value, change: &mut dyn FnMut(&mut Value)) {
     change(schema);
     for child in children(schema) {
         visit(child, change);
@@ -167,6 +168,18 @@ fn children(schema: &mut Value) -> Vec<&mut Value> {
         }
     }
     children
+}
+
+/// Moves the doc comment of an optional field from the type of the field to the field: utoipa writes it beside the reference.
+fn describe_option(schema: &mut Value) {
+    let alternatives = array_mut(schema, "oneOf").into_iter().flatten();
+    let mut beside_null = alternatives.filter(|item| item["type"] != "null");
+    if let (Some(Value::Object(only)), None) = (beside_null.next(), beside_null.next())
+        && only.contains_key("$ref")
+        && let Some(description) = only.shift_remove("description")
+    {
+        schema["description"] = description;
+    }
 }
 
 /// The name of the component that a schema refers to.

@@ -7,6 +7,7 @@ mod operation;
 mod outcomes;
 pub(super) mod recorded;
 mod schemas;
+mod shared_parts;
 
 pub(super) use self::derived::use_const;
 pub(super) use self::operation::{CACHE_CONTROL, ETAG, Operation, Response, header, path, query};
@@ -14,3 +15,4 @@ pub(super) use self::outcomes::{dry_run, outcomes};
 pub(super) use self::schemas::{
     DomainSchemas, EXTENSION, component, reference, rule_broken, shared,
 };
+pub(super) use self::shared_parts::SharedParts;

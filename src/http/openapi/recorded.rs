@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema as _;
 
 use super::schemas::reference;
-use crate::event::{AggregateId, EventId, Version};
+use crate::event::{AggregateId, EventId, Position, Version};
 
 /// A time in UTC.
 pub(in crate::http) fn time() -> Value {
@@ -46,7 +46,7 @@ pub(in crate::http) fn recorded_event() -> Value {
         "domain": {"type": ["string", "null"]},
         "aggregate_id": reference(&AggregateId::name()),
         "version": reference(&Version::name()),
-        "position": {"type": "integer", "minimum": 1, "maximum": i64::MAX},
+        "position": reference(&Position::name()),
         "payload": {
             "description": "The payload without secrets; null if this build cannot decode it",
             "type": ["object", "null"],

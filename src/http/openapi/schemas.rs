@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::derived::{Derived, to_json};
+use super::derived::{Derived, to_json, visit};
 use super::example::example;
 use super::outcomes::dry_run;
 use crate::domain::AnyDomain;
@@ -18,8 +18,8 @@ pub(in crate::http) const EXTENSION: &str = "x-foldlog";
 /// `users.row` and `users.page` are responses, `users.rule` has the names of the rules, and `users.payload.…` and `users.row.…` are
 /// types inside events and rows. The names of shared schemas have no dot.
 ///
-/// Generators of code remove the dots, so an event's name has a word in front of it that no other schema's name has there;
-/// [`super::names`] rejects what collides nevertheless.
+/// Generators of code remove the dots, so an event's name has a word in front of it that no other schema's name has there. A
+/// [`Foldlog`](crate::Foldlog) is not built from domains whose names collide nevertheless.
 pub(in crate::http) struct DomainSchemas {
     /// The name of the domain.
     pub name: &'static str,
@@ -235,11 +235,26 @@ pub(in crate::http) fn shared(
         component::<Version>(),
     ];
     let derived = ids.into_iter().chain(responses).flatten();
-    let derived = derived.map(|(name, schema)| (name, to_json(&schema)));
+    let derived = derived.map(|(name, schema)| {
+        let mut schema = to_json(&schema);
+        visit(&mut schema, &mut limit_integers);
+        (name, schema)
+    });
     let problems = Kind::ALL
         .iter()
         .map(|kind| (kind.schema_name(), kind.schema()));
     derived.chain(problems).collect()
+}
+
+/// The largest integer up to which JavaScript has every integer. No count or position of a log reaches it.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Describes an integer of foldlog's own by what it can be, not by its Rust type, which JavaScript would round.
+fn limit_integers(schema: &mut Value) {
+    let maximum = schema["maximum"].as_u64();
+    if maximum.is_some_and(|maximum| maximum > MAX_SAFE_INTEGER) {
+        schema["maximum"] = MAX_SAFE_INTEGER.into();
+    }
 }
 
 /// The schema of a type and of the types inside it, by their names.
@@ -247,4 +262,62 @@ pub(in crate::http) fn component<T: ToSchema + PartialSchema>() -> Vec<(String, 
     let mut schemas = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut schemas);
     schemas
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::domain::prelude::*;
+    use crate::domain::{domain, schema_names};
+
+    events! {
+        /// What can happen to a letter.
+        enum LetterEvent in 100..200 {
+            100 => Sent { to: Address },
+        }
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+    struct Address {
+        lines: Vec<String>,
+    }
+
+    #[derive(Debug, Serialize, Deserialize, ToSchema)]
+    struct Letter {
+        to: Address,
+    }
+
+    struct Letters;
+
+    impl Domain for Letters {
+        const NAME: &'static str = "letters";
+        const VIEW: &'static str = "";
+        type Event = LetterEvent;
+        type State = Letter;
+        type Error = Infallible;
+
+        fn check(_: Option<&Letter>, _: &LetterEvent) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn apply(letter: Option<Letter>, _: &LetterEvent) -> Option<Letter> {
+            letter
+        }
+    }
+
+    /// Fails when a domain has a schema whose name foldlog does not compare with those of other domains at its start.
+    #[test]
+    fn every_schema_of_a_domain_is_one_whose_name_is_checked() {
+        let checked: BTreeSet<String> = schema_names(domain::<Letters>()).into_iter().collect();
+        let schemas = DomainSchemas::new(domain::<Letters>()).into_components();
+        let unchecked: Vec<_> = schemas
+            .keys()
+            .filter(|name| !checked.contains(*name))
+            .collect();
+        assert!(unchecked.is_empty(), "{unchecked:?}");
+        assert!(schemas.contains_key("letters.payload.Address"));
+    }
 }

@@ -183,9 +183,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("append_{name}"),
         &format!("Append events of {name}"),
     );
-    let operation = operation
-        .tag(name)
-        .rule_broken(domain.reference("broken_rule"));
+    let operation = operation.tag(name).rules_of(domain);
     let schemas = [domain.reference("event"), domain.reference("dry_run")];
     describe_append(operation, &schemas, &link)
 }
@@ -214,7 +212,7 @@ fn describe_append(
         link(OpenApiResponse::new(description, &[etag]).json(&body))
     };
     conditions(operation)
-        .parameter(header_parameter(
+        .shared_parameter("IfNoneMatch", header_parameter(
             "If-None-Match",
             "`*`: none of the request's aggregates may exist",
             &json!({"type": "string", "enum": ["*"]}),
@@ -248,12 +246,12 @@ fn describe_append(
 /// Describes the precondition and the dry run of an append.
 pub(super) fn conditions(operation: Operation) -> Operation {
     operation
-        .parameter(query(
+        .shared_parameter("DryRunOnly", query(
             "dry_run",
             "`true`: check everything, answer the resulting states and changes, and store nothing",
             &json!({"type": "boolean"}),
         ))
-        .parameter(header_parameter(
+        .shared_parameter("IfMatch", header_parameter(
             "If-Match",
             "The version that the aggregate must be at, or several; `*`: it must exist. Not together with If-None-Match",
             &json!({"type": "string", "pattern": "^(\\*|\"[1-9][0-9]{0,8}\"(, *\"[1-9][0-9]{0,8}\")*)$"}),

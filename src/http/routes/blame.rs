@@ -12,8 +12,7 @@ use crate::http::AppState;
 use crate::http::etag::etag;
 use crate::http::extract::{DomainPath, IdPath, Params};
 use crate::http::openapi::{
-    self, CACHE_CONTROL, DomainSchemas, ETAG, Operation, Response as OpenApiResponse, recorded,
-    reference,
+    CACHE_CONTROL, DomainSchemas, ETAG, Operation, Response as OpenApiResponse, recorded, reference,
 };
 use crate::http::problem::{Kind, Problem};
 use crate::query::{self, Moment};
@@ -52,11 +51,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("Find the event that last set each field of one of {name}"),
     )
     .tag(name)
-    .parameter(openapi::path(
-        "id",
-        "The id of the aggregate",
-        &reference("AggregateId"),
-    ));
+    .aggregate_id();
     describe_past(operation)
         .response(StatusCode::OK, response.json(&reference("Blame")))
         .problems(&[

@@ -68,17 +68,16 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("Compare two states of one of {name}, field by field"),
     )
     .tag(name)
-    .parameter(openapi::path(
-        "id",
-        "The id of the aggregate",
-        &reference("AggregateId"),
-    ))
-    .parameter(from)
-    .parameter(openapi::query(
-        "to",
-        "The second state: a version or a time; the newest by default",
-        &moment,
-    ))
+    .aggregate_id()
+    .shared_parameter("FromMoment", from)
+    .shared_parameter(
+        "ToMoment",
+        openapi::query(
+            "to",
+            "The second state: a version or a time; the newest by default",
+            &moment,
+        ),
+    )
     .response(StatusCode::OK, response.json(&reference("Diff")))
     .problems(&[Kind::Malformed, Kind::NotFound, Kind::Unavailable])
 }

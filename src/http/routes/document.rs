@@ -20,8 +20,8 @@ use crate::domain::{AnyDomain, Domains};
 use crate::http::auth::{Access, Auth};
 use crate::http::etag::matches_tag;
 use crate::http::openapi::{
-    self, CACHE_CONTROL, DomainSchemas, ETAG, EXTENSION, Operation, Response, component, dry_run,
-    outcomes, rule_broken, shared, use_const,
+    self, CACHE_CONTROL, DomainSchemas, ETAG, EXTENSION, Operation, Response, SharedParts,
+    component, dry_run, outcomes, rule_broken, shared, use_const,
 };
 use crate::http::problem::Kind;
 use crate::http::{AppState, BasePath};
@@ -144,7 +144,7 @@ fn describe_api(domains: &[&'static dyn AnyDomain], is_secured: bool) -> Value {
 fn describe_domains(domains: &[&'static dyn AnyDomain], is_secured: bool) -> Value {
     let domains: Vec<DomainSchemas> = domains.iter().copied().map(DomainSchemas::new).collect();
     let tags = tags(&domains);
-    let mut paths = Map::new();
+    let (mut paths, mut shared) = (Map::new(), SharedParts::default());
     for route in ROUTES {
         let mut add = |path: String, operation: Operation, domain: &str| {
             let operation = if is_secured && route.access != Access::Public {
@@ -153,7 +153,7 @@ fn describe_domains(domains: &[&'static dyn AnyDomain], is_secured: bool) -> Val
                 operation
             };
             paths.entry(path).or_insert_with(|| json!({}))[route.method.openapi_key()] =
-                operation.into_json();
+                operation.into_json(&mut shared);
         };
         match route.operation {
             RouteOperation::Single(describe) => add(route.path.to_owned(), describe(), ""),
@@ -165,6 +165,9 @@ fn describe_domains(domains: &[&'static dyn AnyDomain], is_secured: bool) -> Val
         }
     }
     let mut components = json!({"schemas": schemas(domains)});
+    for (kind, parts) in shared.into_components() {
+        components[kind] = parts;
+    }
     if is_secured {
         components["securitySchemes"] = json!({SCHEME: {
             "type": "http",
@@ -265,7 +268,8 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
 /// Describes the route.
 pub(super) fn describe() -> Operation {
     let document = json!({"type": "object", "additionalProperties": true});
-    let headers = [ETAG, CACHE_CONTROL];
+    let tag = "The document's `x-foldlog.hash`, and behind it what is special to this server, in double quotes";
+    let headers = [ETAG.with_description(tag), CACHE_CONTROL];
     let response = Response::new("An OpenAPI 3.1 document", &headers).json(&document);
     let unchanged = Response::new("The document has a tag in If-None-Match", &headers);
     Operation::new("openapi", "Get this document")

@@ -11,7 +11,7 @@ use super::history::revision;
 use crate::http::AppState;
 use crate::http::extract::{DomainPath, IdPath, Params};
 use crate::http::openapi::{
-    self, CACHE_CONTROL, DomainSchemas, Operation, Response as OpenApiResponse, recorded, reference,
+    CACHE_CONTROL, DomainSchemas, Operation, Response as OpenApiResponse, recorded, reference,
 };
 use crate::http::problem::{Kind, Problem};
 use crate::query;
@@ -91,11 +91,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("Explain the row of one of {name}: which events made it, which wait, and why"),
     )
     .tag(name)
-    .parameter(openapi::path(
-        "id",
-        "The id of the aggregate",
-        &reference("AggregateId"),
-    ))
+    .aggregate_id()
     .response(StatusCode::OK, response.json(&reference("Explanation")))
     .problems(&[Kind::Malformed, Kind::NotFound, Kind::Unavailable])
 }

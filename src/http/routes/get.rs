@@ -79,16 +79,22 @@ pub(super) fn parse_past(params: &mut Params) -> Result<Option<Moment>, Problem>
 /// Describes the parameters that [`parse_past`] reads.
 pub(super) fn describe_past(operation: Operation) -> Operation {
     operation
-        .parameter(openapi::query(
-            "version",
-            "The state after the event with this version, folded from the events",
-            &reference("Version"),
-        ))
-        .parameter(openapi::query(
-            "as_of",
-            "The state at this time, folded from the events; a time in the future is now",
-            &json!({"type": "string", "format": "date-time"}),
-        ))
+        .shared_parameter(
+            "AtVersion",
+            openapi::query(
+                "version",
+                "The state after the event with this version, folded from the events",
+                &reference("Version"),
+            ),
+        )
+        .shared_parameter(
+            "AsOf",
+            openapi::query(
+                "as_of",
+                "The state at this time, folded from the events; a time in the future is now",
+                &json!({"type": "string", "format": "date-time"}),
+            ),
+        )
 }
 
 /// Describes the route.
@@ -98,27 +104,23 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
     let operation = Operation::new(&format!("get_{name}"), &format!("Get one of {name}"));
     describe_past(operation)
         .tag(name)
-        .parameter(openapi::path(
-            "id",
-            "The id of the aggregate",
-            &reference("AggregateId"),
-        ))
-        .parameter(openapi::query(
+.aggregate_id()
+        .shared_parameter("ConsistencyOfRow", openapi::query(
             "consistency",
             "`strong` includes every committed event, projected or not; the default is `eventual`",
             &json!({"type": "string", "enum": ["eventual", "strong"]}),
         ))
-        .parameter(openapi::query(
+        .shared_parameter("MinVersion", openapi::query(
             "min_version",
             "The row must be at this version or a later one",
             &reference("Version"),
         ))
-        .parameter(openapi::header(
+        .shared_parameter("RowIfMatch", openapi::header(
             "If-Match",
             "The row must be at one of these versions; `*` is any",
             &etag::list_schema(),
         ))
-        .parameter(openapi::header(
+        .shared_parameter("RowIfNoneMatch", openapi::header(
             "If-None-Match",
             "The `ETag` of an earlier response, or several; a value that is not a list of tags is ignored",
             &json!({"type": "string"}),

@@ -110,32 +110,40 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("List the events of one of {name}, with the fields that each changed"),
     )
     .tag(name)
-    .parameter(openapi::path(
-        "id",
-        "The id of the aggregate",
-        &reference("AggregateId"),
-    ))
-    .parameter(openapi::query(
-        "order",
-        "`asc`: the oldest event first; `desc`: the newest",
-        &json!({"type": "string", "enum": ["asc", "desc"], "default": "asc"}),
-    ))
-    .parameter(limit_parameter("The most events per page"))
-    .parameter(openapi::query(
-        "after",
-        "The unchanged `next` of the previous page",
-        &json!({"type": "string", "pattern": CURSOR_PATTERN}),
-    ))
-    .parameter(openapi::query(
-        "field",
-        "Only events that changed this field of the row",
-        &text,
-    ))
-    .parameter(openapi::query(
-        "actor",
-        "Only events whose `metadata.actor` is this text",
-        &text,
-    ))
+    .aggregate_id()
+    .shared_parameter(
+        "OrderOfHistory",
+        openapi::query(
+            "order",
+            "`asc`: the oldest event first; `desc`: the newest",
+            &json!({"type": "string", "enum": ["asc", "desc"], "default": "asc"}),
+        ),
+    )
+    .shared_parameter("EventsPerPage", limit_parameter("The most events per page"))
+    .shared_parameter(
+        "AfterEvent",
+        openapi::query(
+            "after",
+            "The unchanged `next` of the previous page",
+            &json!({"type": "string", "pattern": CURSOR_PATTERN}),
+        ),
+    )
+    .shared_parameter(
+        "ChangedField",
+        openapi::query(
+            "field",
+            "Only events that changed this field of the row",
+            &text,
+        ),
+    )
+    .shared_parameter(
+        "ByActor",
+        openapi::query(
+            "actor",
+            "Only events whose `metadata.actor` is this text",
+            &text,
+        ),
+    )
     .response(StatusCode::OK, page.json(&reference("History")))
     .problems(&[Kind::Malformed, Kind::NotFound, Kind::Unavailable])
 }

@@ -153,18 +153,18 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("List {name}, ordered by id"),
     )
     .tag(name)
-    .parameter(limit_parameter("The most rows per page"))
-    .parameter(openapi::query(
+    .shared_parameter("RowsPerPage", limit_parameter("The most rows per page"))
+    .shared_parameter("AfterRow", openapi::query(
         "after",
         "The unchanged `next` of the previous page",
         &json!({"type": "string", "pattern": CURSOR_PATTERN}),
     ))
-    .parameter(openapi::query(
+    .shared_parameter("ConsistencyOfList", openapi::query(
         "consistency",
         "`strong` includes every committed event, projected or not; the default is `eventual`. Not together with as_of",
         &json!({"type": "string", "enum": ["eventual", "strong"]}),
     ))
-    .parameter(openapi::query(
+    .shared_parameter("ListAsOf", openapi::query(
         "as_of",
         "The rows as of this time, folded from the events. A page may have fewer rows than limit and still a next one",
         &json!({"type": "string", "format": "date-time"}),

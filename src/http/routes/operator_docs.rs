@@ -24,7 +24,7 @@ pub(super) fn describe_details() -> Operation {
     let summary = "Report the state of a projection, and what the verbs have last answered for it";
     Operation::new("projection", summary)
         .tag("projections")
-        .parameter(projection_name())
+        .shared_parameter("NameOfProjection", projection_name())
         .response(StatusCode::OK, response)
         .problems(&[Kind::Malformed, Kind::NoProjection, Kind::Unavailable])
 }
@@ -159,13 +159,19 @@ pub(super) fn describe_page(id: &str, summary: &str, page: &Value) -> Operation 
     let response = OpenApiResponse::new("A page", &[]).json(page);
     Operation::new(id, summary)
         .tag("projections")
-        .parameter(projection_name())
-        .parameter(limit_parameter("The most entries per page"))
-        .parameter(openapi::query(
-            "after",
-            "The `next` of the previous page",
-            &json!({"type": "string"}),
-        ))
+        .shared_parameter("NameOfProjection", projection_name())
+        .shared_parameter(
+            "EntriesPerPage",
+            limit_parameter("The most entries per page"),
+        )
+        .shared_parameter(
+            "AfterEntry",
+            openapi::query(
+                "after",
+                "The `next` of the previous page",
+                &json!({"type": "string"}),
+            ),
+        )
         .response(StatusCode::OK, response)
         .problems(&[Kind::Malformed, Kind::NoProjection, Kind::Unavailable])
 }

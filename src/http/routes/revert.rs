@@ -20,7 +20,7 @@ use crate::http::body::{read_field, read_json, read_metadata, read_uuid};
 use crate::http::etag::{etag, expected_version};
 use crate::http::extract::{DomainPath, IdPath, Params};
 use crate::http::openapi::{
-    self, DomainSchemas, ETAG, Operation, Response as OpenApiResponse, reference,
+    DomainSchemas, ETAG, Operation, Response as OpenApiResponse, reference,
 };
 use crate::http::problem::{Kind, Problem};
 use crate::view::Changes;
@@ -174,11 +174,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("Bring one of {name} back to an earlier state"),
     );
     conditions(operation.tag(name))
-        .parameter(openapi::path(
-            "id",
-            "The id of the aggregate",
-            &reference("AggregateId"),
-        ))
+.aggregate_id()
         .body(
             "The earlier version, and the idempotency key",
             &reference("Revert"),
@@ -194,7 +190,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
                 true,
             ),
         )
-        .rule_broken(domain.reference("broken_rule"))
+        .rules_of(domain)
         .problems(&[
             Kind::Malformed,
             Kind::NotFound,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::TestDb;
 use crate::support::app::App;
-use crate::support::conforms::DOCUMENT;
+use crate::support::conforms::{DOCUMENT, resolve};
 use crate::support::db::DOMAINS;
 use crate::support::json::{created, deposited, event, opened, renamed};
 
@@ -111,7 +111,7 @@ fn each_domain_documents_its_own_rules() {
     let document = document(&DOMAINS, true);
     for domain in ["users", "accounts"] {
         let operation = &document["paths"][format!("/{domain}")]["post"];
-        let text = operation["responses"]["409"].to_string();
+        let text = resolve(&document, &operation["responses"]["409"]).to_string();
         assert!(text.contains(&format!("{domain}.broken_rule")), "{text}");
     }
 }

@@ -298,6 +298,7 @@ fn openapi_marks_nested_secrets_and_leaves_them_out_of_rows() {
         .unwrap();
     let filters: Vec<&str> = parameters
         .iter()
+        .map(|parameter| resolve(&document, parameter))
         .filter(|parameter| {
             parameter["description"]
                 .as_str()

@@ -55,12 +55,12 @@ pub fn check(
             .then_some(())
             .ok_or(format!("{status}, but no operation matches"));
     };
-    let response = &operation["responses"][status.to_string()];
+    let response = resolve(document, &operation["responses"][status.to_string()]);
     if response.is_null() {
         return Err(format!("status {status} is not documented"));
     }
     for (name, header) in response["headers"].as_object().into_iter().flatten() {
-        if header["required"] == true && !headers.contains_key(name) {
+        if resolve(document, header)["required"] == true && !headers.contains_key(name) {
             return Err(format!("the header {name} is missing"));
         }
     }
