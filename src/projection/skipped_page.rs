@@ -13,7 +13,9 @@ use crate::store;
 use crate::view::{BoundedPage, PageLimit, View};
 
 /// An event that an operator has skipped.
+// A domain `skipped` would have a schema that generators call `SkippedEvent`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = EventSkipped)]
 pub struct SkippedEvent {
     /// The aggregate.
     pub aggregate_id: AggregateId,
