@@ -194,7 +194,7 @@ export interface ProjectionsClient {
   parked(name: string, options?: PageOptions): AsyncGenerator<ParkedAggregate, void, undefined>;
   /** One page of the events that operators have skipped. */
   skippedPage(name: string, options?: PageOptions): Promise<Skipped>;
-  skipped(name: string, options?: PageOptions): AsyncGenerator<SkippedEvent, void, undefined>;
+  skipped(name: string, options?: PageOptions): AsyncGenerator<EventSkipped, void, undefined>;
   /** One page of what the last verification has found. */
   differencesPage(name: string, options?: PageOptions): Promise<Differences>;
   differences(name: string, options?: PageOptions): AsyncGenerator<Difference, void, undefined>;
@@ -499,12 +499,12 @@ export interface ParkedAggregate {
 }
 /** A page of the events that operators have skipped. */
 export interface Skipped {
-  result: $.SkippedEvent[];
+  result: $.EventSkipped[];
   /** The value of `after` for the next page; null on the last one. */
   next: string | null;
 }
 /** An event that an operator has skipped. */
-export interface SkippedEvent {
+export interface EventSkipped {
   /** The aggregate. */
   aggregate_id: $.AggregateId;
   /** The event. */
@@ -699,7 +699,7 @@ export interface History {
     domain: string | null;
     aggregate_id: $.AggregateId;
     version: $.Version;
-    position: number;
+    position: $.Position;
     /** The payload without secrets; null if this build cannot decode it */
     payload: { [key: string]: unknown } | null;
     metadata: { [key: string]: unknown };
@@ -796,7 +796,7 @@ export interface Feed {
     domain: string | null;
     aggregate_id: $.AggregateId;
     version: $.Version;
-    position: number;
+    position: $.Position;
     /** The payload without secrets; null if this build cannot decode it */
     payload: { [key: string]: unknown } | null;
     metadata: { [key: string]: unknown };
@@ -875,6 +875,7 @@ export declare namespace users {
         username: string;
         /** An address that no other user has. */
         email: string;
+        /** 1 to 1000 characters; only their hash is stored. */
         password?: $.users.payload.Password | null;
       };
       metadata?: { [key: string]: unknown } | null;

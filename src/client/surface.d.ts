@@ -191,7 +191,7 @@ export interface ProjectionsClient {
   parked(name: string, options?: PageOptions): AsyncGenerator<ParkedAggregate, void, undefined>;
   /** One page of the events that operators have skipped. */
   skippedPage(name: string, options?: PageOptions): Promise<Skipped>;
-  skipped(name: string, options?: PageOptions): AsyncGenerator<SkippedEvent, void, undefined>;
+  skipped(name: string, options?: PageOptions): AsyncGenerator<EventSkipped, void, undefined>;
   /** One page of what the last verification has found. */
   differencesPage(name: string, options?: PageOptions): Promise<Differences>;
   differences(name: string, options?: PageOptions): AsyncGenerator<Difference, void, undefined>;
