@@ -1,5 +1,3 @@
-// Documented in runtime.d.ts.
-
 export class ProblemError extends Error {
   constructor(problem, requestId) {
     super(problem.detail);
@@ -25,7 +23,7 @@ export const newId = (now = Date.now()) => {
 const within = async (ms, signal, work) => {
   signal?.throwIfAborted();
   const stop = new AbortController();
-  const abort = () => stop.abort(signal?.reason ?? new DOMException("no response", "TimeoutError"));
+  const abort = () => stop.abort(signal?.reason ?? new DOMException("timeout", "TimeoutError"));
   const timer = setTimeout(abort, ms);
   signal?.addEventListener("abort", abort);
   try {
@@ -102,10 +100,9 @@ export const connect = (domains, hash, options) => {
   };
 
   const post = async (path, body, { expected, dryRun, ...options } = /** @type {any} */ ({})) => {
-    const tag = expected === "exists" ? "*" : `"${[expected].flat().join('","')}"`;
-    const headers = expected === 0 ? { "If-None-Match": "*" } : expected && { "If-Match": tag };
-    const query = { dry_run: dryRun };
-    const { body: answer } = await request("POST", path, { ...options, query, body, headers });
+    const match = expected === "exists" ? "*" : `"${[expected].flat().join('","')}"`;
+    const headers = expected === 0 ? { "If-None-Match": "*" } : expected && { "If-Match": match };
+    const { body: answer } = await request("POST", path, { ...options, query: { dry_run: dryRun }, body, headers });
     for (const { aggregate_id: id, version } of answer.events ?? []) {
       written.set(id, Math.max(version, written.get(id) ?? 0));
       if (written.size > 10_000) written.delete(written.keys().next().value);
@@ -142,12 +139,12 @@ export const connect = (domains, hash, options) => {
     const read = async function* () {
       while (reader.cursor !== null) {
         const from = reader.cursor;
-        const place = newestFirst ? { order: "desc", before: from } : { after: from, wait: follow ? 20 : 0 };
-        const { result, next } = await feedPage({ ...options, ...place });
-        const newest = result.pop();
+        const query = newestFirst ? { order: "desc", before: from } : { after: from, wait: follow ? 20 : 0 };
+        const { result, next } = await feedPage({ ...options, ...query });
+        const event = result.pop();
         yield* result;
         reader.cursor = next;
-        if (newest) yield newest;
+        if (event) yield event;
         else if (next === from && !follow) return;
         else if (next === from) await pause(200, options.signal);
       }
@@ -156,17 +153,16 @@ export const connect = (domains, hash, options) => {
     return reader;
   };
 
-  const projections = "/projections";
   return {
     ...Object.fromEntries(domains.map((name) => [name, domain(name)])),
     events: { append: append("/events"), feed, feedPage },
     projections: {
-      all: (options) => get(projections, options),
-      get: below(projections, ""),
-      operate: (verb, options) => post(projections, verb, { ...(verb.skip && { tries: 1 }), ...options }),
-      ...paged("parkedPage", "parked", below(projections, "/parked")),
-      ...paged("skippedPage", "skipped", below(projections, "/skipped")),
-      ...paged("differencesPage", "differences", below(projections, "/differences")),
+      all: (options) => get("/projections", options),
+      get: below("/projections", ""),
+      operate: (verb, options) => post("/projections", verb, { ...(verb.skip && { tries: 1 }), ...options }),
+      ...paged("parkedPage", "parked", below("/projections", "/parked")),
+      ...paged("skippedPage", "skipped", below("/projections", "/skipped")),
+      ...paged("differencesPage", "differences", below("/projections", "/differences")),
     },
     health: (options) => get("/health", options),
     isCurrent: async (options) => (await get("/openapi.json", options))["x-foldlog"]?.hash === hash,

@@ -53,9 +53,9 @@ done
 echo "tsc $compiler and $next_compiler accept the client, and its types are those of openapi-typescript $generator"
 [ "${1:-}" = types ] && exit 0
 
-bytes=$(gzip -9 -c client/runtime.js | wc -c)
-echo "runtime.js has $bytes bytes (gzip), index.js $(gzip -9 -c client/index.js | wc -c)"
-[ "$bytes" -le 3072 ] || { echo "runtime.js has more than 3 kB" >&2; exit 1; }
+bytes=$(gzip -9 <client/runtime.js | wc -c)
+echo "runtime.js has $bytes bytes (gzip), index.js $(gzip -9 <client/index.js | wc -c)"
+[ "$bytes" -le 3000 ] || { echo "runtime.js has more than 3 kB" >&2; exit 1; }
 
 export LOCAL=$PWD/target/debug/local TOOLS=$tools CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || true)}
 [ -n "$CHROMIUM" ] || echo "not tested: the package in a browser, because Chromium is missing"
