@@ -85,6 +85,26 @@ test("health, and whether the client is current", async () => {
   assert.equal(await foldlog({ baseUrl, fetch: send }).isCurrent(), false);
 });
 
+// Fails when the API has an operation for which the client has no method.
+test("every operation of the document has a method", async () => {
+  const document = await (await fetch(`${baseUrl}/openapi.json`)).json();
+  const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`));
+  const { send, requests } = intercepted(() => new Response(JSON.stringify({ result: [], next: null, events: [] })));
+  const { users: domain, events, projections, health, isCurrent } = foldlog({ baseUrl, fetch: send });
+  const id = newId();
+  const event = users.deleted(id);
+  await Promise.all([domain.append([event]), domain.revert(id, { to: 1 }), domain.get(id), domain.page(), domain.historyPage(id)]);
+  await Promise.all([domain.diff(id, { from: 1 }), domain.blame(id), domain.explain(id)]);
+  await Promise.all([events.append([event]), events.feedPage(), health(), isCurrent()]);
+  await Promise.all([projections.all(), projections.operate({}), projections.get("name")]);
+  await Promise.all([projections.parkedPage("name"), projections.skippedPage("name"), projections.differencesPage("name")]);
+  const sent = requests.map(({ url, init }) => {
+    const path = new URL(url).pathname.replace(id, "{id}").replace("/name", "/{name}");
+    return `${init.method?.toLowerCase()} ${path}`;
+  });
+  assert.deepEqual(sent.sort(), operations.sort());
+});
+
 // Fails when the query objects do not fit TanStack Query.
 test("TanStack Query pages with the query objects", async () => {
   const username = `query-${newId()}`;
