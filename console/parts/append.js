@@ -71,7 +71,7 @@ export function openAppend(ctx, domain, aggregate, done) {
     const problem = problemOf(error);
     const field = pointedField(problem);
     dialog.dry = null;
-    if (field && dialog.type.fields.some((/** @type {any} */ at) => at.name === field)) dialog.wrong = { [field]: problem?.detail ?? "" };
+    if (field && dialog.type.fields.some((/** @type {any} */ at) => at.name === field)) dialog.wrong = { [field]: (problem?.detail ?? "").replace(/^event 0: /, "") };
     else dialog.error = error;
     // The next dry run looks at the aggregate as it is then.
     if (problem?.name === "version-mismatch") dialog.version = problem["version"];

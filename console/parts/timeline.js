@@ -29,7 +29,7 @@ export function timeline(ctx, { newest, at, event, events, asOf, toVersion, toTi
   return html`<section class="scrub" aria-label="Time"><div class="top"><strong>Version ${number(at)} of ${number(newest)}</strong>
       <span class="dim">${event ? html`${stamp(event.created_at, "second")} ${zone()} · ${event.type ?? `type ${event.type_id}`} by ${actor(event.metadata?.actor)}` : nothing}</span><span class="grow"></span>
       ${reverts ? html`<span class="dim legend"><i></i> a revert</span>` : nothing}
-      <span class="dim" aria-hidden="true"><kbd>←</kbd> <kbd>→</kbd></span>
+      <span class="dim opt" aria-hidden="true"><kbd>←</kbd> <kbd>→</kbd></span>
       <form @submit=${typed}><label class="dim">as of <input class="in m" name="time" size="18" autocomplete="off" spellcheck="false" aria-invalid=${ctx.ui["wrongTime"] ? "true" : nothing} aria-describedby="as-of-help" .value=${stamp(asOf ?? event?.created_at ?? Date.now())}></label><span id="as-of-help" class="vh">A time in ${zone()}, as 2026-11-18 09:00</span></form>
       <button type="button" class="btn small" ?disabled=${at === newest && !asOf} @click=${() => toVersion(newest)}>Now</button></div>
     ${ctx.ui["wrongTime"] ? html`<p class="fine badText" role="alert">Write a time as 2026-11-18 or 2026-11-18 09:00, in ${zone()}, or with a zone such as +02:00.</p>` : nothing}
