@@ -29,13 +29,15 @@ pub(super) struct Lane {
     pub settled: Settled,
     /// The snapshot as the row spells it, to compare the row with.
     pub snapshot_text: String,
+    /// The transaction that has written the row.
+    pub writer: String,
 }
 
 impl Lane {
     /// Composes a lane from the columns of its row.
     pub(super) fn from_parts(
         (first, last, turn): (i16, i16, i64),
-        snapshot: &str,
+        (snapshot, writer): (&str, &str),
         txid: Option<&str>,
         position: i64,
     ) -> Result<Self, SnapshotError> {
@@ -52,6 +54,7 @@ impl Lane {
                 begun: txid.map(begun).transpose()?,
             },
             snapshot_text: snapshot.to_owned(),
+            writer: writer.to_owned(),
         })
     }
 
@@ -64,7 +67,7 @@ impl Lane {
         let txid: Option<&str> = row.try_get("txid")?;
         Ok(Self::from_parts(
             key,
-            row.try_get("snapshot")?,
+            (row.try_get("snapshot")?, row.try_get("writer")?),
             txid,
             row.try_get("position")?,
         )?)

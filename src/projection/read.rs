@@ -47,6 +47,7 @@ struct Header {
     first: i16,
     last: i16,
     turn: i64,
+    writer: String,
     seen_lately: bool,
     snapshot: String,
     txid: Option<String>,
@@ -245,7 +246,12 @@ impl Header {
             Ok(LogCursor { txid, position })
         };
         Ok(ReadBatch {
-            lane: Lane::from_parts(key, &self.snapshot, self.txid.as_deref(), self.position)?,
+            lane: Lane::from_parts(
+                key,
+                (&self.snapshot, &self.writer),
+                self.txid.as_deref(),
+                self.position,
+            )?,
             frozen: self.frozen.parse()?,
             stop: self.stop.map(stop).transpose()?,
             passed_over: self.passed_over.into_iter().map(AggregateId).collect(),

@@ -125,6 +125,7 @@ async fn execute(
         .bind(before.map(|begun| begun.txid.to_string()))
         .bind(before.map_or(0, |begun| begun.position))
         .bind(park.iter().map(|f| f.class.name()).collect::<Vec<_>>())
+        .bind(&batch.lane.writer)
         .fetch_one(connection)
         .await;
     match turn.map_err(DbError::from) {

@@ -12,7 +12,7 @@
 -- role: foldlog_projection
 -- uses: views_pkey views_projection_idx settled_pkey events_txid_position_idx events_aggregate_id_version_key parked_pkey parked_lock_domain_next_try_idx locker_pkey skipped_pkey {table}_pkey
 with lanes as materialized (
-    select first, last, snapshot, txid, position, turn, settled_at
+    select first, last, snapshot, txid, position, turn, settled_at, xmin::text as writer
     from foldlog.settled
     where lock_domain = $1
         and exists (select from foldlog.views g where g.name = $1 and g.state <> 'dropped')
@@ -26,6 +26,7 @@ lane as materialized (
         position,
         turn,
         settled_at,
+        writer,
         coalesce($3::text::pg_snapshot, foldlog.log_snapshot()) as frozen,
         -- How many events of all lanes to look at, so that the cost is bounded however few of them belong to this lane and
         -- projection.
@@ -156,6 +157,7 @@ select
         'first', first,
         'last', last,
         'turn', turn,
+        'writer', writer,
         'seen_lately', settled_at > statement_timestamp() - interval '10 seconds',
         'snapshot', snapshot::text,
         'txid', txid::text,

@@ -22,6 +22,7 @@
 -- $18 text the begun transaction before the batch, or null
 -- $19 bigint the position before the batch
 -- $20 text[] what kind of failure parks each aggregate
+-- $21 text the transaction that has written the lane
 -- returns a row (turn bigint): the lane's new turn; null: nothing was written
 -- role: foldlog_projection
 -- uses: settled_pkey parked_pkey locker_pkey {table}_pkey
@@ -36,6 +37,8 @@ with lane as materialized (
         and snapshot::text = $17
         and txid is not distinct from $18::text::xid8
         and position = $19
+        -- A dump that was restored since the read has a row that says the same, and a log that may lack the events of the batch.
+        and xmin::text = $21
     for update
 ),
 relied as materialized (

@@ -36,9 +36,9 @@ const PARSED: &[(&str, &[&str])] = &[
         "projection/sql/write.sql",
         &[
             "'users', 0::smallint, 255::smallint, 1, '{}', '1:9000000000000000000:', null, 0, \
-             pg_temp.ids(1), pg_temp.ids(1), '{}', '{}', '{}', '{}', '{}', '[]', '1:1:', null, 0, '{}'",
+             pg_temp.ids(1), pg_temp.ids(1), '{}', '{}', '{}', '{}', '{}', '[]', '1:1:', null, 0, '{}', '1'",
             "'users', 0::smallint, 255::smallint, 1, pg_temp.ids(100), '1:9000000000000000000:', null, 0, \
-             pg_temp.ids(2000), pg_temp.ids(2000), '{}', '{}', '{}', '{}', pg_temp.ids(100), '[]', '1:1:', null, 0, '{}'",
+             pg_temp.ids(2000), pg_temp.ids(2000), '{}', '{}', '{}', '{}', pg_temp.ids(100), '[]', '1:1:', null, 0, '{}', '1'",
         ],
     ),
     (

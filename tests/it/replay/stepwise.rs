@@ -90,6 +90,7 @@ impl Header {
         .bind(self.0["txid"].as_str())
         .bind(number("position"))
         .bind(Vec::<String>::new())
+        .bind(self.0["writer"].as_str())
         .fetch_one(connection)
         .await
         .unwrap();
