@@ -173,32 +173,32 @@ fn manifest(api: &Api<'_>, name: &str) -> String {
 
 /// `index.js`.
 fn module(api: &Api<'_>) -> String {
-    let mut text = format!(
-        "// {}\nimport * as $ from \"./runtime.js\";\n\nexport {{ ProblemError, is, newId, queries }} from \"./runtime.js\";\n\n\
-         export const documentHash = \"{}\";\n",
-        document::GENERATED,
-        api.hash
-    );
-    for domain in &api.domains {
+    let constants = api.domains.iter().map(|domain| {
         let constructors = domain.events.iter().map(|event| {
-            format!(
-                "  {}: /* @__PURE__ */ $.event({}),\n",
-                event.constructor, event.type_id
-            )
+            let (name, type_id) = (&event.constructor, event.type_id);
+            format!("  {name}: /* @__PURE__ */ $.event({type_id}),\n")
         });
-        text += &format!(
-            "\nexport const {} = {{\n{}}};\n",
-            domain.export,
-            constructors.collect::<String>()
-        );
-    }
+        let constructors = constructors.collect::<String>();
+        format!("export const {} = {{\n{constructors}}};\n\n", domain.export)
+    });
     let names: Vec<_> = api
         .domains
         .iter()
         .map(|domain| format!("\"{}\"", domain.name))
         .collect();
-    text + &format!(
-        "\nexport const foldlog = (options) => $.connect([{}], documentHash, options);\n",
-        names.join(", ")
+    format!(
+        r#"// {generated}
+import * as $ from "./runtime.js";
+
+export {{ ProblemError, is, newId, queries }} from "./runtime.js";
+
+export const documentHash = "{hash}";
+
+{constants}export const foldlog = (options) => $.connect([{names}], documentHash, options);
+"#,
+        generated = document::GENERATED,
+        hash = api.hash,
+        constants = constants.collect::<String>(),
+        names = names.join(", "),
     )
 }

@@ -59,17 +59,16 @@ pub(super) fn properties(schema: &Value, depth: usize) -> String {
     let required = schema["required"].as_array();
     let is_required = |name| required.is_some_and(|names| names.iter().any(|one| one == name));
     let indent = "  ".repeat(depth);
-    let mut text = "{\n".to_owned();
-    for (name, property) in members(&schema["properties"]) {
-        text += &comment(property["description"].as_str(), depth + 1);
+    let lines = members(&schema["properties"]).map(|(name, property)| {
         let mark = if is_required(name) { "" } else { "?" };
-        text += &format!(
-            "{indent}  {}{mark}: {};\n",
+        format!(
+            "{}{indent}  {}{mark}: {};\n",
+            comment(property["description"].as_str(), depth + 1),
             names::property(name),
             type_of(property, depth + 1)
-        );
-    }
-    text + &indent + "}"
+        )
+    });
+    format!("{{\n{}{indent}}}", lines.collect::<String>())
 }
 
 /// A description as a comment above what it describes, with a line break at its end. Empty without a description.
