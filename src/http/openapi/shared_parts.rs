@@ -36,7 +36,10 @@ impl SharedParts {
 
 /// Stores a part, and answers a reference to it.
 fn refer(kind: &str, parts: &mut Map<String, Value>, name: &str, part: Value) -> Value {
-    let known = parts.entry(name).or_insert_with(|| part.clone());
-    debug_assert_eq!(*known, part, "two {kind} are called {name}");
+    let other = parts.insert(name.to_owned(), part);
+    debug_assert!(
+        other.is_none_or(|other| other == parts[name]),
+        "two {kind} are called {name}"
+    );
     json!({"$ref": format!("#/components/{kind}/{name}")})
 }

@@ -33,7 +33,8 @@ const NOT_REPROJECTED_RETRY_SECONDS: u64 = 15;
 pub struct Problem {
     kind: Kind,
     detail: Cow<'static, str>,
-    more: Map<String, Value>,
+    // Boxed, because every handler returns a `Result` with a problem.
+    more: Box<Map<String, Value>>,
     retry_after: Option<Duration>,
     challenge: Option<String>,
     accept_encoding: Option<&'static str>,
@@ -53,7 +54,7 @@ impl Problem {
         Self {
             kind,
             detail: detail.into(),
-            more: Map::new(),
+            more: Box::default(),
             retry_after: None,
             challenge: None,
             accept_encoding: None,
@@ -153,7 +154,7 @@ impl IntoResponse for Problem {
             "detail": self.detail,
         });
         if let Value::Object(members) = &mut body {
-            members.extend(self.more);
+            members.extend(*self.more);
         }
         let kind = (
             header::CONTENT_TYPE,

@@ -46,7 +46,7 @@ const SCHEME: &str = "token";
 
 /// Serves the document. It is built at the first request for it, so that a cold start does not pay for it.
 pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
-    let built: Arc<OnceLock<Text>> = Arc::default();
+    let cached: Arc<OnceLock<Text>> = Arc::default();
     let serve = async move |State(state): State<AppState>,
                             base_path: Option<Extension<BasePath>>,
                             headers: HeaderMap| {
@@ -61,8 +61,8 @@ pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
             Text::new(describe_api(&domains, is_secured), is_secured, base_path)
         };
         let Text { json, tag } = match base_path {
-            None => built.get_or_init(|| build(None)).clone(),
-            Some(Extension(BasePath(base_path))) => build(Some(base_path.to_string())),
+            None => cached.get_or_init(|| build(None)).clone(),
+            Some(Extension(BasePath(base_path))) => build(Some(base_path)),
         };
         let is_current = matches_tag(&headers, &tag);
         let headers = [(header::ETAG, format!("\"{tag}\""))];
