@@ -17,7 +17,9 @@
 //! When no slice is left, every event that C sees is claimed or its aggregate is parked. That is the invariant of a lane with the settled
 //! snapshot C, so one transaction creates this lane, and from then on the generation is a projection like any other: catch-up folds what
 //! C did not see, and the argument in [`projection`](crate::projection) applies. C is kept in `settled` while the generation is filled,
-//! so a log that is restored in another cluster is healed above it, too.
+//! so a log that is restored in another cluster is healed above it, too. No worker creates the lane earlier, not even one that knew the
+//! generation as live, before a dump was restored in which it is being filled. (test:
+//! `a_worker_creates_no_lane_for_a_generation_that_is_being_filled_or_removed`)
 //!
 //! # Going live
 //!

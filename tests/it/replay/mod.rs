@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::tidy;
 
+mod generations;
 mod lanes;
 mod settling;
 mod stepwise;
@@ -208,11 +209,123 @@ const SKIP_REPLAYS: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// A mutation of the model of reprojections, and the tests that fail when the code has this defect.
+const GENERATION_REPLAYS: [(&str, &[&str]); 26] = [
+    (
+        "PlanNotCompared",
+        &["a_generation_that_was_cancelled_is_not_planned"],
+    ),
+    (
+        "SnapshotPerSlice",
+        &["a_reprojection_killed_at_every_step_folds_every_event_once"],
+    ),
+    (
+        "SettledAtCurrentSnapshot",
+        &["a_reprojection_killed_at_every_step_folds_every_event_once"],
+    ),
+    (
+        "SettledWhileSliceHeld",
+        &["a_generation_is_not_filled_while_a_worker_holds_a_slice"],
+    ),
+    (
+        "SlicesNotCompared",
+        &["a_generation_is_not_filled_while_a_worker_holds_a_slice"],
+    ),
+    (
+        "CursorBeforeClaims",
+        &["a_reprojection_killed_at_every_step_folds_every_event_once"],
+    ),
+    (
+        "CursorAfterCommit",
+        &["a_reprojection_killed_at_every_step_folds_every_event_once"],
+    ),
+    (
+        "SliceNotLocked",
+        &["a_generation_is_not_filled_while_a_worker_holds_a_slice"],
+    ),
+    (
+        "LaneCreatedByPass",
+        &["a_worker_creates_no_lane_for_a_generation_that_is_being_filled_or_removed"],
+    ),
+    (
+        "SwapWithoutLock",
+        &["an_inline_append_beside_a_reprojection_is_in_the_live_view"],
+    ),
+    (
+        "SwapWithoutCatchUp",
+        &["an_inline_append_beside_a_reprojection_is_in_the_live_view"],
+    ),
+    (
+        "SwapSnapshotBeforeLock",
+        &["an_inline_append_beside_a_reprojection_is_in_the_live_view"],
+    ),
+    (
+        "SwapBeforeFilled",
+        &["a_generation_is_not_filled_while_a_worker_holds_a_slice"],
+    ),
+    (
+        "LiveBatchesNotStopped",
+        &["a_generation_does_not_go_live_during_a_batch_of_the_live_one"],
+    ),
+    (
+        "ParkedNotCompared",
+        &[
+            "a_generation_that_lacks_an_event_of_the_live_one_does_not_go_live",
+            "an_aggregate_that_the_last_catch_up_parks_is_compared_too",
+        ],
+    ),
+    (
+        "RetryWithoutLock",
+        &["a_retry_waits_for_a_generation_that_goes_live"],
+    ),
+    (
+        "PhaseNotCompared",
+        &["each_transaction_compares_the_state_of_its_generation"],
+    ),
+    (
+        "AppendWithoutLock",
+        &["an_inline_append_beside_a_reprojection_is_in_the_live_view"],
+    ),
+    (
+        "LiveReadBeforeLock",
+        &["an_inline_append_beside_a_reprojection_is_in_the_live_view"],
+    ),
+    (
+        "SkipPerGeneration",
+        &["a_skip_holds_for_later_generations_and_repairs"],
+    ),
+    (
+        "NameReused",
+        &["a_generation_that_was_cancelled_is_not_planned"],
+    ),
+    (
+        "RetiredNotProjected",
+        &["old_and_new_code_read_their_own_generations"],
+    ),
+    (
+        "RemovalNotMarked",
+        &["a_removal_deletes_claims_after_it_has_waited_for_the_workers"],
+    ),
+    (
+        "ClaimsRemovedBeforeSlices",
+        &["a_removal_deletes_claims_after_it_has_waited_for_the_workers"],
+    ),
+    (
+        "ClaimsRemovedBeforeLanes",
+        &["a_removal_deletes_claims_after_it_has_waited_for_the_workers"],
+    ),
+    (
+        "ClaimsRemovedBeforeParked",
+        &["a_removal_deletes_claims_after_it_has_waited_for_the_workers"],
+    ),
+];
+
 /// Fails when the model has a mutation that is not replayed against the code, or when a table names a test that does not exist.
 #[test]
 fn every_mutation_of_the_model_is_replayed_against_the_code() {
     assert_replayed("mutations.rs", "MUTATIONS", &REPLAYS);
     assert_replayed("mutations.rs", "SKIP_MUTATIONS", &SKIP_REPLAYS);
+    assert_replayed("mutations.rs", "GENERATION_MUTATIONS", &GENERATION_REPLAYS);
     assert_replayed("doorbell/mutations.rs", "MUTATIONS", &DOORBELL_REPLAYS);
 }
 

@@ -4,7 +4,7 @@ mod definitions;
 mod faults;
 mod folds;
 mod indexes;
-mod removal;
+pub mod removal;
 mod restored;
 mod swap;
 mod verify;

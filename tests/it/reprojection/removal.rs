@@ -27,7 +27,7 @@ pub async fn cancel_to_the_end(pool: &Pool, view: &View) {
 }
 
 /// What is left of the later generations of the ledger.
-async fn count_left(db: &TestDb) -> i64 {
+pub async fn count_left(db: &TestDb) -> i64 {
     db.count(
         "select count(*) from (select lock_domain from locker union all select lock_domain from parked union all \
          select lock_domain from settled union all select lock_domain from slices union all select name from views union all \
@@ -37,7 +37,7 @@ async fn count_left(db: &TestDb) -> i64 {
 }
 
 /// Fills a generation of the ledger that does not go live.
-async fn fill(db: &TestDb) {
+pub async fn fill(db: &TestDb) {
     db.run("update ledger set deposits = deposits + 100").await;
     let options = ReprojectOptions {
         max_changes: Some(0),

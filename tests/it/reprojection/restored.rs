@@ -54,8 +54,8 @@ async fn a_reprojection_continues_after_a_restore() {
     }
 }
 
-/// Fails when a lane of the generation stops its reprojection. A worker creates one that knew the generation as live when a dump from
-/// before that was restored under it.
+/// Fails when a lane of the generation stops its reprojection. A worker of an earlier build creates one that knew the generation as live when
+/// a dump from before that was restored under it.
 #[tokio::test]
 async fn a_generation_that_has_a_lane_already_is_settled() {
     let db = TestDb::new().await;
