@@ -145,8 +145,11 @@ async function navigate() {
     moved = page !== null;
     ctx.close();
     page = null;
+    const { key, page: name } = state.route;
     try {
-      page = (await PAGES[state.route.page]?.())?.page ?? null;
+      const module = await PAGES[name]?.();
+      if (state.route.key !== key) return; // The user has gone on meanwhile.
+      page = module?.page ?? null;
     } catch (error) {
       state.error = error;
       draw();
