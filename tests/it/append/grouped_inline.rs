@@ -202,7 +202,7 @@ async fn a_claim_that_a_worker_holds_does_not_hold_up_the_others() {
     let db = TestDb::new().await;
     let account = Uuid::now_v7();
     let first = opened(account);
-    append(&db.foldlog, &[first.clone()]).await;
+    append(&db.foldlog, std::slice::from_ref(&first)).await;
     let chaos = Chaos::start(&db.options).await;
     let foldlog = host(&chaos).await;
     let claim = hold_claim(&db, "ledger", &first).await;

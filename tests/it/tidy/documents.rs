@@ -76,7 +76,7 @@ fn commands_in_documents_exist() {
                 | ["cargo", "lambda", "watch", "--features", "lambda"]
                 | ["curl" | "cp" | "kill" | "docker", ..] => {}
                 ["python3" | "node", script, ..] => {
-                    assert!(Path::new(script).is_file(), "{from}: {line}")
+                    assert!(Path::new(script).is_file(), "{from}: {line}");
                 }
                 [script, ..] if script.starts_with("scripts/") || script.starts_with(".ci/") => {
                     let mode = Path::new(script)
