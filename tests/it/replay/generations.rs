@@ -137,6 +137,8 @@ async fn a_generation_does_not_go_live_during_a_batch_of_the_live_one() {
     let db = TestDb::new().await;
     let accounts = some_accounts(&db, 3).await;
     db.catch_up("ledger").await;
+    // The worker waits for 5 s at most, so that the generation has to be nearly ready.
+    fill(&db).await;
     let event = deposited(accounts[1], 1);
     append(&db.foldlog, std::slice::from_ref(&event)).await;
     let claim = hold_claim(&db, "ledger", &event).await;
