@@ -187,7 +187,10 @@ export interface ProjectionsClient {
   all(options?: Abortable): Promise<Projections>;
   /** The state of one projection, and what each verb has last answered for it. */
   get(name: string, options?: Abortable): Promise<ProjectionReport>;
-  /** Runs a verb, such as `{ retry: "users" }`. A `skip` is sent once, because a second one would find nothing to skip. */
+  /**
+   * Runs a verb, such as `{ retry: "users" }`. A `skip` and a `reproject` are sent once: a second one would find nothing to skip, or
+   * begin the next generation.
+   */
   operate(verb: Verb, options?: Abortable): Promise<VerbDone | VerbHandedOver>;
   /** One page of the aggregates whose next event cannot be folded. */
   parkedPage(name: string, options?: PageOptions): Promise<Parked>;

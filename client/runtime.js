@@ -104,7 +104,9 @@ export const connect = (domains, hash, options) => {
     const headers = expected === 0 ? { "If-None-Match": "*" } : expected && { "If-Match": match };
     const { body: answer } = await request("POST", path, { ...options, query: { dry_run: dryRun }, body, headers });
     for (const { aggregate_id: id, version } of answer.events ?? []) {
-      written.set(id, Math.max(version, written.get(id) ?? 0));
+      if (written.get(id) > version) continue;
+      written.delete(id);
+      written.set(id, version);
       if (written.size > 10_000) written.delete(written.keys().next().value);
     }
     return answer;
@@ -159,7 +161,7 @@ export const connect = (domains, hash, options) => {
     projections: {
       all: (options) => get("/projections", options),
       get: below("/projections", ""),
-      operate: (verb, options) => post("/projections", verb, { ...(verb.skip && { tries: 1 }), ...options }),
+      operate: (verb, options) => post("/projections", verb, { tries: (verb.skip || verb.reproject) && 1, ...options }),
       ...paged("parkedPage", "parked", below("/projections", "/parked")),
       ...paged("skippedPage", "skipped", below("/projections", "/skipped")),
       ...paged("differencesPage", "differences", below("/projections", "/differences")),

@@ -18,19 +18,19 @@
  * `pages/signin.js` also exports `dialog` (a `Dialog`), which the core opens over the page after a 401; it calls
  * `ctx.signedIn(token, keep)`. Texts of rows and payloads only ever become text nodes.
  *
- * @import {Ctx, Key, Page, Route, State} from "./types.js"
+ * @import {Ctx, Page, Route, State} from "./types.js"
  */
 import { html, nothing, render } from "./vendor/lit-html.js";
 import { connect, problemOf, transient } from "./parts/api.js";
 import { dialogElement } from "./parts/dialog.js";
-import { listen, moveRow } from "./parts/keys.js";
+import { listen } from "./parts/keys.js";
 import { closeMenus } from "./parts/menu.js";
 import { heading, notice, sentence } from "./parts/problem.js";
 import { refresher } from "./parts/refresh.js";
 import { parse } from "./parts/routes.js";
 import { read } from "./parts/schema.js";
 import * as session from "./parts/session.js";
-import { bar, keysDialog, side } from "./parts/shell.js";
+import { bar, keysOf, side } from "./parts/shell.js";
 import { pageHead } from "./parts/table.js";
 import { ago, duration } from "./parts/time.js";
 
@@ -55,11 +55,13 @@ const state = {
 /** @type {Page | null} */
 let page = null;
 let reading = new AbortController();
-/** @type {{ask: Promise<void>, done(): void, dialog: import("./types.js").Dialog} | null} */
+/** @type {{ask: Promise<void>, done(): void, dialog: import("./types.js").Dialog, token: string | null} | null} */
 let signing = null;
 /** @type {HTMLElement | null} */
 let opener = null;
-let moved = false;
+let [moved, started] = [false, false];
+/** The user has closed the sign-in without one; nothing is read again until the next page or sign-in. */
+let declined = false;
 let api = connect(base.href, signIn);
 
 /** @type {Ctx} */
@@ -97,8 +99,10 @@ const ctx = {
     element("dialog")?.showModal();
   },
   close() { element("dialog")?.close(); },
+  get resting() { return document.hidden || refresh.mode === "idle"; },
   can: (...scopes) => !state.schema.secured || scopes.every((scope) => session.claims()?.scopes.has(scope)),
   signedIn(token, keep) {
+    declined = false;
     session.set(token, keep);
     if (signing) element("signin")?.close();
     else void load();
@@ -116,7 +120,7 @@ let silence;
 const refresh = refresher({
   run: () => (state.dialog ? refresh.done(false) : void load()),
   changed: draw,
-  wanted: () => !state.paused && Boolean(page) && (typeof page?.live === "function" ? page.live(ctx) : page?.live !== false),
+  wanted: () => !state.paused && !declined && Boolean(page) && (typeof page?.live === "function" ? page.live(ctx) : page?.live !== false),
   every: () => page?.every ?? 5000,
 });
 
@@ -125,12 +129,12 @@ function signIn() {
   signing ??= (() => {
     let done = () => {};
     const ask = /** @type {Promise<void>} */ (new Promise((resolve) => { done = resolve; }));
-    const current = { ask, done, dialog: /** @type {any} */ (null) };
+    const current = { ask, done, dialog: /** @type {any} */ (null), token: session.current() };
     void import("./pages/signin.js").then(({ dialog }) => {
       current.dialog = dialog;
       draw();
       element("signin")?.showModal();
-    }, done);
+    }, () => { signing = null; done(); });
     return current;
   })();
   return signing.ask;
@@ -140,6 +144,9 @@ async function navigate() {
   const before = state.route;
   state.route = parse(location.hash);
   if (state.route.key !== before.key || !page) {
+    refresh.stop();
+    reading.abort();
+    declined = false;
     page?.leave?.(ctx);
     Object.assign(state, { data: undefined, error: null, ui: {}, loadedAt: undefined, paused: false });
     moved = page !== null;
@@ -217,7 +224,7 @@ function shown() {
 
 function failed() {
   const problem = problemOf(state.error);
-  const again = html`<button type="button" class="btn" @click=${() => (page ? load() : start())}>Try again</button>`;
+  const again = html`<button type="button" class="btn" @click=${() => (page ? load() : started ? navigate() : start())}>Try again</button>`;
   return html`${pageHead({ title: heading(state.error), sub: problem ? html`<span>${problem.status}</span>` : nothing })}
     ${notice(ctx, state.error, again)}`;
 }
@@ -248,27 +255,19 @@ function closed() {
 function signedIn() {
   const current = signing;
   signing = null;
+  declined = session.current() === current?.token;
+  current?.dialog?.closed?.();
   draw();
   current?.done();
 }
 
-/** @returns {Key[]} */
-const keys = () => [
-  { key: "/", label: "go to an id, a domain or a page", run: () => element("find")?.focus() },
-  { key: "g o", label: "overview", run: () => ctx.go("#/") },
-  { key: "g f", label: "feed", run: () => ctx.go("#/events") },
-  { key: "g p", label: "projections", run: () => ctx.go("#/projections") },
-  { key: "g h", label: "health", run: () => ctx.go("#/health") },
-  { key: "j, ArrowDown", label: "next row", run: () => moveRow(1) },
-  { key: "k, ArrowUp", label: "previous row", run: () => moveRow(-1) },
-  ...(page?.keys ?? []),
-  { key: "?", label: "this list", run: () => ctx.open(keysDialog(keys())) },
-];
+const keys = () => keysOf(ctx, page);
 
 /** The issuer has sent the browser back. */
 async function arrive() {
   try {
-    session.set(await (await import("./parts/oidc.js")).arrive(state.config));
+    const token = await (await import("./parts/oidc.js")).arrive(state.config);
+    if (token) session.set(token);
   } catch (error) {
     ctx.say(`The sign-in has failed: ${sentence(error)}`);
   }
@@ -289,6 +288,7 @@ async function start() {
     return;
   }
   if (state.config.issuer && new URLSearchParams(location.search).has("state")) await arrive();
+  started = true;
   listen(keys, (key) => key.run(ctx));
   closeMenus();
   addEventListener("hashchange", () => void navigate());

@@ -31,7 +31,7 @@ export interface Schema { domains: Domain[]; secured: boolean; hash: string | un
 
 export interface Claims { sub: string | undefined; iss: string | undefined; expires: number | undefined; scopes: Set<string> }
 
-export interface RequestOptions { query?: Record<string, unknown> | undefined; body?: unknown; headers?: Record<string, string>; signal?: AbortSignal | undefined }
+export interface RequestOptions { query?: Record<string, unknown> | undefined; body?: unknown; headers?: Record<string, string>; signal?: AbortSignal | undefined; tries?: number }
 export interface Api {
   baseUrl: string;
   get(path: string, query?: Record<string, unknown>, options?: RequestOptions): Promise<any>;
@@ -44,6 +44,8 @@ export interface Dialog {
   title: string;
   /** Everything between the title and the end: `<section>`s and a `<footer>`. */
   view(ctx: Ctx): unknown;
+  /** Whether a request is under way: then the user cannot close it. */
+  busy?(): boolean;
   /** After it is closed, in whatever way. */
   closed?(): void;
 }
@@ -83,6 +85,8 @@ export interface Ctx {
   say(text: string): void;
   open(dialog: Dialog): void;
   close(): void;
+  /** Whether the tab is hidden, or without input for 15 minutes: then nothing is read. */
+  resting: boolean;
   /** Whether the token has all these scopes; true if the server requires none. */
   can(...scopes: string[]): boolean;
   /** After a sign-in; `keep`: until the tab is closed. */

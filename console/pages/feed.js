@@ -118,14 +118,14 @@ function restart(ctx) {
 
 /** @param {Ctx} ctx */
 async function readOlder(ctx) {
-  const feed = /** @type {Feed} */ (ctx.data);
+  const { older, selection } = /** @type {Feed} */ (ctx.data);
   ctx.set({ reading: true });
   try {
     const limit = selectsHere(ctx) ? LOOK_BACK : 100;
-    const read = await ctx.api.get("/events", { ...select(ctx).query, before: feed.older, limit });
+    const read = await ctx.api.get("/events", { ...select(ctx).query, before: older, limit });
     // A refresh may have replaced the data meanwhile; the rows before these are the same.
-    const now = /** @type {Feed} */ (ctx.data);
-    if (now.selection !== feed.selection || now.older !== feed.older) return;
+    const now = /** @type {Feed | undefined} */ (ctx.data);
+    if (!now || now.selection !== selection || now.older !== older) return;
     const found = read.result.filter((/** @type {FeedEvent} */ event) => matches(ctx, event));
     Object.assign(now, { events: [...now.events, ...found], older: read.next, looked: now.looked + read.result.length });
   } catch (error) {

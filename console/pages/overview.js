@@ -123,7 +123,7 @@ function appended(events) {
   const rate = ages.length / span;
   const last = events[0]?.created_at;
   return tile("appended a second", html`${number(rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10)} ${spark(slots)}`,
-    ages.length > 0 ? (span < 60 ? `by the newest ${NEWEST} events, of the last ${duration(span)}` : "in the last minute") : last ? html`the last ${when(last, "ago")}` : "no events yet");
+    ages.length > 0 ? (span < 60 ? `by the newest ${NEWEST} events, of the last ${duration(span)}` : "in the last minute") : last ? html`the newest is of ${when(last)}` : "no events yet");
 }
 
 /** @param {Ctx} ctx @param {[string, any][]} all */

@@ -75,7 +75,8 @@ function skipDialog(ctx, name, row) {
     busy = true;
     ctx.draw();
     try {
-      const answer = await ctx.api.post("/projections", body());
+      // A skip that is sent again is refused, as if the first had failed.
+      const answer = await ctx.api.post("/projections", body(), { tries: 1 });
       const failure = answer.projections?.[name]?.error;
       if (failure) throw new Error(failure);
       ctx.close();
@@ -89,6 +90,7 @@ function skipDialog(ctx, name, row) {
   const input = (/** @type {(text: string) => void} */ set) => (/** @type {Event} */ event) => { set(/** @type {HTMLInputElement} */ (event.target).value); ctx.draw(); };
   return {
     title: `Skip version ${row.version} in ${name}`,
+    busy: () => busy,
     view: () => html`<section><p>The event counts as applied, without any effect on this view. It stays in the log, and other projections fold it.</p></section>
       <section><div class="hint warn"><span aria-hidden="true">▲</span><span>This cannot be undone, and holds for later generations too. If a corrected fold could accept the event, retry instead.</span></div></section>
       <section class="fields"><label class="field">Why? It is recorded.<input required maxlength="1024" .value=${reason} @input=${input((text) => { reason = text; })} placeholder="The shipment was booked twice; see ticket 4411"></label>

@@ -167,6 +167,7 @@ function catchUp(ctx) {
   };
   ctx.open({
     title: "Catch up now",
+    busy: () => busy,
     view: () => html`<section><p>Folds the events that wait, in every projection, instead of at the next turn of a worker. Parked aggregates keep their own times.</p>${error ? notice(ctx, error) : nothing}</section>
       <section>${requestShown(ctx, { path: "/projections", body: {} })}</section>
       ${footer(ctx, { label: "Catch up", busy, run: send })}`,

@@ -27,7 +27,7 @@ export const page = {
   async load(ctx, signal) {
     const { domain, route } = ctx;
     if (!domain) return { missing: "domain" };
-    const path = `/${domain.name}/${route.id}`;
+    const path = `/${domain.name}/${encodeURIComponent(route.id ?? "")}`;
     const get = (/** @type {string} */ what, /** @type {any} */ query = {}) => ctx.api.get(`${path}/${what}`, query, { signal });
     const { version } = route;
     const as_of = version === undefined ? route.query["as_of"] : undefined;
@@ -118,12 +118,16 @@ function body(ctx, domain) {
     ctx.set({ reading: true });
     try {
       const { field, by } = filtersOf(ctx);
-      const answer = await ctx.api.get(`/${domain.name}/${route.id}/events`, { order: "desc", limit: EVENTS, after: data.next, field, actor: by });
-      Object.assign(ctx.state.data, { events: [...data.events, ...answer.result], next: answer.next });
+      const answer = await ctx.api.get(`/${domain.name}/${encodeURIComponent(route.id ?? "")}/events`, { order: "desc", limit: EVENTS, after: data.next, field, actor: by });
+      // The user may have gone to another aggregate, or a refresh may have replaced the events.
+      const now = ctx.data;
+      if (ctx.route.key !== route.key || now?.filter !== data.filter || now.next !== data.next) return;
+      Object.assign(now, { events: [...now.events, ...answer.result], next: answer.next });
     } catch (error) {
-      ctx.set({ moreError: error });
+      if (ctx.route.key === route.key) ctx.set({ moreError: error });
+    } finally {
+      if (ctx.route.key === route.key) ctx.set({ reading: false });
     }
-    ctx.set({ reading: false });
   };
   const shownAt = Math.min(Math.max(at || 1, 1), data.newest);
   return html`${timeline(ctx, {
@@ -188,7 +192,7 @@ const hyphened = (ctx) => Object.fromEntries(Object.entries(ctx.route.query).fil
 
 /** @param {Ctx} ctx @param {number | undefined} version */
 function show(ctx, version) {
-  if (!version || !ctx.domain) return;
+  if (!version || !ctx.domain || !ctx.data?.newest) return;
   const at = version >= ctx.data.newest ? undefined : Math.max(1, version);
   ctx.set({ wrongTime: false });
   ctx.go(withQuery(to(ctx.domain.name, ctx.route.id, at), hyphened(ctx)), { replace: true });

@@ -53,9 +53,14 @@ export async function run(ctx, name, { verb, label, body, repeats = false }) {
  */
 async function send(ctx, name, verb, body, isHere) {
   const before = (await details(ctx, name)).last_results?.[verb]?.answered_at;
-  const answer = await ctx.api.post("/projections", body);
+  // A reprojection that is sent again after it went live would begin the next one.
+  const answer = await ctx.api.post("/projections", body, verb === "reproject" ? { tries: 1 } : {});
   if (answer.projections) return answer.projections[name];
   while (isHere()) {
+    if (ctx.resting) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));
+      continue;
+    }
     const last = (await details(ctx, name)).last_results?.[verb];
     if (last && last.answered_at !== before) return last.result;
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));

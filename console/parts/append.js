@@ -26,7 +26,7 @@ export function openAppend(ctx, domain, aggregate, done) {
   /** @type {any} */
   const dialog = {
     eventId: newId(), aggregateId, type: first, values: initial(first, aggregateId), actor: "", version: aggregate.version,
-    wrong: {}, dry: null, error: null, busy: false,
+    wrong: {}, dry: null, error: null, busy: false, edit: {},
   };
   const path = `/${domain.name}`;
   const event = () => {
@@ -41,11 +41,14 @@ export function openAppend(ctx, domain, aggregate, done) {
   };
   /** Every change of the form makes the last dry run void. @param {Record<string, any>} changes */
   const change = (changes) => {
-    Object.assign(dialog, { dry: null, error: null, wrong: {} }, changes);
+    Object.assign(dialog, { dry: null, error: null, wrong: {}, edit: {} }, changes);
     ctx.draw();
   };
   /** @param {boolean} dry */
   const send = async (dry) => {
+    if (dialog.busy) return;
+    // An answer counts only for the form that was sent.
+    const { edit, type } = dialog;
     const { wrong, body } = event();
     Object.assign(dialog, { wrong, error: null });
     if (Object.keys(wrong).length > 0) return ctx.draw();
@@ -55,13 +58,15 @@ export function openAppend(ctx, domain, aggregate, done) {
       const answer = await ctx.api.post(path, body, { headers: headers(), ...(dry && { query: { dry_run: true } }) });
       dialog.busy = false;
       if (!dry) {
+        ctx.say(`${type.name} is stored as version ${answer.version}`);
+        // The user may have gone to another page meanwhile.
+        if (ctx.state.dialog !== self) return;
         ctx.close();
-        ctx.say(`${dialog.type.name} is stored as version ${answer.version}`);
         return done(answer);
       }
-      dialog.dry = answer.aggregates[0];
+      if (edit === dialog.edit) dialog.dry = answer.aggregates[0];
     } catch (error) {
-      refused(error);
+      if (!dry || edit === dialog.edit) refused(error);
     }
     dialog.busy = false;
     return ctx.draw();
@@ -77,8 +82,9 @@ export function openAppend(ctx, domain, aggregate, done) {
     if (problem?.name === "version-mismatch") dialog.version = problem["version"];
   };
   const title = `Append an event to ${aggregate.title ?? (fresh ? `a new aggregate of ${domain.name}` : short(aggregateId))}`;
-  ctx.open({
+  const self = {
     title,
+    busy: () => dialog.busy,
     view: () => html`<form @submit=${(/** @type {Event} */ at) => { at.preventDefault(); void send(true); }}><section class="fields">
         <label class="field" for="event-type"><span>event</span><select id="event-type" aria-label="event" aria-describedby=${dialog.type.description ? "event-type-why" : nothing} @change=${(/** @type {Event} */ at) => pick(Number(/** @type {HTMLSelectElement} */ (at.target).value))}>
           ${domain.events.map((type) => html`<option value=${type.type_id} .selected=${type === dialog.type}>${type.name}</option>`)}</select>
@@ -92,7 +98,8 @@ export function openAppend(ctx, domain, aggregate, done) {
       <section>${shownRequest()}</section>
       ${dialog.dry ? footer(ctx, { note: expectation(), label: "Append 1 event", busy: dialog.busy, run: () => void send(false) })
     : footer(ctx, { note: "Nothing is stored yet.", label: "Look at the result", busy: dialog.busy, run: () => void send(true) })}`,
-  });
+  };
+  ctx.open(self);
 
   /** @param {number} typeId */
   function pick(typeId) {

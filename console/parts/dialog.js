@@ -10,7 +10,7 @@ import { copy } from "./text.js";
 
 /** @param {Ctx} ctx @param {Dialog | null} dialog @param {string} id @param {() => void} closed */
 export function dialogElement(ctx, dialog, id, closed) {
-  return html`<dialog id=${id} aria-labelledby=${`${id}-title`} @close=${closed}>
+  return html`<dialog id=${id} aria-labelledby=${`${id}-title`} @close=${closed} @cancel=${(/** @type {Event} */ event) => { if (dialog?.busy?.()) event.preventDefault(); }}>
     ${dialog ? html`<header><h2 id=${`${id}-title`}>${dialog.title}</h2></header>${dialog.view(ctx)}` : nothing}</dialog>`;
 }
 
@@ -20,7 +20,7 @@ export function dialogElement(ctx, dialog, id, closed) {
  */
 export const footer = (ctx, { note = nothing, label, danger = false, disabled = false, busy = false, run, cancel = "Cancel" }) =>
   html`<footer><span class="dim">${note}</span><span class="grow"></span>
-    <button type="button" class="btn" @click=${() => ctx.close()}>${cancel}</button>
+    <button type="button" class="btn" ?disabled=${busy} @click=${() => ctx.close()}>${cancel}</button>
     <button type="button" class=${danger ? "btn danger" : "btn go"} ?disabled=${disabled || busy} @click=${run}>${busy ? "Sending…" : label}</button></footer>`;
 
 /**

@@ -19,7 +19,7 @@ import { actor, number, plural, shown } from "./text.js";
  * @param {() => void} done
  */
 export function openRevert(ctx, domain, { id, to, newest, title, state }, done) {
-  const path = `/${domain.name}/${id}`;
+  const path = `/${domain.name}/${encodeURIComponent(id)}`;
   const dialog = {
     requestId: newId(), base: newest, reason: "", except: /** @type {Set<string>} */ (new Set()), wrong: false, busy: true,
     dry: /** @type {any} */ (null), setters: /** @type {Record<string, any> | null} */ (null), error: /** @type {any} */ (null),
@@ -40,7 +40,7 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
       ]);
       Object.assign(dialog, { dry, setters: blame?.fields ?? null });
     } catch (error) {
-      await refused(error);
+      await refused(error).catch((next) => { dialog.error = next; });
     }
     dialog.busy = false;
     ctx.draw();
@@ -57,12 +57,13 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
     ctx.draw();
     try {
       const answer = await ctx.api.post(`${path}/revert`, body(), { headers: headers() });
-      ctx.close();
+      const isOpen = ctx.state.dialog === self;
+      if (isOpen) ctx.close();
       ctx.say(answer.events.length > 0 ? `${plural(answer.events.length, "event")} appended; it is at version ${answer.version}` : "Nothing had to change");
-      done();
+      if (isOpen) done();
       return;
     } catch (error) {
-      await refused(error);
+      await refused(error).catch((next) => { dialog.error = next; });
     }
     dialog.busy = false;
     ctx.draw();
@@ -77,7 +78,7 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
     }
     const { result } = await ctx.api.get(`${path}/events`, { order: "desc", limit: 20 });
     dialog.meanwhile = result.filter((/** @type {any} */ at) => at.version > dialog.base);
-    dialog.base = result[0].version;
+    dialog.base = result[0]?.version ?? problem["version"];
     dialog.dry = await ctx.api.post(`${path}/revert`, body(), { headers: headers(), query: { dry_run: true } }).catch((/** @type {any} */ next) => {
       dialog.error = next;
       return null;
@@ -92,8 +93,9 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
     void look();
   }
 
-  ctx.open({
+  const self = {
     title: `Revert ${title} to version ${to}`,
+    busy: () => dialog.busy,
     view() {
       const result = dialog.dry?.aggregates[0];
       const count = result ? result.version - dialog.base : 0;
@@ -107,7 +109,8 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
         <section>${requestShown(ctx, { path: `${path}/revert`, headers: headers(), body: body() })}</section>
         ${footer(ctx, { note: `Only if it still is at version ${dialog.base}`, label: count > 0 ? `Append ${plural(count, "event")}` : "Append", disabled: count === 0, busy: dialog.busy, run: () => void send() })}`;
     },
-  });
+  };
+  ctx.open(self);
   void look();
 
   /** @param {any} result */
@@ -139,7 +142,7 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
     const most = [...counts].sort(([, a], [, b]) => b - a)[0];
     if (!most || !dialog.setters || names.length < 2 || most[1] === 1) return nothing;
     const odd = names.filter((name) => by(name) !== most[0]);
-    return odd.map((name) => html`<section><p class="hint"><span aria-hidden="true">▲</span><span><b>${name}</b> was last set by ${actor(dialog.setters?.[name]?.actor)}, not by ${actor(JSON.parse(most[0]))} as most others. It would be lost, too. <button type="button" class="link" @click=${() => leave(name, true)}>Leave it out</button></span></p></section>`);
+    return odd.map((name) => html`<section><p class="hint"><span aria-hidden="true">▲</span><span><b>${name}</b> was last set by ${actor(dialog.setters?.[name]?.actor)}, not by ${actor(JSON.parse(most[0]))} as most others. It would be lost, too. <button type="button" class="link" ?disabled=${dialog.busy} @click=${() => leave(name, true)}>Leave it out</button></span></p></section>`);
   }
 
   /** What no event can bring back. */

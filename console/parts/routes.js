@@ -16,7 +16,7 @@ export function parse(hash) {
   const [path = "", search = ""] = splitOnce(hash.replace(/^#\/?/, ""), "?");
   const query = Object.fromEntries(new URLSearchParams(search));
   const [first = "", rest = "", part] = path.split("/").map(decode);
-  const page = PAGES[first];
+  const page = Object.hasOwn(PAGES, first) ? PAGES[first] : undefined;
   if (page) return { page, name: rest || undefined, query, key: `${page}/${rest}`, hash };
   if (!rest) return { page: "list", domain: first, query, key: `list/${first}`, hash };
   const [id = "", version] = splitOnce(rest, "@");

@@ -1,5 +1,6 @@
 /** What is around every page: navigation, the bar at the top, the notices, the dialogs and the status line. */
 import { html, nothing } from "../vendor/lit-html.js";
+import { moveRow } from "./keys.js";
 import { choose, dark, prefs } from "./prefs.js";
 import { to } from "./routes.js";
 import { claims } from "./session.js";
@@ -96,3 +97,16 @@ export const keysDialog = (keys) => ({
 
 /** @type {Record<string, string>} */
 const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
+
+/** The keys of the console and of its page. @param {Ctx} ctx @param {import("../types.js").Page | null} page @returns {import("../types.js").Key[]} */
+export const keysOf = (ctx, page) => [
+  { key: "/", label: "go to an id, a domain or a page", run: () => document.getElementById("find")?.focus() },
+  { key: "g o", label: "overview", run: () => ctx.go("#/") },
+  { key: "g f", label: "feed", run: () => ctx.go("#/events") },
+  { key: "g p", label: "projections", run: () => ctx.go("#/projections") },
+  { key: "g h", label: "health", run: () => ctx.go("#/health") },
+  { key: "j, ArrowDown", label: "next row", run: () => moveRow(1) },
+  { key: "k, ArrowUp", label: "previous row", run: () => moveRow(-1) },
+  ...(page?.keys ?? []),
+  { key: "?", label: "this list", run: () => ctx.open(keysDialog(keysOf(ctx, page))) },
+];

@@ -31,7 +31,8 @@ function long(text, limit = 400) {
 export function shown(value) {
   if (value === null || value === undefined) return html`<span class="null">none</span>`;
   if (value === "") return html`<span class="null">empty text</span>`;
-  if (typeof value === "number") return html`<bdi>${number(value)}</bdi>`;
+  // Every digit: a stored value is not rounded.
+  if (typeof value === "number") return html`<bdi>${value.toLocaleString("en-US", { maximumFractionDigits: 20 }).replaceAll(",", THIN)}</bdi>`;
   if (typeof value === "string") return html`<bdi dir="auto">${long(value)}</bdi>`;
   if (typeof value === "boolean") return value ? "true" : "false";
   return html`<bdi>${long(JSON.stringify(value))}</bdi>`;

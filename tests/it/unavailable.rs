@@ -178,7 +178,7 @@ async fn a_500_response_does_not_mention_the_database() {
             "an internal error occurred and was logged; quote the X-Request-Id of this response when you report it"
         );
         let members: Vec<_> = answer.body.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["detail", "status", "title", "type"]);
+        assert_eq!(members, ["type", "title", "status", "detail"]);
     }
 }
 

@@ -16,9 +16,9 @@ use crate::support::TestDb;
 use crate::support::accounts::make_foldable;
 use crate::support::db::{DOMAINS, run};
 use crate::support::events::{append, deposited};
-use crate::support::locks::{Held, hold_claim, wait_until_blocked};
+use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::round_trips::RoundTrips;
-use crate::support::workers::{LOCK_PARKED, WRITE, account, assert_all_applied, worker};
+use crate::support::workers::{LOCK_PARKED, account, assert_all_applied};
 
 /// Starts a reprojection of the ledger.
 fn start(foldlog: &Foldlog) -> JoinHandle<Result<Reprojection, ProjectionError>> {
@@ -130,29 +130,23 @@ async fn a_generation_that_was_cancelled_is_not_planned() {
     );
 }
 
-/// A worker has locked the lane of the live generation, and waits for a claim. Fails when another generation goes live meanwhile: the
-/// worker could apply an event to the live one that this one does not have.
+/// A worker has locked the lane of the live generation for its batch. Fails when another generation goes live meanwhile: the worker
+/// could apply an event to the live one that this one does not have.
 #[tokio::test]
 async fn a_generation_does_not_go_live_during_a_batch_of_the_live_one() {
     let db = TestDb::new().await;
     let accounts = some_accounts(&db, 3).await;
     db.catch_up("ledger").await;
-    // The worker waits for 5 s at most, so that the generation has to be nearly ready.
-    fill(&db).await;
-    let event = deposited(accounts[1], 1);
-    append(&db.foldlog, std::slice::from_ref(&event)).await;
-    let claim = hold_claim(&db, "ledger", &event).await;
-    let batch = worker(&db, "ledger", 100);
+    append(&db.foldlog, &[deposited(accounts[1], 1)]).await;
+    let lane = "select from settled where lock_domain = 'ledger' for update";
+    let batch = Held::open(&db, lane).await;
+    let mut reprojected = start(&db.foldlog);
     let mut watch = db.connect().await;
-    wait_until_blocked(&mut watch, WRITE).await;
-    let other = Foldlog::new(Pool::new(db.options.clone(), 4), DOMAINS, Inline::new()).unwrap();
-    let mut reprojected = start(&other);
     tokio::select! {
         ended = &mut reprojected => panic!("it did not wait: {ended:?}"),
         () = wait_until_blocked(&mut watch, "Locks the lanes of the generations") => {}
     }
-    claim.release().await;
-    batch.await.unwrap().unwrap();
+    batch.release().await;
     reprojected.await.unwrap().unwrap();
     db.catch_up("ledger").await;
     assert_all_applied(&db, "ledger").await;
