@@ -693,7 +693,7 @@ export interface DryRunOfAnyDomain {
 }
 export type EventOfAnyDomain = $.users.Event;
 export interface History {
-  result: {
+  result: ({
     id: $.EventId;
     /** The event type: the newest revision, if an old one was recorded */
     type_id: number;
@@ -710,7 +710,7 @@ export interface History {
     changes: null | { [key: string]: unknown[] };
     /** Why `changes` is null: the event cannot be folded, an earlier one cannot, or an operator has skipped it */
     error?: "unfoldable" | "follows_unfoldable" | "skipped";
-  }[];
+  })[];
   /** The value of `after` for the next page; null on the last one */
   next: string | null;
   /** As in an explanation; only the first page has it, and it is null on the others */
@@ -790,7 +790,7 @@ export interface Explanation {
   }[];
 }
 export interface Feed {
-  result: {
+  result: ({
     id: $.EventId;
     /** The event type: the newest revision, if an old one was recorded */
     type_id: number;
@@ -804,7 +804,7 @@ export interface Feed {
     payload: { [key: string]: unknown } | null;
     metadata: { [key: string]: unknown };
     created_at: string;
-  }[];
+  })[];
   /** Where to continue: the next value of after or before. Null only with the order `desc`, at the first event */
   next: string | null;
   waiting: null | {

@@ -25,7 +25,7 @@ pub(super) fn type_of(schema: &Value, depth: usize) -> String {
     }
     if let Some(values) = schema["enum"].as_array() {
         parts.push(union(values.iter().map(literal)));
-    } else if !schema["const"].is_null() || has(schema, "const") {
+    } else if has(schema, "const") {
         parts.push(literal(&schema["const"]));
     }
     for keyword in ["oneOf", "anyOf"] {
@@ -171,10 +171,12 @@ fn object(schema: &Value, depth: usize) -> String {
         };
     }
     let known = properties(schema, depth);
-    match additional {
-        Value::Object(_) => format!("{known} & {}", index(&type_of(additional, depth))),
-        Value::Bool(true) => format!("{known} & {}", index(UNKNOWN)),
-        _ => known,
+    // The type of the other properties would have to fit the known ones, too.
+    let is_open = additional.is_object() || additional == true;
+    if is_open || has(schema, "patternProperties") {
+        format!("{known} & {}", index(UNKNOWN))
+    } else {
+        known
     }
 }
 
@@ -206,8 +208,7 @@ fn intersection(mut parts: Vec<String>) -> String {
     }
 }
 
-/// In parentheses if another operator could bind to a part of it. Only braces and brackets at its ends that belong together make
-/// it safe, so a union of two objects gets parentheses.
+/// In parentheses if another operator could bind to a part of it.
 fn grouped(text: &str) -> String {
     let is_word = text
         .chars()
@@ -219,16 +220,27 @@ fn grouped(text: &str) -> String {
     }
 }
 
-/// Whether the text is one pair of braces and what is inside.
+/// Whether the text is certainly one pair of braces and what is inside. Braces in it may belong to comments and literals.
 fn is_one_block(text: &str) -> bool {
-    let mut open = 0_usize;
-    let mut ends = text.char_indices().filter_map(|(at, letter)| {
-        match letter {
-            '{' => open += 1,
-            '}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        (open == 0).then_some(at)
-    });
-    text.starts_with('{') && ends.next() == Some(text.len() - 1)
+    text.starts_with('{') && text.ends_with('}') && text.matches('{').count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Fails when further properties of one type exclude the known ones, or when an array has only the last of its alternatives.
+    #[test]
+    fn types_allow_every_value_that_the_schema_allows() {
+        let known = json!({"a": {"type": "integer", "description": "Not {."}});
+        let flattened = json!({"type": "object", "properties": known, "additionalProperties": {"type": "string"}});
+        let text = type_of(&flattened, 0);
+        assert!(text.ends_with("} & { [key: string]: unknown }"), "{text}");
+        let other = json!({"b": {"type": "integer", "description": "Nor }."}});
+        let choices = json!([{"type": "object", "properties": known}, {"type": "object", "properties": other}]);
+        let text = type_of(&json!({"type": "array", "items": {"oneOf": choices}}), 0);
+        assert!(text.starts_with("({") && text.ends_with("})[]"), "{text}");
+    }
 }

@@ -4,6 +4,7 @@
 //! All files are part of the program, so that a host needs no folder beside its binary.
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -176,12 +177,17 @@ async fn page(request: Request) -> Response {
     let page = File::find("index.html").filter(|_| asks_for_html(request.headers()));
     match page {
         Some(page) => page.respond(request.headers()),
-        None => problem::no_route().await.into_response(),
+        // The same address has another answer for browsers.
+        None => (
+            [(header::VARY, "accept")],
+            problem::no_route().await.into_response(),
+        )
+            .into_response(),
     }
 }
 
-async fn file(Path(name): Path<String>, request: Request) -> Response {
-    match File::find(&name) {
+async fn file(name: Result<Path<String>, PathRejection>, request: Request) -> Response {
+    match name.ok().and_then(|Path(name)| File::find(&name)) {
         Some(file) => file.respond(request.headers()),
         None => problem::no_route().await.into_response(),
     }

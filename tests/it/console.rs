@@ -117,8 +117,12 @@ async fn clients_of_the_api_get_problems_and_rows_beside_the_console() {
     }
     let unknown = app.request(Method::GET, "/-/nothing.js");
     send(unknown).await.problem(404, "no-such-route");
-    let above = app.request(Method::GET, "/-/..%2fCargo.toml");
-    send(above).await.problem(404, "no-such-route");
+    for path in ["/-/..%2fCargo.toml", "/-/%ff"] {
+        let other = app.request(Method::GET, path);
+        send(other).await.problem(404, "no-such-route");
+    }
+    let varies = get(&app, "/", &[]).await;
+    assert_eq!(header(&varies, "vary"), "accept");
     let sent = app.request(Method::POST, "/").json(&0);
     send(sent).await.problem(404, "no-such-route");
     assert_eq!(app.read("/users").await.status, 200);

@@ -4,7 +4,7 @@
 //! are 1 … k, and its row is the fold of them: the row's version is k, or the fold of 1 … k gives none and the row is absent. So a page can be
 //! checked while workers go on, however far behind they are. Claims of events that are not in the log are searched for afterwards.
 //!
-//! The aggregates are cut into ranges of ids, of which two sessions take one after the other.
+//! The aggregates are cut into ranges of ids, of which two sessions take one after the other; with repairs, one session.
 //!
 //! Verify changes nothing but the record of its result. The module `repair` folds an aggregate anew.
 
@@ -96,12 +96,14 @@ pub async fn verify(
     }
     let generation = resolved.view;
     let ranges = Ranges::cut(pool).await?;
-    let (one, other) = (
-        verify_ranges(pool, &generation, &ranges, repairs, budget),
-        verify_ranges(pool, &generation, &ranges, repairs, budget),
-    );
-    let (one, other) = tokio::try_join!(Box::pin(one), Box::pin(other))?;
-    let mut verification = one.and(other);
+    let verified = || Box::pin(verify_ranges(pool, &generation, &ranges, repairs, budget));
+    let mut verification = if repairs {
+        // A repair excludes every other one.
+        verified().await?
+    } else {
+        let (one, other) = tokio::try_join!(verified(), verified())?;
+        one.and(other)
+    };
     if verification.complete {
         let orphans = repair::orphans(pool, &generation, repairs, budget);
         match Box::pin(orphans).await? {

@@ -8,11 +8,10 @@
 //! An append in a group gets the same answer as alone:
 //!
 //! 1. A group has one event per aggregate and per event id, and the aggregates of all appends in flight differ. So the
-//!    events of a group do not affect each other, and the appends to one aggregate keep their order.
+//!    statement stores each event as it would alone, and the appends to one aggregate keep their order.
 //! 2. An event that the statement does not return has lost a race, as an append alone that stores nothing.
 //! 3. If the statement, or what the [`GroupWriter`] does in the same transaction, fails for whatever reason, each append of the
-//!    group is sent again, alone. So the events of a group may affect each other there, as two rows that take the same value of a
-//!    set rule do.
+//!    group is sent again, alone. Only there can two events of a group conflict: if their rows take the same value of a set rule.
 //! 4. An append or group that takes longer than [`QUEUE_TIMEOUT`] is not counted any more, and appends to its aggregates are sent
 //!    alone until it ends. The statements of a group fail when they wait that long for a lock. So a locked aggregate and a
 //!    silent connection delay other appends by that time at most.

@@ -1,4 +1,4 @@
--- Settles C for a generation whose slices are finished: a lane over all slots. It may have one already: in a dump that was restored
+-- Settles C for a generation whose slices are finished, in a lane over all slots. It may have one already: in a dump that was restored
 -- under a worker of an earlier build that knew the generation as live, the worker found no lane and created it.
 -- $1 text lock domain
 -- returns bool: whether it did
