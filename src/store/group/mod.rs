@@ -80,7 +80,7 @@ pub enum Joined {
 pub enum GroupOutcome {
     /// The event is stored.
     Stored(StoredEvent),
-    /// The event is not stored; see [`Outcome::LostRace`].
+    /// The event is not stored; see [`Outcome::LostRace`](super::Outcome::LostRace).
     LostRace,
     /// The event was not sent, because another append to its aggregate was stored after the caller had read the version.
     Overtaken,
@@ -264,7 +264,7 @@ impl Groups {
 ///
 /// # Errors
 ///
-/// Those of the connection, and when it takes longer than [`QUEUE_TIMEOUT`].
+/// Those of the connection, and when it takes longer than 100 ms.
 pub async fn connect_group<T>(
     connection: impl Future<Output = Result<T, DbError>>,
 ) -> Result<T, DbError> {
@@ -272,7 +272,7 @@ pub async fn connect_group<T>(
     connection.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
-/// Appends the events of a group in one statement. From then on, the transaction waits for a lock for [`QUEUE_TIMEOUT`] at most.
+/// Appends the events of a group in one statement. From then on, the transaction waits for a lock for 100 ms at most.
 ///
 /// # Errors
 ///
