@@ -36,6 +36,13 @@ const READER_COUNT: usize = 1000;
 /// The time between the ends of two readers: less than the shortest pause between two questions.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
+/// A host without a pooler, behind which the activity of a session shows the statement of a reader for a moment only: a test could notice
+/// it after the reader's time.
+fn without_pooler(db: &TestDb) -> Foldlog {
+    let pool = Pool::new(db.options.clone(), 4);
+    Foldlog::builder().domains(DOMAINS).build(pool).unwrap()
+}
+
 /// Waits until a reader has asked for the end of the feed: it has found no event, and waits for one.
 async fn until_a_reader_waits(db: &TestDb) {
     let asks = "select count(*) from pg_stat_activity where datname = current_database() \
@@ -46,7 +53,9 @@ async fn until_a_reader_waits(db: &TestDb) {
 // Fails when a request that waits does not return with the next event, or returns without one before its time.
 #[tokio::test]
 async fn a_long_poll_returns_with_the_next_event() {
-    let app = App::new().await;
+    let db = TestDb::new().await;
+    let foldlog = without_pooler(&db);
+    let app = App::with_foldlog(db, foldlog).await;
     let start = app.read("/events?wait=0").await.body;
     let path = format!("/events?wait=20&after={}", next(&start));
     let event = created(Uuid::now_v7(), "ada");
@@ -185,7 +194,9 @@ async fn a_long_poll_waits_for_a_transaction_that_is_still_open() {
 // Fails when a filtered reader is woken by other events and answers without an event, or spins until its time is up.
 #[tokio::test]
 async fn a_filtered_long_poll_waits_for_its_own_events() {
-    let app = App::new().await;
+    let db = TestDb::new().await;
+    let foldlog = without_pooler(&db);
+    let app = App::with_foldlog(db, foldlog).await;
     let path = "/events?wait=20&domain=accounts";
     let events = async {
         until_a_reader_waits(&app.db).await;
@@ -205,7 +216,7 @@ async fn a_filtered_long_poll_waits_for_its_own_events() {
 async fn a_stop_answers_the_readers_that_wait() {
     let app = App::new().await;
     let state = AppState {
-        foldlog: app.db.foldlog.clone(),
+        foldlog: without_pooler(&app.db),
         cors_origins: [].into(),
         auth: Auth::None,
         operations: Operations::None,
@@ -215,11 +226,10 @@ async fn a_stop_answers_the_readers_that_wait() {
     let stop = CancellationToken::new();
     let router = http::router(state.clone(), state);
     let server = tokio::spawn(http::serve(socket, router, stop.clone()));
-    // A reader of another server, which goes on. It began to wait before, so its time is up first.
+    // A reader of another server, which goes on. Its time is up first.
     let other = App::new().await;
-    let goes_on = other.read("/events?wait=20");
+    let goes_on = other.read("/events?wait=15");
     let stopped = async {
-        until_a_reader_waits(&other.db).await;
         let reader = app.client.get(url).send();
         let stop = async {
             until_a_reader_waits(&app.db).await;
