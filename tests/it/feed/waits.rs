@@ -36,11 +36,14 @@ const READER_COUNT: usize = 1000;
 /// The time between the ends of two readers: less than the shortest pause between two questions.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A host without a pooler, behind which the activity of a session shows the statement of a reader for a moment only: a test could notice
-/// it after the reader's time.
-fn without_pooler(db: &TestDb) -> Foldlog {
+/// A database whose host uses no pooler. Behind one, the activity of a session shows the statement of a reader for a moment only, so that
+/// a test could notice it after the reader's time.
+async fn new_db() -> TestDb {
+    let mut db = TestDb::new().await;
     let pool = Pool::new(db.options.clone(), 4);
-    Foldlog::builder().domains(DOMAINS).build(pool).unwrap()
+    let builder = Foldlog::builder().domains(DOMAINS);
+    db.foldlog = builder.build(pool).unwrap();
+    db
 }
 
 /// Waits until a reader has asked for the end of the feed: it has found no event, and waits for one.
@@ -53,9 +56,7 @@ async fn until_a_reader_waits(db: &TestDb) {
 // Fails when a request that waits does not return with the next event, or returns without one before its time.
 #[tokio::test]
 async fn a_long_poll_returns_with_the_next_event() {
-    let db = TestDb::new().await;
-    let foldlog = without_pooler(&db);
-    let app = App::with_foldlog(db, foldlog).await;
+    let app = App::with_db(new_db().await).await;
     let start = app.read("/events?wait=0").await.body;
     let path = format!("/events?wait=20&after={}", next(&start));
     let event = created(Uuid::now_v7(), "ada");
@@ -75,7 +76,7 @@ async fn a_long_poll_returns_with_the_next_event() {
 // Fails when requests that wait hold connections, or when not all of them are woken.
 #[tokio::test]
 async fn a_thousand_waiting_readers_share_one_connection() {
-    let db = TestDb::new().await;
+    let db = new_db().await;
     let pool = Pool::new(db.options.clone(), 1);
     let foldlog = Foldlog::new(pool, DOMAINS, Inline::new()).unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -111,7 +112,7 @@ async fn a_thousand_waiting_readers_share_one_connection() {
 // Fails when readers that each wait for a shorter time than a pause takes put the next question off again and again.
 #[tokio::test]
 async fn readers_that_come_and_go_do_not_delay_the_others() {
-    let db = TestDb::new().await;
+    let db = new_db().await;
     let (watch, start) = (FeedWatch::default(), Instant::now());
     // One of them ends after the other, until the time of the last one is up, too.
     let ends = (1..).map(|number| start + END_INTERVAL * number);
@@ -132,7 +133,7 @@ async fn readers_that_come_and_go_do_not_delay_the_others() {
 // Fails when a reader waits for ever because the one that asked Postgres for all of them has gone.
 #[tokio::test]
 async fn a_reader_that_goes_away_leaves_no_reader_behind() {
-    let db = TestDb::new().await;
+    let db = new_db().await;
     let foldlog = db.foldlog.clone();
     let waiting = |foldlog: Foldlog| {
         tokio::spawn(async move { foldlog.feed().wait(LONG_TIMEOUT).await.unwrap() })
@@ -153,7 +154,7 @@ async fn a_reader_that_goes_away_leaves_no_reader_behind() {
 // Fails when clients that hang up while they wait keep the others from being answered.
 #[tokio::test]
 async fn clients_that_hang_up_leave_no_reader_behind() {
-    let app = App::new().await;
+    let app = App::with_db(new_db().await).await;
     let address = app.url.strip_prefix("http://").unwrap();
     let mut clients = Vec::new();
     for _ in 0..20 {
@@ -176,7 +177,7 @@ async fn clients_that_hang_up_leave_no_reader_behind() {
 // is not woken once the feed shows it.
 #[tokio::test]
 async fn a_long_poll_waits_for_a_transaction_that_is_still_open() {
-    let db = TestDb::new().await;
+    let db = new_db().await;
     let held = Held::open(&db, "select pg_current_xact_id()").await;
     append(&db.foldlog, &[opened(Uuid::now_v7())]).await;
     let foldlog = db.foldlog.clone();
@@ -194,9 +195,7 @@ async fn a_long_poll_waits_for_a_transaction_that_is_still_open() {
 // Fails when a filtered reader is woken by other events and answers without an event, or spins until its time is up.
 #[tokio::test]
 async fn a_filtered_long_poll_waits_for_its_own_events() {
-    let db = TestDb::new().await;
-    let foldlog = without_pooler(&db);
-    let app = App::with_foldlog(db, foldlog).await;
+    let app = App::with_db(new_db().await).await;
     let path = "/events?wait=20&domain=accounts";
     let events = async {
         until_a_reader_waits(&app.db).await;
@@ -214,9 +213,9 @@ async fn a_filtered_long_poll_waits_for_its_own_events() {
 // Fails when a server that stops keeps its readers waiting, which delays the stop and leaves them without an answer.
 #[tokio::test]
 async fn a_stop_answers_the_readers_that_wait() {
-    let app = App::new().await;
+    let app = App::with_db(new_db().await).await;
     let state = AppState {
-        foldlog: without_pooler(&app.db),
+        foldlog: app.db.foldlog.clone(),
         cors_origins: [].into(),
         auth: Auth::None,
         operations: Operations::None,
@@ -227,7 +226,7 @@ async fn a_stop_answers_the_readers_that_wait() {
     let router = http::router(state.clone(), state);
     let server = tokio::spawn(http::serve(socket, router, stop.clone()));
     // A reader of another server, which goes on. Its time is up first.
-    let other = App::new().await;
+    let other = App::with_db(new_db().await).await;
     let goes_on = other.read("/events?wait=15");
     let stopped = async {
         let reader = app.client.get(url).send();
