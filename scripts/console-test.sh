@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the console in Chromium against a `local` that is already built, with a new Postgres. First `tsc --checkJs` reads its files.
+# Tests the console in Chromium against `local` with a new Postgres. First `tsc --checkJs` reads its files.
 #
 #     scripts/console-test.sh            every test of console/test
 #     scripts/console-test.sh feed       those of console/test/feed.test.js
@@ -46,6 +46,7 @@ cp -r console client "$tools/check/"
 "$tools/node_modules/.bin/tsc" --project "$tools/check/console/test/tsconfig.json"
 echo "tsc $compiler accepts the console"
 
+cargo build --quiet --all-features --bin local
 screenshots=$PWD/target/console-screenshots
 rm -rf "$screenshots"
 mkdir -p "$screenshots"

@@ -25,7 +25,7 @@ pub use self::error::ClientError;
 use crate::domain::Domains;
 use crate::http;
 
-/// The name of a package, if nobody chose another one.
+/// The name of a package without `--name`.
 const DEFAULT_NAME: &str = "foldlog-client";
 
 const MANIFEST: &str = "package.json";

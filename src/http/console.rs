@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use uuid::Uuid;
 
+use super::etag::matches_tag;
 use super::problem;
 use super::trace;
 
@@ -119,10 +120,9 @@ impl File {
     }
 
     fn respond(&self, request: &HeaderMap) -> Response {
-        let tag = format!(
-            "\"{}\"",
-            Uuid::new_v5(&Uuid::NAMESPACE_URL, self.bytes).simple()
-        );
+        let tag = Uuid::new_v5(&Uuid::NAMESPACE_URL, self.bytes)
+            .simple()
+            .to_string();
         let headers = [
             (
                 header::CONTENT_TYPE,
@@ -139,14 +139,8 @@ impl File {
             // `/` has another answer for clients that do not ask for HTML.
             (header::VARY, HeaderValue::from_static("accept")),
         ];
-        let is_current = request
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .filter_map(|tags| tags.to_str().ok())
-            .flat_map(|tags| tags.split(','))
-            .any(|known| known.trim().trim_start_matches("W/") == tag);
-        let etag = [(header::ETAG, tag)];
-        if is_current {
+        let etag = [(header::ETAG, format!("\"{tag}\""))];
+        if matches_tag(request, &tag) {
             return (StatusCode::NOT_MODIFIED, headers, etag).into_response();
         }
         (headers, etag, self.bytes).into_response()

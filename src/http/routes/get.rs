@@ -104,7 +104,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
     let operation = Operation::new(&format!("get_{name}"), &format!("Get one of {name}"));
     describe_past(operation)
         .tag(name)
-.aggregate_id()
+        .aggregate_id()
         .shared_parameter("ConsistencyOfRow", openapi::query(
             "consistency",
             "`strong` includes every committed event, projected or not; the default is `eventual`",

@@ -174,7 +174,7 @@ pub(super) fn describe(domain: &DomainSchemas) -> Operation {
         &format!("Bring one of {name} back to an earlier state"),
     );
     conditions(operation.tag(name))
-.aggregate_id()
+        .aggregate_id()
         .body(
             "The earlier version, and the idempotency key",
             &reference("Revert"),

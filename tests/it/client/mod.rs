@@ -98,7 +98,7 @@ fn arguments_that_are_not_understood_are_rejected() {
     }
 }
 
-// Fails when a folder with another package.json gets a name that nobody chose.
+// Fails when a package.json without a name gets the default name.
 #[test]
 fn a_manifest_without_a_name_needs_one() {
     let folder = tempfile::tempdir().unwrap();
