@@ -15,7 +15,7 @@ export interface TransportOptions {
   fetch?: typeof globalThis.fetch;
   /** How often a request is sent at most: 5. 1 turns retries off. */
   tries?: number;
-  /** How many milliseconds each of these may take: 30 000. */
+  /** How many milliseconds each of these may take: 30 000. A reader that follows the feed asks the server to wait for less. */
   timeout?: number;
 }
 

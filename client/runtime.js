@@ -39,13 +39,14 @@ const pause = (ms, signal) => within(ms, signal, (end) => new Promise((resolve) 
 /** @type {typeof import("./runtime.d.ts").transport} */
 export const transport = ({ baseUrl, token, fetch: send = fetch, tries = 5, timeout = 30_000 }) => ({
   async request(method, path, { query = {}, body: sent, headers: more, signal, tries: most = tries } = {}) {
-    const search = `${new URLSearchParams(JSON.parse(JSON.stringify(query)))}`;
-    const url = baseUrl.replace(/\/+$/, "") + path + (search && `?${search}`);
+    const search = new URLSearchParams(JSON.parse(JSON.stringify(query)));
+    const url = `${baseUrl.replace(/\/+$/, "")}${path}?${search}`.replace(/\?$/, "");
     const text = sent && JSON.stringify(sent);
     let rejected;
-    for (let n = 1; ; n++) {
+    for (let n = 1; ; ) {
+      signal?.throwIfAborted();
       const bearer = await token?.(rejected);
-      let wait = 100 * 2 ** n * (0.5 + Math.random());
+      let wait = (50 + 100 * Math.random()) * 2 ** n;
       try {
         const [response, body] = await within(timeout, signal, async (signal) => {
           const headers = {
@@ -60,7 +61,6 @@ export const transport = ({ baseUrl, token, fetch: send = fetch, tries = 5, time
         if (ok) return { status, headers, body };
         if (status === 401 && bearer && !rejected) {
           rejected = bearer;
-          n--;
           continue;
         }
         if (status < 502 || status > 504 || n >= most) {
@@ -69,9 +69,10 @@ export const transport = ({ baseUrl, token, fetch: send = fetch, tries = 5, time
         }
         wait += 1000 * Math.min(Number(headers.get("Retry-After")) || 0, 60);
       } catch (error) {
-        if (error instanceof ProblemError || signal?.aborted || n >= most) throw error;
+        if (error instanceof ProblemError || n >= most) throw error;
       }
       await pause(wait, signal);
+      n++;
     }
   },
 });
@@ -79,7 +80,7 @@ export const transport = ({ baseUrl, token, fetch: send = fetch, tries = 5, time
 export const event = (type_id) => (aggregate_id, payload = {}, metadata) =>
   ({ id: newId(), aggregate_id, type_id, payload, metadata });
 
-const paged = (pageName, name, page) => ({
+const paged = (name, page, pageName = `${name}Page`) => ({
   [pageName]: page,
   [name]: async function* (of, options) {
     for (let after = options?.after ?? of?.after; after !== null; ) {
@@ -94,15 +95,13 @@ export const connect = (domains, hash, options) => {
   const { request } = transport(options);
   const written = new Map();
 
-  const get = async (path, { signal, strong, asOf, ...query } = /** @type {any} */ ({}), filter) => {
-    query = { ...filter, ...query, as_of: asOf, consistency: strong ? "strong" : undefined };
-    return (await request("GET", path, { query, signal })).body;
-  };
+  const get = async (path, { signal, strong, asOf, ...query } = /** @type {any} */ ({}), filter) =>
+    (await request("GET", path, { signal, query: { ...filter, ...query, as_of: asOf, consistency: strong ? "strong" : undefined } })).body;
 
   const post = async (path, body, { expected, dryRun, ...options } = /** @type {any} */ ({})) => {
     const match = expected === "exists" ? "*" : `"${[expected].flat().join('","')}"`;
     const headers = expected === 0 ? { "If-None-Match": "*" } : expected && { "If-Match": match };
-    const { body: answer } = await request("POST", path, { ...options, query: { dry_run: dryRun }, body, headers });
+    const answer = (await request("POST", path, { ...options, query: { dry_run: dryRun }, body, headers })).body;
     for (const { aggregate_id: id, version } of answer.events ?? []) {
       if (written.get(id) > version) continue;
       written.delete(id);
@@ -117,19 +116,18 @@ export const connect = (domains, hash, options) => {
     return !answer.events ? answer : Array.isArray(events) ? answer.events : answer.events[0];
   };
 
-  const below = (path, part) => (id, options) => get(`${path}/${encodeURIComponent(id)}${part}`, options);
+  const below = (path, part = "") => (id, options) => get(`${path}/${encodeURIComponent(id)}${part}`, options);
 
   const domain = (name) => {
     const path = `/${name}`;
-    const row = below(path, "");
     return {
       append: append(path),
       revert: (id, { to, eventId = newId(), except, metadata, ...options }) =>
         post(`${path}/${encodeURIComponent(id)}/revert`, { id: eventId, to_version: to, except, metadata }, options),
       get: (id, { minVersion = written.get(id), ...options } = /** @type {any} */ ({})) =>
-        row(id, options.strong || options.version || options.asOf ? options : { ...options, min_version: minVersion }),
-      ...paged("page", "list", (filter, options) => get(path, options, filter)),
-      ...paged("historyPage", "history", below(path, "/events")),
+        below(path)(id, options.strong || options.version || options.asOf ? options : { ...options, min_version: minVersion }),
+      ...paged("list", (filter, options) => get(path, options, filter), "page"),
+      ...paged("history", below(path, "/events")),
       diff: below(path, "/diff"),
       blame: below(path, "/blame"),
       explain: below(path, "/explain"),
@@ -137,18 +135,19 @@ export const connect = (domains, hash, options) => {
   };
 
   const feedPage = ({ types, ...options } = /** @type {any} */ ({})) => get("/events", { ...options, type: types?.join() });
+  const wait = Math.floor(Math.min(20, options.timeout / 1500 || 20));
   const feed = ({ newestFirst, follow = true, before, after, ...options } = /** @type {any} */ ({})) => {
     const read = async function* () {
       while (reader.cursor !== null) {
         const from = reader.cursor;
-        const query = newestFirst ? { order: "desc", before: from } : { after: from, wait: follow ? 20 : 0 };
+        const query = newestFirst ? { order: "desc", before: from } : { after: from, wait: follow ? wait : 0 };
         const { result, next } = await feedPage({ ...options, ...query });
         const event = result.pop();
         yield* result;
         reader.cursor = next;
         if (event) yield event;
-        else if (next === from && !follow) return;
-        else if (next === from) await pause(200, options.signal);
+        else if (next === from && follow) await pause(200, options.signal);
+        else if (next === from) return;
       }
     };
     const reader = Object.assign(read(), { cursor: newestFirst ? before : after });
@@ -160,11 +159,11 @@ export const connect = (domains, hash, options) => {
     events: { append: append("/events"), feed, feedPage },
     projections: {
       all: (options) => get("/projections", options),
-      get: below("/projections", ""),
+      get: below("/projections"),
       operate: (verb, options) => post("/projections", verb, { tries: (verb.skip || verb.reproject) && 1, ...options }),
-      ...paged("parkedPage", "parked", below("/projections", "/parked")),
-      ...paged("skippedPage", "skipped", below("/projections", "/skipped")),
-      ...paged("differencesPage", "differences", below("/projections", "/differences")),
+      ...paged("parked", below("/projections", "/parked")),
+      ...paged("skipped", below("/projections", "/skipped")),
+      ...paged("differences", below("/projections", "/differences")),
     },
     health: (options) => get("/health", options),
     isCurrent: async (options) => (await get("/openapi.json", options))["x-foldlog"]?.hash === hash,

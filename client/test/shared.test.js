@@ -58,6 +58,24 @@ test("a follower pauses when the server does not wait", async (t) => {
   await assert.rejects(reading, { name: "AbortError" });
 });
 
+// Fails when a follower asks the server to wait longer than the client waits for an answer, so that a quiet log is an error.
+test("a follower's wait fits the timeout", async () => {
+  /** @param {number} [timeout] */
+  const asked = async (timeout) => {
+    const { send, requests } = intercepted(() => {
+      throw new TypeError("no server");
+    });
+    await foldlog({ baseUrl, fetch: send, tries: 1, ...(timeout && { timeout }) }).events.feed().next().catch(() => {});
+    return Number(new URL(requests[0]?.url ?? "").searchParams.get("wait"));
+  };
+  assert.equal(await asked(), 20);
+  assert.equal(await asked(Infinity), 20);
+  for (const timeout of [25_000, 20_000, 5_000, 1_000]) {
+    const wait = await asked(timeout);
+    assert.ok(Number.isInteger(wait) && wait * 1000 < timeout, `${wait} s within ${timeout} ms`);
+  }
+});
+
 // Fails when a route for operators is missing, or a verb's answer is not returned.
 test("projections are listed, operated and verified", async () => {
   await append();

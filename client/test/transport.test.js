@@ -46,20 +46,24 @@ test("a 503 is sent again after Retry-After", async (t) => {
   assert.equal(requests.length, 2);
 });
 
-// Fails when an abort waits for the end of a pause, or when the client sends another request after it.
-test("an abort during a pause rejects at once, and no request follows", async (t) => {
+// Fails when an abort waits for the end of a pause, or when the client asks for a token or sends another request after it.
+test("an abort during a pause rejects at once, and neither a token nor a request follows", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { send, requests } = intercepted(() => problem("unavailable", 503, { "Retry-After": "30" }));
+  let tokens = 0;
+  const token = () => `token ${++tokens}`;
   const stop = new AbortController();
-  const reading = rejection(foldlog({ baseUrl, fetch: send }).health({ signal: stop.signal }));
+  const client = foldlog({ baseUrl, fetch: send, token });
+  const reading = rejection(client.health({ signal: stop.signal }));
   await settled();
-  assert.equal(requests.length, 1);
+  assert.deepEqual([requests.length, tokens], [1, 1]);
   const reason = new Error("the user has left");
   stop.abort(reason);
   assert.equal(await reading, reason);
+  assert.equal(await rejection(client.health({ signal: stop.signal })), reason);
   t.mock.timers.tick(120_000);
   await settled();
-  assert.equal(requests.length, 1);
+  assert.deepEqual([requests.length, tokens], [1, 1]);
 });
 
 // Fails when an abort does not end a request that is under way.
