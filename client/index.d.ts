@@ -232,6 +232,8 @@ export type Verb = { [key: string]: never } | {
 } | {
   /** The name of a projection */
   retry: string;
+  /** Retry only this aggregate */
+  aggregate_id?: $.AggregateId;
 } | {
   skip: {
     /** The name of a projection */
@@ -403,9 +405,70 @@ export interface ProjectionStatus {
   /** What the lag of a projection means. */
   state: "current" | "behind" | "stuck" | "unprocessed" | "unknown";
 }
-/** The state of all projections. */
+/** The state of all projections, and what operators see of the database. */
 export interface Projections {
   projections: { [key: string]: $.ProjectionReport };
+  /** What operators see of the database. A part that could not be read is null. */
+  database: {
+    /** What this process has connected to, and as whom. */
+    connection: {
+      /** The version of Postgres. */
+      postgres: string;
+      /** The name that this process logs in with. */
+      login: string;
+      /** The role that it works as. */
+      role: string;
+    } | null;
+    /** The roles that hosts work as. */
+    roles: {
+      /** Its name. */
+      name: string;
+      /** Whether it exists. */
+      is_present: boolean;
+      /** The privileges that foldlog has granted and that it no longer has, such as `select on events`; null if it does not exist. */
+      lacks: string[] | null;
+    }[] | null;
+    /** Which migrations are applied. */
+    migrations: {
+      /** How many are applied. */
+      applied: number;
+      /** How many this build knows. */
+      expected: number;
+      /** Those that this build knows and that are not applied. */
+      pending: string[];
+      /** The versions of those that are applied and that this build does not know: a newer build has migrated. */
+      newer: number[];
+    } | null;
+    /** Transactions that have been open for more than 10 seconds. */
+    open_transactions: {
+      /** The oldest, at most 20. */
+      result: {
+        /** The process id of its session; null if the transaction is prepared. */
+        pid: number | null;
+        /** What the client calls itself. */
+        application_name: string | null;
+        /** The state of the session, such as `idle in transaction`, or `prepared`. */
+        state: string | null;
+        /** When it began. */
+        since: string;
+        /** Whether it has written, so that the newer events of the feed wait for it. */
+        has_written: boolean;
+      }[];
+      /** How many sessions the owner of the schema may not look at; any of them may have a transaction open. */
+      hidden: number;
+    } | null;
+    /** The settings that differ from the recommended ones. */
+    settings: {
+      /** Its name. */
+      name: string;
+      /** Its value; null if it is not set for this database. */
+      value: string | null;
+      /** The recommended value. */
+      recommended: string;
+      /** Why. */
+      why: string;
+    }[] | null;
+  };
 }
 /** The state of one projection. A figure that could not be measured is null. */
 export interface ProjectionReport {
@@ -561,7 +624,7 @@ export interface ProblemNoProjection {
 }
 export interface ProblemNotParked {
   type: "urn:foldlog:problem:not-parked";
-  title: "No aggregate is parked because of this event";
+  title: "The aggregate or event is not parked";
   status: 404;
   detail: string;
 }

@@ -3,7 +3,7 @@ import * as $ from "./runtime.js";
 
 export { ProblemError, is, newId, queries } from "./runtime.js";
 
-export const documentHash = "9157c63071a10d3d1ac6838f2800d2d0";
+export const documentHash = "40b54df41aa7ac55efddac2136af9a21";
 
 export const users = {
   created: /* @__PURE__ */ $.event(1000),

@@ -295,6 +295,11 @@ fn ups() -> impl Iterator<Item = &'static Migration> {
         .filter(|m| m.migration_type != MigrationType::ReversibleDown)
 }
 
+/// The version and the name of each migration that this build knows, in their order.
+pub(crate) fn list_known() -> impl Iterator<Item = (i64, String)> {
+    ups().map(|migration| (migration.version, name(migration.version)))
+}
+
 /// The newest migration that this build knows.
 fn newest() -> i64 {
     ups().map(|m| m.version).max().unwrap_or_default()

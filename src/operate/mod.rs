@@ -1,6 +1,7 @@
 //! What operators ask for: catch up, measure, retry, skip. The catch-up function and `POST /projections` accept the same
 //! payloads, and this module does what they say.
 
+pub mod database;
 mod deadline;
 mod record;
 mod report;
@@ -19,6 +20,7 @@ use self::report::VerifiedCounts;
 pub use self::verb::{Skip, Verb, VerbError};
 use crate::app::Foldlog;
 use crate::db::DbError;
+use crate::event::AggregateId;
 use crate::projection::reproject::{self, ReprojectOptions, ReprojectionState};
 use crate::projection::status::{self, MAX_COUNTED_EVENTS, ProjectionState, ProjectionStatus};
 use crate::projection::{self, CatchUp, ProjectionError, SkipError, preview, verify};
@@ -63,6 +65,9 @@ pub enum OperateError {
     /// An event could not be skipped.
     #[error(transparent)]
     Skip(SkipError),
+    /// The aggregate to retry is not parked.
+    #[error("the aggregate {0} is not parked in the projection")]
+    NotParked(AggregateId),
     /// The time was up before there was a result.
     #[error("no time was left before the deadline")]
     OutOfTime,
@@ -77,6 +82,7 @@ impl OperateError {
         matches!(
             self,
             Self::Skip(_)
+                | Self::NotParked(_)
                 | Self::Projection(
                     ProjectionError::OtherFold(_)
                         | ProjectionError::Cancelled(_)
@@ -257,8 +263,13 @@ impl Operator {
                 }
                 counted = pass;
             }
-            Verb::Retry(_) => {
-                let retried = projection::retry(pool, view, &budget).await?;
+            Verb::Retry { aggregate_id, .. } => {
+                let retried = match *aggregate_id {
+                    None => projection::retry(pool, view, &budget).await?,
+                    Some(id) => projection::retry_one(pool, view, id, &budget)
+                        .await?
+                        .ok_or(OperateError::NotParked(id))?,
+                };
                 report.applied = retried.applied;
                 report.retried = Some(retried);
             }

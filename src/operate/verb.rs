@@ -9,7 +9,7 @@ use crate::event::{AggregateId, EventId};
 /// [`Verb::read`] and to `Operator::run_verb`.
 const VERBS: &[(&str, &[&str], &str)] = &[
     ("status", &[], r#"{"status":true}"#),
-    ("retry", &[], r#"{"retry":"<projection>"}"#),
+    ("retry", &["aggregate_id"], r#"{"retry":"<projection>"}"#),
     (
         "skip",
         &[],
@@ -35,8 +35,13 @@ pub enum Verb {
     CatchUp,
     /// `{"status":true}`: measure the lag and apply nothing.
     Status,
-    /// `{"retry":"users"}`: retry all parked aggregates of a projection now.
-    Retry(String),
+    /// `{"retry":"users"}`: retry all parked aggregates of a projection now; with `aggregate_id`, only this one.
+    Retry {
+        /// The projection.
+        projection: String,
+        /// The parked aggregate; `None`: all.
+        aggregate_id: Option<AggregateId>,
+    },
     /// `{"skip":{"domain":"users","event_id":…,"reason":…}}`: count a parked event as applied, without any effect.
     Skip(Skip),
     /// `{"reproject":"users"}`: build a projection again, and make it live; with `max_changes`, only if no more rows change.
@@ -131,7 +136,15 @@ impl Verb {
         match name {
             "status" if *value == Value::Bool(true) => Ok(Self::Status),
             "status" => Err(VerbError::new("`status` must be true")),
-            "retry" => Ok(Self::Retry(projection()?)),
+            "retry" => {
+                let parse = |id: &Value| serde_json::from_value(id.clone());
+                let id = fields.get("aggregate_id").map(parse).transpose();
+                Ok(Self::Retry {
+                    projection: projection()?,
+                    aggregate_id: id
+                        .map_err(|_| VerbError::new("`aggregate_id` must be a UUID"))?,
+                })
+            }
             "reproject" => {
                 Ok(Self::Reproject {
                     projection: projection()?,
@@ -165,7 +178,14 @@ impl Verb {
         match self {
             Self::CatchUp => json!({}),
             Self::Status => json!({"status": true}),
-            Self::Retry(projection) => json!({"retry": projection}),
+            Self::Retry {
+                projection,
+                aggregate_id: None,
+            } => json!({"retry": projection}),
+            Self::Retry {
+                projection,
+                aggregate_id: Some(id),
+            } => json!({"retry": projection, "aggregate_id": id}),
             Self::Skip(skip) => json!({"skip": skip}),
             Self::Reproject {
                 projection,
@@ -187,7 +207,7 @@ impl Verb {
         match self {
             Self::CatchUp => None,
             Self::Status => Some("status"),
-            Self::Retry(_) => Some("retry"),
+            Self::Retry { .. } => Some("retry"),
             Self::Skip(_) => Some("skip"),
             Self::Reproject { .. } => Some("reproject"),
             Self::Preview(_) => Some("preview"),
@@ -201,10 +221,10 @@ impl Verb {
     pub fn projection(&self) -> Option<&str> {
         match self {
             Self::CatchUp | Self::Status => None,
-            Self::Retry(name) | Self::Preview(name) | Self::Cancel(name) => Some(name),
-            Self::Reproject { projection, .. } | Self::Verify { projection, .. } => {
-                Some(projection)
-            }
+            Self::Preview(name) | Self::Cancel(name) => Some(name),
+            Self::Retry { projection, .. }
+            | Self::Reproject { projection, .. }
+            | Self::Verify { projection, .. } => Some(projection),
             Self::Skip(skip) => Some(&skip.domain),
         }
     }
@@ -254,7 +274,11 @@ mod tests {
         let status = Verb::parse(&json!({"status": true})).unwrap();
         assert_eq!(status, Verb::Status);
         let retry = Verb::parse(&json!({"retry": "users"})).unwrap();
-        assert_eq!(retry, Verb::Retry("users".into()));
+        let all = Verb::Retry {
+            projection: "users".into(),
+            aggregate_id: None,
+        };
+        assert_eq!(retry, all);
         let skip =
             json!({"skip": {"domain": "users", "event_id": Uuid::nil(), "reason": "a typo"}});
         assert_eq!(Verb::parse(&skip).unwrap().projection(), Some("users"));
@@ -264,6 +288,9 @@ mod tests {
             json!({"status": true, "retry": "users"}),
             json!({"retry": "users", "max_changes": 1}),
             json!({"retry": 1}),
+            json!({"retry": "users", "aggregate_id": "ada"}),
+            json!({"retry": "users", "aggregate_id": null}),
+            json!({"verify": "users", "aggregate_id": Uuid::nil()}),
             json!({"reproject": "users", "max_changes": -1}),
             json!({"verify": "users", "repair": 1}),
             json!({"verify": "users", "max_changes": 1}),
@@ -292,6 +319,7 @@ mod tests {
             json!({}),
             json!({"status": true}),
             json!({"retry": "users"}),
+            json!({"retry": "users", "aggregate_id": Uuid::nil()}),
             json!({"skip": skip}),
             json!({"reproject": "users"}),
             json!({"reproject": "users", "max_changes": 7}),

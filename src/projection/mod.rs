@@ -114,7 +114,7 @@ pub use self::catch_up::{CatchUp, catch_up};
 pub use self::failure_class::FailureClass;
 pub use self::inline::{SetRuleOrder, fold_inline};
 pub use self::listener::{CHANNEL, Listener};
-pub use self::parked::{RetryReport, retry};
+pub use self::parked::{RetryReport, retry, retry_one};
 pub use self::parked_page::{ParkedAggregate, ParkedPage, list_parked};
 pub use self::skip::{SkipError, SkipReport, skip};
 pub use self::skipped_page::{SkippedEvent, SkippedPage, list_skipped};

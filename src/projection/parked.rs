@@ -58,6 +58,38 @@ pub async fn retry(
     retry_all(pool, &generation.view, false, budget).await
 }
 
+/// Retries one parked aggregate now, whether it is due or not; `None` if it is not parked. A row that the database rejects because of the
+/// row of another parked aggregate needs [`retry`].
+///
+/// # Errors
+///
+/// Any [`ProjectionError`]; a busy database is one, because nothing else was asked for.
+pub async fn retry_one(
+    pool: &Pool,
+    view: &View,
+    aggregate_id: AggregateId,
+    budget: &Budget,
+) -> Result<Option<RetryReport>, ProjectionError> {
+    let generation = view::resolve(&mut *pool.acquire().await?, view).await?.view;
+    let retried = Box::pin(retry_aggregate(pool, &generation, aggregate_id, budget));
+    let mut report = RetryReport::default();
+    match budget.run_until_abort(retried).await.transpose()? {
+        // It was not folded in the time, and stays parked.
+        None => {}
+        Some(Retried::NotParked) => return Ok(None),
+        Some(Retried::Pending { applied }) => report.applied = applied,
+        Some(Retried::Unparked { applied }) => {
+            report.applied = applied;
+            report.unparked = 1;
+        }
+        Some(Retried::Failed { applied, .. }) => {
+            report.applied = applied;
+            report.failed = 1;
+        }
+    }
+    Ok(Some(report))
+}
+
 /// Retries every parked aggregate of a generation that is filled, but does not serve readers yet.
 pub(super) async fn retry_generation(
     pool: &Pool,

@@ -177,7 +177,7 @@ const MAY: &[(&str, &[(&str, &str)])] = &[
             ("verifications", "s"),
             ("differences", "s"),
             ("verb_results", "s"),
-            ("foldlog_migrations", ""),
+            ("foldlog_migrations", "s"),
         ],
     ),
     (

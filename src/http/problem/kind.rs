@@ -40,7 +40,7 @@ kinds! {
     NotFound => NOT_FOUND "not-found" "There is no such aggregate" [version: false],
     NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
     NoProjection => NOT_FOUND "no-such-projection" "There is no such projection" [],
-    NotParked => NOT_FOUND "not-parked" "No aggregate is parked because of this event" [],
+    NotParked => NOT_FOUND "not-parked" "The aggregate or event is not parked" [],
     NoMethod => METHOD_NOT_ALLOWED "method-not-allowed" "The route does not support this method" [],
     RuleBroken => CONFLICT "rule-broken" "A rule of the domain rejects the event" [index: false, rule: true],
     IdReused => CONFLICT "id-reused" "The event id is already in use" [index: false],

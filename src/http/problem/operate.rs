@@ -15,6 +15,7 @@ impl From<OperateError> for Problem {
         match error {
             OperateError::Projection(error) => error.into(),
             OperateError::Skip(error) => error.into(),
+            OperateError::NotParked(_) => Self::new(Kind::NotParked, error.to_string()),
             OperateError::OutOfTime => Self::timed_out(),
             OperateError::Panicked => Self::internal().because(error),
         }

@@ -102,10 +102,11 @@ fn verbs() -> Value {
     });
     let max_changes = json!({"type": "integer", "minimum": 0, "description": "Go live only if no more rows change"});
     let repair = json!({"type": "boolean", "default": false});
+    let one = json!({"description": "Retry only this aggregate", "$ref": reference("AggregateId")["$ref"]});
     json!({"oneOf": [
         {"title": "catch up", "type": "object", "maxProperties": 0},
         verb("status", json!({"type": "boolean", "enum": [true]}), None),
-        of_projection("retry"),
+        verb("retry", projection.clone(), Some(("aggregate_id", one))),
         verb("skip", skip, None),
         verb("reproject", projection.clone(), Some(("max_changes", max_changes))),
         of_projection("preview"),

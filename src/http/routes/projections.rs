@@ -1,7 +1,7 @@
 //! `GET /projections` and below, and `POST /projections`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
@@ -24,6 +24,7 @@ use crate::http::body::read_json;
 use crate::http::extract::{Params, ProjectionPath};
 use crate::http::problem::{Kind, Problem};
 use crate::http::{AppState, Operations};
+use crate::operate::database::{self, DatabaseReport};
 use crate::operate::{Deadline, OperateError, Operator, Report, Verb};
 use crate::projection::reproject::{self, GenerationProgress};
 use crate::projection::status::{ProjectionState, ProjectionStatus};
@@ -34,10 +35,18 @@ use crate::view::{PageCursor, View};
 /// How long a verb may take in process; a request is answered after 25 s at the latest.
 const OPERATE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The state of all projections.
+/// How long reading what is known of the database may take.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// foldlog's own transactions end sooner: a longer one is of another client, or of a host that was frozen.
+const MIN_OPEN_AGE: Duration = Duration::from_secs(10);
+
+/// The state of all projections, and what operators see of the database.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Projections {
     projections: BTreeMap<&'static str, ProjectionReport>,
+    #[schema(inline)]
+    database: DatabaseReport,
 }
 
 /// The state of one projection. A figure that could not be measured is null.
@@ -186,7 +195,11 @@ pub(in crate::http) async fn status(
         let report = ProjectionReport::read(&state.foldlog, view, &status, false).await?;
         projections.insert(view.name(), report);
     }
-    Ok(Json(Projections { projections }))
+    let report_by = Instant::now() + DATABASE_TIMEOUT;
+    Ok(Json(Projections {
+        projections,
+        database: database::report(&state.foldlog.pool, MIN_OPEN_AGE, report_by).await,
+    }))
 }
 
 /// Reports the state of one projection, and what the verbs have last answered for it.

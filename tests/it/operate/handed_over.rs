@@ -63,6 +63,10 @@ async fn a_verb_is_handed_over_as_it_was_checked() {
         (json!({"status": true}), json!({"status": true})),
         (json!({"preview": "users"}), json!({"preview": "users"})),
         (
+            json!({"retry": "users", "aggregate_id": event}),
+            json!({"retry": "users", "aggregate_id": event}),
+        ),
+        (
             json!({"reproject": "users", "max_changes": 0}),
             json!({"reproject": "users", "max_changes": 0}),
         ),

@@ -1,7 +1,9 @@
 //! The routes of operators.
 
+mod database;
 mod failures;
 mod handed_over;
+mod retry;
 mod skipped;
 
 use serde_json::{Value, json};

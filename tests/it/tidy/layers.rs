@@ -66,8 +66,16 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "operate",
-        &["event", "app", "db", "projection", "telemetry", "view"],
-        "what operators ask for, for every host and for HTTP",
+        &[
+            "event",
+            "app",
+            "db",
+            "migrations",
+            "projection",
+            "telemetry",
+            "view",
+        ],
+        "what operators ask for, for every host and for HTTP; uses only the names of migrations",
     ),
     (
         "command",
