@@ -31,6 +31,7 @@ import { parse } from "./parts/routes.js";
 import { read } from "./parts/schema.js";
 import * as session from "./parts/session.js";
 import { bar, keysOf, side } from "./parts/shell.js";
+import * as status from "./parts/status.js";
 import { pageHead } from "./parts/table.js";
 import { ago, duration } from "./parts/time.js";
 
@@ -50,7 +51,7 @@ const base = new URL("..", import.meta.url);
 const state = {
   config: {}, schema: { domains: [], secured: false, hash: undefined, version: undefined, document: { paths: {} } },
   route: parse(location.hash), data: undefined, error: null, loading: true, loadedAt: undefined,
-  ui: {}, dialog: null, said: "", paused: false, parked: undefined,
+  ui: {}, dialog: null, said: "", paused: false, parked: undefined, status: undefined,
 };
 /** @type {Page | null} */
 let page = null;
@@ -177,6 +178,7 @@ async function load() {
     const data = await page.load(ctx, mine.signal);
     if (mine.signal.aborted) return;
     Object.assign(state, { data, error: null, loadedAt: Date.now() });
+    void status.keep(ctx, mine.signal);
   } catch (error) {
     if (mine.signal.aborted) return;
     state.error = error;
@@ -196,7 +198,7 @@ function draw() {
   document.body.classList.toggle("wall", wall);
   render(html`<a class="skip" href="#main" @click=${(/** @type {Event} */ event) => { event.preventDefault(); element("main")?.focus(); }}>Skip to the content</a>
     ${wall ? nothing : side(ctx)}
-    <main id="main" tabindex="-1">${wall ? nothing : bar(ctx, title, page?.crumbs?.(ctx) ?? [])}${notices()}${content(title)}</main>
+    <main id="main" tabindex="-1">${wall ? nothing : bar(ctx, title, page?.crumbs?.(ctx) ?? [])}${status.workerLine(ctx)}${notices()}${content(title)}</main>
     ${dialogElement(ctx, state.dialog, "dialog", closed)}${dialogElement(ctx, signing?.dialog ?? null, "signin", signedIn)}
     <div class="status" role="status">${state.said}</div>`, document.body);
   if (moved && (state.data !== undefined || state.error)) {
@@ -261,8 +263,6 @@ function signedIn() {
   current?.done();
 }
 
-const keys = () => keysOf(ctx, page);
-
 /** The issuer has sent the browser back. */
 async function arrive() {
   try {
@@ -284,12 +284,11 @@ async function start() {
     state.schema = read(await api.get("/openapi.json"));
   } catch (error) {
     state.error = error;
-    draw();
-    return;
+    return draw();
   }
   if (state.config.issuer && new URLSearchParams(location.search).has("state")) await arrive();
   started = true;
-  listen(keys, (key) => key.run(ctx));
+  listen(() => keysOf(ctx, page), (key) => key.run(ctx));
   closeMenus();
   addEventListener("hashchange", () => void navigate());
   // "Trying again in 3 s" counts; everything else is drawn when something happens.

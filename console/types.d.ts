@@ -66,6 +66,8 @@ export interface State {
   paused: boolean;
   /** Parked aggregates over all projections, for the navigation; undefined if it is not known. */
   parked: number | undefined;
+  /** What was last read of the projections, whichever page has read it; see parts/status.js. */
+  status: { projections: Record<string, any>; readAt: number } | undefined;
 }
 
 export interface Ctx {

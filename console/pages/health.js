@@ -6,9 +6,11 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { panels } from "../parts/api.js";
 import { panel } from "../parts/problem.js";
+import { note } from "../parts/status.js";
 import { pageHead, pill, sheet, table } from "../parts/table.js";
 import { copy, number, plural, short } from "../parts/text.js";
 import { ago, duration, when } from "../parts/time.js";
+import { databaseSheets } from "../parts/database.js";
 import { status } from "./projections.js";
 
 /** @typedef {{health: Panel<any>, projections: Panel<any>, feed: Panel<any>}} Data */
@@ -16,12 +18,16 @@ import { status } from "./projections.js";
 /** @type {Page} */
 export const page = {
   title: () => "Health",
-  load: (ctx, signal) => panels({
-    health: ctx.api.get("/health", {}, { signal }),
-    projections: ctx.can("operate") ? ctx.api.get("/projections", {}, { signal }) : Promise.resolve(null),
-    // It says whether a transaction holds the feed up.
-    feed: readsAll(ctx) ? ctx.api.get("/events", { order: "desc", limit: 1 }, { signal }) : Promise.resolve(null),
-  }, ctx.data),
+  async load(ctx, signal) {
+    const data = await panels({
+      health: ctx.api.get("/health", {}, { signal }),
+      projections: ctx.can("operate") ? ctx.api.get("/projections", {}, { signal }) : Promise.resolve(null),
+      // It says whether a transaction holds the feed up.
+      feed: readsAll(ctx) ? ctx.api.get("/events", { order: "desc", limit: 1 }, { signal }) : Promise.resolve(null),
+    }, ctx.data);
+    note(ctx, data.health.value?.projections);
+    return data;
+  },
   view: (ctx) => view(ctx, /** @type {Data} */ (ctx.data)),
 };
 
@@ -35,7 +41,9 @@ function view(ctx, data) {
     <span>read ${ctx.state.loadedAt ? ago(ctx.state.loadedAt) : "now"}, again every 5 s</span>`;
   return html`${pageHead({ title: "Health", sub })}
     <div class="halves"><div>${panel(ctx, data.health, (value) => sheet({ title: "The server" }, facts(ctx, value, data.feed.value)))}
-      ${panel(ctx, data.health, (value) => sheet({ title: "Projections" }, projections(value)))}</div>
+      ${panel(ctx, data.health, (value) => sheet({ title: "Projections" }, projections(value)))}
+      ${panel(ctx, data.projections, (value) => (value ? databaseSheets(value.database) : nothing))}
+      ${ctx.can("operate") ? nothing : html`<p class="hint calm">Roles, migrations, open transactions and settings are shown to a token with the scope <code>operate</code>.</p>`}</div>
     <div>${panel(ctx, data.health, (value) => raw(ctx, "GET /health", value))}
       ${panel(ctx, data.projections, (value) => value ? raw(ctx, "GET /projections", value) : nothing)}</div></div>`;
 }
@@ -46,8 +54,8 @@ function facts(ctx, health, feed) {
   /** @type {[string, unknown][]} */
   const lines = [
     ["Database", health.database === "up" ? pill("ok", "up") : pill("bad", health.database)],
-    ["Open transactions", feed === null || feed === undefined ? html`<span class="dim">needs the scopes to read all domains</span>`
-      : feed.waiting ? html`<span class="warnText">▲ one has been open for ${duration(Math.max(0, (Date.now() - new Date(feed.waiting.since).getTime()) / 1000))}; ${plural(feed.waiting.events, "event")} of the feed ${feed.waiting.events === 1 ? "waits" : "wait"} for it</span>` : "none holds up the feed"],
+    ["The feed", feed === null || feed === undefined ? html`<span class="dim">needs the scopes to read all domains</span>`
+      : feed.waiting ? html`<span class="warnText">▲ one has been open for ${duration(Math.max(0, (Date.now() - new Date(feed.waiting.since).getTime()) / 1000))}; ${plural(feed.waiting.events, "event")} of the feed ${feed.waiting.events === 1 ? "waits" : "wait"} for it</span>` : "waits for no open transaction"],
     ["Sign-in", schema.secured ? "with a token" : html`<span class="warnText">▲ none: anyone who reaches this server may read and write</span>`],
     ["Domains", html`<bdi>${schema.domains.map((at) => at.name).join(", ")}</bdi>`],
     ["Version", schema.version ?? "not known"],

@@ -2,16 +2,18 @@
  * Overview: does everything work, how much happens, what has happened last. `#/?wall` shows it without navigation.
  *
  * @import {Ctx, Page} from "../types.js"
+ * @import {Pace} from "../parts/pace.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
 import { panels } from "../parts/api.js";
 import { panel } from "../parts/problem.js";
 import { to } from "../parts/routes.js";
+import { note, seen } from "../parts/status.js";
 import { pageHead, pill, sheet, spark, table, tile } from "../parts/table.js";
 import { actor, copy, number, plural, short } from "../parts/text.js";
 import { duration, when, stamp, zone } from "../parts/time.js";
+import { FOLDED, NEWEST, pace, rate } from "../parts/pace.js";
 
-const NEWEST = 100;
 const SHOWN = 12;
 
 /** @type {Page} */
@@ -24,18 +26,32 @@ export const page = {
       status: get(ctx.can("operate") ? "/projections" : "/health"),
       ...(readable(ctx) && { events: get("/events", { order: "desc", limit: NEWEST, domain: readable(ctx)?.domain }) }),
     }, ctx.data);
-    const all = entries(data.status.value);
-    if (all.length > 0) ctx.state.parked = all.reduce((sum, [, at]) => sum + (at.parked ?? 0), 0);
-    return data;
+    note(ctx, data.status.value?.projections);
+    const parked = ctx.can("operate") ? await parkedAggregates(get, entries(data.status.value)) : null;
+    return { ...data, parked, pace: pace(ctx.data?.pace, data.status, data.events, new Set(ctx.schema.domains.map(({ name }) => name))) };
   },
   view(ctx) {
-    const { status, events } = ctx.data;
-    return html`${pageHead({ title: "Overview", sub: status.value ? verdict(ctx, entries(status.value)) : nothing })}
-      ${panel(ctx, status, (value) => html`${noWorker(entries(value))}${tiles(entries(value), events?.value)}`)}
-      ${panel(ctx, status, (value) => projections(ctx, entries(value)))}
-      ${events ? lastEvents(ctx, events) : html`<p class="hint calm">The last events are shown to a token that may read every domain.</p>`}`;
+    const { status, events, parked, pace } = ctx.data;
+    return html`${pageHead({ title: "Overview", sub: status.value ? verdict(ctx, status.value) : nothing })}
+      ${panel(ctx, status, (value) => tiles(entries(value), events?.value, pace))}
+      ${panel(ctx, status, (value) => projections(ctx, entries(value), pace))}
+      ${events ? lastEvents(ctx, events, parked) : html`<p class="hint calm">The last events are shown to a token that may read every domain.</p>`}`;
   },
 };
+
+/**
+ * What is parked, for the marks of the last events: a page of each of the first few projections that have parked aggregates.
+ * @param {(path: string, query: any) => Promise<any>} get @param {[string, any][]} all
+ * @returns {Promise<{at: Map<string, {projection: string, version: number}>, complete: boolean}>}
+ */
+async function parkedAggregates(get, all) {
+  const names = all.filter(([, at]) => at.parked > 0).map(([name]) => name);
+  const pages = await Promise.all(names.slice(0, 3).map((name) =>
+    get(`/projections/${encodeURIComponent(name)}/parked`, { limit: NEWEST }).then((page) => ({ name, ...page }), () => null)));
+  const at = new Map();
+  for (const page of pages) for (const row of page?.result ?? []) at.set(row.aggregate_id, { projection: page.name, version: row.version });
+  return { at, complete: names.length <= 3 && pages.every((page) => page?.next === null) };
+}
 
 /** The feed is of every domain or of one; null if the token may read some domains only. @param {Ctx} ctx @returns {{domain?: string | undefined} | null} */
 function readable(ctx) {
@@ -46,9 +62,6 @@ function readable(ctx) {
 
 /** @param {any} value @returns {[string, any][]} */
 const entries = (value) => Object.entries(value?.projections ?? {});
-
-/** When a worker was last seen: the two routes name it differently. @param {any} at @returns {string | null} */
-const seen = (at) => at.workers?.last_seen ?? at.worker_seen_at ?? null;
 
 /** @param {[string, any][]} all */
 const newestSeen = (all) => all.map(([, at]) => seen(at)).filter(Boolean).sort().at(-1) ?? null;
@@ -76,28 +89,22 @@ function reprojecting(at) {
   return `generation ${at.generation} is filled${at.slices ? `, ${Math.floor((100 * (at.slices_done ?? 0)) / at.slices)} %` : ""}`;
 }
 
-/** @param {Ctx} ctx @param {[string, any][]} all */
-function verdict(ctx, all) {
+/** @param {Ctx} ctx @param {any} status */
+function verdict(ctx, status) {
+  const all = entries(status);
+  const postgres = status.database?.connection?.postgres;
   const wrong = all.filter(([, at]) => ["warn", "bad", ""].includes(condition(at)[0]));
   const worker = newestSeen(all);
   return html`${wrong.length === 0 ? pill("ok", all.length === 1 ? "The view is caught up" : all.every(([, at]) => condition(at)[0] === "ok") ? "All views are caught up" : "Everything works")
     : pill("warn", wrong.length === 1 ? `${wrong[0]?.[0]}: ${condition(wrong[0]?.[1])[1]}` : `${wrong.length} of ${all.length} views need attention`)}
     <span>${worker ? html`a worker was seen ${when(worker, "ago")}` : "no worker has been seen"}</span>
-    ${ctx.schema.version ? html`<span>version ${ctx.schema.version}</span>` : nothing}
+    ${postgres ? html`<span>Postgres ${postgres}</span>` : nothing}
+    ${ctx.schema.version ? html`<span>foldlog ${ctx.schema.version}</span>` : nothing}
     ${ctx.state.loadedAt ? html`<span>read at ${stamp(ctx.state.loadedAt, "clock")} ${zone()}</span>` : nothing}`;
 }
 
-/** @param {[string, any][]} all */
-function noWorker(all) {
-  const worker = newestSeen(all);
-  if (all.length === 0 || (worker && Date.now() - new Date(worker).getTime() < 120_000)) return nothing;
-  const behind = all.reduce((sum, [, at]) => sum + (at.lag_events ?? 0), 0);
-  if (behind === 0 && worker) return nothing;
-  return html`<p class="hint"><span aria-hidden="true">◆</span><span>${worker ? html`No worker has been seen since ${when(worker)}.` : "No worker has ever been seen."} ${behind > 0 ? `${plural(behind, "event waits", "events wait")} for one.` : "New events will wait until one runs."}</span></p>`;
-}
-
-/** @param {[string, any][]} all @param {any} feed */
-function tiles(all, feed) {
+/** @param {[string, any][]} all @param {any} feed @param {Pace | null} pace */
+function tiles(all, feed, pace) {
   const sum = (/** @type {string} */ name) => all.reduce((total, [, at]) => total + (at[name] ?? 0), 0);
   const oldest = Math.max(0, ...all.map(([, at]) => at.lag_seconds ?? 0));
   const parked = sum("parked");
@@ -105,9 +112,19 @@ function tiles(all, feed) {
   const parkedIn = all.filter(([, at]) => at.parked > 0).length;
   return html`<div class="tiles">
     ${feed ? appended(feed.result) : nothing}
-    ${tile("waiting to be folded", number(behind), behind === 0 ? "every event is in its view" : plural(behind, "event"))}
-    ${tile("oldest waits", behind > 0 || oldest > 0 ? duration(oldest) : "–", oldest > 300 ? "longer than five minutes" : behind > 0 ? "since it was appended" : "nothing waits", oldest > 300 ? "warn" : "")}
+    ${feed ? foldedTile(pace) : tile("waiting to be folded", number(behind), behind === 0 ? "every event is in its view" : plural(behind, "event"))}
+    ${tile("oldest waits", behind > 0 || oldest > 0 ? duration(oldest) : "–", oldest > 300 ? "longer than five minutes" : behind > 0 ? html`${plural(behind, "event waits", "events wait")} to be folded` : "every event is in its view", oldest > 300 ? "warn" : "")}
     ${tile("parked", number(parked), parked > 0 ? html`<a href="#/projections">in ${plural(parkedIn, "view")}</a>` : "nothing is parked", parked > 0 ? "warn" : "")}</div>`;
+}
+
+/** @param {Pace | null} pace */
+function foldedTile(pace) {
+  const rates = Object.values(pace?.folded ?? {});
+  const steps = Math.max(0, ...rates.map((at) => at.length));
+  const sums = Array.from({ length: steps }, (_, step) => rates.reduce((sum, at) => sum + (at.at(step - steps) ?? 0), 0));
+  const last = rates.every((at) => at.at(-1) === null) ? null : sums.at(-1) ?? null;
+  return tile("folded a second", html`<span title=${FOLDED}>${rate(last)}</span> ${sums.length > 1 ? spark(sums) : nothing}`,
+    pace?.since === undefined ? "known after the next refresh" : last === null ? "too many events to tell" : `in ${rates.length === 1 ? "the view" : "all views"}, in the last ${duration(pace.since)}`);
 }
 
 /** How many events a second the newest of the log are: exact while they span a minute. @param {any[]} events */
@@ -120,14 +137,13 @@ function appended(events) {
     const slot = 11 - Math.min(11, Math.max(0, Math.floor((age / span) * 12)));
     slots[slot] = (slots[slot] ?? 0) + 1;
   }
-  const rate = ages.length / span;
   const last = events[0]?.created_at;
-  return tile("appended a second", html`${number(rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10)} ${spark(slots)}`,
+  return tile("appended a second", html`${rate(ages.length / span)} ${spark(slots)}`,
     ages.length > 0 ? (span < 60 ? `by the newest ${NEWEST} events, of the last ${duration(span)}` : "in the last minute") : last ? html`the newest is of ${when(last)}` : "no events yet");
 }
 
-/** @param {Ctx} ctx @param {[string, any][]} all */
-function projections(ctx, all) {
+/** @param {Ctx} ctx @param {[string, any][]} all @param {Pace | null} pace */
+function projections(ctx, all, pace) {
   return sheet({ title: "Projections", actions: html`<a class="btn small" href="#/projections">Open</a>` }, table({
     label: "Projections", rows: all,
     columns: [
@@ -135,6 +151,7 @@ function projections(ctx, all) {
       { head: "status", cell: ([, at]) => pill(...condition(at)) },
       { head: "events behind", right: true, mono: true, cell: ([, at]) => number(at.lag_events) },
       { head: "oldest waits", right: true, mono: true, nowrap: true, cell: ([, at]) => (at.lag_seconds > 0 ? duration(at.lag_seconds) : "–") },
+      { head: html`<span title=${FOLDED}>folded a second</span>`, right: true, mono: true, nowrap: true, cell: ([name]) => foldedCell(pace?.folded[name]) },
       { head: "parked", right: true, mono: true, cell: ([, at]) => number(at.parked) },
       { head: "worker seen", nowrap: true, class: "dim", cell: ([, at]) => (seen(at) ? when(seen(at), "ago") : "never") },
       ...(ctx.can("operate") ? [{ head: "verified", nowrap: true, class: "dim", cell: (/** @type {[string, any]} */ [, at]) => verified(at.last_verify) }] : []),
@@ -142,12 +159,16 @@ function projections(ctx, all) {
   }));
 }
 
+/** @param {(number | null)[] | undefined} rates */
+const foldedCell = (rates) => (rates ? html`${rate(rates.at(-1) ?? null)} ${rates.length > 1 ? spark(rates.map((at) => at ?? 0)) : nothing}` : html`<span class="dim">–</span>`);
+
 /** @param {any} at */
 const verified = (at) => (at ? html`${when(at.verified_at, "ago")} ${at.differ > 0 ? html`<span class="warnText">${plural(at.differ, "row differs", "rows differ")}</span>` : "no differences"}` : "never");
 
-/** @param {Ctx} ctx @param {import("../types.js").Panel<any>} events */
-function lastEvents(ctx, events) {
-  return sheet({ title: "Last events", actions: html`<a class="btn small" href="#/events">Open the feed</a>` }, panel(ctx, events, ({ result }) => table({
+/** @param {Ctx} ctx @param {import("../types.js").Panel<any>} events @param {any} parked */
+function lastEvents(ctx, events, parked) {
+  const note = parked && !parked.complete ? "more is parked than is marked here" : nothing;
+  return sheet({ title: "Last events", note, actions: html`<a class="btn small" href="#/events">Open the feed</a>` }, panel(ctx, events, ({ result }) => table({
     label: "Last events", rows: result.slice(0, SHOWN), empty: firstSteps(ctx),
     columns: [
       { head: "time", mono: true, nowrap: true, cell: (at) => when(at.created_at, Date.now() - new Date(at.created_at).getTime() < 43_200_000 ? "clock" : "stamp") },
@@ -155,8 +176,15 @@ function lastEvents(ctx, events) {
       { head: "domain", cell: (at) => html`<bdi>${at.domain}</bdi>` },
       { head: "aggregate", mono: true, nowrap: true, cell: (at) => html`<a data-row href=${to(at.domain, at.aggregate_id, at.version)} title=${at.aggregate_id}>${short(at.aggregate_id)}</a> <span class="dim">v${at.version}</span>` },
       { head: "by", cell: (at) => actor(at.metadata?.actor) },
+      ...(parked?.at.size > 0 ? [{ head: "in the view", nowrap: true, cell: (/** @type {any} */ at) => parkedMark(parked.at.get(at.aggregate_id), at) }] : []),
     ],
   })));
+}
+
+/** The mark of an event that is not in its view, because it, or one before it, cannot be folded. @param {any} parked @param {any} event */
+function parkedMark(parked, event) {
+  if (!parked || event.version < parked.version) return nothing;
+  return html`<a class="warnText" href=${`${to(event.domain, event.aggregate_id)}/explain`} title=${`${parked.projection} waits at version ${parked.version} of this aggregate`}>◆ parked</a>`;
 }
 
 /** What a newcomer can do: the two requests of the README, with the names of this deployment. @param {Ctx} ctx */

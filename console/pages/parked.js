@@ -27,12 +27,13 @@ const link = (ctx, name, id, version) => ctx.schema.domains.some((at) => at.name
 /** @param {Ctx} ctx @param {string} name @param {Details} details */
 export function parkedSheet(ctx, name, { report, parked }) {
   const rows = parked?.result ?? [];
-  if (rows.length === 0) return nothing;
+  if (rows.length === 0) return report.parked === 0 ? sheet({ title: `${name}: parked aggregates`, id: `parked-${name}` }, html`<div class="empty">Nothing is parked.${lastRetry(report.last_results?.["retry"])}</div>`) : nothing;
   const total = report.parked ?? rows.length;
   const waiting = rows.reduce((sum, at) => sum + at.waiting, 0);
   const busy = Boolean(jobs(ctx)[name]?.running);
   const may = ctx.can("operate");
-  const actions = may ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(retryDialog(name, total))}>Retry ${total === 1 ? "it" : `all ${number(total)}`}…</button>` : nothing;
+  // With one, the button of its row says the same.
+  const actions = may && total > 1 ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(retryAllDialog(name, total))}>Retry all ${number(total)}…</button>` : nothing;
   return sheet({ title: `${name}: ${plural(total, "parked aggregate")}`, id: `parked-${name}`, note: html`all others go on; ${plural(waiting, "event")} ${waiting === 1 ? "waits" : "wait"} in ${total === 1 ? "it" : "these"}`, actions }, html`${table({
     label: "Parked aggregates", rows, columns: [
       { head: "aggregate", mono: true, top: true, cell: (row) => html`${link(ctx, name, row.aggregate_id)} <span class="dim">v${row.version}</span>` },
@@ -41,26 +42,51 @@ export function parkedSheet(ctx, name, { report, parked }) {
       { head: "tries", right: true, mono: true, top: true, cell: (row) => number(row.attempts) },
       { head: "next", top: true, cell: (row) => html`<span class="dim nowrap">${row.next_try ? when(row.next_try, "ago") : "never by itself"}</span>` },
       { head: "waiting", right: true, mono: true, top: true, cell: (row) => number(row.waiting) },
-      { head: "actions", hidden: true, top: true, cell: (row) => may ? html`<span class="acts2"><button type="button" class="btn small danger" ?disabled=${busy} aria-label=${`Skip version ${row.version} of ${row.aggregate_id}`} @click=${() => ctx.open(skipDialog(ctx, name, row))}>Skip…</button></span>` : nothing },
+      { head: "actions", hidden: true, top: true, cell: (row) => may ? html`<span class="acts2">
+        <button type="button" class="btn small" ?disabled=${busy} aria-label=${`Retry ${row.aggregate_id}`} @click=${() => ctx.open(retryDialog(name, row.aggregate_id, row.version))}>Retry…</button>
+        <button type="button" class="btn small danger" ?disabled=${busy} aria-label=${`Skip version ${row.version} of ${row.aggregate_id}`} @click=${() => ctx.open(skipDialog(ctx, name, row))}>Skip…</button></span>` : nothing },
     ],
   })}${parked?.next ? html`<p class="under dim">The first ${number(rows.length)} of ${number(total)} are shown.</p>` : nothing}`);
 }
 
+/** When an operator has last retried, and how it ended; the tries of workers are not recorded. @param {{answered_at: string, result: any} | undefined} last */
+function lastRetry(last) {
+  if (!last || last.result.error) return nothing;
+  const { unparked = 0, failed = 0 } = last.result;
+  const outcome = unparked + failed === 0 ? "and found nothing" : `with ${plural(unparked, "aggregate")} folded again`;
+  return html` An operator has last retried ${when(last.answered_at, "ago")}, ${outcome}.`;
+}
+
 /** @param {string} name @param {number} total @returns {Dialog} */
-function retryDialog(name, total) {
+function retryAllDialog(name, total) {
   const body = { retry: name };
+  const send = async (/** @type {Ctx} */ ctx) => {
+    const result = await run(ctx, name, { verb: "retry", label: "Retrying the parked aggregates of", body });
+    if (result) ctx.say(`${plural(result.unparked ?? 0, "aggregate")} folded again, ${number(result.parked ?? 0)} still parked`);
+  };
   return {
     title: `Retry ${plural(total, "parked aggregate")} of ${name}`,
     view: (ctx) => html`<section><p>Folds their events again now, instead of at the next try of each. It helps if the fold or the database has been corrected; otherwise they stay parked.</p></section>
       <section>${requestShown(ctx, { path: "/projections", body })}</section>
-      ${footer(ctx, { label: total === 1 ? "Retry" : `Retry all ${number(total)}`, run: () => { ctx.close(); void retry(ctx, name, body); } })}`,
+      ${footer(ctx, { label: `Retry all ${number(total)}`, run: () => { ctx.close(); void send(ctx); } })}`,
   };
 }
 
-/** @param {Ctx} ctx @param {string} name @param {Record<string, unknown>} body */
-async function retry(ctx, name, body) {
-  const result = await run(ctx, name, { verb: "retry", label: "Retrying the parked aggregates of", body });
-  if (result) ctx.say(`${plural(result.unparked ?? 0, "aggregate")} folded again, ${number(result.parked ?? 0)} still parked`);
+/** Retries one parked aggregate. @param {string} name @param {string} id @param {number} version @returns {Dialog} */
+export function retryDialog(name, id, version) {
+  const body = { retry: name, aggregate_id: id };
+  const send = async (/** @type {Ctx} */ ctx) => {
+    const result = await run(ctx, name, { verb: "retry", label: "Retrying an aggregate of", body });
+    if (!result) return;
+    if (result.unparked > 0) ctx.say(`Folded again: ${plural(result.applied ?? 0, "event")} applied, and it is no longer parked`);
+    else ctx.say(result.failed > 0 ? "It has failed again, and stays parked" : "It is still parked; its other events are folded by the next try");
+  };
+  return {
+    title: `Retry ${short(id)} in ${name}`,
+    view: (ctx) => html`<section><p>Folds its events from version ${number(version)} on again now, instead of at its next try. It helps if the fold or the database has been corrected; otherwise it stays parked. Other parked aggregates keep their own times.</p></section>
+      <section>${requestShown(ctx, { path: "/projections", body })}</section>
+      ${footer(ctx, { label: "Retry", run: () => { ctx.close(); void send(ctx); } })}`,
+  };
 }
 
 /** @param {Ctx} ctx @param {string} name @param {any} row @returns {Dialog} */

@@ -9,6 +9,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { panels } from "../parts/api.js";
 import { footer, requestShown } from "../parts/dialog.js";
 import { notice } from "../parts/problem.js";
+import { isLate, note } from "../parts/status.js";
 import { pageHead, pill, sheet, table } from "../parts/table.js";
 import { number, plural } from "../parts/text.js";
 import { ago, duration, when } from "../parts/time.js";
@@ -26,9 +27,6 @@ import { jobs, run } from "./verbs.js";
  * @typedef {{all: Record<string, Report>, details: Record<string, import("../types.js").Panel<Details>>}} Data
  */
 
-/** A worker looks at least this often while it is well, in seconds. */
-const WORKER_LATE = 120;
-
 /** @type {Page} */
 export const page = {
   title: (ctx) => ctx.route.name ?? "Projections",
@@ -36,7 +34,7 @@ export const page = {
   async load(ctx, signal) {
     const { projections } = await ctx.api.get("/projections", {}, { signal });
     const all = /** @type {Record<string, Report>} */ (projections);
-    ctx.state.parked = Object.values(all).reduce((sum, at) => sum + (at.parked ?? 0), 0);
+    note(ctx, all);
     const names = Object.keys(all).filter((name) => (ctx.route.name ? ctx.route.name === name : needsAttention(ctx, name, all)));
     const reads = Object.fromEntries(names.map((name) => [name, readDetails(ctx, name, signal)]));
     const details = names.length === 0 ? {} : await panels(reads, ctx.data?.details);
@@ -81,7 +79,7 @@ function view(ctx, data) {
 /** @param {string | undefined} seen */
 function workers(seen) {
   if (!seen) return html`<span class="warnText">▲ no worker has looked for events yet</span>`;
-  const late = (Date.now() - new Date(seen).getTime()) / 1000 > WORKER_LATE;
+  const late = isLate(seen);
   return html`<span class=${late ? "warnText" : ""}>${late ? "▲ " : ""}a worker was last seen ${when(seen, "ago")}</span>`;
 }
 

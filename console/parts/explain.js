@@ -8,7 +8,9 @@ import { to } from "./routes.js";
 import { pill, sheet, table } from "./table.js";
 import { actor, copy, number, plural } from "./text.js";
 import { when } from "./time.js";
-import { sentence } from "./problem.js";
+import { notice } from "./problem.js";
+import { retryDialog } from "../pages/parked.js";
+import { jobs } from "../pages/verbs.js";
 
 /** @type {Record<string, [import("./table.js").Kind, string]>} */
 const STATES = {
@@ -39,6 +41,7 @@ export function rowPill({ state, version, newest, waiting }) {
 /** @param {Ctx} ctx @param {any} at what `GET …/explain` answered */
 export function explanation(ctx, at) {
   const { claimed, waiting, parked } = at;
+  const job = jobs(ctx)[at.projection];
   return html`${sheet({ title: "Why this row is what it is", actions: statePill(at.state) }, html`<dl class="pairs">
       <dt>row</dt><dd>${at.version === null ? "there is none" : html`at version ${number(at.version)} of ${number(at.newest)}`}, in the view <code>${at.projection}</code></dd>
       <dt>applied</dt><dd>${plural(claimed.events, "event")}${claimed.ranges.length > 0 ? html`: <code>${ranges(claimed.ranges)}</code>` : nothing}</dd>
@@ -46,7 +49,7 @@ export function explanation(ctx, at) {
       ${parked ? html`<dt>parked at</dt><dd><a href=${to(ctx.route.domain ?? "", at.id, parked.version)}>v${parked.version}</a>: class <code>${parked.class}</code>, after ${plural(parked.attempts, "try", "tries")}, since ${when(parked.parked_at)}.
         ${parked.next_try ? html`Next try ${when(parked.next_try, "ago")}.` : "An operator has stopped its tries."} ${parked.foldable ? "This build can fold the event, so the next try succeeds unless the database rejects the row." : "This build cannot fold the event either."}</dd>` : nothing}
       <dt>revision</dt><dd>${at.revision ? html`<code class="anywhere">${at.revision}</code> ${copy(ctx, at.revision, "the revision")}<div class="fine dim">Equal revisions have applied equal events.</div>` : "none, because no event is applied"}</dd></dl>
-    ${at.state === "parked" && ctx.can("operate") ? html`<div class="foot"><button type="button" class="btn" @click=${() => void retry(ctx, at.projection)}>Retry now</button><span class="dim fine">Retries everything that is parked in <code>${at.projection}</code>. To skip an event, open <a href="#/projections">Projections</a>.</span></div>` : nothing}`)}
+    ${parked && ctx.can("operate") ? html`${job?.error ? notice(ctx, job.error) : nothing}<div class="foot"><button type="button" class="btn" ?disabled=${job?.running} @click=${() => ctx.open(retryDialog(at.projection, at.id, parked.version))}>Retry…</button><span class="dim fine">Retries this aggregate only. To retry all, or to skip an event, open <a href=${`#/projections/${encodeURIComponent(at.projection)}`}>${at.projection}</a>.</span></div>` : nothing}`)}
   ${sheet({ title: "The newest events" }, table({
     label: "The newest events", rows: at.events,
     columns: [
@@ -57,16 +60,4 @@ export function explanation(ctx, at) {
       { head: "in the row", cell: (event) => (event.claimed ? pill("ok", "applied") : pill("run", "waits")) },
     ],
   }))}`;
-}
-
-/** @param {Ctx} ctx @param {string} projection */
-async function retry(ctx, projection) {
-  try {
-    const answer = await ctx.api.post("/projections", { retry: projection });
-    const at = answer.projections?.[projection];
-    ctx.say(at ? `${plural(at.unparked ?? 0, "aggregate goes", "aggregates go")} on, ${plural(at.failed ?? 0, "has", "have")} failed again` : "The retry was handed over");
-  } catch (error) {
-    ctx.say(sentence(error));
-  }
-  await ctx.reload();
 }

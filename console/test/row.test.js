@@ -287,9 +287,11 @@ test("a parked row is explained and retried", async () => {
   await page.getByText("parked: an event cannot be folded").first().waitFor();
   await page.getByText("after 1 try").or(page.getByText(/after \d+ tries/)).first().waitFor();
   const posted = page.waitForResponse((response) => response.request().method() === "POST");
-  await page.getByRole("button", { name: "Retry now" }).click();
-  assert.equal((await posted).status(), 200);
-  await page.getByText("have failed again").or(page.getByText("has failed again")).waitFor();
+  await page.getByRole("button", { name: "Retry…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Retry", exact: true }).click();
+  const answer = await posted;
+  assert.deepEqual([answer.status(), answer.request().postDataJSON()], [200, { retry: "users", aggregate_id: id }]);
+  await page.getByText("It has failed again, and stays parked").waitFor();
   await go(page, `#/users/${id}`);
   await page.getByText("This event cannot be folded.").waitFor();
   await call(`${server.url}/projections`, { skip: { domain: "users", event_id: planted, reason: "planted by a test" } });

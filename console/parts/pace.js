@@ -1,0 +1,63 @@
+/**
+ * How many events a second each projection folds, from two readings of the server: what was appended between them, less what waits in
+ * addition. The server counts no folds, because that would cost each of them a write.
+ *
+ * @import {Panel} from "../types.js"
+ */
+import { number } from "./text.js";
+
+/**
+ * @typedef {{at: number, newest: string | null, position: number, lag: Record<string, number | null>, since: number | undefined, folded: Record<string, (number | null)[]>}} Pace
+ *   `since`: the seconds between the two readings; `folded`: the last rates of each projection, null where it could not be told
+ */
+
+/** What the figure means. */
+export const FOLDED = "events appended between two refreshes, less those that wait in addition; an event of a parked aggregate counts";
+
+/** How many of the newest events are read. */
+export const NEWEST = 100;
+/** How many rates are kept for the line. */
+const KEPT = 24;
+/** The server counts no more events that wait than this. */
+const COUNTED = 10_000;
+
+/**
+ * @param {Pace | null | undefined} before @param {Panel<any>} status @param {Panel<any> | undefined} feed the newest events
+ * @param {Set<string>} domains a projection that is called like none of them folds events of a domain that is not known here
+ * @returns {Pace | null}
+ */
+export function pace(before, status, feed, domains) {
+  if (!feed?.value || !status.value || feed.error || status.error) return before ?? null;
+  const events = feed.value.result;
+  /** @type {Record<string, number | null>} */
+  const lag = Object.fromEntries(Object.entries(status.value.projections).map(([name, at]) => [name, at.lag_events < COUNTED ? at.lag_events : null]));
+  const at = Date.now();
+  const newest = events[0]?.id ?? null;
+  const now = { at, newest, position: events[0]?.position ?? 0, lag };
+  if (!before) return { ...now, since: undefined, folded: {} };
+  const since = (at - before.at) / 1000;
+  // A reload after a write says nothing about a rate.
+  if (since < 2) return before;
+  const folded = Object.fromEntries(Object.keys(lag).map((name) => {
+    const [was, is] = [before.lag[name], lag[name]];
+    const added = appended(events, name, before, now.position);
+    const rate = was == null || is == null || added === null || !domains.has(name) ? null : Math.max(0, added - (is - was)) / since;
+    return [name, [...(before.folded[name] ?? []), rate].slice(-KEPT)];
+  }));
+  return { ...now, since, folded };
+}
+
+/**
+ * How many events of a domain are new; if the newest events do not reach back to the last reading, by their share in them.
+ * @param {any[]} events @param {string} domain @param {Pace} before @param {number} position
+ */
+function appended(events, domain, before, position) {
+  const known = before.newest === null && events.length < NEWEST ? events.length : events.findIndex((at) => at.id === before.newest);
+  const fresh = known >= 0 ? events.slice(0, known) : events;
+  const own = fresh.filter((at) => at.domain === domain).length;
+  if (known >= 0) return own;
+  return fresh.length === 0 ? null : ((position - before.position) * own) / fresh.length;
+}
+
+/** @param {number | null} rate */
+export const rate = (rate) => number(rate === null ? null : rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10);
