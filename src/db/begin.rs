@@ -6,8 +6,8 @@ use super::{Pooler, Role};
 /// REPEATABLE READ a statement that waited for another transaction fails instead of reading what that transaction wrote.
 /// The limits end, on the server's side, what a worker that vanished or was frozen left open. `jit` is off because it
 /// turned a claim of 7 ms into one of 450 ms, all of it compilation, and `enable_seqscan` because Postgres would plan to read
-/// whole tables while it has no statistics; see [`SESSION_SETTINGS`](super::login). `set local` passes through a transaction-mode pooler
-/// and ends with the transaction.
+/// whole tables while it has no statistics. `extra_float_digits` lets Postgres return numbers unrounded. See
+/// [`SESSION_SETTINGS`](super::login). `set local` passes through a transaction-mode pooler and ends with the transaction.
 macro_rules! begin {
     ($access:literal $(, $more:literal)*) => {
         concat!(
@@ -17,6 +17,7 @@ macro_rules! begin {
              set local statement_timeout = '30s'; \
              set local lock_timeout = '5s'; \
              set local jit = off; \
+             set local extra_float_digits = 1; \
              set local enable_seqscan = off"
             $(, $more)*
         )

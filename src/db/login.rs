@@ -80,14 +80,16 @@ impl Role {
 /// not exist yet: on tables that are new, restored or known to be empty, Postgres plans to read all of `events`, and a connection
 /// keeps such a plan while the table grows. Every statement has an index for each table that grows, and Postgres still scans the
 /// others. Plans are generic, because Postgres would plan each call of a statement that takes arrays, which costs more than
-/// running it for a few events. The limits end, on the server's side, what a host that vanished left open.
-pub(super) const SESSION_SETTINGS: [(&str, &str); 9] = [
+/// running it for a few events. With `extra_float_digits` below 1, Postgres rounds the numbers of a row that it returns as JSON, and
+/// the next fold would write them back. The limits end, on the server's side, what a host that vanished left open.
+pub(super) const SESSION_SETTINGS: [(&str, &str); 10] = [
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
     ("jit", "off"),
     ("enable_seqscan", "off"),
     ("plan_cache_mode", "force_generic_plan"),
+    ("extra_float_digits", "1"),
     ("statement_timeout", "30s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "10s"),

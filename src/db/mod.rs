@@ -87,7 +87,7 @@ async fn log_in_with<T>(
 ) -> Result<T, DbError> {
     let connect = async |refused| -> Result<T, DbError> {
         let options = login.options(refused).await?.application_name(application);
-        // Poolers reject this startup parameter, and no supported Postgres needs it.
+        // Poolers reject this startup parameter. The options of a session or a transaction set it instead.
         Ok(connect(prepare(options.extra_float_digits(None))).await?)
     };
     match connect(false).await {

@@ -54,7 +54,7 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Malformed`] when a field does not serialize to JSON.
+    /// [`DecodeError::Malformed`] when a field does not serialize to JSON, or the type does not read what it has written.
     pub fn new<P: Payload>(
         event: NewEvent<P>,
         sent: Option<Box<RawValue>>,
@@ -66,6 +66,8 @@ impl Prepared {
             DecodeError::Malformed { type_id, reason }
         };
         let encoded = to_raw_value(&Fields(&event.payload, &passwords)).map_err(malformed)?;
+        // No fold could read such an event, and the log keeps it for ever.
+        P::decode_recorded(type_id, &encoded)?;
         let part_with_nul = if has_nul(encoded.get()) {
             Some("payload")
         } else {

@@ -54,6 +54,9 @@ pub(crate) trait Policy {
         serializer: S,
     ) -> Result<S::Ok, S::Error>;
 
+    /// Whether infinities and NaN are refused, which JSON can only write as null.
+    const REFUSES_NON_FINITE: bool = false;
+
     /// Serializes an integer of more than 64 bits.
     fn serialize_large<S: Serializer>(
         &self,
@@ -104,6 +107,8 @@ impl Policy for Hide<'_> {
 pub(crate) struct CollectPasswords(pub RefCell<Vec<String>>);
 
 impl Policy for CollectPasswords {
+    const REFUSES_NON_FINITE: bool = true;
+
     fn serialize<T: Serialize + ?Sized, S: Serializer>(
         &self,
         marker: Marker,
@@ -121,6 +126,8 @@ impl Policy for CollectPasswords {
 pub(crate) struct ReplacePasswords(pub RefCell<std::vec::IntoIter<String>>);
 
 impl Policy for ReplacePasswords {
+    const REFUSES_NON_FINITE: bool = true;
+
     fn serialize<T: Serialize + ?Sized, S: Serializer>(
         &self,
         marker: Marker,
@@ -175,6 +182,16 @@ fn text<T: Serialize + ?Sized, E: Error>(value: &T) -> Result<String, E> {
         Ok(serde_json::Value::String(text)) => Ok(text),
         _ => Err(E::custom("a password must be a text")),
     }
+}
+
+fn check_finite<P: Policy, E: Error>(is_finite: bool) -> Result<(), E> {
+    if is_finite || !P::REFUSES_NON_FINITE {
+        return Ok(());
+    }
+    // serde reads a number beyond the largest `f32` as infinity.
+    Err(E::custom(
+        "a number is too large for the type of its field, or is not a number",
+    ))
 }
 
 /// A value that is serialized under a policy.
@@ -265,6 +282,16 @@ impl<'a, S: Serializer, P: Policy> Serializer for Redactor<'a, S, P> {
         }
     }
 
+    fn serialize_f32(self, v: f32) -> Result<S::Ok, S::Error> {
+        check_finite::<P, S::Error>(v.is_finite())?;
+        self.0.serialize_f32(v)
+    }
+
+    fn serialize_f64(self, v: f64) -> Result<S::Ok, S::Error> {
+        check_finite::<P, S::Error>(v.is_finite())?;
+        self.0.serialize_f64(v)
+    }
+
     fn is_human_readable(&self) -> bool {
         self.0.is_human_readable()
     }
@@ -273,8 +300,7 @@ impl<'a, S: Serializer, P: Policy> Serializer for Redactor<'a, S, P> {
         serialize_bool(v: bool) -> S::Ok, serialize_i8(v: i8) -> S::Ok, serialize_i16(v: i16) -> S::Ok,
         serialize_i32(v: i32) -> S::Ok, serialize_i64(v: i64) -> S::Ok,
         serialize_u8(v: u8) -> S::Ok, serialize_u16(v: u16) -> S::Ok, serialize_u32(v: u32) -> S::Ok,
-        serialize_u64(v: u64) -> S::Ok, serialize_f32(v: f32) -> S::Ok,
-        serialize_f64(v: f64) -> S::Ok, serialize_char(v: char) -> S::Ok, serialize_str(v: &str) -> S::Ok,
+        serialize_u64(v: u64) -> S::Ok, serialize_char(v: char) -> S::Ok, serialize_str(v: &str) -> S::Ok,
         serialize_bytes(v: &[u8]) -> S::Ok, serialize_none() -> S::Ok, serialize_unit() -> S::Ok,
         serialize_unit_struct(name: &'static str) -> S::Ok,
         serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> S::Ok,

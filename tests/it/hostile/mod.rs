@@ -3,6 +3,7 @@
 mod bodies;
 mod connections;
 mod fuzz;
+mod numbers;
 mod panics;
 mod sql_text;
 mod values;
