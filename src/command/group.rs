@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use crate::app::Foldlog;
 use crate::db::Retryable as _;
 use crate::event::AggregateId;
-use crate::projection::{self, ProjectionError, SetRuleOrder};
+use crate::projection::{self, FoldedFor, ProjectionError};
 use crate::store::{self, GroupWriter, GroupedAppend, StoredGroup};
 
 impl GroupWriter for Foldlog {
@@ -47,7 +47,7 @@ async fn write(foldlog: &Foldlog, group: &[GroupedAppend]) -> Result<StoredGroup
         if aggregates.is_empty() {
             continue;
         }
-        projection::fold_inline(&mut transaction, view, &aggregates, SetRuleOrder::Ignore).await?;
+        projection::fold_inline(&mut transaction, view, &aggregates, FoldedFor::Group).await?;
     }
     transaction.commit().await?;
     Ok(stored)

@@ -6,7 +6,7 @@ use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
 use crate::db::{DbError, Pool, Session};
 use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
-use crate::projection::{self, ProjectionError, SetRuleOrder};
+use crate::projection::{self, FoldedFor, ProjectionError};
 use crate::state::{self, State};
 use crate::store::{self, ExpectedHeads, GroupOutcome, Joined, Outcome, StoredEvent};
 use crate::view;
@@ -322,7 +322,7 @@ async fn append_and_fold(
         let aggregates: Vec<AggregateId> = batch.groups.iter().map(|g| g.aggregate_id).collect();
         let types: Vec<TypeId> = batch.events.iter().map(|event| event.type_id).collect();
         for view in foldlog.inline_views(&types.iter().copied()) {
-            match projection::fold_inline(session, view, &aggregates, SetRuleOrder::Find).await {
+            match projection::fold_inline(session, view, &aggregates, FoldedFor::Append).await {
                 Ok(()) => {}
                 Err(ProjectionError::Db(error)) if error.is_contended() => return Err(error.into()),
                 Err(error) => return Err(AppendError::inline(view, error, &batch.events)),

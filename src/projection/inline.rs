@@ -39,13 +39,28 @@ struct Backlog {
     repairs: i64,
 }
 
-/// What an inline fold does about rows that take a value of each other for which the view has a set rule.
+/// How many events without a claim an inline fold of a group reads. More of them are folded for the append that has to wait for them,
+/// and not while others wait with it.
+const MAX_GROUP_EVENTS: i64 = 256;
+
+/// Whose aggregates an inline fold is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetRuleOrder {
-    /// It writes them in an order in which no set rule rejects them, if there is one.
-    Find,
-    /// It fails, because the rows belong to appends of a group, which are sent again one by one then.
-    Ignore,
+pub enum FoldedFor {
+    /// Those of one append. Rows that take a value of each other for which the view has a set rule are written in an order in which the
+    /// rule rejects none of them, if there is one.
+    Append,
+    /// Those of a group of appends, which are sent again one by one if the fold fails. It does so when rows take values of each other,
+    /// and when many events wait.
+    Group,
+}
+
+impl FoldedFor {
+    const fn max_events(self) -> i64 {
+        match self {
+            Self::Append => i64::MAX,
+            Self::Group => MAX_GROUP_EVENTS + 1,
+        }
+    }
 }
 
 /// Folds all events of these aggregates that their view rows do not contain yet, in the transaction that appended to them.
@@ -53,22 +68,22 @@ pub enum SetRuleOrder {
 /// # Errors
 ///
 /// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view rejects the row, and
-/// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded. The caller must roll
-/// back the transaction in both cases.
+/// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded, and for a group
+/// [`ProjectionError::TooManyEvents`]. The caller must roll back the transaction in all cases.
 pub async fn fold_inline(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
-    order: SetRuleOrder,
+    folded_for: FoldedFor,
 ) -> Result<(), ProjectionError> {
     let view = &view.current();
-    if view.serving().exists && fold_into(connection, view, aggregates, order).await? {
+    if view.serving().exists && fold_into(connection, view, aggregates, folded_for).await? {
         return Ok(());
     }
     // This transaction has the lock, so the live generation cannot change any more.
     lock_generation(connection, view).await?;
     let generation = view::resolve(connection, view).await?;
-    if generation.exists && fold_into(connection, &generation.view, aggregates, order).await? {
+    if generation.exists && fold_into(connection, &generation.view, aggregates, folded_for).await? {
         return Ok(());
     }
     if view.projection.set_rules().is_empty() {
@@ -83,13 +98,13 @@ async fn fold_into(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
-    order: SetRuleOrder,
+    folded_for: FoldedFor,
 ) -> Result<bool, ProjectionError> {
     let Backlog {
         mut events,
         before,
         repairs,
-    } = read_backlog(connection, view, aggregates).await?;
+    } = read_backlog(connection, view, aggregates, folded_for).await?;
     if events.is_empty() {
         return is_live(connection, view).await;
     }
@@ -99,7 +114,7 @@ async fn fold_into(
             &to_batches(&events, before),
             &events.undecodable,
         );
-        if can_write_at_once(view, &plan, order) {
+        if can_write_at_once(view, &plan, folded_for) {
             let claimed = write(connection, view, &plan, repairs).await?;
             if claimed.len() == plan.claims.len() {
                 return Ok(true);
@@ -158,6 +173,7 @@ async fn read_backlog(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
+    folded_for: FoldedFor,
 ) -> Result<Backlog, ProjectionError> {
     let types = view.projection.block();
     let rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
@@ -166,7 +182,7 @@ async fn read_backlog(
         .bind(vec![i32::MAX; aggregates.len()])
         .bind(types.start)
         .bind(types.end)
-        .bind(i64::MAX)
+        .bind(folded_for.max_events())
         .bind(view.name())
         .fetch_all(connection)
         .await?;
@@ -181,6 +197,10 @@ async fn read_backlog(
                 decode_before(row)?,
             );
         }
+    }
+    // There may be more events, also of the aggregates whose rows were read.
+    if i64::try_from(rows.len() - before.len()).is_ok_and(|read| read == folded_for.max_events()) {
+        return Err(ProjectionError::TooManyEvents(view.name()));
     }
     events
         .events
@@ -209,11 +229,13 @@ fn to_batches(
 
 /// Whether one statement can write what was planned: every event is folded, and no row has to release a unique value for another
 /// row of the same statement, unless the fold may fail then.
-fn can_write_at_once(view: &View, plan: &Plan<'_>, order: SetRuleOrder) -> bool {
+fn can_write_at_once(view: &View, plan: &Plan<'_>, folded_for: FoldedFor) -> bool {
     let changes = plan.upsert.len() + plan.delete.len();
     plan.park.is_empty()
         && plan.release.is_empty()
-        && (changes <= 1 || order == SetRuleOrder::Ignore || view.projection.set_rules().is_empty())
+        && (changes <= 1
+            || folded_for == FoldedFor::Group
+            || view.projection.set_rules().is_empty())
 }
 
 /// Claims the events of the plan and writes its rows, if it gets all claims. Returns the claims that it got.

@@ -112,7 +112,7 @@ mod write;
 pub use self::budget::Budget;
 pub use self::catch_up::{CatchUp, catch_up};
 pub use self::failure_class::FailureClass;
-pub use self::inline::{SetRuleOrder, fold_inline};
+pub use self::inline::{FoldedFor, fold_inline};
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{RetryReport, retry, retry_one};
 pub use self::parked_page::{ParkedAggregate, ParkedPage, list_parked};
@@ -174,6 +174,9 @@ pub enum ProjectionError {
         "the live generation of the view {0} has another definition than this build; reproject it"
     )]
     NotReprojected(&'static str),
+    /// More events than a group of appends folds wait in the view. Each append of the group is sent alone then.
+    #[error("too many events wait in the view {0} to fold them for a group of appends")]
+    TooManyEvents(&'static str),
 }
 
 impl From<sqlx::Error> for ProjectionError {

@@ -269,9 +269,9 @@ impl From<ProjectionError> for Problem {
             | ProjectionError::BreaksRule(_) => {
                 Self::new(Kind::WrongReprojection, error.to_string())
             }
-            ProjectionError::NotDefined(_) | ProjectionError::NotReprojected(_) => {
-                not_reprojected(&error)
-            }
+            ProjectionError::NotDefined(_)
+            | ProjectionError::NotReprojected(_)
+            | ProjectionError::TooManyEvents(_) => not_reprojected(&error),
             ProjectionError::FoldFailed { .. } => Self::new(
                 Kind::Unavailable,
                 "an earlier event of the aggregate cannot be folded yet; retry the request later",

@@ -196,6 +196,31 @@ async fn a_parked_aggregate_does_not_affect_the_others_of_its_group() {
     );
 }
 
+/// Fails when the events of an aggregate that the view is far behind are folded while the other appends of a group wait.
+#[tokio::test]
+async fn a_group_does_not_wait_for_the_fold_of_a_long_backlog() {
+    let db = TestDb::new().await;
+    let account = Uuid::now_v7();
+    let mut backlog = vec![opened(account)];
+    backlog.extend((0..300).map(|_| deposited(account, 1)));
+    append(&db.foldlog, &backlog).await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let mut events = users(ALONE_COUNT);
+    events.push(deposited(account, 1));
+    events.extend(users(5));
+    let answers = append_all(&foldlog, &events).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let beside = format!(
+        "select count(*) from events where aggregate_id <> '{account}' \
+         and txid = (select max(txid) from events where aggregate_id = '{account}')"
+    );
+    assert_eq!(db.count(&beside).await, 0);
+    for view in ["users", "accounts", "ledger"] {
+        assert_all_applied(&db, view).await;
+    }
+}
+
 /// Fails when the others of a group wait for a worker that has claimed an event of one of them.
 #[tokio::test]
 async fn a_claim_that_a_worker_holds_does_not_hold_up_the_others() {
