@@ -367,6 +367,17 @@ export interface EventAppended {
   /** When it was recorded, in UTC. */
   created_at: string;
 }
+/** How many events were appended over time. */
+export interface Activity {
+  result: {
+    /** Its beginning. */
+    from: string;
+    /** Its end. */
+    to: string;
+    /** How many events: a difference of positions, which have gaps. */
+    events: number;
+  }[];
+}
 /** The response while process and database are up. Without the database it is a 503, as for every route. */
 export interface Health {
   /** Whether everything works. */

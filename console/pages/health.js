@@ -10,7 +10,7 @@ import { note } from "../parts/status.js";
 import { pageHead, pill, sheet, table } from "../parts/table.js";
 import { copy, number, plural, short } from "../parts/text.js";
 import { ago, duration, when } from "../parts/time.js";
-import { databaseSheets } from "../parts/database.js";
+import { databaseSheets, findings } from "../parts/database.js";
 import { status } from "./projections.js";
 
 /** @typedef {{health: Panel<any>, projections: Panel<any>, feed: Panel<any>}} Data */
@@ -37,8 +37,9 @@ const readsAll = (ctx) => ctx.schema.domains.every((at) => ctx.can(`${at.name}:r
 /** @param {Ctx} ctx @param {Data} data */
 function view(ctx, data) {
   const health = data.health.value;
+  const found = data.projections.value ? findings(data.projections.value.database) : 0;
   const sub = html`${health ? pill(health.status === "up" ? "ok" : "warn", health.status === "up" ? "up" : "degraded") : pill("bad", "not known")}
-    <span>read ${ctx.state.loadedAt ? ago(ctx.state.loadedAt) : "now"}, again every 5 s</span>`;
+    ${found > 0 ? pill("warn", `${plural(found, "thing")} to look at in the database`) : nothing}<span>read ${ctx.state.loadedAt ? ago(ctx.state.loadedAt) : "now"}, again every 5 s</span>`;
   return html`${pageHead({ title: "Health", sub })}
     <div class="halves"><div>${panel(ctx, data.health, (value) => sheet({ title: "The server" }, facts(ctx, value, data.feed.value)))}
       ${panel(ctx, data.health, (value) => sheet({ title: "Projections" }, projections(value)))}

@@ -8,7 +8,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { panels, problemOf } from "../parts/api.js";
 import { openAppend } from "../parts/append.js";
 import { same } from "../parts/diff.js";
-import { asOfSlider } from "../parts/as_of.js";
+import { asOfSlider, readActivity } from "../parts/as_of.js";
 import { menu } from "../parts/menu.js";
 import { panel } from "../parts/problem.js";
 import { to, withQuery } from "../parts/routes.js";
@@ -36,6 +36,7 @@ export const page = {
       first: known?.value ? Promise.resolve(known.value) : ctx.api.get("/events", { domain: domain.name, limit: 1 }, { signal }).then(({ result }) => result[0]?.created_at ?? null),
     }, ctx.data);
     if (data.rows.error) throw data.rows.error;
+    if (data.first.value) void readActivity(ctx, data.first.value);
     return data;
   },
   view(ctx) {

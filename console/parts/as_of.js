@@ -3,10 +3,43 @@
  *
  * @import {Ctx} from "../types.js"
  */
-import { html, nothing } from "../vendor/lit-html.js";
+import { html, nothing, svg } from "../vendor/lit-html.js";
+import { plural } from "./text.js";
 import { ago, duration, fromInput, stamp, zone } from "./time.js";
 
 const STEPS = 1000;
+/** How long the bars stay, in milliseconds: the list itself is read more often. */
+const KEPT = 60_000;
+
+/**
+ * Reads how many events were appended over time, for the bars above the slider. The list does not wait for it.
+ * @param {Ctx} ctx @param {string} from the first event
+ */
+export async function readActivity(ctx, from) {
+  const { ui } = ctx;
+  // The count is of the whole log.
+  if (!ctx.schema.domains.every(({ name }) => ctx.can(`${name}:read`)) || Date.now() - (ui["activity"]?.readAt ?? 0) < KEPT) return;
+  ui["activity"] = { ...ui["activity"], readAt: Date.now() };
+  try {
+    const { result } = await ctx.api.get("/events/activity", { from }, { tries: 1 });
+    if (ctx.ui === ui) ctx.set({ activity: { readAt: Date.now(), result } });
+  } catch {
+    // The slider works without them.
+  }
+}
+
+/**
+ * @param {{from: string, to: string, events: number}[]} intervals @param {number} start @param {number} end @param {number} chosen
+ */
+function bars(intervals, start, end, chosen) {
+  const most = Math.max(1, ...intervals.map((at) => at.events));
+  const x = (/** @type {number} */ time) => (1000 * (time - start)) / (end - start);
+  return html`<svg class="bars" viewBox="0 0 1000 28" preserveAspectRatio="none" aria-hidden="true">${intervals.map(({ from, to, events }) => {
+    const [left, right] = [x(Date.parse(from)), x(Date.parse(to))];
+    const height = events === 0 ? 0 : Math.max(1.5, (events / most) * 27);
+    return svg`<rect class=${left >= chosen ? "later" : ""} x=${left + 1} width=${Math.max(1, right - left - 2)} y=${28 - height} height=${height}><title>${stamp(from)} to ${stamp(to)}: about ${plural(events, "event")} of the whole log</title></rect>`;
+  })}</svg>`;
+}
 
 /**
  * @param {Ctx} ctx
@@ -19,6 +52,8 @@ export function asOfSlider(ctx, { from, at, go }) {
   const value = at === undefined ? STEPS : Math.round(STEPS * Math.min(1, Math.max(0, (new Date(at).getTime() - start) / (end - start))));
   const moving = ctx.ui["asOf"] ?? value;
   const text = moving >= STEPS ? "every event so far" : at !== undefined && moving === value ? `${stamp(at)} ${zone()}, ${ago(at)}` : `${stamp(time(moving))} ${zone()}, ${ago(time(moving))}`;
+  /** @type {{from: string, to: string, events: number}[] | undefined} */
+  const counted = ctx.ui["activity"]?.result;
   const step = (/** @type {Event} */ event) => Number(/** @type {HTMLInputElement} */ (event.target).value);
   const typed = (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
@@ -31,8 +66,8 @@ export function asOfSlider(ctx, { from, at, go }) {
       <form @submit=${typed}><label class="dim">as of <input class="in m" name="time" size="18" autocomplete="off" spellcheck="false" aria-invalid=${ctx.ui["wrongTime"] ? "true" : nothing} aria-describedby="as-of-help" placeholder="2026-11-18 09:00" .value=${at === undefined ? "" : stamp(at)}></label><span id="as-of-help" class="vh">A time in ${zone()}, as 2026-11-18 09:00</span></form>
       <button type="button" class="btn small" ?disabled=${at === undefined} @click=${() => go(null)}>Now</button></div>
     ${ctx.ui["wrongTime"] ? html`<p class="fine badText" role="alert">Write a time as 2026-11-18 or 2026-11-18 09:00, in ${zone()}, or with a zone such as +02:00.</p>` : nothing}
-    <div class="wide"><input type="range" min="0" max=${STEPS} .value=${String(moving)} aria-label="As of" aria-valuetext=${text}
+    <div class="wide">${counted ? bars(counted, start, end, moving) : nothing}<input type="range" min="0" max=${STEPS} .value=${String(moving)} aria-label="As of" aria-valuetext=${text}
       @input=${(/** @type {Event} */ event) => ctx.set({ asOf: step(event) })}
       @change=${(/** @type {Event} */ event) => { const to = step(event); delete ctx.ui["asOf"]; go(to >= STEPS ? null : time(to).toISOString()); }}>
-      <div class="ends fine dim" aria-hidden="true"><span>first event, ${stamp(from, "day")}</span><span>${duration((end - start) / 1000)}</span><span>now</span></div></div></section>`;
+      <div class="ends fine dim" aria-hidden="true"><span>first event, ${stamp(from, "day")}</span><span>${duration((end - start) / 1000)}${counted ? html`<span class="legend">; the bars are events of the whole log</span>` : nothing}</span><span>now</span></div></div></section>`;
 }

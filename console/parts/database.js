@@ -16,6 +16,10 @@ import { when } from "./time.js";
 
 const UNKNOWN = html`<span class="warnText">▲ could not be read</span>`;
 
+/** How many things an operator should look at. @param {Database} database */
+export const findings = ({ roles, migrations, open_transactions: open, settings }) =>
+  (roles ?? []).filter((at) => !at.is_present || (at.lacks ?? []).length > 0).length + (migrations?.pending.length ?? 0) + (open?.result.length ?? 0) + (settings ?? []).length;
+
 /** @param {Database} database */
 export function databaseSheets({ connection, roles, migrations, open_transactions: open, settings }) {
   return html`${sheet({ title: "The database" }, html`<dl class="pairs">

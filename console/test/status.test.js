@@ -81,6 +81,7 @@ test("the health of the database is shown", async () => {
     as $$ values (4711, 'psql of grace', 'idle in transaction', now() - interval '12 minutes', true), (null, null, null, null, null) $$`);
   await go(page, "#/projections");
   await go(page, "#/health");
+  await page.getByText("4 things to look at in the database").waitFor();
   await page.getByText("Run migrate up.").waitFor();
   await page.getByText("lacks 1 privilege").waitFor();
   await page.getByText("select on skipped").first().waitFor();
@@ -130,6 +131,31 @@ test("every page says when no worker runs", async () => {
   await until("the view is current", async () => (await report()).lag_events === 0);
   await line.waitFor({ state: "detached" });
   await close();
+});
+
+// Fails when the bars of the time slider are at other times than the events, or are said to be of one domain.
+test("the time slider shows when the events were appended", async () => {
+  const server = await startServer();
+  try {
+    // In the order of time, as a log is.
+    for (const [days, count] of [[60, 40], [45, 300], [20, 120], [19, 90], [2, 500]]) {
+      await server.sql(`insert into events (id, aggregate_id, version, type_id, payload, metadata, created_at)
+        select gen_random_uuid(), user_id, 1, 1000, jsonb_build_object('id', user_id, 'username', 'user', 'email', 'user@example.org'), '{}', now() - make_interval(days => $1)
+        from (select gen_random_uuid() as user_id from generate_series(1, $2::int)) users`, [days, count]);
+    }
+    await until("the view is current", async () => (await call(`${server.url}/projections/users`)).lag_events === 0);
+    const { page, close } = await openConsole(chromium.browser, `${server.url}/#/users`);
+    await page.getByText("the bars are events of the whole log").waitFor();
+    const bars = await page.locator(".bars rect").evaluateAll((all) => all.map((at) => ({ x: Number(at.getAttribute("x")), height: Number(at.getAttribute("height")), title: at.textContent ?? "" })));
+    const shown = bars.filter((at) => at.height > 0).map((at) => Number(/about (\d+) events of the whole log/.exec(at.title)?.[1]));
+    assert.deepEqual([bars.length, shown], [60, [40, 300, 120, 90, 500]]);
+    const tallest = bars.reduce((most, at) => (at.height > most.height ? at : most));
+    assert.ok(tallest.x > 950 && tallest.x < 1000, "of two days ago, near the end");
+    await close();
+    await review(chromium.browser, `${server.url}/#/users`, "list-bars", { prepare: (page) => page.locator(".bars").waitFor() });
+  } finally {
+    await server.stop();
+  }
 });
 
 // Fails when a token without the scope is shown, or asks for, what only operators may see.

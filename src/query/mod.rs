@@ -1,6 +1,7 @@
 //! Queries: rows and pages of views, and the past of one aggregate. A read of one row can fold events that are not projected yet
 //! on top, or fold all events up to a moment.
 
+mod activity;
 mod blame;
 mod diff;
 mod explain;
@@ -11,6 +12,7 @@ mod past;
 mod past_list;
 mod strong_list;
 
+pub use self::activity::{Activity, activity};
 pub use self::blame::{Blamed, BlamedField, Setter, blame};
 pub use self::diff::{Diff, PastPoint, diff};
 pub use self::explain::{

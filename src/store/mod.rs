@@ -17,11 +17,13 @@
 //! 6. The statement computes `txid` explicitly, with the log's offset, so that the log order survives a restore into
 //!    another cluster: see [`db`](crate::db).
 
+mod activity;
 mod append;
 mod feed;
 mod group;
 mod stream;
 
+pub use self::activity::read_positions;
 pub use self::append::{
     ExpectedHead, ExpectedHeads, LastEvent, Outcome, StoredEvent, append, silence_doorbell,
 };

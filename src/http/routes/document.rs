@@ -11,6 +11,7 @@ use axum::response::IntoResponse as _;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::{Map, Value, json};
 
+use super::activity::Activity;
 use super::append::{EventSaved, EventsSaved};
 use super::health::Health;
 use super::projections::{Parked, Projections};
@@ -230,6 +231,7 @@ fn schemas(domains: Vec<DomainSchemas>) -> Map<String, Value> {
     let responses = [
         component::<EventSaved>(),
         component::<EventsSaved>(),
+        component::<Activity>(),
         component::<Health>(),
         component::<Projections>(),
         component::<Parked>(),

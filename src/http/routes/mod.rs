@@ -1,5 +1,6 @@
 //! The table of routes. Routers, authorization and the OpenAPI document are all made from it.
 
+pub(super) mod activity;
 pub(super) mod append;
 pub(super) mod blame;
 pub(super) mod diff;
@@ -108,6 +109,14 @@ pub(super) const ROUTES: &[Route] = &[
         access: Access::ReadEach,
         handler: |method| on(method, feed::feed),
         operation: RouteOperation::Single(feed::describe),
+    },
+    Route {
+        method: Method::Get,
+        path: "/events/activity",
+        side: Side::Query,
+        access: Access::ReadEach,
+        handler: |method| on(method, activity::activity),
+        operation: RouteOperation::Single(activity::describe),
     },
     Route {
         method: Method::Get,

@@ -1,5 +1,6 @@
 //! `GET /events`: the feed.
 
+mod activity;
 mod cursors;
 mod filters;
 mod readers;

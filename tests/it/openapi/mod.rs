@@ -81,6 +81,7 @@ async fn the_openapi_document_has_the_routes_of_the_router() {
         "/accounts/{id}/explain",
         "/accounts/{id}/revert",
         "/events",
+        "/events/activity",
         "/health",
         "/openapi.json",
         "/projections",
