@@ -48,7 +48,7 @@ impl Statements {
         Self {
             get: text(format!(
                 "select g.serves, v.viewed, v.viewed_version from (select {serves} as serves) g left join lateral (\
-                 select to_json(v) as viewed, v.version as viewed_version from foldlog.\"{table}\" v \
+                 select to_json(v.*) as viewed, v.version as viewed_version from foldlog.\"{table}\" v \
                  where v.id = $1 and g.serves limit 1) v on true"
             )),
             upsert: text(format!(
@@ -140,7 +140,7 @@ impl Statements {
         };
         text(format!(
             "select g.serves, v.id, v.viewed, v.viewed_version from (select {serves} as serves) g {values}left join lateral (\
-             select v.id, to_json(v) as viewed, v.version as viewed_version from foldlog.\"{table}\" v \
+             select v.id, to_json(v.*) as viewed, v.version as viewed_version from foldlog.\"{table}\" v \
              where v.id {above} $1{wheres} and g.serves order by v.id limit $2) v on true order by v.id"
         ))
     }

@@ -31,7 +31,7 @@ select
     end as predecessor_claimed
 from unnest($1::uuid[], $2::integer[]) as wanted (id, lowest)
 left join lateral (
-    select to_json(v) as json, v.version
+    select to_json(v.*) as json, v.version
     from foldlog."{table}" v
     where v.id = wanted.id
     limit 1

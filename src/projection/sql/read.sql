@@ -281,7 +281,7 @@ select
     end
 from touched
 left join lateral (
-    select to_json(v) as json, v.version
+    select to_json(v.*) as json, v.version
     from foldlog."{table}" v
     where v.id = touched.aggregate_id
     limit 1

@@ -18,7 +18,7 @@ wanted as materialized (
     select wanted.id, wanted.highest, viewed.json, viewed.version, unclaimed.version as first
     from unnest($2::uuid[], $3::integer[]) as wanted (id, highest)
     left join lateral (
-        select to_json(v) as json, v.version
+        select to_json(v.*) as json, v.version
         from foldlog."{table}" v
         where v.id = wanted.id
         limit 1

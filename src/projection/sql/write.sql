@@ -51,7 +51,8 @@ relied as materialized (
     for share
 ),
 go as materialized (
-    select set_config('synchronous_commit', 'off', true)
+    -- The columns of views have lower-case names, so none of them is ambiguous below.
+    select set_config('synchronous_commit', 'off', true) as "SETTING"
     from lane
     where (select count(*) from relied) = cardinality($5::uuid[])
 ),

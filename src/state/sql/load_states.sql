@@ -28,7 +28,7 @@ select
 from (select {serves} as serves) generation
 cross join unnest($1::uuid[]) as wanted (id)
 left join lateral (
-    select to_json(v) as json, v.version
+    select to_json(v.*) as json, v.version
     from foldlog."{table}" v
     where v.id = wanted.id
         and generation.serves

@@ -1,6 +1,7 @@
 //! Hostile requests: each gets a problem that says what to send instead, and nothing is stored.
 
 mod bodies;
+mod columns;
 mod connections;
 mod fuzz;
 mod numbers;

@@ -64,13 +64,13 @@ pair as materialized (
         end as is_behind
     from page
     left join lateral (
-        select v.version, to_jsonb(v) - 'id' - 'version' as fields
+        select v.version, to_jsonb(v.*) - 'id' - 'version' as fields
         from foldlog."{other}" v
         where v.id = page.id
         limit 1
     ) live on true
     left join lateral (
-        select v.version, to_jsonb(v) - 'id' - 'version' as fields
+        select v.version, to_jsonb(v.*) - 'id' - 'version' as fields
         from foldlog."{table}" v
         where v.id = page.id
         limit 1

@@ -31,7 +31,7 @@ range as materialized (
     from event
 )
 select
-    v.id as aggregate_id, to_json(v) as viewed, v.version as viewed_version, null::uuid as id, null::integer as version,
+    v.id as aggregate_id, to_json(v.*) as viewed, v.version as viewed_version, null::uuid as id, null::integer as version,
     null::bigint as position, null::smallint as type_id, null::timestamptz as created_at, null::jsonb as payload,
     null::jsonb as metadata, null::boolean as claimed, null::boolean as skipped
 from range
