@@ -125,6 +125,15 @@ export type FeedEvent = Feed["result"][number];
 export type HistoryEvent = History["result"][number];
 export type Difference = Differences["result"][number];
 
+export interface ActivityOptions extends Abortable {
+  /** The beginning of the first interval, as `2026-11-26T08:00:00Z`. */
+  from: string;
+  /** The end of the last interval; now if it is absent. */
+  to?: string | undefined;
+  /** How many intervals: 1 to 60, 60 if it is absent. */
+  intervals?: number | undefined;
+}
+
 /** A loop over the feed. */
 export interface FeedReader extends AsyncGenerator<FeedEvent, void, undefined> {
   /**
@@ -178,6 +187,8 @@ export interface EventsClient {
 
   /** One page of the feed. */
   feedPage(options?: FeedPageOptions): Promise<Feed>;
+  /** About how many events of the whole log were appended over time, in intervals of equal length. */
+  activity(options: ActivityOptions): Promise<Activity>;
   /** All events in the order of the log, from a cursor on, and then new ones as they are committed. */
   feed(options?: FeedOptions): FeedReader;
 }

@@ -15,8 +15,7 @@ export const newId = (now = Date.now()) => {
   const [random] = crypto.getRandomValues(new BigUint64Array(1));
   const next = (BigInt(now) << 12n) | (random & 2047n);
   last = next > last ? next : last + 1n;
-  const head = ((last >> 12n) << 16n) | 0x7000n | (last & 4095n);
-  const id = (head << 64n) | (1n << 63n) | (random >> 2n);
+  const id = ((last >> 12n) << 80n) | ((0x7000n | (last & 4095n)) << 64n) | (1n << 63n) | (random >> 2n);
   return id.toString(16).padStart(32, "0").replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 };
 
@@ -49,12 +48,10 @@ export const transport = ({ baseUrl, token, fetch: send = fetch, tries = 5, time
       let wait = (50 + 100 * Math.random()) * 2 ** n;
       try {
         const [response, body] = await within(timeout, signal, async (signal) => {
-          const headers = {
-            ...(text && { "Content-Type": "application/json" }),
-            ...(bearer && { Authorization: `Bearer ${bearer}` }),
-            ...more,
-          };
-          const response = await send(url, { method, signal, body: text, headers });
+          const response = await send(url, {
+            method, signal, body: text,
+            headers: { ...(text && { "Content-Type": "application/json" }), ...(bearer && { Authorization: `Bearer ${bearer}` }), ...more },
+          });
           return [response, await (response.ok ? response.json() : response.json().catch(() => {}))];
         });
         const { ok, status, headers } = response;
@@ -156,7 +153,7 @@ export const connect = (domains, hash, options) => {
 
   return {
     ...Object.fromEntries(domains.map((name) => [name, domain(name)])),
-    events: { append: append("/events"), feed, feedPage },
+    events: { activity: (options) => get("/events/activity", options), append: append("/events"), feed, feedPage },
     projections: {
       all: (options) => get("/projections", options),
       get: below("/projections"),

@@ -103,6 +103,16 @@ test("health, and whether the client is current", async () => {
   assert.equal(await foldlog({ baseUrl, fetch: send }).isCurrent(), false);
 });
 
+// Fails when the times or the number of intervals do not reach the server, or it counts other events.
+test("the events of an interval are counted", async () => {
+  const [from, before] = ["2026-01-01T00:00:00Z", await api.events.activity({ from: "2026-01-01T00:00:00Z", intervals: 1 })];
+  await append();
+  const { result } = await api.events.activity({ from, intervals: 1 });
+  assert.deepEqual([result.length, result[0]?.from, (result[0]?.events ?? 0) > (before.result[0]?.events ?? 0)], [1, from, true]);
+  const past = await api.events.activity({ from: "2025-01-01T00:00:00Z", to: from, intervals: 12 });
+  assert.deepEqual(past.result.map(({ events }) => events), Array.from({ length: 12 }, () => 0));
+});
+
 // Fails when the API has an operation for which the client has no method.
 test("every operation of the document has a method", async () => {
   const document = await (await fetch(`${baseUrl}/openapi.json`)).json();
@@ -113,7 +123,7 @@ test("every operation of the document has a method", async () => {
   const event = users.deleted(id);
   await Promise.all([domain.append([event]), domain.revert(id, { to: 1 }), domain.get(id), domain.page(), domain.historyPage(id)]);
   await Promise.all([domain.diff(id, { from: 1 }), domain.blame(id), domain.explain(id)]);
-  await Promise.all([events.append([event]), events.feedPage(), health(), isCurrent()]);
+  await Promise.all([events.append([event]), events.feedPage(), events.activity({ from: "2026-11-01T00:00:00Z" }), health(), isCurrent()]);
   await Promise.all([projections.all(), projections.operate({}), projections.get("name")]);
   await Promise.all([projections.parkedPage("name"), projections.skippedPage("name"), projections.differencesPage("name")]);
   const sent = requests.map(({ url, init }) => {
