@@ -111,7 +111,7 @@ function tiles(all, feed, pace) {
   const behind = sum("lag_events");
   const parkedIn = all.filter(([, at]) => at.parked > 0).length;
   return html`<div class="tiles">
-    ${feed ? appended(feed.result) : nothing}
+    ${feed ? appended(feed.result, pace) : nothing}
     ${feed ? foldedTile(pace) : tile("waiting to be folded", number(behind), behind === 0 ? "every event is in its view" : plural(behind, "event"))}
     ${tile("oldest waits", behind > 0 || oldest > 0 ? duration(oldest) : "–", oldest > 300 ? "longer than five minutes" : behind > 0 ? html`${plural(behind, "event waits", "events wait")} to be folded` : "every event is in its view", oldest > 300 ? "warn" : "")}
     ${tile("parked", number(parked), parked > 0 ? html`<a href="#/projections">in ${plural(parkedIn, "view")}</a>` : "nothing is parked", parked > 0 ? "warn" : "")}</div>`;
@@ -127,8 +127,12 @@ function foldedTile(pace) {
     pace?.since === undefined ? "known after the next refresh" : last === null ? "too many events to tell" : `in ${rates.length === 1 ? "the view" : "all views"}, in the last ${duration(pace.since)}`);
 }
 
-/** How many events a second the newest of the log are: exact while they span a minute. @param {any[]} events */
-function appended(events) {
+/**
+ * How many events a second the newest of the log are: exact while they span a minute. Otherwise the difference of positions since the last
+ * refresh, which has no bound, or at first what the newest events say at least.
+ * @param {any[]} events @param {Pace | null} pace
+ */
+function appended(events, pace) {
   const now = Date.now();
   const ages = events.map((at) => (now - new Date(at.created_at).getTime()) / 1000).filter((age) => age < 60);
   const span = ages.length === NEWEST ? Math.max(.1, ages.at(-1) ?? 60) : 60;
@@ -138,8 +142,10 @@ function appended(events) {
     slots[slot] = (slots[slot] ?? 0) + 1;
   }
   const last = events[0]?.created_at;
-  return tile("appended a second", html`${rate(ages.length / span)} ${spark(slots)}`,
-    ages.length > 0 ? (span < 60 ? `by the newest ${NEWEST} events, of the last ${duration(span)}` : "in the last minute") : last ? html`the newest is of ${when(last)}` : "no events yet");
+  const many = ages.length === NEWEST;
+  const exact = many ? pace?.appended : ages.length / span;
+  return tile("appended a second", html`${exact === undefined ? `≥\u2009${rate(ages.length / span)}` : rate(exact)} ${spark(slots)}`,
+    ages.length > 0 ? (!many ? "in the last minute" : exact === undefined ? `by the newest ${NEWEST} events, of the last ${duration(span)}` : `in the last ${duration(pace?.since ?? span)}`) : last ? html`the newest is of ${when(last)}` : "no events yet");
 }
 
 /** @param {Ctx} ctx @param {[string, any][]} all @param {Pace | null} pace */

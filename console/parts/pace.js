@@ -7,8 +7,8 @@
 import { number } from "./text.js";
 
 /**
- * @typedef {{at: number, newest: string | null, position: number, lag: Record<string, number | null>, since: number | undefined, folded: Record<string, (number | null)[]>}} Pace
- *   `since`: the seconds between the two readings; `folded`: the last rates of each projection, null where it could not be told
+ * @typedef {{at: number, newest: string | null, position: number, lag: Record<string, number | null>, since: number | undefined, appended: number | undefined, folded: Record<string, (number | null)[]>}} Pace
+ *   `since`: the seconds between the two readings; `appended`: the rate between them, by positions, which have gaps; `folded`: the last rates of each projection, null where it could not be told
  */
 
 /** What the figure means. */
@@ -34,7 +34,7 @@ export function pace(before, status, feed, domains) {
   const at = Date.now();
   const newest = events[0]?.id ?? null;
   const now = { at, newest, position: events[0]?.position ?? 0, lag };
-  if (!before) return { ...now, since: undefined, folded: {} };
+  if (!before) return { ...now, since: undefined, appended: undefined, folded: {} };
   const since = (at - before.at) / 1000;
   // A reload after a write says nothing about a rate.
   if (since < 2) return before;
@@ -44,7 +44,7 @@ export function pace(before, status, feed, domains) {
     const rate = was == null || is == null || added === null || !domains.has(name) ? null : Math.max(0, added - (is - was)) / since;
     return [name, [...(before.folded[name] ?? []), rate].slice(-KEPT)];
   }));
-  return { ...now, since, folded };
+  return { ...now, since, appended: Math.max(0, now.position - before.position) / since, folded };
 }
 
 /**

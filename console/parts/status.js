@@ -10,8 +10,8 @@ import { when } from "./time.js";
 
 /** How old the status of a page that does not read the projections may become, in milliseconds. */
 const READ_AFTER = 30_000;
-/** A worker looks at least this often while it is well, in milliseconds. */
-const WORKER_LATE = 120_000;
+/** A worker looks at least this often while it is well, in milliseconds: a schedule of a minute may be two minutes late. */
+const WORKER_LATE = 150_000;
 
 /** When a worker of a projection was last seen: the two routes name it differently. @param {any} at @returns {string | null} */
 export const seen = (at) => at.workers?.last_seen ?? at.worker_seen_at ?? null;

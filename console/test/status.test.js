@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { go, openConsole, review, startBrowser } from "./support/browser.js";
-import { createUsers, plantUnfoldable } from "./support/data.js";
+import { createUsers, plantUnfoldable, plantUsers } from "./support/data.js";
 import { makeIssuer } from "./support/tokens.js";
 import { call, startServer, until } from "./support/server.js";
 
@@ -49,6 +49,17 @@ test("the overview shows what is folded, the versions, and which of the last eve
   assert.equal(await mark.count(), 1, "only the event that waits is marked");
   assert.equal(await mark.getAttribute("href"), `#/users/${parked}/explain`);
   await review(chromium.browser, `${server.url}/#/`, "overview-parked");
+  await close();
+});
+
+// Fails when a burst is counted by the newest 100 events alone, of which there are always 100.
+test("the overview counts a burst that is longer than what it reads", async () => {
+  const { page, close } = await open();
+  const tile = page.locator(".tile").filter({ hasText: "appended a second" });
+  await tile.waitFor();
+  await plantUsers(server, 5000);
+  await until("the burst is counted", async () => Number((await tile.locator(".huge").innerText()).replace(/[^\d.]/g, "")) > 200);
+  await tile.getByText(/^in the last \d+ s$/).waitFor();
   await close();
 });
 
