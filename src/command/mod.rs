@@ -39,8 +39,8 @@ use crate::app::{Foldlog, Served};
 use crate::db::RetryPolicy;
 use crate::event::{AppendedEvent, ExpectedVersion, UntypedEvent};
 
-/// How often an append tries again after a lost race. Of n concurrent appends to one aggregate, at least one succeeds per
-/// round, so this many appends to one aggregate can be concurrent.
+/// How often an append tries again after a lost race. Of n appends to one aggregate that are tried at the same time, at least one
+/// succeeds per round. A process tries as many at a time as the share of its pool allows; the others wait for their turn.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The answer to an append.
@@ -107,6 +107,8 @@ async fn try_append(
     batch: &mut Batch<'_>,
     expected: ExpectedVersion,
 ) -> Result<Appended, AppendError> {
+    // Kept until the append has ended: while it waited for its turn again, others would change what it has read.
+    let mut share = None;
     for attempt in 0..MAX_ATTEMPTS {
         let may_guess = attempt == 0;
         let (decision, is_guess) = match decide(foldlog, target, batch, expected, may_guess).await {
@@ -121,6 +123,9 @@ async fn try_append(
         };
         if batch.has_unhashed_passwords() {
             Box::pin(passwords::hash(foldlog, &mut batch.events)).await?;
+        }
+        if share.is_none() {
+            share = target.share(batch).await?;
         }
         let remembers = target.is_pool() && foldlog.states.is_enabled() && decision.has_states();
         match target

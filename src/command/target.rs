@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
-use crate::db::{DbError, Pool, Session};
+use crate::db::{DbError, Pool, Session, Share};
 use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
 use crate::projection::{self, FoldedFor, ProjectionError};
 use crate::state::{self, State};
@@ -98,6 +98,15 @@ impl Target<'_> {
         }
     }
 
+    /// Waits until the appends to the same aggregates leave a share of the pool. The caller's own transaction has its connection already.
+    pub(super) async fn share(&self, batch: &Batch<'_>) -> Result<Option<Share>, AppendError> {
+        let Self::Pool(pool) = self else {
+            return Ok(None);
+        };
+        let keys = batch.groups.iter().map(|g| g.aggregate_id.0.as_u128());
+        Ok(Some(pool.share(keys).await?))
+    }
+
     /// Stores the events and folds the inline views. With `return_payloads` the stored events have the payloads as the log
     /// holds them.
     pub(super) async fn append(
@@ -109,8 +118,6 @@ impl Target<'_> {
     ) -> Result<Attempt, AppendError> {
         let appended = match self {
             Self::Pool(pool) => {
-                let keys = batch.groups.iter().map(|g| g.aggregate_id.0.as_u128());
-                let _share = pool.share(keys).await?;
                 // Boxed, because the futures of callers contain it.
                 Box::pin(append_or_join(pool, foldlog, batch, heads, return_payloads)).await
             }

@@ -49,6 +49,26 @@ async fn arrays_in_opposite_order_deadlock_and_are_tried_again() {
     assert_eq!(db.count(deadlocks).await, 4);
 }
 
+/// Fails when appends to one aggregate read it while they wait for their turn: each of them would lose a race against every other one, and
+/// more than a hundred of them would be refused.
+#[tokio::test]
+async fn any_number_of_appends_to_one_aggregate_are_all_stored() {
+    const COUNT: usize = 250;
+    let db = TestDb::new().await;
+    let user = Uuid::now_v7();
+    append(&db.foldlog, &[created(user, "ada")]).await;
+    let mut appends = JoinSet::new();
+    for n in 0..COUNT {
+        let (foldlog, event) = (db.foldlog.clone(), renamed(user, &format!("{n}")));
+        appends.spawn(async move {
+            command::execute(&foldlog, &[event], ExpectedVersion::Any, None).await
+        });
+    }
+    let answers = appends.join_all().await;
+    let stored = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(stored, COUNT, "{:?}", answers.iter().find(|a| a.is_err()));
+}
+
 // Fails when the retries run out, or when arrays that touch the same aggregates interleave their versions.
 #[tokio::test]
 async fn many_arrays_over_the_same_aggregates_all_come_through() {
