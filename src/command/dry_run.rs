@@ -71,6 +71,12 @@ async fn try_run(
     expected: ExpectedVersion,
 ) -> Result<Option<DryRun>, AppendError> {
     let duplicate = target.find_replayed(foldlog, batch).await?.is_some();
+    let rehearses = !duplicate && has_inline_views(foldlog, batch);
+    let _share = if rehearses {
+        target.share(batch).await?
+    } else {
+        None
+    };
     let loaded_at = Instant::now();
     let states = target.load(batch).await?;
     let folded = fold_groups(batch, &states, duplicate);
@@ -83,7 +89,7 @@ async fn try_run(
     }
     let decision = decide::over_states(batch, expected, states, loaded_at)?;
     let aggregates = folded?;
-    if has_inline_views(foldlog, batch) {
+    if rehearses {
         for event in &mut batch.events {
             let hashes = vec![HASH_STAND_IN.to_owned(); event.unhashed_passwords().len()];
             if !hashes.is_empty() {

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::TestDb;
-use crate::support::app::App;
+use crate::support::app::{Answer, App};
 use crate::support::bouncer::Bouncer;
 use crate::support::db::DOMAINS;
 use crate::support::json::{created, renamed};
@@ -20,18 +20,13 @@ async fn lock_aggregate(db: &TestDb, aggregate: Uuid, version: u32) -> Held {
     Held::open(db, &insert).await
 }
 
-/// Thirty appends wait for one aggregate, and the pool has ten connections. Fails when they take all of them, so that every other
-/// request waits in vain for a connection.
-#[tokio::test]
-async fn appends_to_a_locked_aggregate_leave_connections_for_other_requests() {
-    let app = App::new().await;
-    let user = Uuid::now_v7();
-    app.append("/users", &created(user, "ada")).await;
+/// Sends thirty events to an aggregate that is locked until ten other users were created and read.
+async fn send_to_locked(app: &App, user: Uuid, path: &str) -> Vec<Answer> {
     let lock = lock_aggregate(&app.db, user, 2).await;
     let renames: Vec<_> = (0..30)
         .map(|number| renamed(user, &format!("ada{number}")))
         .collect();
-    let waiting = join_all(renames.iter().map(|rename| app.append("/users", rename)));
+    let waiting = join_all(renames.iter().map(|rename| app.append(path, rename)));
     let others = async {
         wait_until_blocked(&mut app.db.connect().await, "insert into \"public\".events").await;
         for _ in 0..10 {
@@ -47,7 +42,28 @@ async fn appends_to_a_locked_aggregate_leave_connections_for_other_requests() {
         }
         lock.release().await;
     };
-    let (answers, ()) = join(waiting, others).await;
+    join(waiting, others).await.0
+}
+
+/// Thirty dry runs wait for one aggregate, because a view is folded inline. Fails when they take all connections.
+#[tokio::test]
+async fn dry_runs_of_a_locked_aggregate_leave_connections_for_other_requests() {
+    let app = App::with_db(TestDb::with_inline(&["users"]).await).await;
+    let user = Uuid::now_v7();
+    app.append("/users", &created(user, "ada")).await;
+    for answer in send_to_locked(&app, user, "/users?dry_run=true").await {
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+    }
+}
+
+/// Thirty appends wait for one aggregate, and the pool has ten connections. Fails when they take all of them, so that every other
+/// request waits in vain for a connection.
+#[tokio::test]
+async fn appends_to_a_locked_aggregate_leave_connections_for_other_requests() {
+    let app = App::new().await;
+    let user = Uuid::now_v7();
+    app.append("/users", &created(user, "ada")).await;
+    let answers = send_to_locked(&app, user, "/users").await;
     for answer in answers {
         assert!(matches!(answer.status, 201 | 503), "{answer:?}");
         assert_eq!(
