@@ -298,6 +298,7 @@ export type Problem =
   | (ProblemMalformed & { name: "malformed" })
   | (ProblemUnauthorized & { name: "unauthorized" })
   | (ProblemForbidden & { name: "forbidden" })
+  | (ProblemReadOnly & { name: "read-only" })
   | (ProblemNotFound & { name: "not-found" })
   | (ProblemNoRoute & { name: "no-such-route" })
   | (ProblemNoProjection & { name: "no-such-projection" })
@@ -624,6 +625,12 @@ export interface ProblemForbidden {
   status: 403;
   detail: string;
   index?: number;
+}
+export interface ProblemReadOnly {
+  type: "urn:foldlog:problem:read-only";
+  title: "The console only reads";
+  status: 403;
+  detail: string;
 }
 export interface ProblemNotFound {
   type: "urn:foldlog:problem:not-found";

@@ -3,7 +3,7 @@ import * as $ from "./runtime.js";
 
 export { ProblemError, is, newId, queries } from "./runtime.js";
 
-export const documentHash = "b07266bc2f7f2d4e9d31db1c3831e5c9";
+export const documentHash = "110267d79f5500b85a6fcace65002065";
 
 export const users = {
   created: /* @__PURE__ */ $.event(1000),

@@ -13,7 +13,8 @@
  *   should see by a link belongs into the address: `ctx.go(withQuery(ctx.route.hash, {type: "Created"}))`.
  * - A write opens a dialog: `ctx.open({title, view, closed})` with `footer` and `requestShown` of parts/dialog.js. While a dialog is
  *   open, nothing is refreshed. After the write, `ctx.close()` and `await ctx.reload()`, so that the page shows what the server has.
- * - `ctx.can("users:write")` hides what the token may not do; `ctx.api` sends the token, and signs in again after a 401.
+ * - `ctx.can("users:write")` hides what the token may not do, or what no console of this server may do (`read_only`);
+ *   `ctx.has("operate")` is for reading. `ctx.api` sends the token, and signs in again after a 401.
  *
  * `pages/signin.js` also exports `dialog` (a `Dialog`), which the core opens over the page after a 401; it calls
  * `ctx.signedIn(token, keep)`. Texts of rows and payloads only ever become text nodes.
@@ -25,6 +26,7 @@ import { connect, problemOf, transient } from "./parts/api.js";
 import { dialogElement } from "./parts/dialog.js";
 import { listen } from "./parts/keys.js";
 import { closeMenus } from "./parts/menu.js";
+import { notices } from "./parts/notices.js";
 import { heading, notice, sentence } from "./parts/problem.js";
 import { refresher } from "./parts/refresh.js";
 import { parse } from "./parts/routes.js";
@@ -33,7 +35,6 @@ import * as session from "./parts/session.js";
 import { bar, keysOf, side } from "./parts/shell.js";
 import * as status from "./parts/status.js";
 import { pageHead } from "./parts/table.js";
-import { ago, duration } from "./parts/time.js";
 
 /** @type {Record<string, () => Promise<{page: Page}>>} */
 const PAGES = {
@@ -47,6 +48,11 @@ const PAGES = {
 };
 
 const base = new URL("..", import.meta.url);
+/**
+ * What foldlog puts into the page: its settings, and the API's document. Other servers have `config.json`, and the API is asked.
+ * @type {{config?: State["config"], document?: any}}
+ */
+const served = JSON.parse(document.getElementById("served")?.textContent ?? "{}");
 /** @type {State} */
 const state = {
   config: {}, schema: { domains: [], secured: false, hash: undefined, version: undefined, document: { paths: {} } },
@@ -101,7 +107,8 @@ const ctx = {
   },
   close() { element("dialog")?.close(); },
   get resting() { return document.hidden || refresh.mode === "idle"; },
-  can: (...scopes) => !state.schema.secured || scopes.every((scope) => session.claims()?.scopes.has(scope)),
+  can: (...scopes) => ctx.has(...scopes) && !(state.config.read_only && scopes.some((scope) => !scope.endsWith(":read"))),
+  has: (...scopes) => !state.schema.secured || scopes.every((scope) => session.claims()?.scopes.has(scope)),
   signedIn(token, keep) {
     declined = false;
     session.set(token, keep);
@@ -198,7 +205,7 @@ function draw() {
   document.body.classList.toggle("wall", wall);
   render(html`<a class="skip" href="#main" @click=${(/** @type {Event} */ event) => { event.preventDefault(); element("main")?.focus(); }}>Skip to the content</a>
     ${wall ? nothing : side(ctx)}
-    <main id="main" tabindex="-1">${wall ? nothing : bar(ctx, title, page?.crumbs?.(ctx) ?? [])}${status.workerLine(ctx)}${notices()}${content(title)}</main>
+    <main id="main" tabindex="-1">${wall ? nothing : bar(ctx, title, page?.crumbs?.(ctx) ?? [])}${status.workerLine(ctx)}${notices(ctx, refresh)}${content(title)}</main>
     ${dialogElement(ctx, state.dialog, "dialog", closed)}${dialogElement(ctx, signing?.dialog ?? null, "signin", signedIn)}
     <div class="status" role="status">${state.said}</div>`, document.body);
   if (moved && (state.data !== undefined || state.error)) {
@@ -229,20 +236,6 @@ function failed() {
   const again = html`<button type="button" class="btn" @click=${() => (page ? load() : started ? navigate() : start())}>Try again</button>`;
   return html`${pageHead({ title: heading(state.error), sub: problem ? html`<span>${problem.status}</span>` : nothing })}
     ${notice(ctx, state.error, again)}`;
-}
-
-/** What concerns the whole page: that it is old, that it rests, that it waits. */
-function notices() {
-  if (state.error && transient(state.error) && state.data !== undefined) {
-    const next = refresh.next === undefined ? "" : `, trying again in ${duration(Math.max(1, (refresh.next - Date.now()) / 1000))}`;
-    return html`<div class="hint warn" role="status"><span aria-hidden="true">▲</span><span class="grow"><b>${heading(state.error)}</b> ${sentence(state.error)} <span class="nowrap">Read ${ago(state.loadedAt ?? Date.now())}${next}.</span></span>
-      <button type="button" class="btn small" @click=${() => load()}>Now</button></div>`;
-  }
-  if (refresh.mode === "idle") {
-    return html`<div class="hint calm" role="status"><span aria-hidden="true">❚❚</span><span class="grow">No input for 15 minutes, so the page has stopped reading. It shows what it read ${ago(state.loadedAt ?? Date.now())}.</span>
-      <button type="button" class="btn small" @click=${() => refresh.active()}>Go on</button></div>`;
-  }
-  return nothing;
 }
 
 function closed() {
@@ -277,11 +270,11 @@ async function start() {
   state.error = null;
   // The page's module is fetched meanwhile; an error is met by `navigate`.
   PAGES[state.route.page]?.().catch(() => {});
-  state.config = await fetch(new URL("config.json", import.meta.url)).then((at) => (at.ok ? at.json() : {}), () => ({}));
+  state.config = served.config ?? await fetch(new URL("config.json", import.meta.url)).then((at) => (at.ok ? at.json() : {}), () => ({}));
   api = connect(state.config.api ? new URL(state.config.api, base).href : base.href, signIn);
   draw();
   try {
-    state.schema = read(await api.get("/openapi.json"));
+    state.schema = read(served.document ?? await api.get("/openapi.json"));
   } catch (error) {
     state.error = error;
     return draw();

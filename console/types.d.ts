@@ -51,7 +51,7 @@ export interface Dialog {
 }
 
 export interface State {
-  config: { api?: string; issuer?: string; client_id?: string; scope?: string; audience?: string };
+  config: { api?: string; issuer?: string; client_id?: string; scope?: string; audience?: string; read_only?: boolean };
   schema: Schema;
   route: Route;
   /** What the page's `load` returned; undefined until then. */
@@ -89,8 +89,10 @@ export interface Ctx {
   close(): void;
   /** Whether the tab is hidden, or without input for 15 minutes: then nothing is read. */
   resting: boolean;
-  /** Whether the token has all these scopes; true if the server requires none. */
+  /** Whether a control that needs these scopes is shown: the token has them, and a console that only reads needs no other than `…:read`. */
   can(...scopes: string[]): boolean;
+  /** Whether the token has all these scopes; true if the server requires none. */
+  has(...scopes: string[]): boolean;
   /** After a sign-in; `keep`: until the tab is closed. */
   signedIn(token: string, keep?: boolean): void;
   signOut(): void;

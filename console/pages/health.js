@@ -21,7 +21,7 @@ export const page = {
   async load(ctx, signal) {
     const data = await panels({
       health: ctx.api.get("/health", {}, { signal }),
-      projections: ctx.can("operate") ? ctx.api.get("/projections", {}, { signal }) : Promise.resolve(null),
+      projections: ctx.has("operate") ? ctx.api.get("/projections", {}, { signal }) : Promise.resolve(null),
       // It says whether a transaction holds the feed up.
       feed: readsAll(ctx) ? ctx.api.get("/events", { order: "desc", limit: 1 }, { signal }) : Promise.resolve(null),
     }, ctx.data);
@@ -44,7 +44,7 @@ function view(ctx, data) {
     <div class="halves"><div>${panel(ctx, data.health, (value) => sheet({ title: "The server" }, facts(ctx, value, data.feed.value)))}
       ${panel(ctx, data.health, (value) => sheet({ title: "Projections" }, projections(value)))}
       ${panel(ctx, data.projections, (value) => (value ? databaseSheets(value.database) : nothing))}
-      ${ctx.can("operate") ? nothing : html`<p class="hint calm">Roles, migrations, open transactions and settings are shown to a token with the scope <code>operate</code>.</p>`}</div>
+      ${ctx.has("operate") ? nothing : html`<p class="hint calm">Roles, migrations, open transactions and settings are shown to a token with the scope <code>operate</code>.</p>`}</div>
     <div>${panel(ctx, data.health, (value) => raw(ctx, "GET /health", value))}
       ${panel(ctx, data.projections, (value) => value ? raw(ctx, "GET /projections", value) : nothing)}</div></div>`;
 }

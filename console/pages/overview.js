@@ -23,11 +23,11 @@ export const page = {
     const get = (/** @type {string} */ path, /** @type {any} */ query = {}) => ctx.api.get(path, query, { signal });
     // A token without the scope `operate` still sees the public figures.
     const data = await panels({
-      status: get(ctx.can("operate") ? "/projections" : "/health"),
+      status: get(ctx.has("operate") ? "/projections" : "/health"),
       ...(readable(ctx) && { events: get("/events", { order: "desc", limit: NEWEST, domain: readable(ctx)?.domain }) }),
     }, ctx.data);
     note(ctx, data.status.value?.projections);
-    const parked = ctx.can("operate") ? await parkedAggregates(get, entries(data.status.value)) : null;
+    const parked = ctx.has("operate") ? await parkedAggregates(get, entries(data.status.value)) : null;
     return { ...data, parked, pace: pace(ctx.data?.pace, data.status, data.events, new Set(ctx.schema.domains.map(({ name }) => name))) };
   },
   view(ctx) {
@@ -160,7 +160,7 @@ function projections(ctx, all, pace) {
       { head: html`<span title=${FOLDED}>folded a second</span>`, right: true, mono: true, nowrap: true, cell: ([name]) => foldedCell(pace?.folded[name]) },
       { head: "parked", right: true, mono: true, cell: ([, at]) => number(at.parked) },
       { head: "worker seen", nowrap: true, class: "dim", cell: ([, at]) => (seen(at) ? when(seen(at), "ago") : "never") },
-      ...(ctx.can("operate") ? [{ head: "verified", nowrap: true, class: "dim", cell: (/** @type {[string, any]} */ [, at]) => verified(at.last_verify) }] : []),
+      ...(ctx.has("operate") ? [{ head: "verified", nowrap: true, class: "dim", cell: (/** @type {[string, any]} */ [, at]) => verified(at.last_verify) }] : []),
     ],
   }));
 }

@@ -1,6 +1,6 @@
 /**
  * A tab that is left open on the feed, with 50 events a second. `MINUTES` sets for how long; the figures of docs/CONSOLE.md are of
- * `MINUTES=8 scripts/console-test.sh memory`.
+ * `MINUTES=60 scripts/console-test.sh memory`.
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

@@ -1,4 +1,4 @@
-/** Sign-in at an issuer that config.json names: authorization code with PKCE. */
+/** Sign-in at an issuer that config.json or the environment of `local` names: authorization code with PKCE. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -26,23 +26,26 @@ let pages;
 let issuer;
 /** @type {import("./support/server.js").Server} */
 let server;
+/** It serves its own console. @type {import("./support/server.js").Server} */
+let local;
 /** @type {Awaited<ReturnType<typeof startBrowser>>} */
 let chromium;
 /** @type {Awaited<ReturnType<typeof makeIssuer>>} */
 let keys;
 
-/** An issuer that knows one client, and checks the verifier of each code as RFC 7636 says. @param {() => string} token */
+/** An issuer that knows one client, gives tokens at another origin than its own, and checks the verifier of each code as RFC 7636 says. @param {() => string} token */
 async function serveIssuer(token) {
   /** @type {Map<string, {challenge: string, redirect: string}>} */
   const codes = new Map();
-  const http = createServer(async (request, response) => {
+  let tokens = "";
+  const answer = async (/** @type {import("node:http").IncomingMessage} */ request, /** @type {import("node:http").ServerResponse} */ response) => {
     const url = new URL(request.url ?? "/", `http://${request.headers.host}`);
     const send = (/** @type {number} */ status, /** @type {unknown} */ body) => {
       response.writeHead(status, { "content-type": "application/json", "access-control-allow-origin": "*" });
       response.end(JSON.stringify(body));
     };
     if (url.pathname === "/.well-known/openid-configuration") {
-      return send(200, { issuer: url.origin, authorization_endpoint: `${url.origin}/authorize`, token_endpoint: `${url.origin}/token`, jwks_uri: `${url.origin}/keys`, response_types_supported: ["code"], subject_types_supported: ["public"], id_token_signing_alg_values_supported: ["ES256"] });
+      return send(200, { issuer: url.origin, authorization_endpoint: `${url.origin}/authorize`, token_endpoint: `${tokens}/token`, jwks_uri: `${url.origin}/keys`, response_types_supported: ["code"], subject_types_supported: ["public"], id_token_signing_alg_values_supported: ["ES256"] });
     }
     if (url.pathname === "/authorize") {
       const { client_id, redirect_uri = "", state = "", code_challenge = "", code_challenge_method, response_type } = Object.fromEntries(url.searchParams);
@@ -63,10 +66,14 @@ async function serveIssuer(token) {
       return send(200, { access_token: token(), token_type: "Bearer", expires_in: 3600 });
     }
     return send(404, {});
-  });
-  await /** @type {Promise<void>} */ (new Promise((resolve) => http.listen(0, "127.0.0.1", resolve)));
-  const { port } = /** @type {import("node:net").AddressInfo} */ (http.address());
-  return { url: `http://127.0.0.1:${port}`, stop: () => http.close() };
+  };
+  const servers = [createServer(answer), createServer(answer)];
+  const [url = "", other = ""] = await Promise.all(servers.map(async (http) => {
+    await /** @type {Promise<void>} */ (new Promise((resolve) => http.listen(0, "127.0.0.1", resolve)));
+    return `http://127.0.0.1:${/** @type {import("node:net").AddressInfo} */ (http.address()).port}`;
+  }));
+  tokens = other;
+  return { url, tokens, stop: () => servers.forEach((http) => http.close()) };
 }
 
 before(async () => {
@@ -74,16 +81,20 @@ before(async () => {
   issuer = await serveIssuer(() => keys.token("users:read users:write operate"));
   folder = await mkdtemp(join(tmpdir(), "foldlog-oidc-"));
   let api = "";
-  pages = await serveFolder(pathToFileURL(`${folder}/`), "/console/", () => `default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ${api} ${issuer.url}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html`);
-  [server, chromium] = await Promise.all([startServer({ env: { ...keys.env, CORS_ORIGINS: pages.origin } }), startBrowser()]);
+  pages = await serveFolder(pathToFileURL(`${folder}/`), "/console/", () => `default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ${api} ${issuer.url} ${issuer.tokens}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html`);
+  const own = { CONSOLE_ISSUER: issuer.url, CONSOLE_CLIENT_ID: CLIENT, CONSOLE_SCOPE: "openid users:read", CONSOLE_CONNECT: issuer.tokens };
+  [server, local, chromium] = await Promise.all([
+    startServer({ env: { ...keys.env, CORS_ORIGINS: pages.origin } }), startServer({ env: { ...keys.env, ...own } }), startBrowser(),
+  ]);
   api = server.url;
   await promisify(execFile)(/** @type {string} */ (process.env["CONSOLE_FILES"]), [folder, server.url]);
   await writeFile(join(folder, "-", "config.json"), JSON.stringify({ api: `${server.url}/`, issuer: issuer.url, client_id: CLIENT }));
-  await call(`${server.url}/users`, event(ID, "created", { username: "ada", email: "ada@example.org" }, {}), { authorization: `Bearer ${keys.token("users:write")}` });
+  for (const { url } of [server, local]) await call(`${url}/users`, event(ID, "created", { username: "ada", email: "ada@example.org" }, {}), { authorization: `Bearer ${keys.token("users:write")}` });
 });
 after(async () => {
   await chromium?.stop();
   await server?.stop();
+  await local?.stop();
   pages?.stop();
   issuer?.stop();
   await rm(folder, { recursive: true, force: true });
@@ -91,15 +102,20 @@ after(async () => {
 
 // Fails when the way to the issuer and back loses the page, leaves the code in the address, or stores the token.
 test("a sign-in at the issuer comes back to the same page, with a token in memory only", async () => {
-  const { page, requests, close } = await openConsole(chromium.browser, `${pages.url}#/users/${ID}`);
-  await page.getByRole("dialog").getByRole("button", { name: /^Sign in at 127/ }).click();
-  await page.waitForURL(`${pages.url}#/users/${ID}`);
-  await page.getByText("grace@example.org").first().waitFor();
-  await settled(page);
-  await page.locator("main").getByText("Created").locator("visible=true").first().waitFor();
-  assert.deepEqual(await page.evaluate(() => [Object.keys(sessionStorage).length, JSON.stringify({ ...localStorage }).includes("eyJ"), location.search]), [0, false, ""]);
-  assert.ok(requests.every((url) => !url.includes("eyJ")), "a token in an address");
-  await close();
+  for (const [url, scope] of [[pages.url, "openid"], [`${local.url}/`, "openid users:read"]]) {
+    const { page, requests, close } = await openConsole(chromium.browser, `${url}#/users/${ID}`);
+    await page.getByRole("dialog").getByRole("button", { name: /^Sign in at 127/ }).click();
+    await page.waitForURL(`${url}#/users/${ID}`);
+    await page.getByText("grace@example.org").first().waitFor();
+    await settled(page);
+    await page.locator("main").getByText("Created").locator("visible=true").first().waitFor();
+    assert.deepEqual(await page.evaluate(() => [Object.keys(sessionStorage).length, JSON.stringify({ ...localStorage }).includes("eyJ"), location.search]), [0, false, ""]);
+    assert.ok(requests.every((at) => !at.includes("eyJ")), "a token in an address");
+    const asked = requests.filter((at) => at.startsWith(`${issuer.url}/authorize`)).map((at) => new URL(at).searchParams.get("scope"));
+    assert.deepEqual(asked, [scope]);
+    assert.ok(requests.some((at) => at === `${issuer.tokens}/token`), "the token is at another origin");
+    await close();
+  }
 });
 
 // Fails when an answer that the page has not asked for is exchanged for a token, or when its failure leaves a blank page.

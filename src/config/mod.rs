@@ -2,6 +2,7 @@
 
 mod append;
 mod auth;
+mod console;
 mod database;
 mod environment;
 mod http;
@@ -9,6 +10,7 @@ mod projection;
 
 pub use self::append::AppendConfig;
 pub use self::auth::AuthConfig;
+pub use self::console::{ConsoleConfig, ConsoleMode, ConsoleSignIn};
 pub use self::database::{DatabaseAddress, DatabaseConfig, DatabaseLogin};
 pub use self::environment::{ConfigError, Environment};
 pub use self::http::HttpConfig;
@@ -37,6 +39,8 @@ pub struct Config {
     pub append: AppendConfig,
     /// How the views follow the events.
     pub projection: ProjectionConfig,
+    /// The web console of the local server.
+    pub console: ConsoleConfig,
 }
 
 impl Config {
@@ -60,6 +64,7 @@ impl Config {
             http: HttpConfig::read(env),
             append: AppendConfig::read(env),
             projection: ProjectionConfig::read(env),
+            console: ConsoleConfig::read(env),
         }
     }
 }

@@ -12,6 +12,11 @@ use tower::ServiceExt as _;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasePath(pub String);
 
+/// An extension of a request whose path is the base path without a slash at its end: relative addresses in a page are then of the
+/// folder above.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WithoutSlash;
+
 /// A router that serves every route below `base_path`, for example `/v1`, too. The routes stay available without it: the
 /// gateway's own domain and health checks do not have it.
 ///
@@ -39,6 +44,7 @@ fn strip(mut request: Request, base_path: &str) -> Request {
     let Some(below) = target.as_str().strip_prefix(base_path) else {
         return request;
     };
+    let has_slash = below.starts_with('/');
     let below = match below.chars().next() {
         Some('/') => below.to_owned(),
         None | Some('?') => format!("/{below}"),
@@ -52,6 +58,9 @@ fn strip(mut request: Request, base_path: &str) -> Request {
             .remove::<BasePath>()
             .map_or_else(String::new, |BasePath(outer)| outer);
         extensions.insert(BasePath(outer + base_path));
+        if !has_slash {
+            extensions.insert(WithoutSlash);
+        }
     }
     request
 }

@@ -93,7 +93,7 @@ pub async fn serve(
     });
     let router = router(command, query);
     #[cfg(feature = "console")]
-    let router = http::with_console(router);
+    let router = http::with_console(router, &config.console);
     let router = http::with_base_path(router, base_path.as_deref());
     serve_http(socket, router, stop).await;
     listener.await.map_err(std::io::Error::from)?;

@@ -37,6 +37,7 @@ kinds! {
     Malformed => BAD_REQUEST "malformed" "The request is malformed" [],
     Unauthorized => UNAUTHORIZED "unauthorized" "The request is not authenticated" [],
     Forbidden => FORBIDDEN "forbidden" "The caller does not have the required scope" [index: false],
+    ReadOnly => FORBIDDEN "read-only" "The console only reads" [],
     NotFound => NOT_FOUND "not-found" "There is no such aggregate" [version: false],
     NoRoute => NOT_FOUND "no-such-route" "There is no such route" [],
     NoProjection => NOT_FOUND "no-such-projection" "There is no such projection" [],

@@ -1,7 +1,8 @@
 //! `GET /openapi.json`: the API as an OpenAPI 3.1 document. Routes come from [`ROUTES`], schemas from the domains' own types,
 //! so that nothing is declared twice. A path with `{domain}` is expanded for each domain.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -45,14 +46,21 @@ pub(super) const SYSTEM_TAG: &str = "system";
 /// The name of the security scheme.
 const SCHEME: &str = "token";
 
+/// The document below each base path; `None` is the one without.
+type Documents = Mutex<HashMap<Option<String>, Text>>;
+
+/// How many base paths are remembered: a gateway decides how many there are.
+const MAX_BASE_PATHS: usize = 16;
+
 /// Serves the document. It is built at the first request for it, so that a cold start does not pay for it.
 pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
-    let cached: Arc<OnceLock<Text>> = Arc::default();
+    let cached: Arc<Documents> = Arc::default();
     let serve = async move |State(state): State<AppState>,
                             base_path: Option<Extension<BasePath>>,
                             headers: HeaderMap| {
         let is_secured = matches!(state.auth, Auth::Jwt(_));
-        let build = |base_path: Option<String>| {
+        let base_path = base_path.map(|Extension(BasePath(base_path))| base_path);
+        let Text { json, tag } = remembered(&cached, base_path, |base_path| {
             let domains: Vec<_> = state
                 .foldlog
                 .served
@@ -60,11 +68,7 @@ pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
                 .map(|served| served.domain)
                 .collect();
             Text::new(describe_api(&domains, is_secured), is_secured, base_path)
-        };
-        let Text { json, tag } = match base_path {
-            None => cached.get_or_init(|| build(None)).clone(),
-            Some(Extension(BasePath(base_path))) => build(Some(base_path)),
-        };
+        });
         let is_current = matches_tag(&headers, &tag);
         let headers = [(header::ETAG, format!("\"{tag}\""))];
         if is_current {
@@ -79,6 +83,23 @@ pub(in crate::http) fn serve(method: MethodFilter) -> MethodRouter<AppState> {
             .into_response()
     };
     on(method, serve)
+}
+
+/// The document below this base path, built if it is not known yet.
+fn remembered(
+    documents: &Documents,
+    base_path: Option<String>,
+    build: impl FnOnce(Option<String>) -> Text,
+) -> Text {
+    let mut documents = documents.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = documents.get(&base_path) {
+        return text.clone();
+    }
+    let text = build(base_path.clone());
+    if documents.len() < MAX_BASE_PATHS {
+        documents.insert(base_path, text.clone());
+    }
+    text
 }
 
 /// The document as it is served.
@@ -283,4 +304,31 @@ pub(super) fn describe() -> Operation {
         ))
         .response(StatusCode::OK, response)
         .response(StatusCode::NOT_MODIFIED, unchanged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Fails when the document is built for each request below a base path, or has the server of another one.
+    #[test]
+    fn the_document_is_built_once_for_each_base_path() {
+        let documents = Documents::default();
+        let built = std::cell::Cell::new(0);
+        let read = |base_path: Option<&str>| {
+            remembered(&documents, base_path.map(ToOwned::to_owned), |base_path| {
+                built.set(built.get() + 1);
+                Text::new(json!({"servers": [{"url": "/"}]}), false, base_path)
+            })
+        };
+        for _ in 0..2 {
+            assert_eq!(read(None).json, r#"{"servers":[{"url":"/"}]}"#);
+            assert_eq!(read(Some("/v1")).json, r#"{"servers":[{"url":"/v1"}]}"#);
+        }
+        assert_eq!(built.get(), 2);
+        for n in 0..2 * MAX_BASE_PATHS {
+            read(Some(&format!("/{n}")));
+        }
+        assert_eq!(documents.lock().unwrap().len(), MAX_BASE_PATHS);
+    }
 }

@@ -51,6 +51,7 @@ fn env_example_contains_the_defaults() {
     assert_eq!(set.projection.after_append, default.projection.after_append);
     assert_eq!(set.http.cors_origins, default.http.cors_origins);
     assert_eq!(set.http.auth, default.http.auth);
+    assert_eq!(set.console, default.console);
     let Some(DatabaseLogin::Url(url)) = set.database.login else {
         panic!("it names a database")
     };

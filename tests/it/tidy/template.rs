@@ -17,6 +17,12 @@ const HOSTS: [&str; 3] = ["client", "listener", "local"];
 /// Variables that the template does not set, and why.
 const NOT_GIVEN: &[(&str, &str)] = &[
     ("APP_SERVER_PORT", "used by the local server only"),
+    ("CONSOLE", "used by the local server only"),
+    ("CONSOLE_AUDIENCE", "used by the local server only"),
+    ("CONSOLE_CLIENT_ID", "used by the local server only"),
+    ("CONSOLE_CONNECT", "used by the local server only"),
+    ("CONSOLE_ISSUER", "used by the local server only"),
+    ("CONSOLE_SCOPE", "used by the local server only"),
     ("LOCAL_POSTGRES", "used by the local server only"),
     ("STATE_CACHE_BYTES", "functions remember no states"),
     ("LOCAL_DATA_DIR", "used by the local server only"),
