@@ -10,7 +10,7 @@ import { notice } from "../parts/problem.js";
 import { to } from "../parts/routes.js";
 import { sheet, table } from "../parts/table.js";
 import { actor, number, plural, short } from "../parts/text.js";
-import { when } from "../parts/time.js";
+import { isDue, when } from "../parts/time.js";
 import { jobs, run } from "./verbs.js";
 
 /** What a class of failure means. @type {Record<string, string>} */
@@ -40,7 +40,7 @@ export function parkedSheet(ctx, name, { report, parked }) {
       { head: "why", class: "reason", top: true, cell: (row) => html`<b>${row.class}</b> ${row.error ?? CLASSES[row.class] ?? ""}` },
       { head: "parked", top: true, cell: (row) => html`<span class="dim nowrap">${when(row.parked_at, "ago")}</span>` },
       { head: "tries", right: true, mono: true, top: true, cell: (row) => number(row.attempts) },
-      { head: "next", top: true, cell: (row) => html`<span class="dim nowrap">${row.next_try ? when(row.next_try, "ago") : "never by itself"}</span>` },
+      { head: "next", top: true, cell: (row) => html`<span class="dim nowrap">${!row.next_try ? "never by itself" : isDue(row.next_try) ? "due" : when(row.next_try, "ago")}</span>` },
       { head: "waiting", right: true, mono: true, top: true, cell: (row) => number(row.waiting) },
       { head: "actions", hidden: true, top: true, cell: (row) => may ? html`<span class="acts2">
         <button type="button" class="btn small" ?disabled=${busy} aria-label=${`Retry ${row.aggregate_id}`} @click=${() => ctx.open(retryDialog(name, row.aggregate_id, row.version))}>Retry…</button>

@@ -67,7 +67,7 @@ const settingsSheet = (rows) => sheet({ title: "Settings that differ from the re
     { head: "setting", mono: true, top: true, cell: (at) => at.name },
     { head: "value", mono: true, top: true, nowrap: true, cell: (at) => at.value ?? html`<span class="null">not set for this database</span>` },
     { head: "recommended", mono: true, top: true, nowrap: true, cell: (at) => at.recommended },
-    { head: "why", class: "reason", top: true, cell: (at) => html`<span class="dim">${at.why}</span>` },
+    { head: "why", top: true, cell: (at) => html`<span class="dim">${at.why}</span>` },
   ],
 }));
 

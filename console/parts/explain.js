@@ -7,7 +7,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { to } from "./routes.js";
 import { pill, sheet, table } from "./table.js";
 import { actor, copy, number, plural } from "./text.js";
-import { when } from "./time.js";
+import { isDue, when } from "./time.js";
 import { notice } from "./problem.js";
 import { retryDialog } from "../pages/parked.js";
 import { jobs } from "../pages/verbs.js";
@@ -45,9 +45,9 @@ export function explanation(ctx, at) {
   return html`${sheet({ title: "Why this row is what it is", actions: statePill(at.state) }, html`<dl class="pairs">
       <dt>row</dt><dd>${at.version === null ? "there is none" : html`at version ${number(at.version)} of ${number(at.newest)}`}, in the view <code>${at.projection}</code></dd>
       <dt>applied</dt><dd>${plural(claimed.events, "event")}${claimed.ranges.length > 0 ? html`: <code>${ranges(claimed.ranges)}</code>` : nothing}</dd>
-      <dt>waiting</dt><dd>${waiting.events === 0 ? "no event" : html`${plural(waiting.events, "event")}: <code>${ranges(waiting.ranges)}</code>, because ${REASONS[waiting.reason] ?? waiting.reason}${waiting.since ? html`, since ${when(waiting.since)}` : nothing}`}</dd>
+      <dt>waiting</dt><dd>${waiting.events === 0 ? "no event" : html`${plural(waiting.events, "event")}: <code>${ranges(waiting.ranges)}</code>, because ${waiting.reason === "parked" && parked ? `v${parked.version} cannot be folded` : REASONS[waiting.reason] ?? waiting.reason}${waiting.since ? html`, since ${when(waiting.since)}` : nothing}`}</dd>
       ${parked ? html`<dt>parked at</dt><dd><a href=${to(ctx.route.domain ?? "", at.id, parked.version)}>v${parked.version}</a>: class <code>${parked.class}</code>, after ${plural(parked.attempts, "try", "tries")}, since ${when(parked.parked_at)}.
-        ${parked.next_try ? html`Next try ${when(parked.next_try, "ago")}.` : "An operator has stopped its tries."} ${parked.foldable ? "This build can fold the event, so the next try succeeds unless the database rejects the row." : "This build cannot fold the event either."}</dd>` : nothing}
+        ${!parked.next_try ? "An operator has stopped its tries." : isDue(parked.next_try) ? "Its next try is due." : html`Next try ${when(parked.next_try, "ago")}.`} ${parked.foldable ? "This build can fold the event, so the next try succeeds unless the database rejects the row." : "This build cannot fold the event either."}</dd>` : nothing}
       <dt>revision</dt><dd>${at.revision ? html`<code class="anywhere">${at.revision}</code> ${copy(ctx, at.revision, "the revision")}<div class="fine dim">Equal revisions have applied equal events.</div>` : "none, because no event is applied"}</dd></dl>
     ${parked && ctx.can("operate") ? html`${job?.error ? notice(ctx, job.error) : nothing}<div class="foot"><button type="button" class="btn" ?disabled=${job?.running} @click=${() => ctx.open(retryDialog(at.projection, at.id, parked.version))}>Retry…</button><span class="dim fine">Retries this aggregate only. To retry all, or to skip an event, open <a href=${`#/projections/${encodeURIComponent(at.projection)}`}>${at.projection}</a>.</span></div>` : nothing}`)}
   ${sheet({ title: "The newest events" }, table({

@@ -46,6 +46,9 @@ export function duration(seconds) {
   return unit.length < 4 && unit !== "day" ? `${count} ${unit}` : `${count} ${unit}${count === 1 ? "" : "s"}`;
 }
 
+/** Whether a time has come. @param {string} time */
+export const isDue = (time) => Date.parse(time) <= Date.now();
+
 /** `2 days ago`, `in 4 min`, `now`. @param {string | number | Date} time */
 export function ago(time) {
   const seconds = (Date.now() - new Date(time).getTime()) / 1000;

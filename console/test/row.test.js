@@ -286,6 +286,7 @@ test("a parked row is explained and retried", async () => {
   const { page, close } = await open(`#/users/${id}/explain`);
   await page.getByText("parked: an event cannot be folded").first().waitFor();
   await page.getByText("after 1 try").or(page.getByText(/after \d+ tries/)).first().waitFor();
+  await review(chromium.browser, `${server.url}/#/users/${id}/explain`, "explain-parked");
   const posted = page.waitForResponse((response) => response.request().method() === "POST");
   await page.getByRole("button", { name: "Retry…" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Retry", exact: true }).click();

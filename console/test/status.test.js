@@ -1,7 +1,7 @@
 /** Whether all is well: the overview, the health of the database, and the line on every page when no worker runs. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { go, openConsole, review, startBrowser } from "./support/browser.js";
+import { go, openConsole, review, screenshot, startBrowser } from "./support/browser.js";
 import { createUsers, plantUnfoldable, plantUsers } from "./support/data.js";
 import { makeIssuer } from "./support/tokens.js";
 import { call, startServer, until } from "./support/server.js";
@@ -103,6 +103,8 @@ test("the health of the database is shown", async () => {
   await page.getByText("1 session of other logins cannot be looked at").waitFor();
   assert.match(await page.getByRole("region", { name: "The answer of GET /projections" }).innerText(), /"pending"/);
   await review(chromium.browser, `${server.url}/#/health`, "health-faults");
+  await page.setViewportSize({ width: 1280, height: 1900 });
+  await screenshot(page, "health-faults-whole");
 
   await server.sql(body.text);
   await server.sql("alter database foldlog set jit = off");

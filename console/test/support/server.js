@@ -60,13 +60,16 @@ export async function startServer({ env = {}, data } = {}) {
 
 /** @param {string} place the data folder */
 async function connect(place) {
-  return new pg.Pool({
+  const pool = new pg.Pool({
     host: join(place, "socket"),
     user: "foldlog",
     database: "foldlog",
     password: (await readFile(join(place, "password"), "utf8")).trim(),
     max: 4,
   });
+  // Postgres may stop before a connection that the pool has ended is closed. A query that fails rejects its promise all the same.
+  pool.on("connect", (client) => client.on("error", () => {}));
+  return pool;
 }
 
 /**
