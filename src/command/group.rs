@@ -5,9 +5,8 @@ use futures_util::future::BoxFuture;
 
 use crate::app::Foldlog;
 use crate::db::Retryable as _;
-use crate::event::AggregateId;
 use crate::projection::{self, FoldedFor, ProjectionError};
-use crate::store::{self, GroupWriter, GroupedAppend, StoredGroup};
+use crate::store::{self, GroupWriter, GroupedAppend, LockWait, StoredGroup};
 
 impl GroupWriter for Foldlog {
     fn write<'a>(&'a self, group: &'a [GroupedAppend]) -> BoxFuture<'a, Option<StoredGroup>> {
@@ -31,23 +30,16 @@ impl GroupWriter for Foldlog {
 
 async fn write(foldlog: &Foldlog, group: &[GroupedAppend]) -> Result<StoredGroup, ProjectionError> {
     let types = group.iter().map(|append| append.type_id);
-    if foldlog.inline_views(&types).next().is_none() {
+    let mut views = foldlog.inline_views(&types);
+    let Some(first) = views.next() else {
         let mut connection = store::connect_group(foldlog.pool.acquire()).await?;
-        return Ok(store::append_group(&mut connection, group).await?);
-    }
+        return Ok(store::append_group(&mut connection, group, LockWait::Group).await?);
+    };
     let mut transaction = store::connect_group(foldlog.pool.begin()).await?;
-    let stored = store::append_group(&mut transaction, group).await?;
-    for view in foldlog.inline_views(&types) {
-        let block = view.projection.block();
-        let is_folded = |append: &&GroupedAppend| {
-            block.contains(&append.type_id.0) && stored.contains_key(&append.aggregate_id)
-        };
-        let appends = group.iter().filter(is_folded);
-        let aggregates: Vec<AggregateId> = appends.map(|append| append.aggregate_id).collect();
-        if aggregates.is_empty() {
-            continue;
-        }
-        projection::fold_inline(&mut transaction, view, &aggregates, FoldedFor::Group).await?;
+    let stored =
+        projection::append_and_fold(&mut transaction, first, group, FoldedFor::Group).await?;
+    for view in views {
+        projection::fold_group(&mut transaction, view, group, &stored).await?;
     }
     transaction.commit().await?;
     Ok(stored)

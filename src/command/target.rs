@@ -6,10 +6,12 @@ use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
 use crate::db::{DbError, Pool, Session, Share};
 use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
-use crate::projection::{self, FoldedFor, ProjectionError};
+use crate::projection::{self, FoldedFor};
 use crate::state::{self, State};
-use crate::store::{self, ExpectedHeads, GroupOutcome, Joined, Outcome, StoredEvent};
-use crate::view;
+use crate::store::{
+    self, ExpectedHeads, GroupOutcome, GroupedAppend, Joined, Outcome, StoredEvent,
+};
+use crate::view::{self, View};
 
 /// Where an append is stored.
 #[derive(Debug)]
@@ -324,16 +326,29 @@ async fn append_and_fold(
     heads: &ExpectedHeads,
     return_payloads: bool,
 ) -> Result<Outcome, AppendError> {
-    let stored = store::append(session, &batch.events, heads, return_payloads).await?;
+    let types = batch.events.iter().map(|event| event.type_id);
+    let views: Vec<&View> = foldlog.inline_views(&types).collect();
+    let failed = |view, error| AppendError::inline(view, error, &batch.events);
+    let (stored, views) = match (&batch.events[..], &views[..]) {
+        ([event], [first, others @ ..]) => {
+            let head = heads.get(&event.aggregate_id).copied();
+            let append = [GroupedAppend::new(event, head, return_payloads)?];
+            let stored = projection::append_and_fold(session, first, &append, FoldedFor::Append);
+            let mut stored = stored.await.map_err(|error| failed(first, error))?;
+            let stored = stored.remove(&event.aggregate_id);
+            let outcome = stored.map_or(Outcome::LostRace, |event| Outcome::Stored(vec![event]));
+            (outcome, others)
+        }
+        (events, views) => {
+            let outcome = store::append(session, events, heads, return_payloads).await?;
+            (outcome, views)
+        }
+    };
     if let Outcome::Stored(_) = stored {
         let aggregates: Vec<AggregateId> = batch.groups.iter().map(|g| g.aggregate_id).collect();
-        let types: Vec<TypeId> = batch.events.iter().map(|event| event.type_id).collect();
-        for view in foldlog.inline_views(&types.iter().copied()) {
-            match projection::fold_inline(session, view, &aggregates, FoldedFor::Append).await {
-                Ok(()) => {}
-                Err(ProjectionError::Db(error)) if error.is_contended() => return Err(error.into()),
-                Err(error) => return Err(AppendError::inline(view, error, &batch.events)),
-            }
+        for view in views {
+            let folded = projection::fold_inline(session, view, &aggregates).await;
+            folded.map_err(|error| failed(view, error))?;
         }
     }
     Ok(stored)

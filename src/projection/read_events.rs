@@ -41,6 +41,12 @@ impl ReadEvents {
         Ok(())
     }
 
+    /// Puts the decoded events in the order of aggregates and versions.
+    pub(super) fn sort(&mut self) {
+        self.events
+            .sort_unstable_by_key(|event| (event.aggregate_id, event.version));
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.events.is_empty() && self.undecodable.is_empty()
     }

@@ -32,8 +32,8 @@ pub use self::feed::{
     FeedWatch, read_feed, read_feed_end,
 };
 pub use self::group::{
-    GroupOutcome, GroupWriter, GroupedAppend, Groups, Joined, Place, StoredGroup, append_group,
-    connect_group,
+    GroupOutcome, GroupWriter, GroupedAppend, Groups, Joined, LockWait, Place, StoredGroup,
+    append_group, bind_group, connect_group, decode_group,
 };
 pub use self::stream::{
     Moment, StreamPart, byte_len, decode_event, decode_optional_time, decode_skipped, decode_time,

@@ -332,7 +332,8 @@ async fn an_inline_append_that_waits_for_a_repair_checks_its_set_rule() {
         send(&foldlog, &[with_email(Uuid::now_v7(), "ada@example.org")]).await
     });
     // Its snapshot is older than the repair.
-    wait_until_blocked(&mut db.connect().await, "Reads all unclaimed events").await;
+    let statement = "reads what an inline fold of them needs";
+    wait_until_blocked(&mut db.connect().await, statement).await;
     run(repair.connection(), "select note_repair('users')").await;
     repair.commit().await;
     let refused = appends.await.unwrap();

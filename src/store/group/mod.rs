@@ -20,6 +20,7 @@
 
 mod place;
 mod queue;
+mod statement;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,16 +30,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::value::{RawValue, to_raw_value};
-use sqlx::Row;
-use sqlx::types::Json;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use self::place::Place;
 use self::queue::{Entered, Queue};
+pub use self::statement::{LockWait, append_group, bind_group, decode_group};
 use super::append::{self, ExpectedHead, StoredEvent};
-use crate::db::{DbError, Session};
+use crate::db::DbError;
 use crate::event::{AggregateId, EventId, Prepared, TypeId, Version};
 
 /// A larger event is sent alone, so that a group stays below 1 MiB.
@@ -46,9 +46,6 @@ const MAX_EVENT_BYTES: usize = 16 * 1024;
 
 /// How long appends wait for another one in flight, and a group for a connection. Most statements take a millisecond.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// [`QUEUE_TIMEOUT`] as Postgres reads it.
-const LOCK_TIMEOUT: &str = "100ms";
 
 /// Sends the concurrent appends of a process together. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +55,7 @@ pub struct Groups {
 
 /// Writes the groups of a process. The events and what else belongs to their appends, as inline folds, are one transaction.
 pub trait GroupWriter: Send + Sync + 'static {
-    /// Appends a group with [`append_group`], whose result it returns. `None`: it failed, so each append of the group is sent
+    /// Appends a group, as [`append_group`] does. `None`: it failed, so each append of the group is sent
     /// again, alone.
     fn write<'a>(&'a self, group: &'a [GroupedAppend]) -> BoxFuture<'a, Option<StoredGroup>>;
 }
@@ -86,7 +83,7 @@ pub enum GroupOutcome {
     Overtaken,
 }
 
-/// An append that is sent with others.
+/// An append that is sent with others, or as a group of one.
 #[derive(Debug)]
 pub struct GroupedAppend {
     id: EventId,
@@ -122,12 +119,17 @@ enum Answer {
 }
 
 impl GroupedAppend {
-    fn new(
+    /// Prepares an append. With `return_payload` the answer has the payload as the log holds it.
+    ///
+    /// # Errors
+    ///
+    /// When the event cannot be encoded, or has a password that is not hashed.
+    pub fn new(
         event: &Prepared,
-        payload: &RawValue,
         expected: Option<ExpectedHead>,
         return_payload: bool,
     ) -> Result<Self, DbError> {
+        let payload = append::stored_payload(event)?;
         let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
         Ok(Self {
             id: event.id,
@@ -163,7 +165,7 @@ impl Groups {
         let mut entered = lock(&self.queue).enter(aggregate_id);
         let mut answer = None;
         if matches!(entered, Entered::Wait) {
-            let append = GroupedAppend::new(event, payload, expected, return_payload)?;
+            let append = GroupedAppend::new(event, expected, return_payload)?;
             let (sender, receiver) = oneshot::channel();
             entered = lock(&self.queue).enter_or_wait(WaitingAppend {
                 append,
@@ -270,41 +272,6 @@ pub async fn connect_group<T>(
 ) -> Result<T, DbError> {
     let connection = timeout(QUEUE_TIMEOUT, connection).await;
     connection.map_err(|_| sqlx::Error::PoolTimedOut)?
-}
-
-/// Appends the events of a group in one statement. From then on, the transaction waits for a lock for 100 ms at most.
-///
-/// # Errors
-///
-/// Any [`DbError`].
-pub async fn append_group(
-    connection: &mut Session<'_>,
-    group: &[GroupedAppend],
-) -> Result<StoredGroup, DbError> {
-    let heads: Vec<Option<ExpectedHead>> = group.iter().map(|append| append.expected).collect();
-    let rows = sqlx::query(include_str!("sql/append_group.sql"))
-        .bind(group.iter().map(|a| a.id.0).collect::<Vec<_>>())
-        .bind(group.iter().map(|a| a.aggregate_id.0).collect::<Vec<_>>())
-        .bind(group.iter().map(|a| a.type_id.0).collect::<Vec<_>>())
-        .bind(group.iter().map(|a| Json(&a.payload)).collect::<Vec<_>>())
-        .bind(group.iter().map(|a| Json(&a.metadata)).collect::<Vec<_>>())
-        .bind(append::versions(&heads))
-        .bind(append::last_ids(&heads))
-        .bind(append::last_times(&heads))
-        .bind(group.iter().any(|append| append.return_payload))
-        .bind(LOCK_TIMEOUT)
-        .fetch_all(connection)
-        .await?;
-    let id_of: HashMap<AggregateId, EventId> =
-        group.iter().map(|a| (a.aggregate_id, a.id)).collect();
-    let mut stored = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let aggregate_id = AggregateId(row.try_get("aggregate_id")?);
-        if let Some(id) = id_of.get(&aggregate_id) {
-            stored.insert(aggregate_id, append::decode_stored(row, *id, aggregate_id)?);
-        }
-    }
-    Ok(stored)
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {

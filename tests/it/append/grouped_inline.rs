@@ -9,12 +9,12 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::grouped::{ALONE_COUNT, Answer, append_all, start, users, version};
-use crate::support::TestDb;
 use crate::support::chaos::Chaos;
 use crate::support::db::DOMAINS;
 use crate::support::events::{append, deposited, event, opened};
 use crate::support::locks::hold_claim;
 use crate::support::workers::{assert_all_applied, version_in_view};
+use crate::support::{TestDb, created, renamed};
 
 /// A host that folds all views inline, whose connections are all open.
 async fn host(chaos: &Chaos) -> Foldlog {
@@ -73,6 +73,64 @@ async fn concurrent_inline_appends_share_a_transaction() {
             let seen = version_in_view(&db, view, account).await;
             assert_eq!(seen, Some(Version(1)), "{view}");
         }
+    }
+    for view in ["users", "accounts", "ledger"] {
+        assert_all_applied(&db, view).await;
+    }
+}
+
+/// Fails when an append, alone or in a group, takes another statement beside BEGIN, one that appends and reads, one that writes, and COMMIT, although each
+/// row has all earlier events of its aggregate.
+#[tokio::test]
+async fn an_append_folded_inline_takes_four_statements() {
+    let db = TestDb::new().await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let known = users(10);
+    append(&foldlog, &known).await;
+    let mut events = users(ALONE_COUNT + 10);
+    events.extend(known.iter().map(|user| renamed(user.aggregate_id.0, "eve")));
+    let before = chaos.statements();
+    let answers = append_all(&foldlog, &events).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let transactions = 3;
+    assert_eq!(chaos.statements() - before, transactions * 4);
+    assert_all_applied(&db, "users").await;
+}
+
+/// Fails when a group folds only its own events into rows that also lack earlier ones.
+#[tokio::test]
+async fn a_group_folds_the_earlier_events_that_a_row_lacks() {
+    let db = TestDb::new().await;
+    let (behind, absent, ended) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    append(&db.foldlog, &[opened(behind), created(ended, "ada")]).await;
+    append(
+        &db.foldlog,
+        &[event(ended, UserEvent::Deleted { id: None })],
+    )
+    .await;
+    db.catch_up("accounts").await;
+    db.catch_up("users").await;
+    append(&db.foldlog, &[deposited(behind, 1), opened(absent)]).await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    let mut events = users(ALONE_COUNT);
+    events.extend([
+        deposited(behind, 2),
+        deposited(absent, 3),
+        created(ended, "ada"),
+    ]);
+    events.extend(users(5));
+    let answers = append_all(&foldlog, &events).await;
+    let versions: Vec<i32> = answers[ALONE_COUNT..]
+        .iter()
+        .filter_map(|a| a.as_ref().ok())
+        .map(|a| a.events[0].version.0)
+        .collect();
+    assert_eq!(versions[..2], [3, 2]);
+    for view in ["accounts", "ledger"] {
+        assert_eq!(version_in_view(&db, view, behind).await, Some(Version(3)));
+        assert_eq!(version_in_view(&db, view, absent).await, Some(Version(2)));
     }
     for view in ["users", "accounts", "ledger"] {
         assert_all_applied(&db, view).await;

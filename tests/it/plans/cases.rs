@@ -42,7 +42,7 @@ const PARSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "projection/sql/write_inline.sql",
+        "projection/inline/sql/write_inline.sql",
         &[
             "'users', pg_temp.ids(1), pg_temp.ids(1), '{}', '[]', 0",
             "'users', pg_temp.ids(1000), pg_temp.ids(1000), pg_temp.ids(100), '[]', 0",

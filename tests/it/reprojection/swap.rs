@@ -222,7 +222,8 @@ async fn a_dry_run_survives_the_removal_of_its_generation() {
         let events = [renamed(user, "eve")];
         command::dry_run(&other, &events, ExpectedVersion::Any, None).await
     });
-    wait_until_blocked(&mut db.connect().await, "insert into \"public\".events").await;
+    let statement = "reads what an inline fold of them needs";
+    wait_until_blocked(&mut db.connect().await, statement).await;
     reproject_to_the_end(&db.foldlog, "users").await;
     db.run("update views set retired_at = retired_at - interval '2 minutes'")
         .await;

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::{files, read};
 use crate::sql::file::{Line, SqlFile};
 
-const ROLES: [&str; 4] = [
+const ROLES: [&str; 5] = [
     "foldlog_command",
+    "foldlog_command_inline",
     "foldlog_query",
     "foldlog_projection",
     "owner",
@@ -62,8 +63,13 @@ fn sql_headers_say_whether_rows_are_returned() {
     for file in &SqlFile::all() {
         let path = Path::new("src").join(&file.name);
         let includes = |(from, text): &(std::path::PathBuf, String)| {
-            let relative = path.strip_prefix(from.parent().unwrap()).ok()?;
-            let at = text.find(&format!("include_str!(\"{}\")", relative.display()))?;
+            let folder = from.parent().unwrap();
+            let below = path
+                .strip_prefix(folder)
+                .map(|name| name.display().to_string());
+            let beside = path.strip_prefix(folder.parent().unwrap());
+            let relative = below.or_else(|_| beside.map(|name| format!("../{}", name.display())));
+            let at = text.find(&format!("include_str!(\"{}\")", relative.ok()?))?;
             let (fetch, execute) = (text[at..].find(".fetch"), text[at..].find(".execute("));
             Some(fetch.unwrap_or(usize::MAX) < execute.unwrap_or(usize::MAX))
         };

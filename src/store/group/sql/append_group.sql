@@ -10,8 +10,8 @@
 -- $6 integer[] expected versions (0: must not exist), or nulls
 -- $7 uuid[] ids of the events at the expected versions, or nulls
 -- $8 timestamptz[] when those events were appended, or nulls
--- $9 boolean whether to return the payloads
--- $10 text how long to wait for a lock
+-- $9 text how long to wait for a lock; null: as the session says
+-- $10 boolean whether to return the payloads
 -- returns rows (aggregate_id, version, position, created_at, payload), without the events that are not appended
 -- role: foldlog_command
 -- uses: events_aggregate_id_version_key events_pkey
@@ -28,7 +28,7 @@ select
         else foldlog.log_txid()
     end,
     greatest(statement_timestamp(), newest.created_at)
-from (select set_config('lock_timeout', $10, true)) as limited
+from (select set_config('lock_timeout', coalesce($9, current_setting('lock_timeout')), true)) as limited
 cross join unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[], $7::uuid[], $8::timestamptz[])
     as wanted (id, aggregate_id, type_id, payload, metadata, expected, last_id, last_at)
 left join lateral (
@@ -44,4 +44,4 @@ where (select e.id from foldlog.events e where e.id = wanted.id order by e.aggre
     and (wanted.last_id is null or (newest.id = wanted.last_id and newest.created_at = wanted.last_at))
 order by wanted.aggregate_id
 on conflict do nothing
-returning aggregate_id, version, position, created_at, case when $9 then payload end as payload
+returning aggregate_id, version, position, created_at, case when $10 then payload end as payload

@@ -9,6 +9,8 @@
 //! fold read as unclaimed, so not all claims would succeed. If they do not, or if an event cannot be folded, the fold starts over
 //! with the claims it has, and reads the rows after the claims.
 //!
+//! A group's append is the statement that reads, too; see [`append_and_fold`].
+//!
 //! # Beside a reprojection
 //!
 //! An event that is folded into a generation which is no longer live would be missing from the view, and a set rule would be checked
@@ -17,11 +19,14 @@
 //! is live at the commit, and a reprojection that goes live later finds the event committed and folds it before it does. (test:
 //! `an_inline_append_beside_a_reprojection_is_in_the_live_view`)
 
+mod group;
+
 use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
 use uuid::Uuid;
 
+pub use self::group::{append_and_fold, fold_group};
 use super::plan::{AggregateBatch, Before, Plan, plan};
 use super::read::decode_before;
 use super::read_events::ReadEvents;
@@ -29,9 +34,11 @@ use super::rows::{self, OnRejectedWrite};
 use super::{ProjectionError, claim, fold};
 use crate::db::Session;
 use crate::event::{AggregateId, EventId};
+use crate::store::LockWait;
 use crate::view::{self, View};
 
 /// The events of some aggregates without a claim, in the order of aggregates and versions, and what precedes them.
+#[derive(Default)]
 struct Backlog {
     events: ReadEvents,
     before: HashMap<AggregateId, Before>,
@@ -61,6 +68,13 @@ impl FoldedFor {
             Self::Group => MAX_GROUP_EVENTS + 1,
         }
     }
+
+    const fn lock_wait(self) -> LockWait {
+        match self {
+            Self::Append => LockWait::Session,
+            Self::Group => LockWait::Group,
+        }
+    }
 }
 
 /// Folds all events of these aggregates that their view rows do not contain yet, in the transaction that appended to them.
@@ -68,23 +82,55 @@ impl FoldedFor {
 /// # Errors
 ///
 /// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view rejects the row, and
-/// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded, and for a group
-/// [`ProjectionError::TooManyEvents`]. The caller must roll back the transaction in all cases.
+/// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded. The caller must roll
+/// back the transaction in both cases.
 pub async fn fold_inline(
+    connection: &mut Session<'_>,
+    view: &View,
+    aggregates: &[AggregateId],
+) -> Result<(), ProjectionError> {
+    read_and_fold(connection, view, aggregates, FoldedFor::Append).await
+}
+
+async fn read_and_fold(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
     folded_for: FoldedFor,
 ) -> Result<(), ProjectionError> {
     let view = &view.current();
-    if view.serving().exists && fold_into(connection, view, aggregates, folded_for).await? {
-        return Ok(());
+    if view.serving().exists {
+        let backlog = read_backlog(connection, view, aggregates, folded_for).await?;
+        if fold_backlog(connection, view, aggregates, backlog, folded_for).await? {
+            return Ok(());
+        }
     }
+    fold_into_live(connection, view, aggregates, folded_for).await
+}
+
+/// Asks which generation is live, and folds into that one.
+async fn fold_into_live(
+    connection: &mut Session<'_>,
+    view: &View,
+    aggregates: &[AggregateId],
+    folded_for: FoldedFor,
+) -> Result<(), ProjectionError> {
     // This transaction has the lock, so the live generation cannot change any more.
     lock_generation(connection, view).await?;
     let generation = view::resolve(connection, view).await?;
-    if generation.exists && fold_into(connection, &generation.view, aggregates, folded_for).await? {
-        return Ok(());
+    if generation.exists {
+        let backlog = read_backlog(connection, &generation.view, aggregates, folded_for).await?;
+        if fold_backlog(
+            connection,
+            &generation.view,
+            aggregates,
+            backlog,
+            folded_for,
+        )
+        .await?
+        {
+            return Ok(());
+        }
     }
     if view.projection.set_rules().is_empty() {
         // The live generation has another definition. A catch-up folds the event into the one of this build.
@@ -93,18 +139,19 @@ pub async fn fold_inline(
     Err(ProjectionError::NotReprojected(view.name()))
 }
 
-/// Folds into one generation; false if it is not the live one of this process.
-async fn fold_into(
+/// Folds what was read of these aggregates into one generation; false if it is not the live one of this process.
+async fn fold_backlog(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
+    backlog: Backlog,
     folded_for: FoldedFor,
 ) -> Result<bool, ProjectionError> {
     let Backlog {
         mut events,
         before,
         repairs,
-    } = read_backlog(connection, view, aggregates, folded_for).await?;
+    } = backlog;
     if events.is_empty() {
         return is_live(connection, view).await;
     }
@@ -176,7 +223,7 @@ async fn read_backlog(
     folded_for: FoldedFor,
 ) -> Result<Backlog, ProjectionError> {
     let types = view.projection.block();
-    let rows = sqlx::query(view.sql.fill(include_str!("sql/read_chains.sql")))
+    let rows = sqlx::query(view.sql.fill(include_str!("../sql/read_chains.sql")))
         .bind(view.lock_domain())
         .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
         .bind(vec![i32::MAX; aggregates.len()])
@@ -202,9 +249,7 @@ async fn read_backlog(
     if i64::try_from(rows.len() - before.len()).is_ok_and(|read| read == folded_for.max_events()) {
         return Err(ProjectionError::TooManyEvents(view.name()));
     }
-    events
-        .events
-        .sort_unstable_by_key(|event| (event.aggregate_id, event.version));
+    events.sort();
     Ok(Backlog {
         events,
         before,
@@ -272,7 +317,7 @@ async fn find_parked(
     view: &View,
     aggregates: &[AggregateId],
 ) -> Result<HashSet<AggregateId>, ProjectionError> {
-    let rows = sqlx::query(include_str!("sql/still_parked.sql"))
+    let rows = sqlx::query(include_str!("../sql/still_parked.sql"))
         .bind(view.lock_domain())
         .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
         .fetch_all(connection)
