@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::inline::has_inline_views;
 use super::outcome::{self, AggregateOutcome, HASH_STAND_IN};
-use super::target::has_inline_views;
 use super::{AppendError, Batch, Group, MAX_ATTEMPTS, Target, decide};
 use crate::app::{Foldlog, Served};
 use crate::db::RetryPolicy;

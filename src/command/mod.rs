@@ -14,6 +14,7 @@ mod dry_run;
 mod error;
 mod group;
 mod idempotency;
+mod inline;
 mod outcome;
 mod passwords;
 mod revert;

@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::inline::{append_and_fold, has_inline_views};
 use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
 use crate::db::{DbError, Pool, Session, Share};
 use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
-use crate::projection::{self, FoldedFor};
 use crate::state::{self, State};
-use crate::store::{
-    self, ExpectedHeads, GroupOutcome, GroupedAppend, Joined, Outcome, StoredEvent,
-};
-use crate::view::{self, View};
+use crate::store::{self, ExpectedHeads, GroupOutcome, Joined, Outcome, StoredEvent};
+use crate::view;
 
 /// Where an append is stored.
 #[derive(Debug)]
@@ -238,11 +236,6 @@ impl Target<'_> {
     }
 }
 
-pub(super) fn has_inline_views(foldlog: &Foldlog, batch: &Batch<'_>) -> bool {
-    let types = batch.events.iter().map(|event| event.type_id);
-    foldlog.inline_views(&types).next().is_some()
-}
-
 async fn load(
     session: &mut Session<'_>,
     batch: &Batch<'_>,
@@ -317,39 +310,4 @@ async fn append_in_statement(
     let mut connection = pool.acquire().await?;
     let outcome = store::append(&mut connection, &batch.events, heads, return_payloads).await?;
     Ok(outcome.into())
-}
-
-async fn append_and_fold(
-    session: &mut Session<'_>,
-    foldlog: &Foldlog,
-    batch: &Batch<'_>,
-    heads: &ExpectedHeads,
-    return_payloads: bool,
-) -> Result<Outcome, AppendError> {
-    let types = batch.events.iter().map(|event| event.type_id);
-    let views: Vec<&View> = foldlog.inline_views(&types).collect();
-    let failed = |view, error| AppendError::inline(view, error, &batch.events);
-    let (stored, views) = match (&batch.events[..], &views[..]) {
-        ([event], [first, others @ ..]) => {
-            let head = heads.get(&event.aggregate_id).copied();
-            let append = [GroupedAppend::new(event, head, return_payloads)?];
-            let stored = projection::append_and_fold(session, first, &append, FoldedFor::Append);
-            let mut stored = stored.await.map_err(|error| failed(first, error))?;
-            let stored = stored.remove(&event.aggregate_id);
-            let outcome = stored.map_or(Outcome::LostRace, |event| Outcome::Stored(vec![event]));
-            (outcome, others)
-        }
-        (events, views) => {
-            let outcome = store::append(session, events, heads, return_payloads).await?;
-            (outcome, views)
-        }
-    };
-    if let Outcome::Stored(_) = stored {
-        let aggregates: Vec<AggregateId> = batch.groups.iter().map(|g| g.aggregate_id).collect();
-        for view in views {
-            let folded = projection::fold_inline(session, view, &aggregates).await;
-            folded.map_err(|error| failed(view, error))?;
-        }
-    }
-    Ok(stored)
 }

@@ -216,22 +216,16 @@ async fn a_dry_run_survives_the_removal_of_its_generation() {
     let other = host(&db);
     let user = Uuid::now_v7();
     append(&other, &[created(user, "ada")]).await;
-    // The dry run has read the row, and waits before it folds.
-    let gate = Held::open(&db, "lock table events in exclusive mode").await;
-    let dry_run = tokio::spawn(async move {
-        let events = [renamed(user, "eve")];
-        command::dry_run(&other, &events, ExpectedVersion::Any, None).await
-    });
-    let statement = "reads what an inline fold of them needs";
-    wait_until_blocked(&mut db.connect().await, statement).await;
+    // The host remembers the user, so it does not read the row, which would tell it about the new generation.
     reproject_to_the_end(&db.foldlog, "users").await;
     db.run("update views set retired_at = retired_at - interval '2 minutes'")
         .await;
     db.catch_up("users").await;
     let tables = "select count(*) from pg_class where relname = 'users'";
     assert_eq!(db.count(tables).await, 0);
-    gate.commit().await;
-    let dry_run = dry_run.await.unwrap().unwrap();
+    let events = [renamed(user, "eve")];
+    let dry_run = command::dry_run(&other, &events, ExpectedVersion::Any, None).await;
+    let dry_run = dry_run.unwrap();
     assert_eq!(dry_run.aggregates[0].version, Version(2));
 }
 

@@ -75,7 +75,7 @@ select
     (select g.repairs from foldlog.views g where g.name = $11) as repairs
 from appended a
 left join lateral (
-    select to_json(v) as json, v.version
+    select to_json(v.*) as json, v.version
     from foldlog."{table}" v
     where v.id = a.aggregate_id
     limit 1

@@ -1,0 +1,51 @@
+//! Appends that are folded into the inline views in the same transaction.
+
+use super::{AppendError, Batch};
+use crate::app::Foldlog;
+use crate::db::Session;
+use crate::event::AggregateId;
+use crate::projection::{self, FoldedFor};
+use crate::store::{self, ExpectedHeads, GroupedAppend, Outcome};
+use crate::view::View;
+
+/// Whether an append is folded inline.
+pub(super) fn has_inline_views(foldlog: &Foldlog, batch: &Batch<'_>) -> bool {
+    let types = batch.events.iter().map(|event| event.type_id);
+    foldlog.inline_views(&types).next().is_some()
+}
+
+/// Appends the events of one request, and folds them into the inline views. The caller must roll back unless they are stored.
+pub(super) async fn append_and_fold(
+    session: &mut Session<'_>,
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+    heads: &ExpectedHeads,
+    return_payloads: bool,
+) -> Result<Outcome, AppendError> {
+    let types = batch.events.iter().map(|event| event.type_id);
+    let views: Vec<&View> = foldlog.inline_views(&types).collect();
+    let failed = |view, error| AppendError::inline(view, error, &batch.events);
+    let (stored, views) = match (&batch.events[..], &views[..]) {
+        ([event], [first, others @ ..]) => {
+            let head = heads.get(&event.aggregate_id).copied();
+            let append = [GroupedAppend::new(event, head, return_payloads)?];
+            let stored = projection::append_and_fold(session, first, &append, FoldedFor::Append);
+            let mut stored = stored.await.map_err(|error| failed(first, error))?;
+            let stored = stored.remove(&event.aggregate_id);
+            let outcome = stored.map_or(Outcome::LostRace, |event| Outcome::Stored(vec![event]));
+            (outcome, others)
+        }
+        (events, views) => {
+            let outcome = store::append(session, events, heads, return_payloads).await?;
+            (outcome, views)
+        }
+    };
+    if let Outcome::Stored(_) = stored {
+        let aggregates: Vec<AggregateId> = batch.groups.iter().map(|g| g.aggregate_id).collect();
+        for view in views {
+            let folded = projection::fold_inline(session, view, &aggregates).await;
+            folded.map_err(|error| failed(view, error))?;
+        }
+    }
+    Ok(stored)
+}
