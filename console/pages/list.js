@@ -28,30 +28,32 @@ export const page = {
     const { as_of, after } = route.query;
     const path = `/${domain.name}`;
     const query = { ...filters(domain, route.query), limit: LIMIT, after };
+    const question = asked(ctx, domain);
     const known = ctx.data?.first;
     const data = await panels({
       rows: ctx.api.get(path, { ...query, as_of }, { signal }),
       // The filters would hide a row that has another value now.
       ...(as_of && { now: ctx.api.get(path, { limit: 1000, after }, { signal }) }),
       first: known?.value ? Promise.resolve(known.value) : ctx.api.get("/events", { domain: domain.name, limit: 1 }, { signal }).then(({ result }) => result[0]?.created_at ?? null),
-    }, ctx.data);
+    }, ctx.data?.asked === question ? ctx.data : undefined);
     if (data.rows.error) throw data.rows.error;
     if (data.first.value) void readActivity(ctx, data.first.value);
-    return data;
+    return { ...data, asked: question };
   },
   view(ctx) {
     const { domain, data } = ctx;
     if (!domain || data.missing) return unknown(ctx);
     const { as_of } = ctx.route.query;
+    const isAnswered = data.asked === asked(ctx, domain);
     return html`${pageHead({
       title: domain.name,
       sub: html`${domain.description ? html`<span>${domain.description}</span>` : nothing}${ctx.state.loadedAt && !as_of ? html`<span>read at ${stamp(ctx.state.loadedAt, "clock")} ${zone()}</span>` : nothing}`,
       actions: ctx.can(`${domain.name}:read`, `${domain.name}:write`) ? html`<button type="button" class="btn" @click=${() => append(ctx, domain)}>Append an event…</button>` : nothing,
     })}
     ${data.first.value ? asOfSlider(ctx, { from: data.first.value, at: as_of, go: (time) => ctx.go(withQuery(ctx.route.hash, { as_of: time, after: null })) }) : nothing}
-    ${as_of ? past(ctx, domain) : nothing}
-    ${chips(ctx, domain)}
-    ${panel(ctx, data.rows, (rows) => sheet(ctx, domain, rows))}`;
+    ${as_of ? past(ctx, domain, isAnswered) : nothing}
+    ${chips(ctx, domain, isAnswered)}
+    ${panel(ctx, data.rows, (rows) => (isAnswered ? sheet(ctx, domain, rows) : outdated(ctx, domain, rows)))}`;
   },
 };
 
@@ -63,6 +65,9 @@ function unknown(ctx) {
 
 /** @param {Domain} domain @param {Record<string, string>} query */
 const filters = (domain, query) => Object.fromEntries(domain.filters.filter((name) => name in query).map((name) => [name, query[name]]));
+
+/** What the address asks the server for. Until the answer arrives, `ctx.data` answers another question. @param {Ctx} ctx @param {Domain} domain */
+const asked = ({ route: { query } }, domain) => JSON.stringify([filters(domain, query), query["as_of"], query["after"]]);
 
 /** @param {Ctx} ctx @param {Domain} domain */
 const append = (ctx, domain) => openAppend(ctx, domain, {}, ({ aggregate_id }) => ctx.go(to(domain.name, aggregate_id)));
@@ -90,11 +95,11 @@ function today(data) {
   return { byId: new Map(inRange.map((/** @type {any} */ at) => [at.id, at])), later: inRange.filter((/** @type {any} */ at) => !then.has(at.id)) };
 }
 
-/** @param {Ctx} ctx @param {Domain} domain */
-function past(ctx, domain) {
+/** @param {Ctx} ctx @param {Domain} domain @param {boolean} isAnswered whether the data is of this time */
+function past(ctx, domain, isAnswered) {
   const { rows } = ctx.data;
   const as_of = ctx.route.query["as_of"] ?? "";
-  const now = today(ctx.data);
+  const now = isAnswered ? today(ctx.data) : null;
   const filtered = Object.keys(filters(domain, ctx.route.query)).length > 0;
   const kinds = (rows.value?.result ?? []).map((/** @type {any} */ row) => difference(row, now?.byId ?? null));
   const count = (/** @type {string} */ kind) => kinds.filter((/** @type {any} */ at) => at === kind).length;
@@ -105,8 +110,8 @@ function past(ctx, domain) {
     <a class="btn small" href=${withQuery(ctx.route.hash, { as_of: null, after: null })}>Now</a></div>`;
 }
 
-/** @param {Ctx} ctx @param {Domain} domain */
-function chips(ctx, domain) {
+/** @param {Ctx} ctx @param {Domain} domain @param {boolean} isAnswered */
+function chips(ctx, domain, isAnswered) {
   const active = Object.entries(filters(domain, ctx.route.query));
   const add = (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
@@ -124,7 +129,7 @@ function chips(ctx, domain) {
       <label class="field">is exactly<input name="value" required autocomplete="off" spellcheck="false"></label><button class="btn go">Filter</button></form>`)}
     <span class="grow"></span>
     ${menu("columns ▾", html`<div class="pop">${domain.columns.filter(({ name }) => name !== "id").map(({ name }) => html`<label class="check"><input type="checkbox" .checked=${choice.has(name)} @change=${() => toggle(ctx, domain, name)}> <code>${name}</code></label>`)}</div>`, "right")}
-    <button type="button" class="btn small" @click=${() => download(`${domain.name}.json`, ctx.data.rows.value?.result ?? [])}>↓ JSON of this page</button></div>`;
+    <button type="button" class="btn small" ?disabled=${!isAnswered} @click=${() => download(`${domain.name}.json`, ctx.data.rows.value?.result ?? [])}>↓ JSON of this page</button></div>`;
 }
 
 /** The columns that are shown besides the id. A wide row shows its first eight until others are chosen. @param {Ctx} ctx @param {Domain} domain */
@@ -145,14 +150,33 @@ function toggle(ctx, domain, name) {
 
 /** @param {Ctx} ctx @param {Domain} domain @param {any} answer */
 function sheet(ctx, domain, answer) {
-  const { as_of, after } = ctx.route.query;
+  const { after } = ctx.route.query;
   const now = today(ctx.data)?.byId ?? null;
   const rows = ctx.ui["only"] && now ? answer.result.filter((/** @type {any} */ row) => difference(row, now)) : answer.result;
+  return html`<section class="sheet" aria-label=${`Rows of ${domain.name}`}>${rowTable(ctx, domain, rows, now, empty(ctx, domain, answer))}
+  ${answer.next || after ? html`<div class="under">${after ? html`<a class="btn small" href=${withQuery(ctx.route.hash, { after: null })}>First page</a>` : nothing}
+    <span class="dim">${plural(answer.result.length, "row")} on this page, in the order of their ids</span><span class="grow"></span>
+    ${answer.next ? html`<a class="btn small" rel="next" href=${withQuery(ctx.route.hash, { after: answer.next })}>Next ${LIMIT}</a>` : html`<span class="dim">This is the last page.</span>`}</div>`
+    : answer.result.length > 0 ? html`<div class="under dim">${plural(answer.result.length, "row")} in all</div>` : nothing}</section>`;
+}
+
+/**
+ * The rows of the last answer, greyed while another one is read: without pages or comparisons, which would be those of another question.
+ * @param {Ctx} ctx @param {Domain} domain @param {any} answer
+ */
+function outdated(ctx, domain, answer) {
+  const reading = ctx.state.loading;
+  return html`<section class="sheet stale" aria-label=${`Rows of ${domain.name}`} aria-busy=${reading}>${rowTable(ctx, domain, answer.result, null, reading ? "Reading…" : "These rows could not be read.")}</section>`;
+}
+
+/** @param {Ctx} ctx @param {Domain} domain @param {any[]} rows @param {Map<string, any> | null} now @param {unknown} none */
+function rowTable(ctx, domain, rows, now, none) {
+  const { as_of } = ctx.route.query;
   const choice = chosen(ctx, domain);
   const columns = domain.columns.filter((at) => choice.has(at.name) && at.name !== "version");
   const numeric = (/** @type {any} */ at) => at.type === "integer" || at.type === "number";
-  return html`<section class="sheet" aria-label=${`Rows of ${domain.name}`}>${table({
-    label: `Rows of ${domain.name}`, rows, empty: empty(ctx, domain, answer),
+  return table({
+    label: `Rows of ${domain.name}`, rows, empty: none,
     rowClass: (/** @type {any} */ row) => (difference(row, now) ? "moved" : ""),
     columns: [
       { head: "id", mono: true, nowrap: true, cell: (row) => html`<a data-row href=${withQuery(to(domain.name, row.id), { as_of })} title=${row.id}>${short(row.id)}</a>` },
@@ -162,11 +186,7 @@ function sheet(ctx, domain, answer) {
       })),
       ...(choice.has("version") ? [{ head: "version", right: true, mono: true, cell: (/** @type {any} */ row) => html`${number(row.version)}${difference(row, now) === "gone" ? html`<small class="later">gone now</small>` : nothing}` }] : []),
     ],
-  })}
-  ${answer.next || after ? html`<div class="under">${after ? html`<a class="btn small" href=${withQuery(ctx.route.hash, { after: null })}>First page</a>` : nothing}
-    <span class="dim">${plural(answer.result.length, "row")} on this page, in the order of their ids</span><span class="grow"></span>
-    ${answer.next ? html`<a class="btn small" rel="next" href=${withQuery(ctx.route.hash, { after: answer.next })}>Next ${LIMIT}</a>` : html`<span class="dim">This is the last page.</span>`}</div>`
-    : answer.result.length > 0 ? html`<div class="under dim">${plural(answer.result.length, "row")} in all</div>` : nothing}</section>`;
+  });
 }
 
 /** What a field of the past is now, if it is another value. @param {any} row @param {any} now @param {string} name */

@@ -94,6 +94,35 @@ test("the filter by a column is in the address and survives a reload", async () 
   await close();
 });
 
+// Fails when the rows of one filter or time are shown as those of the next one until its answer arrives, or after it has failed.
+test("rows of the last question are greyed until the next one is answered", async () => {
+  const [{ created_at: first }] = (await call(`${server.url}/events?limit=1`)).result;
+  const { page, close } = await open("#/users");
+  await rows(page).nth(5).waitFor();
+  const sheet = page.getByRole("region", { name: "Rows of users", exact: true });
+  const next = Object.entries({ "username=grace": 200, [`as_of=${encodeURIComponent(first)}`]: 200, "username=ada": 422 });
+  for (const [question, status] of next) {
+    /** @type {() => void} */
+    let answer = () => {};
+    const held = /** @type {Promise<void>} */ (new Promise((resolve) => { answer = resolve; }));
+    await page.route(new RegExp(`/users\\?.*${question.split("=")[0]}=`), async (route) => {
+      await held;
+      await (status === 200 ? route.continue() : route.fulfill({ status, json: { type: "urn:foldlog:problem:unprocessable", title: "Unprocessable", status, detail: "refused by the test" } }));
+    });
+    await page.evaluate((to) => { location.hash = to; }, `#/users?${question}`);
+    await page.locator("main section.stale[aria-busy=true]").waitFor();
+    assert.ok(await page.getByRole("button", { name: "↓ JSON of this page" }).isDisabled());
+    assert.equal(await page.getByText(/in all|On this page|is the same now/).count(), 0, "figures of the last question");
+    answer();
+    if (status === 200) await page.locator("main section.stale").waitFor({ state: "detached" });
+    else await page.getByText("refused by the test").waitFor();
+    await page.unrouteAll({ behavior: "wait" });
+  }
+  assert.equal(await sheet.getAttribute("aria-busy"), "false");
+  assert.match(await sheet.getAttribute("class") ?? "", /stale/);
+  await close();
+});
+
 // Fails when a hidden column is shown, the choice is lost on reload, or the file has other rows than the page.
 test("columns are chosen in the address, and the page is downloaded as JSON", async () => {
   const { page, close } = await open("#/users");
