@@ -53,12 +53,16 @@ export const page = {
 
 /** The parameters of the server, and the text that says which events are asked for. @param {Ctx} ctx */
 function select(ctx) {
-  const { domain, type, actor: who, id } = ctx.route.query;
-  const readable = readableDomains(ctx);
-  // The feed of all domains needs the scope of each.
-  const only = domain ?? (readable.length < ctx.schema.domains.length ? readable[0] : undefined);
-  return { selection: JSON.stringify([only, type, who, id]), query: { domain: only, type } };
+  const { type, actor: who, id } = ctx.route.query;
+  const domain = chosenDomain(ctx);
+  return { selection: JSON.stringify([domain, type, who, id]), query: { domain, type } };
 }
+
+/** The domain whose events are shown; undefined: those of all. The feed of all domains needs the scope of each. @param {Ctx} ctx */
+const chosenDomain = (ctx) => ctx.route.query["domain"] ?? (readsAll(ctx) ? undefined : readableDomains(ctx)[0]);
+
+/** @param {Ctx} ctx */
+const readsAll = (ctx) => readableDomains(ctx).length === ctx.schema.domains.length;
 
 /** @param {Ctx} ctx */
 const readableDomains = (ctx) => ctx.schema.domains.map((at) => at.name).filter((name) => ctx.can(`${name}:read`));
@@ -138,9 +142,11 @@ async function readOlder(ctx) {
 /** @param {Ctx} ctx @param {Feed} feed */
 function view(ctx, feed) {
   const paused = Boolean(ctx.ui["paused"]);
-  const sub = html`<span>${paused ? pill("warn", "paused") : pill("ok", "live")}</span><span>every event of the log, the newest first</span><span>times are ${zone()}</span>`;
+  const domain = chosenDomain(ctx);
+  const sub = html`<span>${paused ? pill("warn", "paused") : pill("ok", "live")}</span><span>${domain ? html`events of <bdi>${domain}</bdi>` : "every event of the log"}, the newest first</span><span>times are ${zone()}</span>`;
   const actions = html`<button type="button" class="btn" aria-pressed=${paused} @click=${() => toggle(ctx)}>${paused ? "Go on" : "Pause"} <kbd aria-hidden="true">p</kbd></button>`;
   return html`${pageHead({ title: "Feed", sub, actions })}
+    ${readsAll(ctx) ? nothing : html`<p class="hint calm"><span aria-hidden="true">■</span><span>The token does not read every domain, so the feed shows those that it reads one at a time.</span></p>`}
     ${chips(ctx)}
     <div class="news" role="status">${feed.overflow || feed.held.length > 0 ? html`<button type="button" class="btn go" @click=${() => showNew(ctx)}>↑ ${feed.overflow ? `more than ${number(MAX_NEW)}` : number(feed.held.length)} new</button>` : nothing}</div>
     ${sheet({ label: "Events" }, html`${waits(feed)}${rows(ctx, feed)}`)}`;
@@ -150,8 +156,9 @@ function view(ctx, feed) {
 function chips(ctx) {
   const { query, hash } = ctx.route;
   const set = (/** @type {string} */ name, /** @type {string | null} */ value) => ctx.go(withQuery(hash || "#/events", { [name]: value }), { replace: true });
-  const domains = readableDomains(ctx);
-  const types = ctx.schema.domains.filter((at) => !query["domain"] || at.name === query["domain"]).flatMap((at) => at.events.map((type) => type.name));
+  const domain = chosenDomain(ctx);
+  const domains = readableDomains(ctx).filter((name) => name !== domain);
+  const types = ctx.schema.domains.filter((at) => !domain || at.name === domain).flatMap((at) => at.events.map((type) => type.name));
   const chosen = (query["type"] ?? "").split(",").filter(Boolean);
   const chip = (/** @type {string} */ name, /** @type {string} */ text, /** @type {string | null} */ value = null) =>
     html`<button type="button" class="chip" @click=${() => set(name, value)} aria-label=${`Show not only ${name} ${text}`}><span class="dim">${name}</span> <bdi>${text}</bdi> <span aria-hidden="true">×</span></button>`;
@@ -162,7 +169,8 @@ function chips(ctx) {
     : html`<form class="inline" @submit=${(/** @type {Event} */ event) => { event.preventDefault(); const input = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target).elements.namedItem("value")); const value = input.value.trim(); input.value = ""; if (value) set(name, name === "id" ? value.toLowerCase() : value); }}>
       <input class="in" name="value" size=${name === "id" ? 12 : 9} autocomplete="off" spellcheck="false" placeholder=${`+ ${name}`} aria-label=${label}></form>`;
   return html`<div class="chips" role="group" aria-label="Which events">
-    ${query["domain"] ? chip("domain", query["domain"]) : domains.length > 1 ? choice("domain", domains, (value) => set("domain", value)) : nothing}
+    ${domain ? (readsAll(ctx) ? chip("domain", domain) : html`<span class="chip"><span class="dim">domain</span> <bdi>${domain}</bdi></span>`) : nothing}
+    ${(domain ? !readsAll(ctx) : domains.length > 1) ? choice("domain", domains, (value) => ctx.go(withQuery(hash || "#/events", { domain: value, type: null }), { replace: true })) : nothing}
     ${chosen.map((type) => chip("type", type, chosen.filter((at) => at !== type).join(",") || null))}
     ${choice("type", types.filter((type) => !chosen.includes(type)), (value) => set("type", [...chosen, value].join(",")))}
     ${typed("actor", "Only events of this actor")}${typed("id", "Only events of the aggregate with this id")}

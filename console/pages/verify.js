@@ -23,11 +23,13 @@ export function verifySheet(ctx, name, { report, differences }) {
       ${number(last.aggregates)} ${last.aggregates === 1 ? "aggregate was" : "aggregates were"} compared${last.complete ? "." : "; the time did not suffice for all."}</p></div>`);
   }
   const busy = Boolean(jobs(ctx)[name]?.running);
-  const actions = ctx.can("operate") ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(repairDialog(name, last.differ))}>Repair ${last.differ === 1 ? "this one" : `these ${number(last.differ)}`}…</button>` : nothing;
-  const note = html`${when(last.verified_at)} · ${plural(last.aggregates, "aggregate")} compared${last.complete ? nothing : ", not all"}${last.orphan_claims ? html` · ${plural(last.orphan_claims, "claim")} of events that are not in the log` : nothing}`;
+  const actions = ctx.can("operate") ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(repairDialog(name, last))}>Repair ${found === 1 ? "this one" : `these ${number(found)}`}…</button>` : nothing;
+  const note = html`${when(last.verified_at)} · ${plural(last.aggregates, "aggregate")} compared${last.complete ? nothing : ", not all"}${last.differ > 0 && last.orphan_claims > 0 ? html` · ${orphans(last)}` : nothing}`;
   const rows = differences?.result ?? [];
   const link = (/** @type {string} */ id) => ctx.schema.domains.some((at) => at.name === name) ? html`<a href=${to(name, id)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
-  return sheet({ title: `${name}: ${plural(last.differ, "aggregate")} ${last.differ === 1 ? "differs" : "differ"} from the events`, id: `differences-${name}`, note, actions }, html`${table({
+  const title = `${name}: ${last.differ > 0 ? `${plural(last.differ, "aggregate")} ${last.differ === 1 ? "differs" : "differ"} from the events` : orphans(last)}`;
+  if (last.differ === 0) return sheet({ title, id: `differences-${name}`, note, actions }, html`<div class="empty"><p>Every row is what the events give. A claim says that an event is folded; without the event it has no effect, and a repair removes it.</p></div>`);
+  return sheet({ title, id: `differences-${name}`, note, actions }, html`${table({
     label: "Differences", rows, columns: [
       { head: "row", mono: true, cell: (row) => link(row.id) },
       { head: "field", mono: true, cell: (row) => row.field || html`<span class="null">the row itself</span>` },
@@ -37,12 +39,16 @@ export function verifySheet(ctx, name, { report, differences }) {
   })}${differences?.next ? html`<p class="under dim">The first ${number(rows.length)} are shown.</p>` : nothing}`);
 }
 
-/** @param {string} name @param {number} count @returns {Dialog} */
-function repairDialog(name, count) {
+/** @param {{orphan_claims: number}} last */
+const orphans = ({ orphan_claims: count }) => `${plural(count, "claim")} of events that are not in the log`;
+
+/** @param {string} name @param {{differ: number, orphan_claims: number}} last @returns {Dialog} */
+function repairDialog(name, last) {
+  const found = [last.differ > 0 && plural(last.differ, "aggregate"), last.orphan_claims > 0 && orphans(last)].filter(Boolean).join(" and ");
   const body = { verify: name, repair: true };
   return {
     title: `Repair ${name}`,
-    view: (ctx) => html`<section><p>Compares all rows again, and folds anew what differs: ${plural(count, "aggregate")} at the last look. The events stay as they are.</p></section>
+    view: (ctx) => html`<section><p>Compares all rows again, folds anew what differs, and removes claims of events that are not in the log: ${found} at the last look. The events stay as they are.</p></section>
       <section>${requestShown(ctx, { path: "/projections", body, open: true })}</section>
       ${footer(ctx, { label: "Repair", run: () => { ctx.close(); void repair(ctx, name, body); } })}`,
   };

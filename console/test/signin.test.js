@@ -86,6 +86,52 @@ test("a token that may only read gets no button that cannot work, and a forged r
   await close();
 });
 
+// Fails when the feed of a token that reads two of three domains calls the events of one of them all, or cannot show the others.
+test("a token that reads some domains gets the feed of each", async () => {
+  const { page, requests, close } = await open("#/sign-in");
+  await page.route("**/openapi.json", async (route) => {
+    const response = await route.fetch();
+    const document = await response.json();
+    const row = document.components.schemas["users.row"];
+    for (const name of ["bills", "orders"]) document.components.schemas[`${name}.row`] = { ...row, "x-foldlog": { ...row["x-foldlog"], domain: name } };
+    await route.fulfill({ response, json: document });
+  });
+  await page.route("**/events?*domain=orders*", (route) => route.fulfill({ json: { result: [], newest: "here", next: null, waiting: null } }));
+  await page.reload();
+  await page.getByLabel("Token").fill(issuer.token("users:read orders:read"));
+  await page.locator("form.pad").getByRole("button", { name: "Sign in" }).click();
+  await go(page, "#/events");
+  await page.getByText("events of users, the newest first").waitFor();
+  await page.getByText("The token does not read every domain").waitFor();
+  await page.locator(".feed > li").first().waitFor();
+  assert.deepEqual(await page.getByLabel("Only events of a domain").locator("option").allInnerTexts(), ["+ domain", "orders"]);
+  await page.getByLabel("Only events of a domain").selectOption("orders");
+  await page.getByText("events of orders, the newest first").waitFor();
+  await page.getByText("No event matches").waitFor();
+  assert.equal(await page.getByText("every event of the log").count(), 0);
+  assert.ok(requests.filter((url) => url.includes("/events?")).every((url) => /domain=(users|orders)/.test(url)));
+  await close();
+});
+
+// Fails when the sign-in cannot be closed without one, when the page then goes on asking, or does not offer to try again.
+test("the sign-in can be put off with \"Not now\"", async () => {
+  const { page, requests, close } = await openConsole(chromium.browser, `${server.url}/#/events`, { clock: true });
+  const dialog = page.getByRole("dialog", { name: "Sign in to go on" });
+  await dialog.getByLabel("Token").fill(issuer.token(ALL));
+  await dialog.getByRole("button", { name: "Not now" }).click();
+  await dialog.waitFor({ state: "hidden" });
+  await page.getByRole("heading", { name: "The request is not authenticated" }).waitFor();
+  assert.equal(await page.evaluate(() => location.hash), "#/events");
+  const before = requests.length;
+  await page.clock.runFor(60_000);
+  assert.deepEqual(requests.slice(before), [], "requests without a token");
+  await page.getByRole("button", { name: "Try again" }).click();
+  assert.equal(await dialog.getByLabel("Token").inputValue(), "", "a token that was not used is forgotten");
+  await signIn(page, issuer.token(ALL));
+  await page.locator(".feed > li").first().waitFor();
+  await close();
+});
+
 // Fails when the page does not say that a token has expired, or when the server's refusal of it does not ask for another one.
 test("an expired token is shown as expired and asked for again", async () => {
   const { page, close } = await open("#/sign-in");
