@@ -10,10 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-    echo "scripts/client-test.sh: node and npm are required, and at least one of them is missing" >&2
-    exit 3
-fi
+. scripts/lib/npm-tools.sh
+require_npm
 
 compiler=5.9.3
 next_compiler=7.0.2
@@ -21,14 +19,9 @@ generator=7.13.0
 query=5.108.4
 bundler=0.28.2
 postgres=8.23.1
-tools=$PWD/target/ci/client-$compiler-$next_compiler-$generator-$query-$bundler-$postgres
-if [ ! -f "$tools/complete" ]; then
-    rm -rf "$tools"
-    npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error \
-        "typescript@$compiler" "typescript-next@npm:typescript@$next_compiler" "openapi-typescript@$generator" \
-        "@tanstack/query-core@$query" "esbuild@$bundler" "pg@$postgres" @types/node@20 @types/pg@8
-    touch "$tools/complete"
-fi
+install_tools "client-$compiler-$next_compiler-$generator-$query-$bundler-$postgres" \
+    "typescript@$compiler" "typescript-next@npm:typescript@$next_compiler" "openapi-typescript@$generator" \
+    "@tanstack/query-core@$query" "esbuild@$bundler" "pg@$postgres" @types/node@20 @types/pg@8
 
 cargo test --quiet --all-features --test it -- client::
 # Beside the modules, because node looks for modules in the folders above a file.

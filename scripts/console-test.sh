@@ -10,10 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-    echo "scripts/console-test.sh: node and npm are required, and at least one of them is missing" >&2
-    exit 3
-fi
+. scripts/lib/npm-tools.sh
+require_npm
 find_chromium() {
     CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 }
@@ -31,13 +29,8 @@ playwright=1.65.1
 axe=4.14.1
 postgres=8.23.1
 compiler=5.9.3
-tools=$PWD/target/ci/console-$playwright-$axe-$postgres-$compiler
-if [ ! -f "$tools/complete" ]; then
-    rm -rf "$tools"
-    npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error \
-        "playwright-core@$playwright" "axe-core@$axe" "pg@$postgres" "typescript@$compiler" @types/node@20 @types/pg@8
-    touch "$tools/complete"
-fi
+install_tools "console-$playwright-$axe-$postgres-$compiler" \
+    "playwright-core@$playwright" "axe-core@$axe" "pg@$postgres" "typescript@$compiler" @types/node@20 @types/pg@8
 
 # Beside the modules, because node looks for modules in the folders above a file.
 rm -rf "$tools/check"

@@ -7,21 +7,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-    echo "scripts/openapi-types.sh: node and npm are required, and at least one of them is missing" >&2
-    exit 3
-fi
+. scripts/lib/npm-tools.sh
+require_npm
 
 openapi_typescript=7.13.0
 # npm warns that these two ask for node 22.18; they run on node 20.
 hey_api=0.99.0
 orval=8.38.0
 compiler=5.9.3
-tools=$PWD/target/ci/openapi-types-$openapi_typescript-$hey_api-$orval-$compiler
-if [ ! -x "$tools/node_modules/.bin/tsc" ]; then
-    npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error "openapi-typescript@$openapi_typescript" \
-        "@hey-api/openapi-ts@$hey_api" "orval@$orval" "typescript@$compiler"
-fi
+install_tools "openapi-types-$openapi_typescript-$hey_api-$orval-$compiler" "openapi-typescript@$openapi_typescript" \
+    "@hey-api/openapi-ts@$hey_api" "orval@$orval" "typescript@$compiler"
 bin=$tools/node_modules/.bin
 
 folder=$tools/check
