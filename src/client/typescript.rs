@@ -5,9 +5,7 @@ use serde_json::Value;
 
 use super::document::members;
 use super::names;
-
-/// Where the schemas are that references name.
-const SCHEMAS: &str = "#/components/schemas/";
+use crate::http::SCHEMAS;
 
 const UNKNOWN: &str = "unknown";
 

@@ -23,6 +23,8 @@ pub use self::auth::Auth;
 pub use self::base_path::{BasePath, with_base_path};
 #[cfg(feature = "console")]
 pub use self::console::with_console;
+pub(crate) use self::openapi::{EXTENSION, SCHEMAS};
+pub(crate) use self::problem::PROBLEM_URN;
 pub use self::problem::Problem;
 pub use self::routes::document::document;
 pub use self::routes::feed::MaxWait;

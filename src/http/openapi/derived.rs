@@ -8,9 +8,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use crate::event::TypeSchema;
 
-use super::schemas::EXTENSION;
-
-const COMPONENTS: &str = "#/components/schemas/";
+use super::schemas::{EXTENSION, SCHEMAS};
 
 /// A derived schema and the components that it refers to.
 pub(super) struct Derived {
@@ -27,7 +25,7 @@ impl Derived {
             let mut schema = to_json(schema);
             visit(&mut schema, &mut |schema| {
                 if let Some(target) = target(schema).map(name) {
-                    schema["$ref"] = format!("{COMPONENTS}{target}").into();
+                    schema["$ref"] = format!("{SCHEMAS}{target}").into();
                 }
                 describe_option(schema);
             });
@@ -184,7 +182,7 @@ fn describe_option(schema: &mut Value) {
 
 /// The name of the component that a schema refers to.
 fn target(schema: &Value) -> Option<&str> {
-    schema["$ref"].as_str()?.strip_prefix(COMPONENTS)
+    schema["$ref"].as_str()?.strip_prefix(SCHEMAS)
 }
 
 fn targets(schema: &mut Value) -> Vec<String> {

@@ -12,7 +12,6 @@ mod shared_parts;
 pub(super) use self::derived::use_const;
 pub(super) use self::operation::{CACHE_CONTROL, ETAG, Operation, Response, header, path, query};
 pub(super) use self::outcomes::{dry_run, outcomes};
-pub(super) use self::schemas::{
-    DomainSchemas, EXTENSION, component, reference, rule_broken, shared,
-};
+pub(super) use self::schemas::{DomainSchemas, component, reference, rule_broken, shared};
+pub(crate) use self::schemas::{EXTENSION, SCHEMAS};
 pub(super) use self::shared_parts::SharedParts;

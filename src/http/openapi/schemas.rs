@@ -12,7 +12,10 @@ use crate::event::{AggregateId, EventId, EventType, TypeSchema, Version};
 use crate::http::problem::{Kind, OWN_RULES};
 
 /// The name of what foldlog says about the document and its schemas beyond OpenAPI.
-pub(in crate::http) const EXTENSION: &str = "x-foldlog";
+pub(crate) const EXTENSION: &str = "x-foldlog";
+
+/// What a reference to a schema of the document begins with; its name follows.
+pub(crate) const SCHEMAS: &str = "#/components/schemas/";
 
 /// The schemas of one domain. Their names begin with the domain's: `users.event.Created` is an event, `users.event` any of them,
 /// `users.row` and `users.page` are responses, `users.rule` has the names of the rules, and `users.payload.…` and `users.row.…` are
@@ -222,7 +225,7 @@ pub(in crate::http) fn rule_broken(rule: Value) -> Value {
 
 /// A reference to a schema of the document.
 pub(in crate::http) fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
+    json!({"$ref": format!("{SCHEMAS}{name}")})
 }
 
 /// The schemas that belong to no domain: ids, problems, and those of `responses`, each with the types inside it.

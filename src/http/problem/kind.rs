@@ -3,6 +3,9 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
+/// What the `type` of every problem begins with; its name follows.
+pub(crate) const PROBLEM_URN: &str = "urn:foldlog:problem:";
+
 /// Declares the kinds of problems: variant, status, name in the type's URN, title, and the extension members with whether
 /// they are always present.
 macro_rules! kinds {
@@ -103,6 +106,6 @@ impl Kind {
 
     /// The stable `type` of a problem.
     pub(in crate::http) fn urn(self) -> String {
-        format!("urn:foldlog:problem:{}", self.parts().1)
+        format!("{PROBLEM_URN}{}", self.parts().1)
     }
 }

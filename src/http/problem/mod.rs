@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use self::append::OWN_RULES;
 pub(super) use self::kind::Kind;
+pub(crate) use self::kind::PROBLEM_URN;
 use crate::db::DbError;
 use crate::projection::ProjectionError;
 use crate::query::QueryError;
