@@ -17,7 +17,7 @@ events! {
     }
 }
 
-/// What the rules see, and one row of the view.
+/// An account and what is on it.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     owner: String,

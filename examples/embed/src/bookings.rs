@@ -25,7 +25,7 @@ pub struct Visitor {
     pub phone: Option<Secret<String>>,
 }
 
-/// What the rules see, and one row of the view.
+/// A booking of seats at an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(crate = "foldlog::serde")]
 pub struct Booking {
