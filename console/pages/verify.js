@@ -19,7 +19,8 @@ export function verifySheet(ctx, name, { report, differences }) {
   const found = last.differ + last.orphan_claims;
   const open = found > last.repaired;
   if (!open) {
-    return sheet({ title: `${name}: verified`, note: html`${when(last.verified_at)}` }, html`<div class="empty"><p><b>${found === 0 ? "Every row is what the events give." : `${plural(last.repaired, "aggregate")} differed and ${last.repaired === 1 ? "was" : "were"} folded anew.`}</b>
+    const outcome = found === 0 ? "Every row is what the events give." : `${plural(last.repaired, "aggregate")} differed and ${last.repaired === 1 ? "was" : "were"} folded anew.`;
+    return sheet({ title: `${name}: verified`, note: html`${when(last.verified_at)}` }, html`<div class="empty"><p><b>${outcome}</b>
       ${number(last.aggregates)} ${last.aggregates === 1 ? "aggregate was" : "aggregates were"} compared${last.complete ? "." : "; the time did not suffice for all."}</p></div>`);
   }
   const busy = Boolean(jobs(ctx)[name]?.running);
@@ -57,5 +58,9 @@ function repairDialog(name, last) {
 /** @param {Ctx} ctx @param {string} name @param {Record<string, unknown>} body */
 async function repair(ctx, name, body) {
   const result = await run(ctx, name, { verb: "verify", label: "Repairing", body });
-  if (result) ctx.say(`${plural(result.verification.repaired, "aggregate")} of ${name} repaired`);
+  if (!result) return;
+  const { repaired, orphan_claims: removed } = result.verification;
+  // The record of a repair does not say that the claims are gone.
+  if (removed > 0 && !(await run(ctx, name, { verb: "verify", label: "Verifying", body: { verify: name } }))) return;
+  ctx.say(`${plural(repaired, "aggregate")} of ${name} repaired${removed > 0 ? `, ${plural(removed, "claim")} removed` : ""}`);
 }

@@ -60,6 +60,37 @@ test("the first event is appended from the list", async () => {
   await close();
 });
 
+// Fails when the answer to a dry run is offered for storing after the form has changed.
+test("a dry run that is overtaken by an edit does not count", async () => {
+  const { page, close } = await open("#/users");
+  /** @type {() => void} */
+  let answer = () => {};
+  const held = /** @type {Promise<void>} */ (new Promise((resolve) => { answer = resolve; }));
+  await page.route("**/users?dry_run=true", async (route) => {
+    const response = await route.fetch();
+    await held;
+    await route.fulfill({ response });
+  }, { times: 1 });
+  await page.getByRole("button", { name: "Append an event…" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("username", { exact: true }).fill("before");
+  await dialog.getByLabel("email", { exact: true }).fill("overtaken@example.org");
+  const answered = page.waitForResponse(/dry_run=true/);
+  await dialog.getByRole("button", { name: "Look at the result" }).click();
+  await dialog.getByLabel("username", { exact: true }).fill("after");
+  answer();
+  await answered;
+  const look = dialog.getByRole("button", { name: "Look at the result" });
+  await look.and(page.locator(":enabled")).waitFor();
+  assert.equal(await dialog.getByRole("button", { name: "Append 1 event" }).count(), 0, "nothing can be stored");
+  assert.equal(await dialog.getByText("This begins a new aggregate").count(), 0, "the old result is not shown");
+  await look.click();
+  await dialog.getByText("This begins a new aggregate").waitFor();
+  assert.match((await dialog.locator("section[role=status]").innerText()).replace(/\s+/g, " "), /after/);
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await close();
+});
+
 // Fails when a row of another client does not appear by itself within six seconds.
 test("a row of another client appears by itself", async () => {
   const { page, close } = await open("#/users", { clock: true });

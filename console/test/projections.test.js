@@ -166,6 +166,55 @@ for (const input of /** @type {Input[]} */ ([byMouse, byKeyboard])) {
   });
 }
 
+// Fails when claims of events that are not in the log are shown as "0 aggregates differ", or cannot be removed from the page.
+test("a verification that finds only claims without events names them, and removes them", async () => {
+  const name = JSON.parse(await table());
+  const plant = (/** @type {number} */ count) => server.sql("insert into locker (event_id, aggregate_id, lock_domain) select gen_random_uuid(), gen_random_uuid(), $1 from generate_series(1, $2::int)", [name, count]);
+  await plant(1);
+  await call(`${server.url}/projections`, { verify: "users" });
+  await plant(1);
+  const { page, close } = await open();
+  await page.getByRole("heading", { name: "users: 1 claim of events that are not in the log" }).waitFor();
+  await page.getByRole("button", { name: "Verify users" }).click();
+  await page.getByRole("heading", { name: "users: 2 claims of events that are not in the log" }).waitFor();
+  assert.equal(await page.getByText(/\b0 aggregates/).count(), 0);
+  await page.getByRole("button", { name: "Repair these 2" }).click();
+  await page.getByRole("dialog").getByText("2 claims of events that are not in the log at the last look").waitFor();
+  await page.getByRole("button", { name: "Repair", exact: true }).click();
+  await page.getByText("0 aggregates of users repaired, 2 claims removed").waitFor();
+  await page.getByText("Every row is what the events give.").waitFor();
+  assert.equal((await server.sql("select count(*)::int as left from locker l where not exists (select from events e where e.id = l.event_id)"))[0].left, 0);
+  await close();
+});
+
+// Fails when a hidden tab keeps asking for the result of a verb that was handed over, or when the page does not show it afterwards.
+test("the result of a verb that was handed over is read when the tab is visible again", async () => {
+  const { page, requests, close } = await openConsole(chromium.browser, `${server.url}/#/projections`, { clock: true });
+  const hide = (/** @type {boolean} */ hidden) => page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { get: () => value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await page.route("**/projections", async (route) => {
+    if (route.request().method() === "POST") await route.fulfill({ status: 202, json: { result: "Handed over" } });
+    else await route.continue();
+  });
+  await page.getByRole("button", { name: "Verify users" }).click();
+  await page.getByText("Verifying users…").waitFor();
+  await page.waitForResponse((response) => response.request().method() === "POST");
+  await hide(true);
+  await page.waitForLoadState("networkidle");
+  const before = requests.length;
+  await page.clock.runFor(60_000);
+  assert.deepEqual(requests.slice(before), [], "requests of a hidden tab");
+  await page.getByText("Verifying users…").waitFor();
+  await call(`${server.url}/projections`, { verify: "users" });
+  await hide(false);
+  await page.clock.runFor(4000);
+  await page.getByRole("heading", { name: "users: verified" }).waitFor();
+  assert.equal(await page.getByText("Verifying users…").count(), 0);
+  await close();
+});
+
 // Fails when the page, one of its boxes or a dialog cannot be used by everyone or does not fit.
 test("projections are accessible and fit, light, dark and on a phone", async () => {
   await plantDifferences(9, " (old)");
