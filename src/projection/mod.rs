@@ -82,6 +82,7 @@ mod budget;
 mod catch_up;
 mod chain;
 mod claim;
+mod cut;
 mod failure_class;
 mod fold;
 mod generation;

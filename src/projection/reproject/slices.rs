@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::db::{DbError, Pool, Transaction};
 use crate::projection::ProjectionError;
+use crate::projection::cut::{Cut, cut};
 use crate::projection::snapshot::Snapshot;
 use crate::view::View;
 
@@ -67,14 +68,15 @@ pub(super) async fn plan(pool: &Pool, generation: &View) -> Result<bool, Project
         .bind(generation.lock_domain())
         .execute(&mut *transaction)
         .await?;
-    let pages: i64 = sqlx::query_scalar(include_str!("sql/count_pages.sql"))
-        .fetch_one(&mut *transaction)
-        .await?;
+    let how = Cut {
+        max_ranges: MAX_SLICES,
+        min_events: MIN_SLICE_EVENTS,
+        sampled_pages: 2000,
+    };
+    let boundaries = cut(&mut transaction, how).await?;
     sqlx::query(include_str!("sql/plan_slices.sql"))
         .bind(generation.lock_domain())
-        .bind(MAX_SLICES)
-        .bind(MIN_SLICE_EVENTS)
-        .bind(pages)
+        .bind(boundaries)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::MAX_PAGE_EVENTS;
 use crate::db::{DbError, Pool};
 use crate::projection::ProjectionError;
+use crate::projection::cut::{Cut, cut};
 
 /// The most ranges. With more of them, the sessions end at nearly the same time.
 const MAX_RANGES: i64 = 16;
@@ -29,18 +30,12 @@ impl Ranges {
     /// Cuts ranges with about as many events each.
     pub(super) async fn cut(pool: &Pool) -> Result<Self, ProjectionError> {
         let mut connection = pool.acquire().await?;
-        let pages: i64 = sqlx::query_scalar(include_str!("../reproject/sql/count_pages.sql"))
-            .fetch_one(&mut *connection)
-            .await?;
-        let boundaries: Result<Vec<Uuid>, _> =
-            sqlx::query_scalar(include_str!("sql/cut_ranges.sql"))
-                .bind(MAX_RANGES)
-                .bind(i64::from(MAX_PAGE_EVENTS))
-                .bind(pages)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(DbError::from);
-        match boundaries {
+        let how = Cut {
+            max_ranges: MAX_RANGES,
+            min_events: i64::from(MAX_PAGE_EVENTS),
+            sampled_pages: 200,
+        };
+        match cut(&mut connection, how).await {
             // One range is slower, but needs no sample.
             Err(DbError::TimedOut(_)) => Ok(Self::between(&[])),
             boundaries => Ok(Self::between(&boundaries?)),

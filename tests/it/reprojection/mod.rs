@@ -214,12 +214,20 @@ async fn a_log_of_any_size_is_cut_into_slices() {
     let db = TestDb::new().await;
     some_accounts(&db, 10).await;
     for pages in [0_i64, 1, 2001, 1_000_000, 1 << 32] {
+        let cut = include_str!("../../../src/projection/sql/cut_ranges.sql");
+        let boundaries: Vec<Uuid> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(cut.replace("foldlog.", "")))
+                .bind(64_i64)
+                .bind(5000_i64)
+                .bind(pages)
+                .bind(2000_i64)
+                .fetch_all(&mut db.connect().await)
+                .await
+                .unwrap();
         let plan = include_str!("../../../src/projection/reproject/sql/plan_slices.sql");
         sqlx::query(sqlx::AssertSqlSafe(plan.replace("foldlog.", "")))
             .bind(pages.to_string())
-            .bind(64_i64)
-            .bind(5000_i64)
-            .bind(pages)
+            .bind(boundaries)
             .execute(&mut db.connect().await)
             .await
             .unwrap();

@@ -55,9 +55,18 @@ async fn a_reprojection_continues_after_a_restore() {
 }
 
 /// Fails when a lane of the generation stops its reprojection. A worker of an earlier build creates one that knew the generation as live when
-/// a dump from before that was restored under it.
+/// a dump from before that was restored under it, and others may have split it.
 #[tokio::test]
-async fn a_generation_that_has_a_lane_already_is_settled() {
+async fn a_generation_that_has_lanes_already_is_settled() {
+    for lanes in [
+        "('ledger#2', 0, 255)",
+        "('ledger#2', 0, 127), ('ledger#2', 128, 255)",
+    ] {
+        settles_a_generation_with(lanes).await;
+    }
+}
+
+async fn settles_a_generation_with(lanes: &str) {
     let db = TestDb::new().await;
     let accounts = some_accounts(&db, 12).await;
     db.catch_up("ledger").await;
@@ -72,9 +81,29 @@ async fn a_generation_that_has_a_lane_already_is_settled() {
         let run = reproject(&pool, view, 3, ReprojectOptions::default(), &budget);
         drop(round_trips.kill_after(requests, run).await);
     }
-    db.run("insert into settled (lock_domain) values ('ledger#2')")
-        .await;
-    append(&db.foldlog, &[deposited(accounts[1], 1)]).await;
+    db.run(&format!(
+        "insert into settled (lock_domain, first, last) values {lanes}"
+    ))
+    .await;
+    // One of each half of the slots, and more; the fifth one is closed.
+    for account in &accounts[..4] {
+        append(&db.foldlog, &[deposited(*account, 1)]).await;
+    }
+    // Until the transaction that settles it, and no further: lanes are merged later.
+    let filled = "select count(*) from views where name = 'ledger#2' and filled_at is not null";
+    while db.count(filled).await == 0 {
+        requests += 1;
+        let round_trips = RoundTrips::start(&db.options).await;
+        let pool = Pool::new(round_trips.options(), 4);
+        let run = reproject(&pool, view, 3, ReprojectOptions::default(), &budget);
+        drop(round_trips.kill_after(requests, run).await);
+    }
+    let slots = "select sum(last - first + 1)::bigint from settled where lock_domain = 'ledger#2'";
+    assert_eq!(
+        db.count(slots).await,
+        256,
+        "each slot has one lane: {lanes}"
+    );
     reproject_to_the_end(&db.foldlog, "ledger").await;
     let live = "select count(*) from views where name = 'ledger#2' and state = 'live'";
     assert_eq!(db.count(live).await, 1);

@@ -244,3 +244,85 @@ async fn a_verification_that_is_stopped_ends_after_the_repair_in_progress() {
     let verified = verified.await.unwrap().unwrap();
     assert_eq!((verified.repaired, verified.complete), (1, false));
 }
+
+/// Fails when a verification with repairs is shared by two sessions: each repair excludes every other one, and the second session would
+/// only hold a connection. The second of two sessions reads the second range before the first one has ended the first range.
+#[tokio::test]
+async fn a_verification_with_repairs_uses_one_session() {
+    let db = std::sync::Arc::new(TestDb::new().await);
+    // Two ranges of about 12,000 events. Their boundary comes from a sample, so no test depends on where it is exactly.
+    for statement in [
+        "insert into events (id, aggregate_id, version, type_id, payload) \
+         select gen_random_uuid(), gen_random_uuid(), 1, 2000, '{\"owner\": \"ada\"}' from generate_series(1, 24000)",
+        "insert into locker select id, aggregate_id, 'ledger' from events",
+        "insert into ledger select aggregate_id, 1, 0, 1 from events",
+    ] {
+        db.run(statement).await;
+    }
+    let spoil = |number: usize| {
+        format!(
+            "update ledger set deposits = 99 where id = (select id from ledger order by id offset {number} limit 1)"
+        )
+    };
+    // On the second page of the first range.
+    db.run(&spoil(10_500)).await;
+    let held = Held::open(
+        &db,
+        "select pg_advisory_xact_lock(generation_key('ledger'))",
+    )
+    .await;
+    let verified = {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let view = db.foldlog.view("ledger").unwrap();
+            verify(db.pool(), view, true, &Budget::default()).await
+        })
+    };
+    wait_until_blocked(&mut db.connect().await, "Waits for the inline folds").await;
+    // On the first page of the second range.
+    db.run(&spoil(20_000)).await;
+    held.release().await;
+    let verified = verified.await.unwrap().unwrap();
+    assert_eq!(
+        (verified.aggregates, verified.repaired, verified.complete),
+        (24_000, 2, true)
+    );
+}
+
+/// Fails when a sample of the log that takes too long ends the verification: it only decides how the work is shared.
+#[tokio::test]
+async fn a_verification_needs_no_sample_of_the_log() {
+    let db = std::sync::Arc::new(TestDb::new().await);
+    some_accounts(&db, 5).await;
+    db.catch_up("ledger").await;
+    let lock = "lock table events in access exclusive mode";
+    let first = Held::open(&db, lock).await;
+    let verified = {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let view = db.foldlog.view("ledger").unwrap();
+            verify(db.pool(), view, false, &Budget::default()).await
+        })
+    };
+    let mut watch = db.connect().await;
+    wait_until_blocked(&mut watch, "How many pages the log has").await;
+    // Postgres grants locks in the order in which they were requested: this one after the size was read, and before the sample.
+    let second = {
+        let db = db.clone();
+        tokio::spawn(async move { Held::open(&db, lock).await })
+    };
+    wait_until_blocked(&mut watch, lock).await;
+    first.release().await;
+    let second = second.await.unwrap();
+    let sample = "Cuts the aggregates into ranges";
+    wait_until_blocked(&mut watch, sample).await;
+    let cancelled = format!(
+        "with waiting as materialized (select pid from pg_stat_activity where query like '%{sample}%' and wait_event_type = 'Lock') \
+         select count(*) from waiting where pg_cancel_backend(pid)"
+    );
+    assert_eq!(db.count(&cancelled).await, 1);
+    second.release().await;
+    let verified = verified.await.unwrap().unwrap();
+    assert_eq!((verified.differ, verified.complete), (0, true));
+    assert!(verified.aggregates > 0);
+}

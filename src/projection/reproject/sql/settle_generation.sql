@@ -1,5 +1,7 @@
 -- Settles C for a generation whose slices are finished, in a lane over all slots. It may have one already: in a dump that was restored
--- under a worker of an earlier build that knew the generation as live, the worker found no lane and created it.
+-- under a worker of an earlier build that knew the generation as live, the worker found no lane and created it. If workers have split it,
+-- each half keeps its slots: the lower one is settled anew, which is safe with any C below it, because what is read again is claimed; the
+-- upper one has settled what its worker has folded, and reads the rest of the log itself.
 -- $1 text lock domain
 -- returns bool: whether it did
 -- role: foldlog_projection

@@ -3,10 +3,11 @@
 -- $1 bigint the most ranges
 -- $2 bigint the fewest events of a range
 -- $3 bigint how many pages the log has
+-- $4 bigint about how many of them to sample
 -- returns rows uuid: the first aggregates of all ranges but the lowest
 -- role: foldlog_projection
 with share as materialized (
-    select least(100, 200 * 100.0 / greatest(1, $3::bigint))::real as percent
+    select least(100, $4::bigint * 100.0 / greatest(1, $3::bigint))::real as percent
 ),
 sampled as materialized (
     select e.aggregate_id
