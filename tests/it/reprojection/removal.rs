@@ -193,7 +193,11 @@ async fn a_cancel_waits_for_the_plan_of_the_generation() {
             reproject(db.pool(), view, 100, options, &budget).await
         })
     };
-    wait_until_blocked(&mut db.connect().await, "Cuts the aggregates into slices").await;
+    wait_until_blocked(
+        &mut db.connect().await,
+        "Creates the slices of a generation",
+    )
+    .await;
     let mut cancelled = {
         let db = db.clone();
         tokio::spawn(async move {
