@@ -19,11 +19,13 @@ pub use self::report::Report;
 use self::report::VerifiedCounts;
 pub use self::verb::{Skip, Verb, VerbError};
 use crate::app::Foldlog;
-use crate::db::DbError;
+use crate::db::{DbError, Pool};
 use crate::event::AggregateId;
 use crate::projection::reproject::{self, ReprojectOptions, ReprojectionState};
 use crate::projection::status::{self, MAX_COUNTED_EVENTS, ProjectionState, ProjectionStatus};
-use crate::projection::{self, CatchUp, ProjectionError, SkipError, preview, verify};
+use crate::projection::{
+    self, Budget, CatchUp, ProjectionError, RetryReport, SkipError, preview, verify,
+};
 use crate::telemetry::millis;
 use crate::view::View;
 
@@ -264,12 +266,7 @@ impl Operator {
                 counted = pass;
             }
             Verb::Retry { aggregate_id, .. } => {
-                let retried = match *aggregate_id {
-                    None => projection::retry(pool, view, &budget).await?,
-                    Some(id) => projection::retry_one(pool, view, id, &budget)
-                        .await?
-                        .ok_or(OperateError::NotParked(id))?,
-                };
+                let retried = retry(pool, view, *aggregate_id, &budget).await?;
                 report.applied = retried.applied;
                 report.retried = Some(retried);
             }
@@ -334,4 +331,18 @@ impl Operator {
         report.done = finished.unwrap_or(is_current);
         Ok(report)
     }
+}
+
+/// Retries one parked aggregate, or all of them.
+async fn retry(
+    pool: &Pool,
+    view: &View,
+    aggregate_id: Option<AggregateId>,
+    budget: &Budget,
+) -> Result<RetryReport, OperateError> {
+    let Some(id) = aggregate_id else {
+        return Ok(projection::retry(pool, view, budget).await?);
+    };
+    let retried = projection::retry_one(pool, view, id, budget).await?;
+    retried.ok_or(OperateError::NotParked(id))
 }

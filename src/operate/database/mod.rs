@@ -8,6 +8,8 @@ mod settings;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 use tokio::time::timeout_at;
 use utoipa::ToSchema;
@@ -143,30 +145,34 @@ async fn read_roles(pool: &Pool) -> Result<(Option<DatabaseConnection>, Vec<Host
     ]
     .map(|role| role.name().to_owned());
     let needed = || NEEDED.iter().flat_map(privileges::Needed::each);
-    let rows: Vec<(String, String, String, String, bool, Option<Vec<String>>)> =
-        sqlx::query_as(include_str!("sql/read_roles.sql"))
-            .bind(roles)
-            .bind(needed().map(|(role, ..)| role).collect::<Vec<_>>())
-            .bind(needed().map(|(_, name, _)| name).collect::<Vec<_>>())
-            .bind(needed().map(|(.., object)| object).collect::<Vec<_>>())
-            .fetch_all(&mut *pool.acquire().await?)
-            .await?;
-    let connection = rows
-        .first()
-        .map(|(postgres, login, role, ..)| DatabaseConnection {
-            // Distributions append the name of their package.
-            postgres: postgres.split(' ').next().unwrap_or_default().to_owned(),
-            login: login.clone(),
-            role: role.clone(),
-        });
-    let roles = rows
-        .into_iter()
-        .map(|(.., name, is_present, lacks)| HostRole {
-            name,
-            is_present,
-            lacks,
-        });
-    Ok((connection, roles.collect()))
+    let rows = sqlx::query(include_str!("sql/read_roles.sql"))
+        .bind(roles)
+        .bind(needed().map(|(role, ..)| role).collect::<Vec<_>>())
+        .bind(needed().map(|(_, name, _)| name).collect::<Vec<_>>())
+        .bind(needed().map(|(.., object)| object).collect::<Vec<_>>())
+        .fetch_all(&mut *pool.acquire().await?)
+        .await?;
+    let connection = rows.first().map(decode_connection).transpose()?;
+    let roles = rows.iter().map(decode_role).collect::<Result<_, _>>()?;
+    Ok((connection, roles))
+}
+
+fn decode_connection(row: &PgRow) -> Result<DatabaseConnection, sqlx::Error> {
+    let postgres: String = row.try_get("postgres")?;
+    Ok(DatabaseConnection {
+        // Distributions append the name of their package.
+        postgres: postgres.split(' ').next().unwrap_or_default().to_owned(),
+        login: row.try_get("login")?,
+        role: row.try_get("host_role")?,
+    })
+}
+
+fn decode_role(row: &PgRow) -> Result<HostRole, sqlx::Error> {
+    Ok(HostRole {
+        name: row.try_get("name")?,
+        is_present: row.try_get("is_present")?,
+        lacks: row.try_get("lacks")?,
+    })
 }
 
 async fn read_migrations(pool: &Pool) -> Result<AppliedMigrations, DbError> {
