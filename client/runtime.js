@@ -13,9 +13,9 @@ let last = 0n;
 
 export const newId = (now = Date.now()) => {
   const [random] = crypto.getRandomValues(new BigUint64Array(1));
-  const next = (BigInt(now) << 12n) | (random & 2047n);
+  const next = (BigInt(now) << 12n) | (random & 0x7ffn);
   last = next > last ? next : last + 1n;
-  const id = ((last >> 12n) << 80n) | ((0x7000n | (last & 4095n)) << 64n) | (1n << 63n) | (random >> 2n);
+  const id = ((last >> 12n) << 80n) | ((0x7000n | (last & 0xfffn)) << 64n) | (1n << 63n) | (random >> 2n);
   return id.toString(16).padStart(32, "0").replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 };
 
@@ -33,7 +33,7 @@ const within = async (ms, signal, work) => {
   }
 };
 
-const pause = (ms, signal) => within(ms, signal, (end) => new Promise((resolve) => end.addEventListener("abort", resolve)));
+const pause = (ms, signal) => within(ms, signal, (signal) => new Promise((resolve) => signal.addEventListener("abort", resolve)));
 
 /** @type {typeof import("./runtime.d.ts").transport} */
 export const transport = ({ baseUrl, token, fetch: send = fetch, tries = 5, timeout = 30_000 }) => ({
@@ -157,7 +157,7 @@ export const connect = (domains, hash, options) => {
     projections: {
       all: (options) => get("/projections", options),
       get: below("/projections"),
-      operate: (verb, options) => post("/projections", verb, { tries: (verb.skip || verb.reproject) && 1, ...options }),
+      operate: (verb, options) => post("/projections", verb, { tries: (verb.skip || verb.reproject || verb.aggregate_id) && 1, ...options }),
       ...paged("parked", below("/projections", "/parked")),
       ...paged("skipped", below("/projections", "/skipped")),
       ...paged("differences", below("/projections", "/differences")),

@@ -13,7 +13,7 @@
  *   should see by a link belongs into the address: `ctx.go(withQuery(ctx.route.hash, {type: "Created"}))`.
  * - A write opens a dialog: `ctx.open({title, view, closed})` with `footer` and `requestShown` of parts/dialog.js. While a dialog is
  *   open, nothing is refreshed. After the write, `ctx.close()` and `await ctx.reload()`, so that the page shows what the server has.
- * - `ctx.can("users:write")` hides what the token may not do, or what no console of this server may do (`read_only`);
+ * - `ctx.can("users:write")` hides what the token may not do, and everything that writes when `read_only` is set;
  *   `ctx.has("operate")` is for reading. `ctx.api` sends the token, and signs in again after a 401.
  *
  * `pages/signin.js` also exports `dialog` (a `Dialog`), which the core opens over the page after a 401; it calls

@@ -149,14 +149,19 @@ test("an error that the API did not answer is `foreign`", async () => {
   assert.equal(error.problem.status, 403);
 });
 
-// Fails when a skip whose response was lost is sent again and reports that there is nothing to skip.
-test("a skip is sent once", async () => {
+// Fails when a verb whose response was lost is sent again, and then reports that there is nothing to skip or nothing parked, or begins
+// the next generation.
+test("a skip, a reprojection and a retry of one aggregate are sent once", async () => {
   const { send, requests } = intercepted(() => {
     throw new TypeError("connection lost");
   });
+  const { projections } = foldlog({ baseUrl, fetch: send });
   const skip = { domain: "users", event_id: newId(), reason: "a test" };
-  await rejection(foldlog({ baseUrl, fetch: send }).projections.operate({ skip }));
-  assert.equal(requests.length, 1);
+  for (const verb of [{ skip }, { reproject: "users" }, { retry: "users", aggregate_id: newId() }]) {
+    requests.length = 0;
+    await rejection(projections.operate(/** @type {any} */ (verb)));
+    assert.equal(requests.length, 1, JSON.stringify(verb));
+  }
 });
 
 // Fails when a base URL with a path or a slash at its end, a `Date` or an absent value reaches the server in another form.

@@ -37,13 +37,15 @@ const readsAll = (ctx) => ctx.schema.domains.every((at) => ctx.can(`${at.name}:r
 /** @param {Ctx} ctx @param {Data} data */
 function view(ctx, data) {
   const health = data.health.value;
-  const found = data.projections.value ? findings(data.projections.value.database) : 0;
+  const database = data.projections.value?.database;
+  const found = database ? findings(database) : 0;
   const sub = html`${health ? pill(health.status === "up" ? "ok" : "warn", health.status === "up" ? "up" : "degraded") : pill("bad", "not known")}
     ${found > 0 ? pill("warn", `${plural(found, "thing")} to look at in the database`) : nothing}<span>read ${ctx.state.loadedAt ? ago(ctx.state.loadedAt) : "now"}, again every 5 s</span>`;
   return html`${pageHead({ title: "Health", sub })}
     <div class="halves"><div>${panel(ctx, data.health, (value) => sheet({ title: "The server" }, facts(ctx, value, data.feed.value)))}
       ${panel(ctx, data.health, (value) => sheet({ title: "Projections" }, projections(value)))}
-      ${panel(ctx, data.projections, (value) => (value ? databaseSheets(value.database) : nothing))}
+      ${panel(ctx, data.projections, (value) => (value?.database ? databaseSheets(value.database)
+        : value ? html`<p class="hint calm">This API does not report its database: it is older than the console.</p>` : nothing))}
       ${ctx.has("operate") ? nothing : html`<p class="hint calm">Roles, migrations, open transactions and settings are shown to a token with the scope <code>operate</code>.</p>`}</div>
     <div>${panel(ctx, data.health, (value) => raw(ctx, "GET /health", value))}
       ${panel(ctx, data.projections, (value) => value ? raw(ctx, "GET /projections", value) : nothing)}</div></div>`;
@@ -56,7 +58,7 @@ function facts(ctx, health, feed) {
   const lines = [
     ["Database", health.database === "up" ? pill("ok", "up") : pill("bad", health.database)],
     ["The feed", feed === null || feed === undefined ? html`<span class="dim">needs the scopes to read all domains</span>`
-      : feed.waiting ? html`<span class="warnText">▲ one has been open for ${duration(Math.max(0, (Date.now() - new Date(feed.waiting.since).getTime()) / 1000))}; ${plural(feed.waiting.events, "event")} of the feed ${feed.waiting.events === 1 ? "waits" : "wait"} for it</span>` : "waits for no open transaction"],
+      : feed.waiting ? html`<span class="warnText">▲ a transaction has been open for ${duration(Math.max(0, (Date.now() - new Date(feed.waiting.since).getTime()) / 1000))}; ${plural(feed.waiting.events, "event")} of the feed ${feed.waiting.events === 1 ? "waits" : "wait"} for it</span>` : "waits for no open transaction"],
     ["Sign-in", schema.secured ? "with a token" : html`<span class="warnText">▲ none: anyone who reaches this server may read and write</span>`],
     ["Domains", html`<bdi>${schema.domains.map((at) => at.name).join(", ")}</bdi>`],
     ["Version", schema.version ?? "not known"],

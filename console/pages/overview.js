@@ -8,7 +8,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { panels } from "../parts/api.js";
 import { panel } from "../parts/problem.js";
 import { to } from "../parts/routes.js";
-import { note, seen } from "../parts/status.js";
+import { newestSeen, note, seen } from "../parts/status.js";
 import { pageHead, pill, sheet, spark, table, tile } from "../parts/table.js";
 import { actor, copy, number, plural, short } from "../parts/text.js";
 import { duration, when, stamp, zone } from "../parts/time.js";
@@ -28,7 +28,7 @@ export const page = {
     }, ctx.data);
     note(ctx, data.status.value?.projections);
     const parked = ctx.has("operate") ? await parkedAggregates(get, entries(data.status.value)) : null;
-    return { ...data, parked, pace: pace(ctx.data?.pace, data.status, data.events, new Set(ctx.schema.domains.map(({ name }) => name))) };
+    return { ...data, parked, pace: pace(ctx.data?.pace, data.status, data.events, new Set(ctx.schema.domains.map(({ name }) => name)), readable(ctx)?.domain) };
   },
   view(ctx) {
     const { status, events, parked, pace } = ctx.data;
@@ -62,9 +62,6 @@ function readable(ctx) {
 
 /** @param {any} value @returns {[string, any][]} */
 const entries = (value) => Object.entries(value?.projections ?? {});
-
-/** @param {[string, any][]} all */
-const newestSeen = (all) => all.map(([, at]) => seen(at)).filter(Boolean).sort().at(-1) ?? null;
 
 /**
  * What to say about a projection: the colour, the words.
@@ -119,12 +116,24 @@ function tiles(all, feed, pace) {
 
 /** @param {Pace | null} pace */
 function foldedTile(pace) {
-  const rates = Object.values(pace?.folded ?? {});
-  const steps = Math.max(0, ...rates.map((at) => at.length));
-  const sums = Array.from({ length: steps }, (_, step) => rates.reduce((sum, at) => sum + (at.at(step - steps) ?? 0), 0));
-  const last = rates.every((at) => at.at(-1) === null) ? null : sums.at(-1) ?? null;
-  return tile("folded a second", html`<span title=${FOLDED}>${rate(last)}</span> ${sums.length > 1 ? spark(sums) : nothing}`,
-    pace?.since === undefined ? "known after the next refresh" : last === null ? "too many events to tell" : `in ${rates.length === 1 ? "the view" : "all views"}, in the last ${duration(pace.since)}`);
+  const all = Object.entries(pace?.folded ?? {});
+  // A sum that leaves a view out says which views it has.
+  const counted = all.filter(([, rates]) => rates.at(-1) !== null);
+  const steps = Math.min(...counted.map(([, rates]) => rates.length));
+  const sums = counted.length === 0 ? [] : Array.from({ length: steps }, (_, step) => total(counted.map(([, rates]) => rates.at(step - steps))));
+  const last = sums.at(-1) ?? null;
+  const views = counted.length < all.length ? (counted.length > 3 ? `${counted.length} of ${all.length} views` : counted.map(([name]) => name).join(", ")) : all.length === 1 ? "the view" : "all views";
+  return tile("folded a second", html`<span title=${FOLDED}>${rate(last)}</span> ${line(sums)}`,
+    pace?.since === undefined ? "known after the next refresh" : last === null ? "too many events to tell" : html`in <bdi>${views}</bdi>, in the last ${duration(pace.since)}`);
+}
+
+/** The sum of rates; null if one is not known. @param {(number | null | undefined)[]} rates */
+const total = (rates) => rates.reduce((/** @type {number | null} */ sum, at) => (sum === null || at == null ? null : sum + at), 0);
+
+/** The rates that are known, over time. @param {(number | null)[]} rates */
+function line(rates) {
+  const known = rates.filter((at) => at !== null);
+  return known.length > 1 ? spark(known) : nothing;
 }
 
 /**
@@ -144,7 +153,7 @@ function appended(events, pace) {
   const last = events[0]?.created_at;
   const many = ages.length === NEWEST;
   const exact = many ? pace?.appended : ages.length / span;
-  return tile("appended a second", html`${exact === undefined ? `≥\u2009${rate(ages.length / span)}` : rate(exact)} ${spark(slots)}`,
+  return tile(pace?.domain ? html`appended a second to <bdi>${pace.domain}</bdi>` : "appended a second", html`${exact === undefined ? `≥\u2009${rate(ages.length / span)}` : rate(exact)} ${spark(slots)}`,
     ages.length > 0 ? (!many ? "in the last minute" : exact === undefined ? `by the newest ${NEWEST} events, of the last ${duration(span)}` : `in the last ${duration(pace?.since ?? span)}`) : last ? html`the newest is of ${when(last)}` : "no events yet");
 }
 
@@ -166,7 +175,7 @@ function projections(ctx, all, pace) {
 }
 
 /** @param {(number | null)[] | undefined} rates */
-const foldedCell = (rates) => (rates ? html`${rate(rates.at(-1) ?? null)} ${rates.length > 1 ? spark(rates.map((at) => at ?? 0)) : nothing}` : html`<span class="dim">–</span>`);
+const foldedCell = (rates) => (rates ? html`${rate(rates.at(-1) ?? null)} ${line(rates)}` : html`<span class="dim">–</span>`);
 
 /** @param {any} at */
 const verified = (at) => (at ? html`${when(at.verified_at, "ago")} ${at.differ > 0 ? html`<span class="warnText">${plural(at.differ, "row differs", "rows differ")}</span>` : "no differences"}` : "never");

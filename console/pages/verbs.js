@@ -53,8 +53,8 @@ export async function run(ctx, name, { verb, label, body, repeats = false }) {
  */
 async function send(ctx, name, verb, body, isHere) {
   const before = (await details(ctx, name)).last_results?.[verb]?.answered_at;
-  // A reprojection that is sent again after it went live would begin the next one.
-  const answer = await ctx.api.post("/projections", body, verb === "reproject" ? { tries: 1 } : {});
+  // A reprojection that is sent again after it went live would begin the next one, and an aggregate that is no longer parked is not found.
+  const answer = await ctx.api.post("/projections", body, verb === "reproject" || "aggregate_id" in body ? { tries: 1 } : {});
   if (answer.projections) return answer.projections[name];
   while (isHere()) {
     if (ctx.resting) {

@@ -27,7 +27,7 @@ export function databaseSheets({ connection, roles, migrations, open_transaction
       <dt>Login and role</dt><dd>${connection ? html`<code>${connection.login}</code> as <code>${connection.role}</code>` : UNKNOWN}</dd>
       <dt>Migrations</dt><dd>${migrations ? migrationsLine(migrations) : UNKNOWN}</dd>
       <dt>Open for over 10 s</dt><dd>${open ? transactionsLine(open) : UNKNOWN}</dd>
-      <dt>Settings</dt><dd>${settings === null ? UNKNOWN : settings.length === 0 ? pill("ok", "as recommended") : pill("warn", `${plural(settings.length, "differs", "differ")} from what is recommended`)}</dd></dl>`)}
+      <dt>Settings</dt><dd>${!settings ? UNKNOWN : settings.length === 0 ? pill("ok", "as recommended") : pill("warn", `${plural(settings.length, "differs", "differ")} from what is recommended`)}</dd></dl>`)}
     ${open && open.result.length > 0 ? transactionsSheet(open.result) : nothing}
     ${settings && settings.length > 0 ? settingsSheet(settings) : nothing}
     ${sheet({ title: "Roles" }, roles ? rolesTable(roles) : html`<div class="empty">${UNKNOWN}</div>`)}`;

@@ -16,6 +16,9 @@ const WORKER_LATE = 150_000;
 /** When a worker of a projection was last seen: the two routes name it differently. @param {any} at @returns {string | null} */
 export const seen = (at) => at.workers?.last_seen ?? at.worker_seen_at ?? null;
 
+/** When a worker of any of these projections was last seen. @param {[string, any][]} all @returns {string | null} */
+export const newestSeen = (all) => all.map(([, at]) => seen(at)).filter(Boolean).sort().at(-1) ?? null;
+
 /** @param {string | null} time */
 export const isLate = (time) => time === null || Date.now() - new Date(time).getTime() > WORKER_LATE;
 
@@ -42,7 +45,7 @@ export async function keep(ctx, signal) {
 export function workerLine(ctx) {
   const alone = Object.entries(ctx.state.status?.projections ?? {}).filter(([, at]) => at.lag_events > 0 && isLate(seen(at)));
   if (alone.length === 0) return nothing;
-  const last = alone.map(([, at]) => seen(at)).sort().at(-1) ?? null;
+  const last = newestSeen(alone);
   const waiting = alone.reduce((sum, [, at]) => sum + at.lag_events, 0);
   return html`<div class="hint" role="status"><span aria-hidden="true">◆</span><span class="grow"><b>No worker.</b> ${plural(waiting, "event waits", "events wait")} to be folded into
     ${alone.map(([name], index) => html`${index > 0 ? ", " : nothing}<a class="link" href=${`#/projections/${encodeURIComponent(name)}`}><bdi>${name}</bdi></a>`)}, and ${last ? html`no worker has been seen since ${when(last)}` : "no worker has ever been seen"}.</span></div>`;

@@ -215,6 +215,27 @@ test("the result of a verb that was handed over is read when the tab is visible 
   await close();
 });
 
+// Fails when a retry whose answer was lost is sent again, which answers that nothing is parked although the first has worked.
+test("a retry of one aggregate is sent once", async () => {
+  const [id] = /** @type {[string]} */ (ids.slice(30));
+  await plantUnfoldable(server, id);
+  await call(`${server.url}/projections`, {});
+  await until("it is parked", async () => (await report()).parked > 0);
+  const { page, close } = await open();
+  let sent = 0;
+  await page.route("**/projections", async (route) => {
+    if (route.request().method() !== "POST") return route.continue();
+    sent += 1;
+    await route.fetch();
+    await route.abort("connectionreset");
+  });
+  await page.getByRole("button", { name: `Retry ${id}` }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Retry", exact: true }).click();
+  await page.getByText("The server cannot be reached.").waitFor();
+  assert.equal(sent, 1);
+  await close();
+});
+
 // Fails when the page, one of its boxes or a dialog cannot be used by everyone or does not fit.
 test("projections are accessible and fit, light, dark and on a phone", async () => {
   await plantDifferences(9, " (old)");

@@ -146,6 +146,36 @@ test("every page says when no worker runs", async () => {
   await close();
 });
 
+// Fails when a projection that no worker has seen yet hides when a worker of another one was seen.
+test("the last time of a worker is shown beside a projection without one", async () => {
+  const { page, close } = await open("#/users");
+  const time = "2026-01-02T03:04:05Z";
+  await page.route("**/projections", async (route) => {
+    const response = await route.fetch();
+    const status = await response.json();
+    const users = { ...status.projections.users, lag_events: 2, workers: { ...status.projections.users.workers, last_seen: time } };
+    await route.fulfill({ response, json: { ...status, projections: { users, bills: { ...users, workers: { ...users.workers, last_seen: null } } } } });
+  });
+  await go(page, "#/projections");
+  await page.getByText("No worker.").waitFor();
+  await page.getByText(/no worker has been seen since/).locator(`time[datetime="${time}"]`).waitFor();
+  await close();
+});
+
+// Fails when the page cannot be drawn with an API that is older than the console, as while functions are deployed after its files.
+test("the health of an API that does not report its database is shown", async () => {
+  const { page, close } = await open("#/users");
+  await page.route("**/projections", async (route) => {
+    const response = await route.fetch();
+    const { database: _, ...status } = await response.json();
+    await route.fulfill({ response, json: status });
+  });
+  await go(page, "#/health");
+  await page.getByText("This API does not report its database").waitFor();
+  await page.getByRole("region", { name: "The server", exact: true }).waitFor();
+  await close();
+});
+
 // Fails when the bars of the time slider are at other times than the events, or are said to be of one domain.
 test("the time slider shows when the events were appended", async () => {
   const server = await startServer();

@@ -196,8 +196,8 @@ export interface ProjectionsClient {
   /** The state of one projection, and what each verb has last answered for it. */
   get(name: string, options?: Abortable): Promise<ProjectionReport>;
   /**
-   * Runs a verb, such as `{ retry: "users" }`. A `skip` and a `reproject` are sent once: a second one would find nothing to skip, or
-   * begin the next generation.
+   * Runs a verb, such as `{ retry: "users" }`. A `skip`, a `reproject` and a `retry` of one aggregate are sent once: a second one would
+   * find nothing to skip, begin the next generation, or find nothing parked.
    */
   operate(verb: Verb, options?: Abortable): Promise<VerbDone | VerbHandedOver>;
   /** One page of the aggregates whose next event cannot be folded. */

@@ -2,12 +2,16 @@
 //! becomes a function that returns what the module exports; a module comes after those that it imports. Comments and indentation are
 //! left out.
 //!
-//! This reads lines, not JavaScript. It accepts the style of the console's modules, and reports everything else:
+//! This reads lines, not JavaScript. It accepts these imports, exports and comments, and reports every other import and export:
 //!
 //! - `import { a, b as c } from "./x.js";` and `import * as x from "./x.js";`, each on one line,
 //! - `import("./x.js")` of a text,
 //! - `export const`, `export function`, `export async function` and `export class`, and a last `export{a as b};` of a minified file,
 //! - comments as `/** … */`, and as lines that begin with `//`.
+//!
+//! It does not know where a text or a template begins and ends, so it reports nothing there. In a template, a line that begins with
+//! `//` is left out and indentation becomes one space, which is safe for HTML only outside `pre`. A `/**` in a text or a template
+//! begins a comment. Modules of the console must not contain these.
 
 use std::collections::BTreeMap;
 
