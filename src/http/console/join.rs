@@ -9,9 +9,8 @@
 //! - `export const`, `export function`, `export async function` and `export class`, and a last `export{a as b};` of a minified file,
 //! - comments as `/** … */`, and as lines that begin with `//`.
 //!
-//! It does not know where a text or a template begins and ends, so it reports nothing there. In a template, a line that begins with
-//! `//` is left out and indentation becomes one space, which is safe for HTML only outside `pre`. A `/**` in a text or a template
-//! begins a comment. Modules of the console must not contain these.
+//! In texts and templates, which it does not recognize, indentation becomes one space, as HTML shows it outside `pre`. Modules must
+//! have no `/**` there, nor a line that begins with `//`: they would be left out as comments, and no error reports it.
 
 use std::collections::BTreeMap;
 
