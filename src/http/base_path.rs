@@ -12,8 +12,8 @@ use tower::ServiceExt as _;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasePath(pub String);
 
-/// An extension of a request whose path is the base path without a slash at its end: relative addresses in a page are then of the
-/// folder above.
+/// An extension of a request whose path is the base path without a slash at its end: relative addresses in a page are resolved
+/// against the folder above.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WithoutSlash;
 

@@ -86,6 +86,8 @@ pub(super) enum Access {
     ReadWrite,
     /// The scope `{domain}:read` of the domain in the parameter `domain`, or of every served domain without it.
     ReadEach,
+    /// The scope `{domain}:read` of every served domain.
+    ReadAll,
     /// The scope `{domain}:write` of every domain in the body. [`Caller::sign`] checks it, once the body is read. For a dry run
     /// `{domain}:read`, too.
     WriteEach,
@@ -94,10 +96,10 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// The scopes that this route of `domain` requires; none for routes whose scopes depend on the request.
+    /// The scopes that this route of `domain` requires; none for routes whose scopes depend on the request or on the served domains.
     pub(super) fn scopes(self, domain: &str) -> Vec<String> {
         match self {
-            Self::Public | Self::ReadEach | Self::WriteEach => vec![],
+            Self::Public | Self::ReadEach | Self::ReadAll | Self::WriteEach => vec![],
             Self::Read => vec![read_scope(domain)],
             Self::Write => vec![write_scope(domain)],
             Self::ReadWrite => vec![read_scope(domain), write_scope(domain)],
@@ -161,8 +163,13 @@ async fn authenticate(
         .flatten()
         .find(|(key, _)| *key == "domain")
         .map_or("", |(_, name)| name);
-    if access == Access::ReadEach {
-        let unread = domains_read(state, &parts.uri)
+    let wanted = match access {
+        Access::ReadEach => Some(domains_in_query(&parts.uri)),
+        Access::ReadAll => Some(vec![]),
+        _ => None,
+    };
+    if let Some(wanted) = wanted {
+        let unread = domains_read(state, &wanted)
             .map(read_scope)
             .find(|scope| !claims.has_scope(scope));
         if let Some(scope) = unread {
@@ -179,14 +186,18 @@ async fn authenticate(
     Ok(Caller::Authenticated(Arc::new(claims)))
 }
 
-/// The domains whose events a request for the feed may return: that of its parameter `domain`, or all of them.
-fn domains_read<'a>(state: &'a AppState, uri: &Uri) -> impl Iterator<Item = &'a str> {
+/// The values of the parameter `domain`.
+fn domains_in_query(uri: &Uri) -> Vec<String> {
     let params = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(params)| params);
-    let wanted: Vec<String> = params
+    params
         .into_iter()
         .flatten()
         .filter_map(|(name, value)| (name == "domain").then_some(value))
-        .collect();
+        .collect()
+}
+
+/// The served domains that are among `wanted`, or all of them if it is empty.
+fn domains_read<'a>(state: &'a AppState, wanted: &[String]) -> impl Iterator<Item = &'a str> {
     let served = state.foldlog.served.iter();
     served
         .map(|served| served.domain.name())

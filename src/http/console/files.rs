@@ -36,7 +36,7 @@ macro_rules! files {
     };
 }
 
-/// What is served unchanged below `/-/`. `tests/it/console.rs` compares this list with the folder.
+/// What is served unchanged below `/-/`. `tests/it/console/mod.rs` compares this list with the folder.
 const FILES: &[File] = files![
     "app.js": JS,
     "console.css": CSS,

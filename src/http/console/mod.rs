@@ -114,6 +114,7 @@ struct Console {
     /// The settings of the page.
     settings: Value,
     api: Router,
+    /// Kept once it has the document.
     page: OnceCell<SentFile>,
 }
 
@@ -140,18 +141,22 @@ impl Console {
         }
     }
 
-    /// The page, with what it would have to ask for before it can show anything. The document does not change while the program runs.
-    async fn page(&self) -> &SentFile {
+    /// Sends the page, with what it would have to ask for before it can show anything. The document does not change while the
+    /// program runs.
+    async fn send_page(&self, request: &HeaderMap) -> Response {
+        let settings = &self.settings;
         let build = async || {
-            let settings = &self.settings;
-            // Without a document the page asks for it, and shows why it has none.
-            let served = match document(self.api.clone()).await {
-                Some(document) => format!(r#"{{"config":{settings},"document":{document}}}"#),
-                None => format!(r#"{{"config":{settings}}}"#),
-            };
-            SentFile::new(files::HTML, files::page(&served).into())
+            let document = document(self.api.clone()).await.ok_or(())?;
+            let served = format!(r#"{{"config":{settings},"document":{document}}}"#);
+            Ok::<_, ()>(SentFile::new(files::HTML, files::page(&served).into()))
         };
-        self.page.get_or_init(build).await
+        if let Ok(page) = self.page.get_or_try_init(build).await {
+            return page.respond(request, self.policy.clone());
+        }
+        // This page asks for the document itself, and shows why it has none. The next one gets another try.
+        let served = format!(r#"{{"config":{settings}}}"#);
+        let page = SentFile::new(files::HTML, files::page(&served).into());
+        page.respond(request, self.policy.clone())
     }
 }
 
@@ -224,8 +229,7 @@ async fn page(State(console): State<Arc<Console>>, request: Request) -> Response
         let vary = [(header::VARY, "accept")];
         return (vary, Redirect::permanent(&format!("{base_path}/{query}"))).into_response();
     }
-    let page = console.page().await;
-    page.respond(request.headers(), console.policy.clone())
+    console.send_page(request.headers()).await
 }
 
 async fn file(

@@ -53,7 +53,7 @@ pub(in crate::http) async fn activity(
     let count = params.take("intervals").map(|text| parse_count(&text));
     let count = count.transpose()?.unwrap_or(MAX_INTERVALS);
     params.reject_unknown()?;
-    let to = to.unwrap_or_else(OffsetDateTime::now_utc);
+    let to = to.unwrap_or_else(|| to_event_time(OffsetDateTime::now_utc()));
     let time = from.filter(|from| *from < to).map(|from| from..to);
     let detail =
         "the parameter from must be a time before the parameter to, which is now if it is absent";

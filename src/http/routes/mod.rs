@@ -13,12 +13,15 @@ pub(super) mod history;
 pub(super) mod list;
 pub(super) mod operator_docs;
 pub(super) mod projections;
+mod recent_report;
 pub(super) mod revert;
 pub(super) mod skipped;
 
+use axum::Extension;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
+use self::recent_report::RecentReport;
 use super::AppState;
 use super::auth::Access;
 use super::openapi::{DomainSchemas, Operation};
@@ -114,7 +117,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: Method::Get,
         path: "/events/activity",
         side: Side::Query,
-        access: Access::ReadEach,
+        access: Access::ReadAll,
         handler: |method| on(method, activity::activity),
         operation: RouteOperation::Single(activity::describe),
     },
@@ -123,7 +126,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/projections",
         side: Side::Query,
         access: Access::Operate,
-        handler: |method| on(method, projections::status),
+        handler: |method| on(method, projections::status).layer(Extension(RecentReport::default())),
         operation: RouteOperation::Single(operator_docs::describe_status),
     },
     Route {
@@ -258,6 +261,7 @@ mod tests {
                 ("/health", Method::Get, Access::Public),
                 ("/openapi.json", Method::Get, Access::Public),
                 ("/events", Method::Get, Access::ReadEach),
+                ("/events/activity", Method::Get, Access::ReadAll),
                 ("/projections", Method::Get, Access::Operate),
                 ("/projections", Method::Post, Access::Operate),
                 ("/projections/{name}", Method::Get, Access::Operate),

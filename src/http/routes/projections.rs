@@ -1,10 +1,10 @@
 //! `GET /projections` and below, and `POST /projections`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{FromRequest, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine as _;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::health;
 use super::list::{MaxPageBytes, parse_cursor, parse_limit};
+use super::recent_report::RecentReport;
 use crate::app::Foldlog;
 use crate::event::AggregateId;
 use crate::http::auth::Caller;
@@ -24,7 +25,7 @@ use crate::http::body::read_json;
 use crate::http::extract::{Params, ProjectionPath};
 use crate::http::problem::{Kind, Problem};
 use crate::http::{AppState, Operations};
-use crate::operate::database::{self, DatabaseReport};
+use crate::operate::database::DatabaseReport;
 use crate::operate::{Deadline, OperateError, Operator, Report, Verb};
 use crate::projection::reproject::{self, GenerationProgress};
 use crate::projection::status::{ProjectionState, ProjectionStatus};
@@ -34,12 +35,6 @@ use crate::view::{PageCursor, View};
 
 /// How long a verb may take in process; a request is answered after 25 s at the latest.
 const OPERATE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long reading what is known of the database may take.
-const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// foldlog's own transactions end sooner: a longer one is of another client, or of a host that was frozen.
-const MIN_OPEN_AGE: Duration = Duration::from_secs(10);
 
 /// The state of all projections, and what operators see of the database.
 #[derive(Serialize, ToSchema)]
@@ -185,6 +180,8 @@ impl LastResult {
 /// Reports the state of each projection.
 pub(in crate::http) async fn status(
     State(state): State<AppState>,
+    Extension(recent): Extension<RecentReport>,
+    headers: HeaderMap,
     params: Params,
 ) -> Result<Json<Projections>, Problem> {
     params.reject_unknown()?;
@@ -195,10 +192,10 @@ pub(in crate::http) async fn status(
         let report = ProjectionReport::read(&state.foldlog, view, &status, false).await?;
         projections.insert(view.name(), report);
     }
-    let report_by = Instant::now() + DATABASE_TIMEOUT;
+    let database = recent.read(&state.foldlog.pool, &headers).await;
     Ok(Json(Projections {
         projections,
-        database: database::report(&state.foldlog.pool, MIN_OPEN_AGE, report_by).await,
+        database,
     }))
 }
 

@@ -42,6 +42,17 @@ pub struct DatabaseReport {
     pub settings: Option<Vec<Deviation>>,
 }
 
+impl DatabaseReport {
+    /// Whether every part could be read.
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.connection.is_some()
+            && self.roles.is_some()
+            && self.migrations.is_some()
+            && self.open_transactions.is_some()
+            && self.settings.is_some()
+    }
+}
+
 /// A connection of this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DatabaseConnection {

@@ -1,5 +1,6 @@
 -- The position of the log's newest event before each of several times, or that before its first event. The event is found by halving the
--- range of transaction ids, which are in the order of time: some thirty reads of one event, however long the log is.
+-- range of transaction ids, which are nearly in the order of time (a caller's transaction may get its id long before it appends): some
+-- thirty reads of one event, however long the log is.
 -- $1 timestamptz[] the times
 -- returns rows bigint, in the order of the times; none if there are no events
 -- role: foldlog_query

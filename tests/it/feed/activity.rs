@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
 use crate::auth::issuer::{set, token, trusting};
 use crate::support::TestDb;
@@ -15,13 +16,17 @@ fn counts(body: &Value) -> Vec<u64> {
         .collect()
 }
 
-/// Stores so many events in one transaction, as if they had been appended at this time.
-async fn plant(db: &TestDb, events: u32, at: &str) {
-    db.run(&format!(
+/// The statement that stores so many events, as if they had been appended at this time.
+fn planting(events: u32, at: &str) -> String {
+    format!(
         "insert into events (id, aggregate_id, version, type_id, payload, created_at)
          select gen_random_uuid(), gen_random_uuid(), 1, 1000, '{{}}', '{at}' from generate_series(1, {events})"
-    ))
-    .await;
+    )
+}
+
+/// Stores so many events in one transaction, as if they had been appended at this time.
+async fn plant(db: &TestDb, events: u32, at: &str) {
+    db.run(&planting(events, at)).await;
 }
 
 const DAY: &str = "from=2026-11-01T00:00:00Z&to=2026-11-02T00:00:00Z";
@@ -68,6 +73,47 @@ async fn activity_counts_the_events_of_each_interval() {
     }
 }
 
+/// Fails when the last interval ends before `to`, because a length does not divide evenly.
+#[tokio::test]
+async fn the_last_interval_of_activity_ends_where_the_request_says() {
+    let app = App::new().await;
+    plant(&app.db, 3, "2026-11-01 00:00:00.999999Z").await;
+    let second = "from=2026-11-01T00:00:00Z&to=2026-11-01T00:00:01Z&intervals=7";
+    let found = app.read(&format!("/events/activity?{second}")).await.body;
+    assert_eq!(counts(&found), [0, 0, 0, 0, 0, 0, 3]);
+    assert_eq!(found["result"][6]["to"], "2026-11-01T00:00:01Z");
+    for step in 1..7 {
+        assert_eq!(
+            found["result"][step]["from"],
+            found["result"][step - 1]["to"]
+        );
+    }
+}
+
+/// Fails when the events of a transaction that got its id long before it appended make others count twice.
+#[tokio::test]
+async fn activity_counts_no_position_twice() {
+    let app = App::new().await;
+    plant(&app.db, 2, "2026-10-01 00:00Z").await;
+    let mut early = app.db.connect().await;
+    let mut run = async |sql: &str| {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut early)
+            .await
+            .unwrap();
+    };
+    run("begin; select pg_current_xact_id()").await;
+    plant(&app.db, 10, "2026-11-01 07:00Z").await;
+    run(&planting(3, "2026-11-01 01:00Z")).await;
+    run("commit").await;
+    plant(&app.db, 5, "2026-11-01 13:00Z").await;
+    let found = app
+        .read(&format!("/events/activity?{DAY}&intervals=4"))
+        .await
+        .body;
+    assert_eq!(counts(&found), [13, 0, 5, 0]);
+}
+
 /// Fails when the search ends at another event than the one before the interval, in a log that is longer than the search.
 #[tokio::test]
 async fn activity_is_exact_over_a_long_log() {
@@ -111,5 +157,5 @@ async fn activity_refuses_what_it_cannot_count_or_may_not_tell() {
     }
     read("users:read", &format!("{DAY}&domain=users"))
         .await
-        .problem(400, "malformed");
+        .problem(403, "forbidden");
 }

@@ -1,5 +1,5 @@
 -- The roles of the hosts: whether they exist, and which of the privileges that foldlog has granted they lack. A table or a function that
--- does not exist is not their concern: a migration is pending then.
+-- does not exist is left out, because a migration is pending.
 -- $1 text[] the roles
 -- $2 text[] of each privilege the role
 -- $3 text[] of each privilege its name

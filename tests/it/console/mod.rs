@@ -1,5 +1,7 @@
 //! The console's files, as a server sends them. The pages themselves are tested in a browser: `scripts/console-test.sh`.
 
+mod page;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
