@@ -1,5 +1,6 @@
-//! The store: appends events to the log and reads them. Only this module writes the table `events`. It stores bytes and
-//! numbers and decides nothing about them.
+//! The store: appends events to the log and reads them. It stores bytes and numbers and decides nothing about them. Only its
+//! statements write the table `events`, and one of `projection::inline` that appends as `group/sql/append_group.sql` does and reads view
+//! rows beside it.
 //!
 //! # Why an append is correct
 //!

@@ -28,7 +28,7 @@ async fn send_to_locked(app: &App, user: Uuid, path: &str) -> Vec<Answer> {
         .collect();
     let waiting = join_all(renames.iter().map(|rename| app.append(path, rename)));
     let others = async {
-        wait_until_blocked(&mut app.db.connect().await, "insert into \"public\".events").await;
+        wait_until_blocked(&mut app.db.connect().await, "-- Appends").await;
         for _ in 0..10 {
             let created = app.append("/users", &created(Uuid::now_v7(), "bob")).await;
             assert_eq!(created.status, 201, "{created:?}");

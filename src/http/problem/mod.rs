@@ -263,16 +263,19 @@ impl From<ProjectionError> for Problem {
     fn from(error: ProjectionError) -> Self {
         match error {
             ProjectionError::Db(error) => error.into(),
-            ProjectionError::Settled(_) => Self::internal().because(error),
+            // A group of appends never answers a client.
+            ProjectionError::Settled(_) | ProjectionError::TooManyEvents(_) => {
+                Self::internal().because(error)
+            }
             ProjectionError::OtherFold(_)
             | ProjectionError::Cancelled(_)
             | ProjectionError::SnapshotLost(_)
             | ProjectionError::BreaksRule(_) => {
                 Self::new(Kind::WrongReprojection, error.to_string())
             }
-            ProjectionError::NotDefined(_)
-            | ProjectionError::NotReprojected(_)
-            | ProjectionError::TooManyEvents(_) => not_reprojected(&error),
+            ProjectionError::NotDefined(_) | ProjectionError::NotReprojected(_) => {
+                not_reprojected(&error)
+            }
             ProjectionError::FoldFailed { .. } => Self::new(
                 Kind::Unavailable,
                 "an earlier event of the aggregate cannot be folded yet; retry the request later",

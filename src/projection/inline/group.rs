@@ -15,10 +15,10 @@ use crate::view::{self, View};
 /// Appends a group, and folds its events into the view.
 ///
 /// The statement that appends also returns the view rows. A row at the version below the new event contains all events before it, so
-/// the new event is all that is left to fold, and the statement that reads the backlog of other inline folds is not needed. Its
-/// snapshot is older than the lock on the generation and than the appended events, as that of a batch: whatever changes a row
-/// later claims an event first, or counts a repair, and then the fold writes nothing. If one aggregate is behind, the backlog of all is
-/// read.
+/// the new event is all that is left to fold. If one aggregate is behind, a further statement reads the backlog of all.
+///
+/// The statement reads the rows before it inserts and before it has the lock of the generation. If another transaction changes a row after
+/// that, it has claimed an event of the aggregate or counted a repair; then `write_inline.sql` writes nothing, and the fold starts over.
 ///
 /// # Errors
 ///

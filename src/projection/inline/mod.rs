@@ -9,7 +9,7 @@
 //! fold read as unclaimed, so not all claims would succeed. If they do not, or if an event cannot be folded, the fold starts over
 //! with the claims it has, and reads the rows after the claims.
 //!
-//! A group's append is the statement that reads, too; see [`append_and_fold`].
+//! The statement that appends one event, or those of a group, reads, too; see [`append_and_fold`].
 //!
 //! # Beside a reprojection
 //!

@@ -209,24 +209,22 @@ async fn an_aggregate_that_the_last_catch_up_parks_is_compared_too() {
     assert_eq!(version_in_view(&db, "ledger", id).await, Some(Version(3)));
 }
 
-/// Fails when a dry run fails because the table that it folds into was dropped after another generation had replaced it.
+/// Fails when an append fails because the table that it folds into was dropped after another generation had replaced it.
 #[tokio::test]
-async fn a_dry_run_survives_the_removal_of_its_generation() {
+async fn an_append_survives_the_removal_of_its_generation() {
     let db = TestDb::with_inline(&["users"]).await;
     let other = host(&db);
     let user = Uuid::now_v7();
     append(&other, &[created(user, "ada")]).await;
-    // The host remembers the user, so it does not read the row, which would tell it about the new generation.
     reproject_to_the_end(&db.foldlog, "users").await;
     db.run("update views set retired_at = retired_at - interval '2 minutes'")
         .await;
     db.catch_up("users").await;
     let tables = "select count(*) from pg_class where relname = 'users'";
     assert_eq!(db.count(tables).await, 0);
-    let events = [renamed(user, "eve")];
-    let dry_run = command::dry_run(&other, &events, ExpectedVersion::Any, None).await;
-    let dry_run = dry_run.unwrap();
-    assert_eq!(dry_run.aggregates[0].version, Version(2));
+    // The host remembers the user, so it does not read the row, which would tell it about the new generation.
+    append(&other, &[renamed(user, "eve")]).await;
+    assert_eq!(version_in_view(&db, "users", user).await, Some(Version(2)));
 }
 
 /// Fails when a generation inherits the trigger with which the one before it refuses inline appends: it asks about that one, and answers

@@ -62,7 +62,7 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
             "state",
             "telemetry",
         ],
-        "folds; independent of appending and serving",
+        "folds; independent of serving, and of appending except for the statement of an inline append",
     ),
     (
         "operate",

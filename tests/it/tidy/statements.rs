@@ -84,6 +84,25 @@ fn sql_headers_say_whether_rows_are_returned() {
     }
 }
 
+/// Fails when the two statements that append groups differ in how they insert: one of them would break the rules of versions or of
+/// transaction ids.
+#[test]
+fn groups_are_appended_by_the_same_insert_with_and_without_an_inline_fold() {
+    let insert = |name: &str| -> Vec<String> {
+        let text = read(&Path::new("src").join(name));
+        let lines = text.lines().map(str::trim);
+        let insert = lines.skip_while(|line| !line.starts_with("insert into"));
+        let insert = insert.take_while(|line| *line != "on conflict do nothing");
+        insert.map(str::to_owned).collect()
+    };
+    let appended = insert("store/group/sql/append_group.sql");
+    assert!(appended.len() > 20);
+    assert_eq!(
+        appended,
+        insert("projection/inline/sql/append_and_read.sql")
+    );
+}
+
 /// Fails when a file has a second statement, keywords in upper case, or a `select *`, whose result changes with every new column.
 #[test]
 fn sql_statements_are_lower_case_and_list_their_columns() {

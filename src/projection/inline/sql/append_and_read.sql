@@ -14,14 +14,7 @@
 -- returns rows (id, aggregate_id, version, position, type_id, created_at, payload, metadata, skipped, viewed, viewed_version, repairs)
 -- role: foldlog_command_inline
 -- uses: events_aggregate_id_version_key events_pkey skipped_pkey {table}_pkey
-with limited as materialized (
-    select set_config('lock_timeout', coalesce($9, current_setting('lock_timeout')), true)
-),
-locked as materialized (
-    select pg_advisory_xact_lock_shared(foldlog.generation_key($10))
-    from limited
-),
-appended as (
+with appended as (
     insert into foldlog.events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
     select
         wanted.id,
@@ -35,7 +28,8 @@ appended as (
             else foldlog.log_txid()
         end,
         greatest(statement_timestamp(), newest.created_at)
-    from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[], $7::uuid[], $8::timestamptz[])
+    from (select set_config('lock_timeout', coalesce($9, current_setting('lock_timeout')), true)) as limited
+    cross join unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::jsonb[], $5::jsonb[], $6::integer[], $7::uuid[], $8::timestamptz[])
         as wanted (id, aggregate_id, type_id, payload, metadata, expected, last_id, last_at)
     left join lateral (
         select e.version, e.id, e.created_at
@@ -45,13 +39,18 @@ appended as (
         order by e.version desc
         limit 1
     ) newest on true
-    where (select count(*) from locked) > 0
-        and (select e.id from foldlog.events e where e.id = wanted.id order by e.aggregate_id limit 1) is null
+    where (select e.id from foldlog.events e where e.id = wanted.id order by e.aggregate_id limit 1) is null
         and (wanted.expected is null or coalesce(newest.version, 0) = wanted.expected)
         and (wanted.last_id is null or (newest.id = wanted.last_id and newest.created_at = wanted.last_at))
     order by wanted.aggregate_id
     on conflict do nothing
     returning id, aggregate_id, version, position, type_id, created_at, payload, metadata
+),
+-- After the events, as for a request with several: otherwise two appends, each with one of these locks, would wait for each other
+-- while a reprojection waits for the exclusive one.
+locked as materialized (
+    select pg_advisory_xact_lock_shared(foldlog.generation_key($10))
+    from (select count(*) from appended) as inserted
 )
 select
     a.id, a.aggregate_id, a.version, a.position, a.type_id, a.created_at, a.payload, a.metadata,
@@ -73,7 +72,8 @@ select
     viewed.json as viewed,
     viewed.version as viewed_version,
     (select g.repairs from foldlog.views g where g.name = $11) as repairs
-from appended a
+from locked
+cross join appended a
 left join lateral (
     select to_json(v.*) as json, v.version
     from foldlog."{table}" v
