@@ -158,6 +158,8 @@ async function navigate() {
     page?.leave?.(ctx);
     Object.assign(state, { data: undefined, error: null, ui: {}, loadedAt: undefined, paused: false });
     moved = page !== null;
+    // A user who begins to type while the page loads keeps the focus.
+    if (moved && document.activeElement instanceof HTMLElement) document.activeElement.blur();
     ctx.close();
     page = null;
     const { key, page: name } = state.route;
@@ -210,7 +212,7 @@ function draw() {
     <div class="status" role="status">${state.said}</div>`, document.body);
   if (moved && (state.data !== undefined || state.error)) {
     moved = false;
-    document.querySelector("h1")?.focus();
+    if (document.activeElement === document.body) document.querySelector("h1")?.focus();
   }
 }
 
