@@ -39,7 +39,7 @@ async fn write(foldlog: &Foldlog, group: &[GroupedAppend]) -> Result<StoredGroup
     let stored =
         projection::append_and_fold(&mut transaction, first, group, FoldedFor::Group).await?;
     for view in views {
-        projection::fold_group(&mut transaction, view, group, &stored).await?;
+        projection::fold_stored(&mut transaction, view, group, &stored, FoldedFor::Group).await?;
     }
     transaction.commit().await?;
     Ok(stored)

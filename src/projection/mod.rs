@@ -113,7 +113,7 @@ mod write;
 pub use self::budget::Budget;
 pub use self::catch_up::{CatchUp, catch_up};
 pub use self::failure_class::FailureClass;
-pub use self::inline::{FoldedFor, append_and_fold, fold_group, fold_inline};
+pub use self::inline::{FoldedFor, append_and_fold, fold_inline, fold_stored};
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{RetryReport, retry, retry_one};
 pub use self::parked_page::{ParkedAggregate, ParkedPage, list_parked};

@@ -17,7 +17,7 @@ use crate::support::db::{DOMAINS, run};
 use crate::support::events::{append, deposited, event, opened};
 use crate::support::locks::{Held, hold_claim, wait_until_blocked};
 use crate::support::workers::{WRITE, append_in, assert_all_applied, version_in_view, worker};
-use crate::support::{TestDb, created};
+use crate::support::{TestDb, created, renamed};
 
 /// Another host on the same database that folds these projections inline and uses these session settings.
 fn host(db: &TestDb, inline: &[&str], settings: &[(&str, &str)]) -> Foldlog {
@@ -343,6 +343,27 @@ async fn an_inline_append_that_waits_for_a_repair_checks_its_set_rule() {
     );
     assert_eq!(db.count("select count(*) from events").await, 1);
     assert_all_applied(&db, "users").await;
+}
+
+/// Fails when an event that is sent again is refused because the view has no live generation of this build's definition any more: it is
+/// stored, so nothing has to be folded.
+#[tokio::test]
+async fn a_resend_is_answered_without_a_generation_to_fold_into() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let inline = host(&db, &["users"], &[]);
+    let user = Uuid::now_v7();
+    let rename = renamed(user, "eve");
+    append(&inline, &[created(user, "ada")]).await;
+    append(&inline, std::slice::from_ref(&rename)).await;
+    // As if another build had gone live with a definition of its own.
+    db.run("update views set definition_hash = 'other' where name = 'users'")
+        .await;
+    let refused = send(&inline, &[renamed(user, "bob")]).await;
+    assert!(
+        matches!(refused, Err(AppendError::Inline(_))),
+        "{refused:?}"
+    );
+    assert!(send(&inline, &[rename]).await.unwrap().duplicate);
 }
 
 /// Fails when an append to a parked aggregate is rejected, or when its fold skips the event at which it is parked.

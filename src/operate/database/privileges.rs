@@ -33,6 +33,7 @@ impl Needed {
 const COMMAND: &[Role] = &[Role::Command, Role::CommandInline];
 const QUERY: &[Role] = &[Role::Query];
 const PROJECTION: &[Role] = &[Role::Projection, Role::CommandInline];
+const READERS: &[Role] = &[Role::Query, Role::Projection, Role::CommandInline];
 
 /// All of them.
 pub(super) const NEEDED: &[Needed] = &[
@@ -49,7 +50,7 @@ pub(super) const NEEDED: &[Needed] = &[
         objects: &["events"],
     },
     Needed {
-        roles: QUERY,
+        roles: READERS,
         privileges: &["select"],
         objects: &[
             "log",
@@ -63,30 +64,17 @@ pub(super) const NEEDED: &[Needed] = &[
             "verifications",
             "differences",
             "verb_results",
-            "foldlog_migrations",
         ],
+    },
+    Needed {
+        roles: QUERY,
+        privileges: &["select"],
+        objects: &["foldlog_migrations"],
     },
     Needed {
         roles: QUERY,
         privileges: &["execute"],
         objects: &["open_transactions"],
-    },
-    Needed {
-        roles: PROJECTION,
-        privileges: &["select"],
-        objects: &[
-            "log",
-            "events",
-            "views",
-            "locker",
-            "settled",
-            "parked",
-            "skipped",
-            "slices",
-            "verifications",
-            "differences",
-            "verb_results",
-        ],
     },
     Needed {
         roles: PROJECTION,

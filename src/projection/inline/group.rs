@@ -32,8 +32,7 @@ pub async fn append_and_fold(
     let view = &view.current();
     if !view.serving().exists {
         let stored = store::append_group(connection, group, folded_for.lock_wait()).await?;
-        let aggregates = aggregates_of(view, group, &stored);
-        fold_into_live(connection, view, &aggregates, folded_for).await?;
+        fold_stored(connection, view, group, &stored, folded_for).await?;
         return Ok(stored);
     }
     let sql = view.sql.fill(include_str!("sql/append_and_read.sql"));
@@ -57,22 +56,23 @@ pub async fn append_and_fold(
     Ok(stored)
 }
 
-/// Folds the stored events of a group into a view.
+/// Folds the stored events of a group into a view. If none is stored, it reads nothing: a lost race is not judged by the state of the view.
 ///
 /// # Errors
 ///
 /// Those of [`fold_inline`](super::fold_inline).
-pub async fn fold_group(
+pub async fn fold_stored(
     connection: &mut Session<'_>,
     view: &View,
     group: &[GroupedAppend],
     stored: &StoredGroup,
+    folded_for: FoldedFor,
 ) -> Result<(), ProjectionError> {
     let aggregates = aggregates_of(view, group, stored);
     if aggregates.is_empty() {
         return Ok(());
     }
-    read_and_fold(connection, view, &aggregates, FoldedFor::Group).await
+    read_and_fold(connection, view, &aggregates, folded_for).await
 }
 
 /// The aggregates of the stored events that the view is folded from.

@@ -26,7 +26,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row;
 use uuid::Uuid;
 
-pub use self::group::{append_and_fold, fold_group};
+pub use self::group::{append_and_fold, fold_stored};
 use super::plan::{AggregateBatch, Before, Plan, plan};
 use super::read::decode_before;
 use super::read_events::ReadEvents;
