@@ -114,8 +114,9 @@ test("the page keeps a bounded number of rows", async () => {
   const { page, close } = await open();
   await page.locator(".feed > li").first().waitFor();
   for (let round = 0; round < 4; round += 1) {
+    const answered = page.waitForResponse((response) => response.url().includes("after="));
     await createUsers(server.url, 300);
-    await page.waitForResponse((response) => response.url().includes("after="));
+    await answered;
   }
   const newest = (await server.sql("select id from events order by position desc limit 1"))[0].id;
   await page.locator(`.feed > li[data-id="${newest}"]`).waitFor({ timeout: 8000 });

@@ -198,9 +198,10 @@ test("the result of a verb that was handed over is read when the tab is visible 
     if (route.request().method() === "POST") await route.fulfill({ status: 202, json: { result: "Handed over" } });
     else await route.continue();
   });
+  const handedOver = page.waitForResponse((response) => response.request().method() === "POST");
   await page.getByRole("button", { name: "Verify users" }).click();
   await page.getByText("Verifying users…").waitFor();
-  await page.waitForResponse((response) => response.request().method() === "POST");
+  await handedOver;
   await hide(true);
   await page.waitForLoadState("networkidle");
   const before = requests.length;
