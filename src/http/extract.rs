@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, RawPathParams, Request};
@@ -97,6 +98,32 @@ fn bad_path() -> Problem {
     Problem::new(Kind::Malformed, "the path must be valid UTF-8")
 }
 
+/// Whether a query string decodes to UTF-8. The parser of parameters replaces what does not, so a filter would find other rows than
+/// the client has asked for.
+fn is_percent_encoded_utf8(query: &str) -> bool {
+    let mut decoded = Vec::with_capacity(query.len());
+    let mut bytes = query.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return false;
+        };
+        decoded.extend(u8::try_from(high * 16 + low));
+    }
+    // A character cannot reach from one parameter into another: the separators are ASCII.
+    std::str::from_utf8(&decoded).is_ok()
+}
+
+/// Reads an integer of decimal digits; the parsers of integers also accept a sign in front of them.
+pub(super) fn parse_digits<T: FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
 /// The parameters of the query string; none is repeated.
 pub(super) struct Params(Vec<(String, String)>);
 
@@ -104,14 +131,18 @@ impl FromRequestParts<AppState> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
-        let bad = |_| {
+        let bad = || {
             Problem::new(
                 Kind::Malformed,
                 "the query string must be percent-encoded UTF-8",
             )
         };
+        if !is_percent_encoded_utf8(parts.uri.query().unwrap_or_default()) {
+            return Err(bad());
+        }
         let axum::extract::Query(params) =
-            axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(bad)?;
+            axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+                .map_err(|_| bad())?;
         let mut names = HashSet::with_capacity(params.len());
         for (name, _) in &params {
             if !names.insert(name) {

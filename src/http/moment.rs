@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::extract::parse_digits;
 use super::problem::{Kind, Problem};
 use crate::event::Version;
 use crate::query::Moment;
@@ -29,7 +30,7 @@ pub(super) fn parse_time(name: &str, text: &str) -> Result<OffsetDateTime, Probl
 
 /// Reads a version from 1 on.
 pub(super) fn parse_version(name: &str, text: &str) -> Result<Version, Problem> {
-    let version = text.parse().ok().filter(|version| *version > 0);
+    let version = parse_digits(text).filter(|version| *version > 0);
     version.map(Version).ok_or_else(|| {
         let detail = format!("the parameter {name} must be an integer from 1 to 2147483647");
         Problem::new(Kind::Malformed, detail)
@@ -41,7 +42,7 @@ pub(super) fn parse_moment(name: &str, text: &str) -> Result<Moment, Problem> {
     if text.contains([':', 'T', 't']) {
         return parse_time(name, text).map(Moment::Time);
     }
-    let version = text.parse().ok().filter(|version| *version >= 0);
+    let version = parse_digits(text);
     version.map(Version).map(Moment::Version).ok_or_else(|| {
         let detail = format!(
             "the parameter {name} must be a version from 0 to 2147483647, or a time in RFC 3339 like 2026-11-26T08:00:00Z"

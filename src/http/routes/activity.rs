@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::event::time::to_event_time;
 use crate::http::AppState;
-use crate::http::extract::Params;
+use crate::http::extract::{Params, parse_digits};
 use crate::http::moment::parse_time;
 use crate::http::openapi::{self, Operation, Response as OpenApiResponse, reference};
 use crate::http::problem::{Kind, Problem};
@@ -70,7 +70,7 @@ pub(in crate::http) async fn activity(
 }
 
 fn parse_count(text: &str) -> Result<u32, Problem> {
-    let count = text.parse().ok();
+    let count = parse_digits(text);
     let count = count.filter(|count| (1..=MAX_INTERVALS).contains(count));
     count.ok_or_else(|| {
         let detail =

@@ -14,7 +14,7 @@ use super::NO_CACHE;
 use super::list::{MaxPageBytes, limit_parameter, parse_limit};
 use crate::app::Foldlog;
 use crate::event::ShownEvent;
-use crate::http::extract::Params;
+use crate::http::extract::{Params, parse_digits};
 use crate::http::openapi::{
     self, CACHE_CONTROL, Operation, Response as OpenApiResponse, recorded, reference,
 };
@@ -122,7 +122,7 @@ fn parse_cursor(name: &str, text: &str) -> Result<FeedCursor, Problem> {
 }
 
 fn parse_wait(text: &str) -> Result<Duration, Problem> {
-    let seconds = text.parse().ok();
+    let seconds = parse_digits(text);
     let seconds = seconds.filter(|seconds| *seconds <= MAX_WAIT_SECONDS);
     seconds.map(Duration::from_secs).ok_or_else(|| {
         let detail =

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::NO_CACHE;
 use crate::db::DbError;
 use crate::http::AppState;
-use crate::http::extract::{DomainPath, Params};
+use crate::http::extract::{DomainPath, Params, parse_digits};
 use crate::http::moment::parse_time;
 use crate::http::openapi::{
     self, CACHE_CONTROL, DomainSchemas, Operation, Response as OpenApiResponse,
@@ -84,10 +84,7 @@ pub(super) fn parse_limit(
     let rows = params
         .take("limit")
         .map_or(Ok(PageLimit::DEFAULT_ROWS), |text| {
-            let limit = text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit));
+            let limit = parse_digits(&text).filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit));
             limit.ok_or_else(|| {
                 let detail =
                     format!("the parameter limit must be an integer from 1 to {MAX_PAGE_LIMIT}");

@@ -64,7 +64,7 @@ async fn hostile_parameters_of_the_feed_return_400_and_say_what_to_send() {
             format!("type={}", "x".repeat(60_000)),
             "is not an event type",
         ),
-        ("domain=%FF".to_owned(), "users, accounts"),
+        ("domain=%FF".to_owned(), "percent-encoded UTF-8"),
         ("since=1".to_owned(), "unknown parameter `since`"),
         ("username=ada".to_owned(), "unknown parameter"),
     ] {

@@ -84,6 +84,56 @@ async fn rows_deleted_between_two_pages_do_not_shift_the_others() {
     assert_eq!(ids(&second.body), all[3..]);
 }
 
+// Fails when a filter that is not UTF-8 is read as another text, and so finds rows that the client did not ask for.
+#[tokio::test]
+async fn a_query_that_does_not_decode_to_utf_8_returns_400() {
+    let app = App::new().await;
+    let id = Uuid::now_v7();
+    app.append("/users", &created(id, "\u{fffd}%zz")).await;
+    app.db.catch_up("users").await;
+    let found = app.read("/users?username=%EF%BF%BD%25zz").await;
+    assert_eq!(ids(&found.body), [id.to_string()]);
+    for query in [
+        "username=%ff%25zz",
+        "username=%EF%BF%25zz",
+        "username=%EF%BF%BD%zz",
+        "username=%",
+        "username=%e",
+        "username=%+1",
+        "%ff=1",
+        "limit=5&after=%c3",
+    ] {
+        let answer = app.read(&format!("/users?{query}")).await;
+        let detail = answer.problem(400, "malformed");
+        assert!(
+            detail.contains("percent-encoded UTF-8"),
+            "{query}: {detail}"
+        );
+    }
+}
+
+// Fails when a number is accepted that is not made of digits alone.
+#[tokio::test]
+async fn a_number_with_a_sign_returns_400() {
+    let app = App::new().await;
+    let id = Uuid::now_v7();
+    app.append("/users", &created(id, "ada")).await;
+    for path in [
+        "/users?limit=%2B1".to_owned(),
+        "/events?limit=%2B1".to_owned(),
+        "/events?wait=%2B0".to_owned(),
+        "/events?wait=-0".to_owned(),
+        "/events/activity?from=2026-01-01T00:00:00Z&intervals=%2B1".to_owned(),
+        format!("/users/{id}?version=%2B1"),
+        format!("/users/{id}?min_version=%2B1"),
+        format!("/users/{id}/diff?from=-0"),
+        format!("/users/{id}/diff?from=0&to=%2B1"),
+        format!("/users/{id}/events?limit=%2B1"),
+    ] {
+        app.read(&path).await.problem(400, "malformed");
+    }
+}
+
 // Fails when a filter is ignored, compares numbers as text, or matches other values.
 #[tokio::test]
 async fn filters_compare_public_columns_for_equality() {
