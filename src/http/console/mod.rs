@@ -274,12 +274,21 @@ fn is_of_own_page(request: &HeaderMap) -> bool {
     is_own || text(SEC_FETCH_SITE) == Some("same-origin")
 }
 
-/// Whether a client names HTML among what it accepts, as browsers do. `*/*` alone is a program that reads JSON.
+/// Whether a client names HTML among what it accepts, as browsers do, and JSON not before it. `*/*` alone is a program that reads JSON.
 fn asks_for_html(request: &HeaderMap) -> bool {
-    request
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|accepted| accepted.to_str().ok())
-        .flat_map(|accepted| accepted.split(','))
-        .any(|range| range.split(';').next().map(str::trim) == Some("text/html"))
+    let (mut html, mut json) = (0.0_f32, 0.0_f32);
+    let accepted = request.get_all(header::ACCEPT).iter();
+    let accepted = accepted.filter_map(|accepted| accepted.to_str().ok());
+    for range in accepted.flat_map(|accepted| accepted.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        let weight = weight.and_then(|weight| weight.parse().ok()).unwrap_or(1.0);
+        match &*name {
+            "text/html" => html = html.max(weight),
+            "application/json" | "application/problem+json" => json = json.max(weight),
+            _ => {}
+        }
+    }
+    html > 0.0 && html >= json
 }

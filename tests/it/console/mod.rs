@@ -131,7 +131,15 @@ async fn a_file_of_the_console_is_revalidated_by_its_etag() {
 #[tokio::test]
 async fn clients_of_the_api_get_problems_and_rows_beside_the_console() {
     let app = serve().await;
-    for accept in ["*/*", "application/json", "application/json, */*;q=0.5"] {
+    for accept in [
+        "*/*",
+        "application/json",
+        "application/json, */*;q=0.5",
+        "text/html;q=0, */*",
+        "text/html; q=0.000",
+        "application/json, text/html;q=0.9",
+        "application/problem+json, text/html;Q=0.1",
+    ] {
         let request = app.request(Method::GET, "/").header("accept", accept);
         send(request).await.problem(404, "no-such-route");
     }
@@ -171,6 +179,8 @@ async fn browsers_get_the_console_at_the_root() {
     for accept in [
         "text/html",
         "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        "Text/HTML;charset=utf-8;q=0.1",
+        "text/html, application/json;q=0.5",
     ] {
         let response = get(&app, "/", &[("accept", accept)]).await;
         assert_eq!(response.status(), 200);
