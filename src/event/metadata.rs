@@ -1,5 +1,6 @@
 //! Metadata of events: JSON that is kept as it was sent.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -85,24 +86,39 @@ impl PartialEq for Metadata {
     }
 }
 
-/// Checks JSON of valid syntax for what jsonb cannot store: half of a surrogate pair, and nesting and numbers without a
-/// bound.
+/// Checks JSON of valid syntax for what jsonb cannot store as it was sent: half of a surrogate pair, a key that occurs twice, and
+/// nesting and numbers without a bound.
 pub(crate) fn check_json(json: &str) -> Result<(), &'static str> {
     let bytes = json.as_bytes();
-    let (mut at, mut depth) = (0, 0_usize);
+    let mut at = 0;
+    // The keys of the objects around `at`, and for each level of nesting the number of those outside.
+    let (mut keys, mut levels) = (Vec::new(), Vec::new());
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => {
-                at = check_text(bytes, at + 1)?;
+                let end = check_text(bytes, at + 1)?;
+                let after = bytes[end..].trim_ascii_start();
+                if after.first() == Some(&b':') {
+                    keys.push(key_text(&json[at..end]));
+                }
+                at = end;
                 continue;
             }
             b'[' | b'{' => {
-                depth += 1;
-                if depth > MAX_DEPTH {
+                levels.push(keys.len());
+                if levels.len() > MAX_DEPTH {
                     return Err("must not be nested deeper than 127 levels");
                 }
             }
-            b']' | b'}' => depth -= 1,
+            b']' | b'}' => {
+                let outside = levels.pop().unwrap_or_default();
+                let own = &mut keys[outside..];
+                own.sort_unstable();
+                if own.windows(2).any(|pair| pair[0] == pair[1]) {
+                    return Err("must not contain an object with the same key twice");
+                }
+                keys.truncate(outside);
+            }
             b'-' | b'0'..=b'9' => {
                 let end = bytes[at..]
                     .iter()
@@ -117,6 +133,14 @@ pub(crate) fn check_json(json: &str) -> Result<(), &'static str> {
         at += 1;
     }
     Ok(())
+}
+
+/// The text of a key, which is given with its quotes.
+fn key_text(json: &str) -> Cow<'_, str> {
+    match json.get(1..json.len() - 1) {
+        Some(key) if !key.contains('\\') => Cow::Borrowed(key),
+        _ => serde_json::from_str(json).unwrap_or_default(),
+    }
 }
 
 /// Checks the text that begins at `at`, and returns where it ends.
@@ -169,6 +193,26 @@ mod tests {
         let json =
             r#"{"a":18446744073709551616,"b":[1e400,-0.10],"c":"é\u00e9\ud83d\ude00","d":{}}"#;
         assert_eq!(read(json).as_deref(), Ok(json));
+    }
+
+    // Fails when a key that occurs twice hides a value, or when equal keys of different objects or texts are taken for one.
+    #[test]
+    fn an_object_with_the_same_key_twice_is_rejected() {
+        for json in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"b":[{"a":1,"c":{"a":[]},"a" :3}]}"#,
+            r#"{"b":{"a":{"x":1},"a":{"y":2}}}"#,
+        ] {
+            assert!(read(json).unwrap_err().contains("same key"), "{json}");
+        }
+        for json in [
+            r#"{"a":{"a":{"a":1}},"b":{"a":1}}"#,
+            r#"{"a":[{"a":1},{"a":2}],"b":"a"}"#,
+            r#"{"\"a":1,"a":"\"a\":2"}"#,
+        ] {
+            assert_eq!(read(json).as_deref(), Ok(json));
+        }
     }
 
     // Fails when metadata is accepted that Postgres cannot store.

@@ -5,11 +5,12 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
 use serde::de::{Error, MapAccess};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::problem::{Kind, Problem};
-use crate::event::Metadata;
+use crate::event::{Metadata, check_json};
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How much of an oversized body is read and discarded, so that the client receives the 413: a client that is still
@@ -24,7 +25,7 @@ pub(super) async fn read_json(request: Request) -> Result<Bytes, Problem> {
         return Err(problem.accept_encoding("identity"));
     }
     if !is_json(request.headers()) {
-        let detail = "the header Content-Type must be application/json";
+        let detail = "the header Content-Type must be application/json, once, and without another charset than UTF-8";
         return Err(Problem::new(Kind::WrongMediaType, detail));
     }
     read(request.into_body()).await
@@ -44,6 +45,13 @@ pub(super) fn read_field<'de, A: MapAccess<'de>, T>(
         None => Ok(()),
         Some(_) => Err(Error::duplicate_field(name)),
     }
+}
+
+/// Parses JSON in which no object has the same key twice: serde would keep the last value without an error.
+pub(super) fn parse_unambiguous(body: &[u8]) -> Result<Value, serde_json::Error> {
+    let json: &RawValue = serde_json::from_slice(body)?;
+    check_json(json.get()).map_err(|reason| Error::custom(format!("it {reason}")))?;
+    serde_json::from_str(json.get())
 }
 
 pub(super) fn read_uuid(json: &RawValue) -> Result<Uuid, &'static str> {
@@ -69,18 +77,21 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether the body is declared once, as JSON in UTF-8.
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let kind = kind
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    let mut lines = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(declared), None) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let declared = declared.to_str().unwrap_or_default().to_ascii_lowercase();
+    let mut parts = declared.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default();
+    let is_json =
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"));
+    let charsets = parts.filter_map(|part| part.strip_prefix("charset="));
+    let is_utf8 =
+        |charset: &str| matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii");
+    is_json && charsets.into_iter().all(is_utf8)
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {

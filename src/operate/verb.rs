@@ -107,13 +107,12 @@ impl Verb {
         let Value::Object(fields) = payload else {
             return Err(VerbError::new("the payload must be a JSON object"));
         };
-        // All events of EventBridge, its scheduler and its rules have these two fields.
-        if fields.is_empty()
-            || (fields.contains_key("detail-type") && fields.contains_key("source"))
-        {
+        let mut named = VERBS.iter().filter(|(name, ..)| fields.contains_key(*name));
+        // All events of EventBridge, its scheduler and its rules have these two fields, and none has the name of a verb.
+        let is_scheduled = fields.contains_key("detail-type") && fields.contains_key("source");
+        if fields.is_empty() || (is_scheduled && named.clone().next().is_none()) {
             return Ok(Self::CatchUp);
         }
-        let mut named = VERBS.iter().filter(|(name, ..)| fields.contains_key(*name));
         let (Some((name, options, _)), None) = (named.next(), named.next()) else {
             return Err(VerbError::new("the payload must have one verb"));
         };
@@ -295,6 +294,7 @@ mod tests {
             json!({"verify": "users", "repair": 1}),
             json!({"verify": "users", "max_changes": 1}),
             json!({"catch_up": null}),
+            json!({"reproject": "users", "source": "x", "detail-type": "x"}),
             json!({"skip": "users"}),
             json!({"skip": {"domain": "users", "event_id": Uuid::nil()}}),
             json!({"skip": {"domain": "users", "event_id": Uuid::nil(), "reason": " "}}),

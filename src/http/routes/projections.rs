@@ -21,7 +21,7 @@ use super::recent_report::RecentReport;
 use crate::app::Foldlog;
 use crate::event::AggregateId;
 use crate::http::auth::Caller;
-use crate::http::body::read_json;
+use crate::http::body::{parse_unambiguous, read_json};
 use crate::http::extract::{Params, ProjectionPath};
 use crate::http::problem::{Kind, Problem};
 use crate::http::{AppState, Operations};
@@ -336,11 +336,10 @@ impl FromRequest<AppState> for VerbBody {
 
     async fn from_request(request: Request, _: &AppState) -> Result<Self, Problem> {
         let body = read_json(request).await?;
-        let payload = serde_json::from_slice(&body).map_err(|error| {
-            Problem::new(
-                Kind::Malformed,
-                format!("the body must be a JSON object with one verb: {error}"),
-            )
+        // Of a `max_changes` that is given twice, the second one may allow what the first one forbids.
+        let payload = parse_unambiguous(&body).map_err(|error| {
+            let detail = format!("the body must be a JSON object with one verb: {error}");
+            Problem::new(Kind::Malformed, detail)
         })?;
         Ok(Self(payload))
     }

@@ -42,6 +42,8 @@ async fn a_malformed_body_returns_400_with_the_position() {
         event_with("payload", "{\"username\": \"\\udc00x\"}"),
         event_with("metadata", "{\"\\ud800\\ud800\": 1}"),
         event_with("metadata", "{\"a\": 1e4000}"),
+        event_with("metadata", "{\"a\": 1, \"b\": {\"c\": 1, \"\\u0063\": 2}}"),
+        event_with("payload", "{\"a\": {}, \"a\": {}}"),
         event_with("metadata", "{\"a\": NaN}"),
         event_with("metadata", "{\"a\": 01}"),
         event_with("metadata", "{\"a\": \"tab\there\"}"),
@@ -106,9 +108,23 @@ async fn another_content_type_returns_415() {
         );
     }
     send(request()).await.problem(415, "wrong-media-type");
+    for kind in [
+        "application/json; charset=utf-16",
+        "application/json; charset=ISO-8859-1",
+        "application/json; a=b; charset=\"latin1\"",
+    ] {
+        let answer = send(request().header("content-type", kind)).await;
+        let detail = answer.problem(415, "wrong-media-type");
+        assert!(detail.contains("UTF-8"), "{detail}");
+    }
+    let twice = request()
+        .header("content-type", "application/json")
+        .header("content-type", "text/plain");
+    send(twice).await.problem(415, "wrong-media-type");
     assert_eq!(app.stored().await, 0);
     for kind in [
         "application/json",
+        "application/json; charset=\"UTF-8\"",
         "Application/JSON; charset=utf-8",
         "application/cloudevents+json",
     ] {

@@ -302,9 +302,16 @@ async fn a_payload_that_is_not_a_verb_is_refused() {
     app.append("/projections?dry_run=true", &json!({}))
         .await
         .problem(400, "malformed");
-    app.append_raw("/projections", "{")
-        .await
-        .problem(400, "malformed");
+    for body in [
+        "{",
+        r#"{"reproject":"users","max_changes":0,"max_changes":9}"#,
+        r#"{"retry":"nothing","retr\u0079":"users"}"#,
+        r#"{"skip":{"domain":"users","domain":"accounts"}}"#,
+        r#"{"reproject":"users","source":"x","detail-type":"x"}"#,
+    ] {
+        let answer = app.append_raw("/projections", body).await;
+        answer.problem(400, "malformed");
+    }
 }
 
 // Fails when a verb that needs a reprojection answers 500 where none waits.
