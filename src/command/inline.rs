@@ -2,9 +2,9 @@
 
 use super::{AppendError, Batch};
 use crate::app::Foldlog;
-use crate::db::Session;
+use crate::db::{Pool, Session};
 use crate::event::AggregateId;
-use crate::projection::{self, FoldedFor};
+use crate::projection::{self, FoldedFor, ProjectionError};
 use crate::store::{self, ExpectedHeads, GroupedAppend, Outcome};
 use crate::view::View;
 
@@ -14,13 +14,39 @@ pub(super) fn has_inline_views(foldlog: &Foldlog, batch: &Batch<'_>) -> bool {
     foldlog.inline_views(&types).next().is_some()
 }
 
+/// Whether an inline view lacks more events than are folded at once.
+pub(super) const fn is_far_behind(error: &AppendError) -> bool {
+    matches!(
+        error,
+        AppendError::Inline(ProjectionError::TooManyEvents(_))
+    )
+}
+
+/// Folds the events that wait in the inline views of an append, before the append.
+pub(super) async fn fold_ahead(
+    pool: &Pool,
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+) -> Result<(), AppendError> {
+    let types = batch.events.iter().map(|event| event.type_id);
+    for view in foldlog.inline_views(&types) {
+        let folded = projection::fold_ahead(pool, view, &aggregates(batch)).await;
+        folded.map_err(|error| AppendError::inline(view, error, &batch.events))?;
+    }
+    Ok(())
+}
+
+fn aggregates(batch: &Batch<'_>) -> Vec<AggregateId> {
+    batch.groups.iter().map(|g| g.aggregate_id).collect()
+}
+
 /// Appends the events of one request, and folds them into the inline views. The caller must roll back unless they are stored.
 pub(super) async fn append_and_fold(
     session: &mut Session<'_>,
     foldlog: &Foldlog,
     batch: &Batch<'_>,
     heads: &ExpectedHeads,
-    return_payloads: bool,
+    (return_payloads, folded_for): (bool, FoldedFor),
 ) -> Result<Outcome, AppendError> {
     let types = batch.events.iter().map(|event| event.type_id);
     let views: Vec<&View> = foldlog.inline_views(&types).collect();
@@ -29,7 +55,7 @@ pub(super) async fn append_and_fold(
         ([event], [first, others @ ..]) => {
             let head = heads.get(&event.aggregate_id).copied();
             let append = [GroupedAppend::new(event, head, return_payloads)?];
-            let stored = projection::append_and_fold(session, first, &append, FoldedFor::Append);
+            let stored = projection::append_and_fold(session, first, &append, folded_for);
             let mut stored = stored.await.map_err(|error| failed(first, error))?;
             let stored = stored.remove(&event.aggregate_id);
             let outcome = stored.map_or(Outcome::LostRace, |event| Outcome::Stored(vec![event]));
@@ -41,9 +67,9 @@ pub(super) async fn append_and_fold(
         }
     };
     if let Outcome::Stored(_) = stored {
-        let aggregates: Vec<AggregateId> = batch.groups.iter().map(|g| g.aggregate_id).collect();
+        let aggregates = aggregates(batch);
         for view in views {
-            let folded = projection::fold_inline(session, view, &aggregates).await;
+            let folded = projection::fold_inline(session, view, &aggregates, folded_for).await;
             folded.map_err(|error| failed(view, error))?;
         }
     }

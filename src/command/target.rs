@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::inline::{append_and_fold, has_inline_views};
+use super::inline::{append_and_fold, fold_ahead, has_inline_views, is_far_behind};
 use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
 use crate::db::{DbError, Pool, Session, Share};
 use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
+use crate::projection::FoldedFor;
 use crate::state::{self, State};
 use crate::store::{self, ExpectedHeads, GroupOutcome, Joined, Outcome, StoredEvent};
 use crate::view;
@@ -122,16 +123,8 @@ impl Target<'_> {
                 Box::pin(append_or_join(pool, foldlog, batch, heads, return_payloads)).await
             }
             Self::Transaction(session) => {
-                session.savepoint().await?;
-                let appended =
-                    Box::pin(append_and_fold(session, foldlog, batch, heads, false)).await;
-                match appended {
-                    Ok(Outcome::Stored(_)) => session.release_savepoint().await?,
-                    Ok(Outcome::LostRace) => session.rollback_to_savepoint().await?,
-                    // A lost connection fails the undo, too; the first error is the cause.
-                    Err(_) => drop(session.rollback_to_savepoint().await),
-                }
-                appended.map(Attempt::from)
+                // Boxed, because the futures of callers contain it.
+                Box::pin(append_in_session(session, foldlog, batch, heads)).await
             }
         };
         match appended {
@@ -155,14 +148,9 @@ impl Target<'_> {
             Self::Pool(pool) => {
                 let mut transaction = pool.begin().await?;
                 store::silence_doorbell(&mut transaction).await?;
-                let rehearsed = Box::pin(append_and_fold(
-                    &mut transaction,
-                    foldlog,
-                    batch,
-                    heads,
-                    false,
-                ))
-                .await;
+                let how = (false, FoldedFor::Append);
+                let rehearsed = append_and_fold(&mut transaction, foldlog, batch, heads, how);
+                let rehearsed = Box::pin(rehearsed).await;
                 // A transaction that is dropped is rolled back, too, but then its connection is not used again.
                 if rehearsed.is_ok() {
                     transaction.rollback().await?;
@@ -171,8 +159,9 @@ impl Target<'_> {
             }
             Self::Transaction(session) => {
                 session.savepoint().await?;
-                let rehearsed =
-                    Box::pin(append_and_fold(session, foldlog, batch, heads, false)).await;
+                let how = (false, FoldedFor::Append);
+                let rehearsed = append_and_fold(session, foldlog, batch, heads, how);
+                let rehearsed = Box::pin(rehearsed).await;
                 match rehearsed {
                     Ok(_) => session.rollback_to_savepoint().await?,
                     // A lost connection fails the undo, too; the first error is the cause.
@@ -275,28 +264,63 @@ async fn append_in_pool(
     heads: &ExpectedHeads,
     return_payloads: bool,
 ) -> Result<Attempt, AppendError> {
-    let append_in_transaction = async |silently: bool| {
+    let append_in_transaction = async |silently: bool, folded_for: FoldedFor| {
         let mut transaction = pool.begin().await?;
         if silently {
             store::silence_doorbell(&mut transaction).await?;
         }
-        let appended =
-            append_and_fold(&mut transaction, foldlog, batch, heads, return_payloads).await;
-        if matches!(appended, Ok(Outcome::Stored(_))) {
-            transaction.commit().await?;
+        let how = (return_payloads, folded_for);
+        let appended = append_and_fold(&mut transaction, foldlog, batch, heads, how).await;
+        match &appended {
+            Ok(Outcome::Stored(_)) => transaction.commit().await?,
+            Err(error) if is_far_behind(error) => transaction.rollback().await?,
+            _ => {}
         }
         appended.map(Attempt::from)
     };
-    let appended = if has_inline_views(foldlog, batch) {
-        Box::pin(append_in_transaction(false)).await
+    let mut folded_for = FoldedFor::Append;
+    let mut appended = if has_inline_views(foldlog, batch) {
+        Box::pin(append_in_transaction(false, folded_for)).await
     } else {
         append_in_statement(pool, batch, heads, return_payloads).await
     };
+    if matches!(&appended, Err(error) if is_far_behind(error)) {
+        Box::pin(fold_ahead(pool, foldlog, batch)).await?;
+        folded_for = FoldedFor::Pieces;
+        appended = Box::pin(append_in_transaction(false, folded_for)).await;
+    }
     match appended {
         Err(AppendError::Db(DbError::Limit(_) | DbError::Impaired(_))) => {
-            Box::pin(append_in_transaction(true)).await
+            Box::pin(append_in_transaction(true, folded_for)).await
         }
         appended => appended,
+    }
+}
+
+/// Appends in the caller's transaction, which goes on without the append if it fails.
+async fn append_in_session(
+    session: &mut Session<'_>,
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+    heads: &ExpectedHeads,
+) -> Result<Attempt, AppendError> {
+    let mut folded_for = FoldedFor::Append;
+    loop {
+        session.savepoint().await?;
+        let how = (false, folded_for);
+        let appended = Box::pin(append_and_fold(session, foldlog, batch, heads, how)).await;
+        match appended {
+            Ok(Outcome::Stored(_)) => session.release_savepoint().await?,
+            Ok(Outcome::LostRace) => session.rollback_to_savepoint().await?,
+            Err(error) if is_far_behind(&error) && folded_for == FoldedFor::Append => {
+                session.rollback_to_savepoint().await?;
+                folded_for = FoldedFor::Pieces;
+                continue;
+            }
+            // A lost connection fails the undo, too; the first error is the cause.
+            Err(_) => drop(session.rollback_to_savepoint().await),
+        }
+        return appended.map(Attempt::from);
     }
 }
 

@@ -113,7 +113,7 @@ mod write;
 pub use self::budget::Budget;
 pub use self::catch_up::{CatchUp, catch_up};
 pub use self::failure_class::FailureClass;
-pub use self::inline::{FoldedFor, append_and_fold, fold_inline, fold_stored};
+pub use self::inline::{FoldedFor, append_and_fold, fold_ahead, fold_inline, fold_stored};
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{RetryReport, retry, retry_one};
 pub use self::parked_page::{ParkedAggregate, ParkedPage, list_parked};
@@ -175,8 +175,9 @@ pub enum ProjectionError {
         "the live generation of the view {0} has another definition than this build; reproject it"
     )]
     NotReprojected(&'static str),
-    /// More events than a group of appends folds wait in the view. Each append of the group is sent alone then.
-    #[error("too many events wait in the view {0} to fold them for a group of appends")]
+    /// More events wait in the view than an inline fold reads. Nothing was appended. The appends of a group are sent alone then, and an
+    /// append that is sent alone folds a part of them.
+    #[error("more events than an append folds wait in the view {0}")]
     TooManyEvents(&'static str),
 }
 

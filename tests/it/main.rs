@@ -27,6 +27,7 @@ mod hostile;
 mod http_append;
 mod http_query;
 mod inline;
+mod inline_backlog;
 mod isolation;
 #[cfg(feature = "lambda")]
 mod lambda;

@@ -263,10 +263,13 @@ impl From<ProjectionError> for Problem {
     fn from(error: ProjectionError) -> Self {
         match error {
             ProjectionError::Db(error) => error.into(),
-            // A group of appends never answers a client.
-            ProjectionError::Settled(_) | ProjectionError::TooManyEvents(_) => {
-                Self::internal().because(error)
-            }
+            ProjectionError::Settled(_) => Self::internal().because(error),
+            ProjectionError::TooManyEvents(_) => Self::new(
+                Kind::Unavailable,
+                "the view lacks too many events of the aggregate to fold them with the append; retry the request later",
+            )
+            .retry_after(TOO_FAR_BEHIND_RETRY_SECONDS)
+            .because(error),
             ProjectionError::OtherFold(_)
             | ProjectionError::Cancelled(_)
             | ProjectionError::SnapshotLost(_)

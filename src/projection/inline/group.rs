@@ -3,7 +3,8 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::{Backlog, FoldedFor, fold_backlog, fold_into_live, read_and_fold, read_backlog};
+use super::backlog::{Backlog, read_backlog};
+use super::{FoldedFor, fold_backlog, fold_inline, fold_into_live};
 use crate::db::Session;
 use crate::event::{AggregateId, TypeId, Version};
 use crate::projection::ProjectionError;
@@ -15,7 +16,8 @@ use crate::view::{self, View};
 /// Appends a group, and folds its events into the view.
 ///
 /// The statement that appends also returns the view rows. A row at the version below the new event contains all events before it, so
-/// the new event is all that is left to fold. If one aggregate is behind, a further statement reads the backlog of all.
+/// the new event is all that is left to fold. A parked aggregate is passed over. If another one is behind, a further statement reads the
+/// backlog of all.
 ///
 /// The statement reads the rows before it inserts and before it has the lock of the generation. If another transaction changes a row after
 /// that, it has claimed an event of the aggregate or counted a repair; then `write_inline.sql` writes nothing, and the fold starts over.
@@ -30,7 +32,7 @@ pub async fn append_and_fold(
     folded_for: FoldedFor,
 ) -> Result<StoredGroup, ProjectionError> {
     let view = &view.current();
-    if !view.serving().exists {
+    if !view.serving().exists || folded_for == FoldedFor::Pieces {
         let stored = store::append_group(connection, group, folded_for.lock_wait()).await?;
         fold_stored(connection, view, group, &stored, folded_for).await?;
         return Ok(stored);
@@ -72,7 +74,7 @@ pub async fn fold_stored(
     if aggregates.is_empty() {
         return Ok(());
     }
-    read_and_fold(connection, view, &aggregates, folded_for).await
+    fold_inline(connection, view, &aggregates, folded_for).await
 }
 
 /// The aggregates of the stored events that the view is folded from.
@@ -84,7 +86,7 @@ fn aggregates_of(view: &View, group: &[GroupedAppend], stored: &StoredGroup) -> 
     appends.map(|append| append.aggregate_id).collect()
 }
 
-/// The backlog, if it is the appended events and nothing else.
+/// The backlog, if it is the appended events and nothing else. That of a parked aggregate is left to its retry.
 fn decode_backlog(view: &View, rows: &[PgRow]) -> Result<Option<Backlog>, sqlx::Error> {
     let block = view.projection.block();
     let mut backlog = Backlog::default();
@@ -95,6 +97,9 @@ fn decode_backlog(view: &View, rows: &[PgRow]) -> Result<Option<Backlog>, sqlx::
         let version = Version(row.try_get("version")?);
         let viewed: Option<i32> = row.try_get("viewed_version")?;
         if viewed.unwrap_or(0) != version.0 - 1 {
+            if row.try_get::<Option<bool>, _>("is_parked")? == Some(true) {
+                continue;
+            }
             return Ok(None);
         }
         backlog.repairs = row.try_get::<Option<i64>, _>("repairs")?.unwrap_or(0);

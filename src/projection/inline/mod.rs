@@ -1,8 +1,8 @@
 //! Inline projections: the append's own transaction claims and folds the events of the aggregates it appends to.
 //!
-//! The fold claims all events that are not yet in the view row, without a limit, because an event must not be folded
-//! before its predecessors. So when the client receives the response, the view contains the append. An inline fold skips
-//! parked aggregates; the retry folds them.
+//! The fold claims all events that are not yet in the view row, because an event must not be folded before its predecessors. So when
+//! the client receives the response, the view contains the append. An inline fold skips parked aggregates; the retry folds them. More
+//! events than an append should read at once are folded in pieces; see [`fold_ahead`].
 //!
 //! Two statements do it: one reads the rows and the events without a claim, the other claims these events and writes the new rows,
 //! provided that it gets all claims. Another transaction that changed such a row since it was read has claimed an event that this
@@ -19,17 +19,20 @@
 //! is live at the commit, and a reprojection that goes live later finds the event committed and folds it before it does. (test:
 //! `an_inline_append_beside_a_reprojection_is_in_the_live_view`)
 
+mod backlog;
 mod group;
+mod pieces;
 
 use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
-use uuid::Uuid;
 
+use self::backlog::{Backlog, Extent, read_backlog};
 pub use self::group::{append_and_fold, fold_stored};
+pub use self::pieces::fold_ahead;
 use super::plan::{AggregateBatch, Before, Plan, plan};
-use super::read::decode_before;
 use super::read_events::ReadEvents;
+use super::retry::MAX_CHUNK_EVENTS;
 use super::rows::{self, OnRejectedWrite};
 use super::{ProjectionError, claim, fold};
 use crate::db::Session;
@@ -37,18 +40,12 @@ use crate::event::{AggregateId, EventId};
 use crate::store::LockWait;
 use crate::view::{self, View};
 
-/// The events of some aggregates without a claim, in the order of aggregates and versions, and what precedes them.
-#[derive(Default)]
-struct Backlog {
-    events: ReadEvents,
-    before: HashMap<AggregateId, Before>,
-    /// How many rows repairs had replaced.
-    repairs: i64,
-}
-
 /// How many events without a claim an inline fold of a group reads. More of them are folded for the append that has to wait for them,
 /// and not while others wait with it.
-const MAX_GROUP_EVENTS: i64 = 256;
+const MAX_GROUP_EVENTS: u32 = 256;
+
+/// How many events without a claim an inline fold of one append reads, with its own, which are a thousand at most.
+const MAX_APPEND_EVENTS: u32 = 2 * MAX_CHUNK_EVENTS;
 
 /// Whose aggregates an inline fold is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,22 +53,26 @@ pub enum FoldedFor {
     /// Those of one append. Rows that take a value of each other for which the view has a set rule are written in an order in which the
     /// rule rejects none of them, if there is one.
     Append,
+    /// Those of one append for which more events wait than are folded at once: they are folded in pieces.
+    Pieces,
     /// Those of a group of appends, which are sent again one by one if the fold fails. It does so when rows take values of each other,
     /// and when many events wait.
     Group,
 }
 
 impl FoldedFor {
-    const fn max_events(self) -> i64 {
+    /// How many events without a claim are read at once.
+    const fn max_events(self) -> u32 {
         match self {
-            Self::Append => i64::MAX,
-            Self::Group => MAX_GROUP_EVENTS + 1,
+            Self::Append => MAX_APPEND_EVENTS,
+            Self::Pieces => MAX_CHUNK_EVENTS,
+            Self::Group => MAX_GROUP_EVENTS,
         }
     }
 
     const fn lock_wait(self) -> LockWait {
         match self {
-            Self::Append => LockWait::Session,
+            Self::Append | Self::Pieces => LockWait::Session,
             Self::Group => LockWait::Group,
         }
     }
@@ -81,60 +82,64 @@ impl FoldedFor {
 ///
 /// # Errors
 ///
-/// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view rejects the row, and
-/// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded. The caller must roll
-/// back the transaction in both cases.
+/// [`DbError::Conflict`](crate::db::DbError::Conflict) when a set rule of the view rejects the row,
+/// [`ProjectionError::FoldFailed`] when an event of this append or an earlier one cannot be folded, and
+/// [`ProjectionError::TooManyEvents`] when more events wait than are folded for the append. The caller must roll back the transaction
+/// in all cases.
 pub async fn fold_inline(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
+    folded_for: FoldedFor,
 ) -> Result<(), ProjectionError> {
-    read_and_fold(connection, view, aggregates, FoldedFor::Append).await
+    match folded_for {
+        FoldedFor::Pieces => pieces::fold_all(connection, view, aggregates).await,
+        _ => read_and_fold(connection, view, aggregates, folded_for)
+            .await
+            .map(drop),
+    }
 }
 
+/// Folds what it reads of the backlog; says whether that was all.
 async fn read_and_fold(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
     folded_for: FoldedFor,
-) -> Result<(), ProjectionError> {
+) -> Result<Extent, ProjectionError> {
     let view = &view.current();
     if view.serving().exists {
         let backlog = read_backlog(connection, view, aggregates, folded_for).await?;
-        if fold_backlog(connection, view, aggregates, backlog, folded_for).await? {
-            return Ok(());
+        let extent = backlog.extent;
+        let folded = fold_backlog(connection, view, aggregates, backlog, folded_for).await;
+        if folded.map_err(|error| extent.explain(view, error))? {
+            return Ok(extent);
         }
     }
     fold_into_live(connection, view, aggregates, folded_for).await
 }
 
-/// Asks which generation is live, and folds into that one.
+/// Asks which generation is live, and folds into that one; says whether that was all.
 async fn fold_into_live(
     connection: &mut Session<'_>,
     view: &View,
     aggregates: &[AggregateId],
     folded_for: FoldedFor,
-) -> Result<(), ProjectionError> {
+) -> Result<Extent, ProjectionError> {
     // This transaction has the lock, so the live generation cannot change any more.
     lock_generation(connection, view).await?;
     let generation = view::resolve(connection, view).await?;
     if generation.exists {
         let backlog = read_backlog(connection, &generation.view, aggregates, folded_for).await?;
-        if fold_backlog(
-            connection,
-            &generation.view,
-            aggregates,
-            backlog,
-            folded_for,
-        )
-        .await?
-        {
-            return Ok(());
+        let (view, extent) = (&generation.view, backlog.extent);
+        let folded = fold_backlog(connection, view, aggregates, backlog, folded_for).await;
+        if folded.map_err(|error| extent.explain(view, error))? {
+            return Ok(extent);
         }
     }
     if view.projection.set_rules().is_empty() {
         // The live generation has another definition. A catch-up folds the event into the one of this build.
-        return Ok(());
+        return Ok(Extent::Whole);
     }
     Err(ProjectionError::NotReprojected(view.name()))
 }
@@ -151,6 +156,7 @@ async fn fold_backlog(
         mut events,
         before,
         repairs,
+        ..
     } = backlog;
     if events.is_empty() {
         return is_live(connection, view).await;
@@ -214,47 +220,6 @@ async fn lock_generation(connection: &mut Session<'_>, view: &View) -> Result<()
         .execute(connection)
         .await?;
     Ok(())
-}
-
-async fn read_backlog(
-    connection: &mut Session<'_>,
-    view: &View,
-    aggregates: &[AggregateId],
-    folded_for: FoldedFor,
-) -> Result<Backlog, ProjectionError> {
-    let types = view.projection.block();
-    let rows = sqlx::query(view.sql.fill(include_str!("../sql/read_chains.sql")))
-        .bind(view.lock_domain())
-        .bind(aggregates.iter().map(|id| id.0).collect::<Vec<_>>())
-        .bind(vec![i32::MAX; aggregates.len()])
-        .bind(types.start)
-        .bind(types.end)
-        .bind(folded_for.max_events())
-        .bind(view.name())
-        .fetch_all(connection)
-        .await?;
-    let (mut events, mut before, mut repairs) = (ReadEvents::default(), HashMap::new(), 0);
-    for row in &rows {
-        if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
-            events.push(row)?;
-        } else {
-            repairs = row.try_get::<Option<i64>, _>("repairs")?.unwrap_or(0);
-            before.insert(
-                AggregateId(row.try_get("aggregate_id")?),
-                decode_before(row)?,
-            );
-        }
-    }
-    // There may be more events, also of the aggregates whose rows were read.
-    if i64::try_from(rows.len() - before.len()).is_ok_and(|read| read == folded_for.max_events()) {
-        return Err(ProjectionError::TooManyEvents(view.name()));
-    }
-    events.sort();
-    Ok(Backlog {
-        events,
-        before,
-        repairs,
-    })
 }
 
 fn to_batches(

@@ -1,5 +1,5 @@
 -- Reads all unclaimed events of aggregates up to a version each, with their view rows, in one snapshot: for aggregates whose
--- events a batch found without their predecessors.
+-- events a batch found without their predecessors, and for inline folds, which pass over parked aggregates.
 -- $1 text lock domain
 -- $2 uuid[] aggregate ids
 -- $3 integer[] the highest version to read of each
@@ -9,7 +9,7 @@
 -- $7 text the projection of an inline fold, which must not go live with another generation before this transaction ends; or null
 -- returns rows: each event, and one for each aggregate with (viewed, viewed_version, predecessor_claimed, repairs)
 -- role: foldlog_projection
--- uses: events_aggregate_id_version_key locker_pkey skipped_pkey {table}_pkey
+-- uses: events_aggregate_id_version_key locker_pkey parked_pkey skipped_pkey {table}_pkey
 with locked as materialized (
     select pg_advisory_xact_lock_shared(foldlog.generation_key($7))
     where $7 is not null
@@ -17,6 +17,14 @@ with locked as materialized (
 wanted as materialized (
     select wanted.id, wanted.highest, viewed.json, viewed.version, unclaimed.version as first
     from unnest($2::uuid[], $3::integer[]) as wanted (id, highest)
+    left join lateral (
+        select true as is_parked
+        from foldlog.parked p
+        where p.lock_domain = $1
+            and p.aggregate_id = wanted.id
+            and $7 is not null
+        limit 1
+    ) parked on true
     left join lateral (
         select to_json(v.*) as json, v.version
         from foldlog."{table}" v
@@ -44,6 +52,7 @@ wanted as materialized (
         limit 1
     ) unclaimed on true
     where (select count(*) from locked) >= 0
+        and parked.is_parked is null
 ),
 event as materialized (
     select e.*

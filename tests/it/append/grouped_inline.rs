@@ -262,6 +262,37 @@ async fn a_parked_aggregate_does_not_affect_the_others_of_its_group() {
     );
 }
 
+/// Fails when a group is sent one by one because many events wait in a parked aggregate, which no append folds.
+#[tokio::test]
+async fn a_parked_aggregate_with_a_long_backlog_does_not_split_its_group() {
+    let db = TestDb::new().await;
+    let account = Uuid::now_v7();
+    append(&db.foldlog, &[opened(account), deposited(account, 13)]).await;
+    for view in ["accounts", "ledger"] {
+        db.catch_up(view).await;
+    }
+    let waiting: Vec<_> = (0..300).map(|_| deposited(account, 1)).collect();
+    append(&db.foldlog, &waiting).await;
+    db.catch_up("accounts").await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos).await;
+    // So that the host remembers the account, and need not load it before the append waits for a group.
+    append(&foldlog, &[deposited(account, 1)]).await;
+    let mut events = users(ALONE_COUNT);
+    events.push(deposited(account, 1));
+    events.extend(users(5));
+    events.push(opened(Uuid::now_v7()));
+    let answers = append_all(&foldlog, &events).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let together = format!(
+        "select count(*) from events where txid = \
+         (select txid from events where aggregate_id = '{account}' order by version desc limit 1)"
+    );
+    assert_eq!(db.count(&together).await, 7);
+    assert_eq!(db.count("select count(*) from parked").await, 1);
+    assert_eq!(db.count("select count(*) from ledger").await, 2);
+}
+
 /// Fails when the events of an aggregate that the view is far behind are folded while the other appends of a group wait.
 #[tokio::test]
 async fn a_group_does_not_wait_for_the_fold_of_a_long_backlog() {

@@ -11,9 +11,9 @@
 -- $9 text how long to wait for a lock; null: as the session says
 -- $10 text the projection, which must not go live with another generation before this transaction ends
 -- $11 text lock domain
--- returns rows (id, aggregate_id, version, position, type_id, created_at, payload, metadata, skipped, viewed, viewed_version, repairs)
+-- returns rows (id, aggregate_id, version, position, type_id, created_at, payload, metadata, skipped, viewed, viewed_version, is_parked, repairs)
 -- role: foldlog_command_inline
--- uses: events_aggregate_id_version_key events_pkey skipped_pkey {table}_pkey
+-- uses: events_aggregate_id_version_key events_pkey parked_pkey skipped_pkey {table}_pkey
 with appended as (
     insert into foldlog.events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
     select
@@ -71,6 +71,21 @@ select
     end as skipped,
     viewed.json as viewed,
     viewed.version as viewed_version,
+    -- Only where the row lacks earlier events, as that of a parked aggregate does.
+    case
+        when coalesce(viewed.version, 0) <> a.version - 1 then (
+            select exists (
+                select
+                from (
+                    select
+                    from foldlog.parked p
+                    where p.lock_domain = $11
+                        and p.aggregate_id = a.aggregate_id
+                    limit 1
+                ) p
+            )
+        )
+    end as is_parked,
     (select g.repairs from foldlog.views g where g.name = $11) as repairs
 from locked
 cross join appended a
