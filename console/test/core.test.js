@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { assertAccessible, assertNoSidewaysScroll, go, openConsole, startBrowser } from "./support/browser.js";
 import { createUsers } from "./support/data.js";
-import { startServer } from "./support/server.js";
+import { startServer, until } from "./support/server.js";
 
 /** @import {Page} from "playwright-core" */
 
@@ -30,7 +30,8 @@ const focused = (page) => page.evaluate(() => document.activeElement?.textConten
 
 // Fails when a page cannot be reached by its keys, when the focus does not move to its heading, or when a key acts while typing.
 test("every page is reached by keys, and the focus moves to its heading", async () => {
-  const { page, close } = await open("#/");
+  // The second of two keys counts for 1.5 s only.
+  const { page, close } = await open("#/", { clock: true });
   for (const [keys, heading] of [["gf", "Feed"], ["gp", "Projections"], ["gh", "Health"], ["go", "Overview"]]) {
     for (const key of keys ?? "") await page.keyboard.press(key);
     await page.getByRole("heading", { level: 1, name: heading ?? "" }).waitFor();
@@ -118,7 +119,10 @@ test("a server that is away leaves the old page, which says how old it is, and r
   const away = { status: 503, contentType: "application/problem+json", headers: { "Retry-After": "0" }, body: JSON.stringify({ type: "urn:foldlog:problem:unavailable", title: "Postgres is unavailable", status: 503, detail: "try again" }) };
   await page.route("**/users?*", (route) => route.fulfill(away));
   await page.clock.runFor(5000);
-  for (let tries = 0; tries < 40 && (await page.getByText("trying again in").count()) === 0; tries += 1) await page.clock.runFor(500);
+  await until("the tries of the page are used up", async () => {
+    await page.clock.runFor(500);
+    return page.getByText("trying again in").isVisible();
+  });
   await page.getByText("Postgres is unavailable").waitFor();
   await page.getByText(/Read .* ago/).waitFor();
   await page.getByText(`${ids.length} rows in all`).waitFor();

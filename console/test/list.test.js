@@ -128,7 +128,7 @@ test("the filter by a column is in the address and survives a reload", async () 
 // Fails when the rows of one filter or time are shown as those of the next one until its answer arrives, or after it has failed.
 test("rows of the last question are greyed until the next one is answered", async () => {
   const [{ created_at: first }] = (await call(`${server.url}/events?limit=1`)).result;
-  const { page, close } = await open("#/users");
+  const { page, close } = await open("#/users", { clock: true });
   await rows(page).nth(5).waitFor();
   const sheet = page.getByRole("region", { name: "Rows of users", exact: true });
   const next = Object.entries({ "username=grace": 200, [`as_of=${encodeURIComponent(first)}`]: 200, "username=ada": 422 });
@@ -263,7 +263,7 @@ test("a row of 300 columns fits", async () => {
 test("100 000 rows are read page by page", async () => {
   await plantUsers(server, 100_000);
   await current();
-  const { page, requests, close } = await open("#/users");
+  const { page, requests, close } = await open("#/users", { clock: true });
   const before = requests.length;
   const first = await page.locator("[data-row]").first().getAttribute("title");
   await page.getByText("100 rows on this page").waitFor();

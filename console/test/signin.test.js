@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { go, openConsole, review, settled, startBrowser } from "./support/browser.js";
-import { event } from "./support/data.js";
+import { event, inFeed } from "./support/data.js";
 import { call, startServer } from "./support/server.js";
 import { makeIssuer } from "./support/tokens.js";
 
@@ -144,7 +144,9 @@ test("a token that reads one domain gets the rates of that domain", async () => 
   await tile("folded a second").getByText(/^in users, in the last /).waitFor();
 
   // More than the page reads: how many of the positions between two readings are of this domain cannot be told.
-  await call(`${server.url}/users`, Array.from({ length: 150 }, (_, n) => event(randomUUID(), "created", { username: `user${n}`, email: `user${n}@example.org` }, {})), bearer(issuer.token(ALL)));
+  const burst = Array.from({ length: 150 }, (_, n) => event(randomUUID(), "created", { username: `user${n}`, email: `user${n}@example.org` }, {}));
+  await call(`${server.url}/users`, burst, bearer(issuer.token(ALL)));
+  await inFeed(server.url, burst.at(-1)?.id ?? "", bearer(issuer.token(ALL)));
   await page.clock.runFor(6000);
   await tile("appended a second to users").getByText(/^by the newest 100 events/).waitFor();
   assert.match(await tile("appended a second").locator(".huge").innerText(), /^≥/);
@@ -154,13 +156,14 @@ test("a token that reads one domain gets the rates of that domain", async () => 
 
 // Fails when the sign-in cannot be closed without one, when the page then goes on asking, or does not offer to try again.
 test("the sign-in can be put off with \"Not now\"", async () => {
-  const { page, requests, close } = await openConsole(chromium.browser, `${server.url}/#/events`, { clock: true });
+  const { page, requests, quiet, close } = await openConsole(chromium.browser, `${server.url}/#/events`, { clock: true });
   const dialog = page.getByRole("dialog", { name: "Sign in to go on" });
   await dialog.getByLabel("Token").fill(issuer.token(ALL));
   await dialog.getByRole("button", { name: "Not now" }).click();
   await dialog.waitFor({ state: "hidden" });
   await page.getByRole("heading", { name: "The request is not authenticated" }).waitFor();
   assert.equal(await page.evaluate(() => location.hash), "#/events");
+  await quiet();
   const before = requests.length;
   await page.clock.runFor(60_000);
   assert.deepEqual(requests.slice(before), [], "requests without a token");

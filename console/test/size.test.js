@@ -97,8 +97,11 @@ function noteCompletion() {
 /** What the browser has waited for, in milliseconds from the start of the navigation. */
 function timeline() {
   const entries = /** @type {PerformanceResourceTiming[]} */ ([...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]);
-  const steps = entries.map((at) => `${new URL(at.name).pathname} ${Math.round(at.requestStart)}–${Math.round(at.responseEnd)}`);
-  return { steps, complete: /** @type {PerformanceEntry} */ (performance.getEntriesByName("complete")[0]).startTime };
+  const complete = /** @type {PerformanceEntry} */ (performance.getEntriesByName("complete")[0]).startTime;
+  // A refresh may have begun since.
+  const before = entries.filter((at) => at.startTime <= complete && !at.name.startsWith("data:"));
+  const steps = before.map((at) => `${new URL(at.name).pathname} ${Math.round(at.requestStart)}–${Math.round(at.responseEnd)}`);
+  return { steps, complete };
 }
 
 // Fails when the first page takes more requests than its page, its script, and what it shows. The times are only printed.
@@ -108,13 +111,12 @@ test("the first page is complete after four requests, with 100 000 rows", async 
   /** @type {number[]} */
   const times = [];
   for (let round = 0; round < ROUNDS; round += 1) {
-    const { page, requests, close } = await openConsole(chromium.browser, `${server.url}/`, { init: noteCompletion });
+    const { page, close } = await openConsole(chromium.browser, `${server.url}/`, { init: noteCompletion });
     const { steps, complete } = await page.evaluate(timeline);
-    const asked = requests.filter((url) => !url.startsWith("data:")).map((url) => url.slice(server.url.length));
     times.push(complete);
     await close();
-    if (round === 0) console.log(`first page with ${ROWS} rows, ${asked.length} requests: ${steps.join(", ")}`);
-    assert.ok(asked.length <= MAX_REQUESTS, asked.join(" "));
+    if (round === 0) console.log(`first page with ${ROWS} rows, ${steps.length} requests: ${steps.join(", ")}`);
+    assert.ok(steps.length <= MAX_REQUESTS, steps.join(" "));
   }
   times.sort((a, b) => a - b);
   const at = (/** @type {number} */ index) => Math.round(/** @type {number} */ (times.at(index)));

@@ -1,6 +1,6 @@
 /** Users as people and programs write them, and what an operator has to find. */
 import { randomUUID } from "node:crypto";
-import { call } from "./server.js";
+import { call, until } from "./server.js";
 
 /** @import {Server} from "./server.js" */
 
@@ -29,6 +29,13 @@ export async function createUsers(url, count) {
   }
   return ids;
 }
+
+/**
+ * Waits until the feed ends with an event: it shows none before the transactions that were open at its append have ended.
+ * @param {string} url @param {string} id the event @param {Record<string, string>} [headers]
+ */
+export const inFeed = (url, id, headers) =>
+  until("the feed ends with the event", async () => (await call(`${url}/events?order=desc&limit=1`, undefined, headers)).result[0]?.id === id);
 
 /**
  * Stores an event that no build can fold: it changes a user with a payload of another type.

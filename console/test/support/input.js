@@ -26,7 +26,8 @@ export const byKeyboard = {
 
 /** Presses the tab key until the target has the focus; fails if it never gets it. @param {Locator} target */
 export async function tabTo(target) {
-  await target.waitFor();
+  // A control that is disabled while an answer is read cannot have the focus.
+  await (await target.elementHandle())?.waitForElementState("enabled");
   for (let presses = 0; presses < 200; presses += 1) {
     if (await target.evaluate((element) => element === document.activeElement)) return;
     await target.page().keyboard.press("Tab");

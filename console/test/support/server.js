@@ -88,11 +88,11 @@ export async function call(url, body, headers = {}) {
 }
 
 /**
- * Waits until a condition holds, for a minute at most.
+ * Waits until a condition holds, for two minutes at most.
  * @template T @param {string} what @param {() => Promise<T>} condition @returns {Promise<NonNullable<T>>}
  */
 export async function until(what, condition) {
-  for (const end = Date.now() + 60_000; ; ) {
+  for (const end = Date.now() + 120_000; ; ) {
     const value = await condition();
     if (value) return value;
     if (Date.now() > end) throw new Error(`it never became true that ${what}`);
