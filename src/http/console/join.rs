@@ -1,18 +1,16 @@
 //! Joins the modules of the console into one script, so that a browser loads one file instead of one for each module. Each module
 //! becomes a function that returns what the module exports; a module comes after those that it imports. Comments and indentation are
-//! left out.
+//! left out, as `code` describes.
 //!
-//! This reads lines, not JavaScript. It accepts these imports, exports and comments, and reports every other import and export:
+//! This reads lines. It accepts these imports and exports, and reports all others:
 //!
 //! - `import { a, b as c } from "./x.js";` and `import * as x from "./x.js";`, each on one line,
 //! - `import("./x.js")` of a text,
-//! - `export const`, `export function`, `export async function` and `export class`, and a last `export{a as b};` of a minified file,
-//! - comments as `/** … */`, and as lines that begin with `//`.
-//!
-//! In texts and templates, which it does not recognize, indentation becomes one space, as HTML shows it outside `pre`. Modules must
-//! have no `/**` there, nor a line that begins with `//`: they would be left out as comments, and no error reports it.
+//! - `export const`, `export function`, `export async function` and `export class`, and a last `export{a as b};` of a minified file.
 
 use std::collections::BTreeMap;
+
+use super::code::{self, Line};
 
 /// A module that cannot be joined.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,13 +73,19 @@ impl Join<'_> {
         }
         self.path.push(name.to_owned());
         let (mut body, mut exports) = (String::new(), Vec::new());
-        for line in code(text) {
+        for Line {
+            text: line,
+            is_code,
+        } in code::lines(text).map_err(bad)?
+        {
             if line.contains("import.meta") && name.contains('/') {
                 return Err(bad(format!(
                     "`import.meta` is the script in a joined module: {line}"
                 )));
             }
-            if let Some(import) = line.strip_prefix("import ") {
+            if !is_code {
+                body.push_str(&self.dynamic_imports(name, &line)?);
+            } else if let Some(import) = line.strip_prefix("import ") {
                 body.push_str(&self.import(name, import)?);
             } else {
                 let line = exported(&line, &mut exports).map_err(bad)?;
@@ -200,39 +204,6 @@ fn exported(line: &str, exports: &mut Vec<(String, String)>) -> Result<String, S
     Ok(declaration.to_owned())
 }
 
-/// The lines of a module without comments.
-fn code(text: &str) -> Vec<String> {
-    let (mut lines, mut inside) = (Vec::new(), false);
-    for line in text.lines() {
-        let (mut rest, mut kept) = (line, String::new());
-        loop {
-            let end = if inside { "*/" } else { "/**" };
-            let Some((before, after)) = rest.split_once(end) else {
-                break;
-            };
-            // A space that separates a comment from the code after it.
-            rest = if inside {
-                after.strip_prefix(' ').unwrap_or(after)
-            } else {
-                after
-            };
-            kept.push_str(if inside { "" } else { before });
-            inside = !inside;
-        }
-        kept.push_str(if inside { "" } else { rest });
-        // In a template the browser reads any white space as one space.
-        let code = kept.trim_start();
-        if code.len() + 1 < kept.len() {
-            kept = format!(" {code}");
-        }
-        let had_comment = kept.trim().is_empty() && !line.trim().is_empty();
-        if !had_comment && !kept.trim_start().starts_with("//") {
-            lines.push(kept);
-        }
-    }
-    lines
-}
-
 /// The path of the module that `from` calls `module`.
 fn resolve(from: &str, module: &str) -> Option<String> {
     let folder = from.rsplit_once('/').map(|(folder, _)| folder);
@@ -279,12 +250,12 @@ mod tests {
                 "parts/y.js",
                 "const t=1;export{t as y};\n//# sourceMappingURL=y.js.map",
             ),
-            ("parts/z.js", "\nexport class Z {}"),
+            ("parts/z.js", "\nexport class Z { t = `\nexport x // y`; }"),
             ("parts/late.js", "import { never } from \"elsewhere\";"),
         ]);
         let wanted = "const $parts_y = (() => {\nconst t=1;\nreturn { y: t };\n})();\n\
              const $parts_x = (() => {\nconst { y } = $parts_y;\nconst a = 1;\nasync function b() {}\nreturn { a: a, b: b };\n})();\n\
-             const $parts_z = (() => {\n\nclass Z {}\nreturn { Z: Z };\n})();\n\
+             const $parts_z = (() => {\nclass Z { t = `\nexport x // y`; }\nreturn { Z: Z };\n})();\n\
              const $app = (() => {\nconst { a, b: c } = $parts_x;\nconst y = $parts_y;\nconst next = () => Promise.resolve($parts_z);\nconst late = () => import(\"./parts/late.js\");\nc(a, y, next, (late), \"http://x\");\nreturn {  };\n})();\n";
         assert_eq!(script.as_deref(), Ok(wanted));
     }
@@ -319,6 +290,7 @@ mod tests {
                 "only when it is needed",
             ),
             ("const x = import(name);", "name the module as a text"),
+            ("const x = `", "a template does not end"),
         ] {
             let error = of_app(line).unwrap_err();
             assert!(error.contains(wanted), "{line}: {error}");

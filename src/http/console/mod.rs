@@ -4,6 +4,7 @@
 //! The files of `console/` are served unchanged, for readers and for what the page loads later. The page itself loads one script,
 //! which joins them when the program starts.
 
+mod code;
 mod files;
 mod join;
 
