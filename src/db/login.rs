@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::ready;
 use std::net::IpAddr;
-use std::str::FromStr as _;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+pub use super::url::{UrlError, from_url};
 
 /// The source of the options of new connections. They may change while the process runs: passwords are rotated and tokens
 /// expire.
@@ -113,53 +114,11 @@ pub(super) fn session_options(options: PgConnectOptions) -> PgConnectOptions {
         .options(CONNECTION_SETTINGS)
 }
 
-/// Why a text cannot be used as a Postgres URL. The error does not repeat the text, because that may contain a password.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UrlError {
-    /// The text cannot be parsed.
-    #[error(
-        "DATABASE_URL must be a Postgres URL, like postgres://user:password@host:5432/database"
-    )]
-    NoUrl,
-    /// The certificates cannot be read.
-    #[error(
-        "the certificates in {0} (sslrootcert, PGSSLROOTCERT) cannot be read; for RDS pack the bundle global-bundle.pem \
-         into the function and name its path"
-    )]
-    NoCertificates(String),
-}
-
-/// The options of a URL. TLS is verified unless the host is this machine or the URL sets `sslmode`.
-///
-/// # Errors
-///
-/// See [`UrlError`].
-pub fn from_url(url: &str) -> Result<PgConnectOptions, UrlError> {
-    // The parser's own message may quote the URL, and with it the password.
-    let options = PgConnectOptions::from_str(url).map_err(|_| UrlError::NoUrl)?;
-    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
-    let value = |names: &[&str]| {
-        parameters.split('&').find_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            names.contains(&name).then(|| value.to_owned())
-        })
-    };
-    let has_ssl_mode = value(&["sslmode", "ssl-mode"]).is_some();
-    let file = value(&["sslrootcert", "ssl-root-cert", "ssl-ca"]);
-    let options = if has_ssl_mode {
-        options
-    } else {
-        require_verified_tls(options)
-    };
-    check_certificates(&options, file.map(|file| file.replace("%2F", "/")))?;
-    Ok(options)
-}
-
-/// Requires TLS with a verified certificate and host name, unless the host is this machine or `PGSSLMODE` is set. Without the check
+/// Requires TLS with a verified certificate and host name, unless the host is this machine or `PGSSLMODE` names a mode. Without the check
 /// of the host name, an attacker on the network could present any valid certificate.
 pub(crate) fn require_verified_tls(options: PgConnectOptions) -> PgConnectOptions {
-    if is_local(&options) || std::env::var_os("PGSSLMODE").is_some() {
+    let has_mode = std::env::var("PGSSLMODE").is_ok_and(|mode| mode.parse::<PgSslMode>().is_ok());
+    if is_local(&options) || has_mode {
         return options;
     }
     options.ssl_mode(PgSslMode::VerifyFull)
@@ -195,38 +154,4 @@ pub(crate) fn is_local(options: &PgConnectOptions) -> bool {
         || address
             .parse::<IpAddr>()
             .is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tls_is_verified_outside_of_this_machine_unless_the_url_says_otherwise() {
-        for (url, verified) in [
-            ("postgres://u:p@db.example.org/d", true),
-            ("postgres://u:p@10.0.0.1/d?application_name=x", true),
-            ("postgres://u:p@db.example.org/d?sslmode=require", false),
-            ("postgres://u:p@localhost/d", false),
-            ("postgres://u:p@127.0.0.1:5433/d", false),
-            ("postgres://u:p@[::1]/d", false),
-            ("postgres://u:p@%2Fvar%2Frun/d", false),
-        ] {
-            let mode = from_url(url).unwrap().get_ssl_mode();
-            assert_eq!(
-                matches!(mode, PgSslMode::VerifyFull),
-                verified,
-                "{url}: {mode:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn unreadable_certificates_are_reported_by_path() {
-        let error =
-            from_url("postgres://u:hunter2@db.example.org/d?sslrootcert=/no/such.pem").unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("/no/such.pem"), "{text}");
-        assert!(!text.contains("hunter2"), "{text}");
-    }
 }

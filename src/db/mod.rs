@@ -13,6 +13,7 @@ mod share;
 mod sqlstate;
 mod statement;
 mod transaction;
+mod url;
 
 use std::convert::identity;
 use std::time::Duration;
