@@ -2,6 +2,7 @@
 //!
 //! Never logged: payloads, metadata values, tokens, URLs with credentials, e-mail addresses.
 
+use std::env::VarError;
 use std::io;
 use std::time::Duration;
 
@@ -33,10 +34,15 @@ pub enum Format {
 
 /// Writes logs to standard error, filtered by `RUST_LOG`. If a subscriber is already installed, it stays.
 pub fn init(format: Format) {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    let given = match std::env::var("RUST_LOG") {
+        Err(VarError::NotPresent) => Some(DEFAULT_FILTER.to_owned()),
+        given => given.ok(),
+    };
     // The last directive for a crate takes precedence.
-    let directives = filter + "," + &CAPPED_CRATES.join(",");
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let capped = |filter: String| EnvFilter::try_new(filter + "," + &CAPPED_CRATES.join(",")).ok();
+    let filter = given.and_then(capped);
+    let is_valid = filter.is_some();
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -51,6 +57,11 @@ pub fn init(format: Format) {
             .with_current_span(false)
             .try_init(),
     };
+    if !is_valid {
+        tracing::warn!(
+            "RUST_LOG must be a filter like `info,foldlog=debug`; `{DEFAULT_FILTER}` is used"
+        );
+    }
 }
 
 /// A duration as the fields `…_ms` have it. A `u128`, as `Duration::as_millis` returns, would become text in JSON.

@@ -21,7 +21,8 @@ pub enum AuthConfig {
 
 impl AuthConfig {
     pub(super) fn read(env: &mut Environment<'_>) -> Self {
-        if env.choice("AUTH", &[("none", false), ("jwt", true)]) != Some(true) {
+        let is_jwt = env.choice("AUTH", &[("none", false), ("jwt", true)]);
+        if is_jwt == Some(false) {
             return Self::None;
         }
         let (jwks, issuer, audience) = (
@@ -29,6 +30,12 @@ impl AuthConfig {
             env.get("JWT_ISSUER"),
             env.get("JWT_AUDIENCE"),
         );
+        if is_jwt.is_none() {
+            if jwks.is_some() || issuer.is_some() || audience.is_some() {
+                env.reject("JWT_JWKS, JWT_ISSUER and JWT_AUDIENCE have an effect with AUTH=jwt only: set it, or AUTH=none");
+            }
+            return Self::None;
+        }
         if jwks.is_some() && (issuer.is_none() || audience.is_none()) {
             env.reject("JWT_JWKS requires JWT_ISSUER and JWT_AUDIENCE: set both");
         }

@@ -3,6 +3,7 @@
 use reqwest::Url;
 
 use super::Environment;
+use super::environment::not;
 
 /// The web console of the local server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +53,8 @@ impl ConsoleConfig {
         let connect: Vec<String> = env.list("CONSOLE_CONNECT");
         for origin in connect.iter().filter(|origin| !is_origin(origin)) {
             env.reject(format!(
-                "CONSOLE_CONNECT must list origins like `https://login.example.org`, not `{origin}`"
+                "CONSOLE_CONNECT must list origins like `https://login.example.org`{}",
+                not(origin)
             ));
         }
         Self {
@@ -94,8 +96,9 @@ fn is_issuer(url: &Url) -> bool {
         && url.password().is_none()
 }
 
-/// Whether a text is an origin as browsers write it. Anything else would change the meaning of the page's policy.
-fn is_origin(text: &str) -> bool {
+/// Whether a text is an origin as browsers write it. CORS compares it with what a browser sends, and anything else would change the
+/// meaning of the page's policy.
+pub(super) fn is_origin(text: &str) -> bool {
     let origin = Url::parse(text).map(|url| url.origin());
     origin.is_ok_and(|origin| origin.is_tuple() && origin.ascii_serialization() == text)
 }

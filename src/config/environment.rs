@@ -1,10 +1,11 @@
 //! Reads environment variables and collects what is wrong with them, so that one error names them all.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::str::FromStr;
 
 /// Returns the value of a variable.
-type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// Environment variables, and the problems found in them so far.
 pub struct Environment<'a> {
@@ -21,7 +22,10 @@ impl Environment<'_> {
     /// The environment of this process.
     #[must_use]
     pub fn from_process() -> Self {
-        Self::new(|name| std::env::var(name).ok())
+        Self {
+            lookup: Box::new(|name| std::env::var_os(name)),
+            problems: Vec::new(),
+        }
     }
 }
 
@@ -30,19 +34,24 @@ impl<'a> Environment<'a> {
     #[must_use]
     pub fn new(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self {
-            lookup: Box::new(lookup),
+            lookup: Box::new(move |name| lookup(name).map(OsString::from)),
             problems: Vec::new(),
         }
     }
 
     /// The value of a variable.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<String> {
-        (self.lookup)(name).filter(|value| !value.trim().is_empty())
+    pub fn get(&mut self, name: &str) -> Option<String> {
+        // Taken for unset, an unreadable AUTH would open the API.
+        let value = (self.lookup)(name)?.into_string();
+        if value.is_err() {
+            self.reject(format!("{name} must be UTF-8"));
+        }
+        value.ok().filter(|value| !value.trim().is_empty())
     }
 
     /// The items of a comma-separated variable.
-    pub fn list<C: FromIterator<String>>(&self, name: &str) -> C {
+    pub fn list<C: FromIterator<String>>(&mut self, name: &str) -> C {
         let value = self.get(name).unwrap_or_default();
         let items = value.split(',').map(str::trim);
         items
@@ -61,7 +70,7 @@ impl<'a> Environment<'a> {
         let text = self.get(name)?;
         let value = text.trim().parse().ok().filter(is_valid);
         if value.is_none() {
-            self.reject(format!("{name} must be {expected}, not `{text}`"));
+            self.reject(format!("{name} must be {expected}{}", not(&text)));
         }
         value
     }
@@ -73,8 +82,9 @@ impl<'a> Environment<'a> {
         if choice.is_none() {
             let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
             self.reject(format!(
-                "{name} must be {}, not `{text}`",
-                words.join(" or ")
+                "{name} must be {}{}",
+                words.join(" or "),
+                not(&text)
             ));
         }
         choice.map(|(_, value)| *value)
@@ -82,7 +92,10 @@ impl<'a> Environment<'a> {
 
     /// Adds a problem: a sentence that names the variable and says what to set instead.
     pub fn reject(&mut self, problem: impl Into<String>) {
-        self.problems.push(problem.into());
+        let problem = problem.into();
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// `value`, if no variable was rejected.
@@ -96,6 +109,15 @@ impl<'a> Environment<'a> {
         } else {
             Err(ConfigError(self.problems))
         }
+    }
+}
+
+/// The end of a sentence that rejects a value. A URL may contain a password, also in a variable that has none.
+pub(super) fn not(text: &str) -> String {
+    if text.contains("://") && text.contains('@') {
+        String::new()
+    } else {
+        format!(", not `{text}`")
     }
 }
 

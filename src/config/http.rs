@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use super::console::is_origin;
+use super::environment::not;
 use super::{AuthConfig, Environment};
 
 /// Where the API listens and who may call it.
@@ -28,7 +30,8 @@ impl HttpConfig {
         let cors_origins: Vec<String> = env.list("CORS_ORIGINS");
         for origin in cors_origins.iter().filter(|origin| !is_origin(origin)) {
             env.reject(format!(
-                "CORS_ORIGINS must list origins like `https://app.example.org`, not `{origin}`"
+                "CORS_ORIGINS must list origins like `https://app.example.org`{}",
+                not(origin)
             ));
         }
         let expected = "a path like `/v1`, without a slash at its end";
@@ -64,23 +67,12 @@ impl FromStr for ListenAddress {
 fn is_base_path(text: &str) -> bool {
     let segments = text.strip_prefix('/').map(|path| path.split('/'));
     segments.is_some_and(|mut segments| {
+        // Clients resolve dots before they send a path.
         segments.all(|segment| {
-            !segment.is_empty()
+            !matches!(segment, "" | "." | "..")
                 && segment
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c))
         })
-    })
-}
-
-fn is_origin(text: &str) -> bool {
-    let host = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
-    host.is_some_and(|host| {
-        !host.is_empty()
-            && host
-                .chars()
-                .all(|c| c.is_ascii_graphic() && !"/?#@*".contains(c))
     })
 }

@@ -116,6 +116,60 @@ mod tests {
         assert!(!text.contains("ok.example"), "{text}");
     }
 
+    /// Fails when a deployment that has forgotten `AUTH` starts without authentication.
+    #[test]
+    fn settings_of_tokens_without_auth_are_rejected() {
+        for name in ["JWT_JWKS", "JWT_ISSUER", "JWT_AUDIENCE"] {
+            let text = config(&[(name, "x")]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains("AUTH=jwt"), "{text}");
+            let off = config(&[("AUTH", "none"), (name, "x")]).unwrap();
+            assert_eq!(off.http.auth, AuthConfig::None);
+        }
+    }
+
+    /// Fails when an origin is accepted that no browser sends, or a base path that no client sends.
+    #[test]
+    fn origins_and_base_paths_are_those_that_clients_send() {
+        for (name, bad) in [
+            ("CORS_ORIGINS", "https://app.example.org:443"),
+            ("CORS_ORIGINS", "https://APP.example.org"),
+            ("CORS_ORIGINS", "https://app.example.org/"),
+            ("CORS_ORIGINS", "https://äpp.example.org"),
+            ("CORS_ORIGINS", "https://app.example.org;https://b.example"),
+            ("CORS_ORIGINS", "https://app.example.org:99999"),
+            ("CORS_ORIGINS", "null"),
+            ("BASE_PATH", "/.."),
+            ("BASE_PATH", "/v1/./a"),
+        ] {
+            let text = config(&[(name, bad)]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains(bad), "{text}");
+        }
+        let origins = "https://app.example.org, http://localhost:3000,http://[::1]:8080";
+        let config = config(&[("CORS_ORIGINS", origins), ("BASE_PATH", "/v1.0/a..b")]).unwrap();
+        assert_eq!(config.http.cors_origins.len(), 3);
+    }
+
+    /// Fails when an error quotes a password that is part of a URL, also in a variable that should have none.
+    #[test]
+    fn an_error_quotes_no_password_of_a_url() {
+        let url = "https://u:hunter2@login.example.org/";
+        for name in [
+            "AFTER_APPEND",
+            "APP_SERVER_PORT",
+            "AUTH",
+            "BASE_PATH",
+            "CONSOLE",
+            "CONSOLE_CONNECT",
+            "CONSOLE_ISSUER",
+            "CORS_ORIGINS",
+            "DB_PORT",
+            "DB_SCHEMA",
+        ] {
+            let text = config(&[(name, url)]).unwrap_err().to_string();
+            assert!(text.contains(name) && !text.contains("hunter2"), "{text}");
+        }
+    }
+
     #[test]
     fn after_append_inline_is_rejected_with_its_new_name() {
         let error = config(&[("AFTER_APPEND", "inline")]).unwrap_err();

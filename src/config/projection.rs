@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Environment;
+use super::environment::not;
 
 /// How the views follow the events.
 #[derive(Clone, Debug)]
@@ -58,7 +59,8 @@ impl AfterAppend {
                 "AFTER_APPEND=inline is now called AFTER_APPEND=catch_up (INLINE folds in the append's transaction)",
             ),
             Some(other) => env.reject(format!(
-                "AFTER_APPEND must be none, invoke or catch_up, not `{other}`"
+                "AFTER_APPEND must be none, invoke or catch_up{}",
+                not(other)
             )),
         }
         Self::None

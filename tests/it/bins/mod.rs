@@ -1,5 +1,6 @@
 //! Every binary is started as a program: a binary that no test starts is broken.
 
+mod environment;
 mod migrate;
 pub mod program;
 
