@@ -87,7 +87,12 @@ async fn give_up(held: &str, batch_size: &str) {
         applied > 0 && claims.unsigned_abs() == applied,
         "{claims} {answer}"
     );
-    assert!(users(&answer, "remaining") > 0, "{answer}");
+    // A busy machine may not count them in the time that is left. Then their number is unknown, which is not 0.
+    let remaining = &answer["projections"]["users"]["remaining"];
+    assert!(
+        remaining.is_null() || remaining.as_u64() > Some(0),
+        "{answer}"
+    );
     assert_eq!(answer["projections"]["users"]["done"], false, "{answer}");
     held.release().await;
     db.catch_up("users").await;
