@@ -99,6 +99,7 @@ mod read;
 mod read_events;
 pub mod reproject;
 mod retry;
+mod retry_together;
 mod rows;
 mod settled;
 mod skip;

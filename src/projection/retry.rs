@@ -54,14 +54,15 @@ pub(super) async fn retry_aggregate(
         view,
         aggregate_id,
         chunk_events: MAX_CHUNK_EVENTS,
+        has_read: false,
     };
     let (mut applied, mut start, mut has_restarted) = (0, Start::AtParked, false);
     loop {
         match Box::pin(retry.fold_chunk(start)).await? {
             Chunk::NotParked => return Ok(Retried::NotParked),
             Chunk::Folded(folded) => applied += folded,
-            // There is a new event below the version at which the aggregate was parked: a missing version was inserted.
-            // Passes skip parked aggregates, so this retry has to fold it.
+            // There may be an event below the version at which the aggregate was parked: a missing version was inserted. Passes skip
+            // parked aggregates, so this retry has to fold it.
             Chunk::Gap if !has_restarted => {
                 (start, has_restarted) = (Start::AtFirst, true);
                 continue;
@@ -100,7 +101,7 @@ enum Chunk {
     NotParked,
     /// So many events are folded, and more follow.
     Folded(u64),
-    /// The predecessor of the first event is not claimed. Nothing was written.
+    /// The predecessor of the first event is not claimed, or there is no event. Nothing was written.
     Gap,
     /// So many events are folded; they were the last, and the aggregate is unparked.
     Last(u64),
@@ -116,6 +117,8 @@ struct Retry<'a> {
     aggregate_id: AggregateId,
     /// The size of a chunk, as far as memory allows.
     chunk_events: u32,
+    /// Whether a chunk had an event.
+    has_read: bool,
 }
 
 impl Retry<'_> {
@@ -133,6 +136,13 @@ impl Retry<'_> {
         let chain = read_chain(&mut transaction, view, id, from, self.chunk_events).await?;
         if chain.is_cut {
             self.chunk_events = chain.read;
+        }
+        self.has_read |= chain.read > 0;
+        if !self.has_read && start == Start::AtParked {
+            // The version in the parked row was changed by hand, or an earlier retry has folded all events and not unparked yet. Events
+            // that passes have skipped may be below it.
+            transaction.rollback().await?;
+            return Ok(Chunk::Gap);
         }
         let (is_last, last) = (
             chain.read < self.chunk_events,
@@ -188,57 +198,6 @@ impl Retry<'_> {
     }
 }
 
-/// Folds the chains of several parked aggregates in one transaction, of about [`MAX_BATCH_BYTES`] at most. Rows that exchange a
-/// unique value cannot be written one after the other. An aggregate whose row is rejected even so stays parked. Returns those
-/// that are unparked, and how many events were folded.
-pub(super) async fn retry_together(
-    pool: &Pool,
-    view: &View,
-    ids: &[AggregateId],
-) -> Result<(Vec<AggregateId>, u64), ProjectionError> {
-    let mut ids = ids.to_vec();
-    // All retries lock in the same order, so two of them do not deadlock.
-    ids.sort_unstable();
-    let mut transaction = pool.begin().await?;
-    let (mut events, mut candidates) = (Vec::new(), Vec::new());
-    let mut bytes = 0;
-    for id in ids {
-        if bytes > MAX_BATCH_BYTES || events.len() > MAX_CHUNK_EVENTS as usize {
-            break;
-        }
-        let Some(from) = lock(&mut transaction, view, id).await? else {
-            continue;
-        };
-        let chain = read_chain(&mut transaction, view, id, from, MAX_CHUNK_EVENTS).await?;
-        bytes += chain.bytes;
-        if chain.read < MAX_CHUNK_EVENTS && !chain.is_cut && chain.events.undecodable.is_empty() {
-            candidates.push(id);
-            events.extend(chain.events.events);
-        }
-    }
-    let claimed = ReadEvents {
-        events: claim::claim_events(&mut transaction, view, events).await?,
-        ..ReadEvents::default()
-    };
-    let applied = fold::apply(&mut transaction, view, claimed, OnRejectedWrite::Together).await?;
-    let failed = |id: &AggregateId| {
-        applied.failures.iter().any(|f| f.aggregate_id == *id) || applied.waiting.contains(id)
-    };
-    candidates.retain(|id| !failed(id));
-    if candidates.is_empty() {
-        transaction.rollback().await?;
-        return Ok((Vec::new(), 0));
-    }
-    let mut unparked = Vec::with_capacity(candidates.len());
-    for id in candidates {
-        if unpark(&mut transaction, view, id).await? {
-            unparked.push(id);
-        }
-    }
-    transaction.commit().await?;
-    Ok((unparked, applied.folded as u64))
-}
-
 /// Locks a parked row and returns the version at which the aggregate is parked; `None` when it is not parked.
 pub(super) async fn lock(
     connection: &mut Session<'_>,
@@ -261,7 +220,7 @@ pub(super) struct ChainChunk {
     /// How many events were read.
     pub read: u32,
     /// How large they are.
-    bytes: usize,
+    pub bytes: usize,
     /// Whether more events would have been larger than [`MAX_BATCH_BYTES`].
     pub is_cut: bool,
 }

@@ -51,6 +51,24 @@ async fn a_deleted_parked_row_is_retried() {
     }
 }
 
+/// Fails when a retry unparks an aggregate because it finds no event from the version on that a person wrote into the row, for example to
+/// pass over the event: the events before that version would never be folded.
+#[tokio::test]
+async fn a_version_beyond_the_newest_event_in_a_parked_row_hides_no_event() {
+    let db = TestDb::new().await;
+    let account = parked(&db).await;
+    db.run("update parked set version = 5, next_try = statement_timestamp()")
+        .await;
+    db.catch_up("ledger").await;
+    assert_eq!(db.count("select count(*) from parked").await, 1);
+    make_foldable(account);
+    db.run("update parked set version = 99, next_try = statement_timestamp()")
+        .await;
+    db.catch_up("ledger").await;
+    assert_eq!(db.count("select count(*) from parked").await, 0);
+    assert_all_applied(&db, "ledger").await;
+}
+
 /// Fails when a row cannot be deleted although the next pass would find its events.
 #[tokio::test]
 async fn a_parked_row_is_deleted_where_nothing_is_settled() {
