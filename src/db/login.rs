@@ -99,7 +99,10 @@ pub(super) const SESSION_SETTINGS: [(&str, &str); 10] = [
 /// Settings of the connection between Postgres and a direct client. A client that is frozen, or whose network is cut, while
 /// Postgres sends it rows would otherwise keep its locks for as long as the kernel resends: some 15 minutes. No other timeout
 /// ends a session that waits for its client to read. They have no effect on a Unix socket.
-const CONNECTION_SETTINGS: [(&str, &str); 4] = [
+///
+/// A session that waits for notifications is idle for as long as no event is appended, and must not end for that.
+const CONNECTION_SETTINGS: [(&str, &str); 5] = [
+    ("idle_session_timeout", "0"),
     ("tcp_user_timeout", "10s"),
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),

@@ -168,3 +168,32 @@ async fn programs_work_in_a_database_that_is_serializable_and_read_only_by_defau
     wait_until_true(&db, "select count(*) = 2 from users").await;
     listener.terminate().await.well();
 }
+
+/// Fails when a limit that a database sets for its applications ends a migration, or the idle session that waits for notifications.
+#[tokio::test]
+async fn the_limits_of_a_database_apply_neither_to_migrations_nor_to_an_idle_listener() {
+    let db = empty().await;
+    let name = db.options.get_database().unwrap();
+    db.run(&format!(
+        "create function require_no_limit() returns event_trigger language plpgsql as $$ begin \
+            if current_setting('statement_timeout') <> '0' or current_setting('idle_in_transaction_session_timeout') <> '0' then \
+                raise exception '% with a limit', tg_tag; \
+            end if; \
+        end $$; \
+        create event trigger limits on ddl_command_end execute function require_no_limit(); \
+        alter database {name} set statement_timeout = '1min'; \
+        alter database {name} set idle_in_transaction_session_timeout = '1min'; \
+        alter database {name} set idle_session_timeout = '1min'"
+    ))
+    .await;
+    let database = url(&db.options);
+    let env = [("DATABASE_URL", database.as_str())];
+    Program::run(MIGRATE, &["up"], &env).await.well();
+    let pool = pool(&db, None);
+    let mut connection = pool.acquire().await.unwrap();
+    let idle: String = sqlx::query_scalar("select current_setting('idle_session_timeout')")
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(idle, "0");
+}
