@@ -69,6 +69,11 @@ pub enum DbError {
         reason(.0)
     )]
     Installation(#[source] sqlx::Error),
+    /// A row of a view does not match its row type: a value or a column was changed by hand, or by another build.
+    #[error(
+        "a row of a view does not match its row type; run `migrate up`, then verify and repair the projection"
+    )]
+    Unreadable(#[source] sqlx::Error),
     /// Another transaction used the same rows (deadlock, serialization failure). Nothing was stored; retry immediately.
     #[error("the transaction lost against another one{}", reason(.0))]
     Contended(#[source] sqlx::Error),
@@ -181,6 +186,7 @@ impl DbError {
             | Self::Pooler(_)
             | Self::UntrackedNames(_)
             | Self::SessionDefaults { .. }
+            | Self::Unreadable(_)
             | Self::Contended(_)
             | Self::TimedOut(_) => false,
         }
@@ -206,6 +212,7 @@ impl DbError {
             | Self::UntrackedNames(_)
             | Self::SessionDefaults { .. }
             | Self::Installation(_)
+            | Self::Unreadable(_)
             | Self::Contended(_)
             | Self::TimedOut(_)
             | Self::Conflict { .. }
@@ -230,6 +237,8 @@ impl From<sqlx::Error> for DbError {
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+                // A row that a migration has inserted was deleted.
+                sqlx::Error::RowNotFound => Self::Installation(error),
                 other => Self::Other(other),
             };
         };

@@ -49,11 +49,13 @@ pub(crate) async fn heal_log(connection: &mut Session<'_>) -> Result<(), sqlx::E
     };
     // A host that only reads needs no new ids, and its role may not raise them.
     if behind == Some(true) && connection.role() != Some(Role::Query) {
-        let healed = sqlx::query_scalar::<_, i64>(include_str!("sql/heal_log.sql"))
+        let healed = sqlx::query_scalar::<_, Option<i64>>(include_str!("sql/heal_log.sql"))
             .fetch_one(connection)
             .await;
         match healed {
-            Ok(offset) => tracing::warn!(
+            // The row of `log` was deleted.
+            Ok(None) => return Err(sqlx::Error::RowNotFound),
+            Ok(Some(offset)) => tracing::warn!(
                 log.offset = offset,
                 "the log comes from another cluster: {offset} is added to its transaction ids"
             ),

@@ -26,6 +26,7 @@ pub use self::generation::{FromServing, Resolved, Serving, generation_number, re
 pub(crate) use self::list::{PageBuilder, json_string_len};
 pub use self::list::{PageCursor, PageLimit, ViewPage, find_matching, list};
 pub(crate) use self::page::BoundedPage;
+pub(crate) use self::row::mismatch;
 pub use self::row::{RawRow, StoredRow, ViewRow, decode_row, get};
 pub use self::statements::Statements;
 pub use self::write::{check_writable, delete, json_array, upsert};

@@ -54,7 +54,7 @@ impl RawRow {
     ///
     /// # Errors
     ///
-    /// [`DbError::Other`] when the row does not match the type.
+    /// [`DbError::Unreadable`] when the row does not match the type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DbError> {
         serde_json::from_str(self.json.get()).map_err(|_| mismatch())
     }
@@ -63,7 +63,7 @@ impl RawRow {
     ///
     /// # Errors
     ///
-    /// [`DbError::Other`] when the row does not match the row type of the view.
+    /// [`DbError::Unreadable`] when the row does not match the row type of the view.
     pub fn show(&self, view: &View) -> Result<ViewRow, DbError> {
         let (id, version) = (self.id, self.version);
         let shown = view
@@ -84,9 +84,9 @@ impl fmt::Debug for RawRow {
 }
 
 /// serde's reason is dropped, because it may quote a value of the row.
-fn mismatch() -> DbError {
+pub(crate) fn mismatch() -> DbError {
     let reason = "a row of a view does not match its row type";
-    DbError::Other(sqlx::Error::Decode(reason.into()))
+    DbError::Unreadable(sqlx::Error::Decode(reason.into()))
 }
 
 /// A row of a view without its secrets: `{id, …columns, version}`.

@@ -13,8 +13,10 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::accounts::make_foldable;
+use crate::support::app::App;
 use crate::support::db::{DOMAINS, run};
 use crate::support::events::{append, deposited, event, opened};
+use crate::support::json;
 use crate::support::locks::{Held, hold_claim, wait_until_blocked};
 use crate::support::workers::{WRITE, append_in, assert_all_applied, version_in_view, worker};
 use crate::support::{TestDb, created, renamed};
@@ -430,4 +432,27 @@ async fn an_append_that_cannot_be_folded_inline_is_not_stored() {
     assert_eq!(db.catch_up("ledger").await.parked.unwrap(), 1);
     append(&inline, &[deposited(account, 1)]).await;
     assert_eq!(db.count("select count(*) from events").await, 3);
+}
+
+/// Fails when an event is refused for good, or the server is said to have a bug, because a person has changed the row of its aggregate so
+/// that it cannot be read.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_not_the_fault_of_an_event() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let user = Uuid::now_v7();
+    append(&db.foldlog, &[created(user, "ada")]).await;
+    db.run("alter table users alter username drop not null; update users set username = null")
+        .await;
+    let app = App::with_db(db).await;
+    // The host remembers the user, so the rules need not read the row.
+    let rename = json::renamed(user, "eve");
+    let answers = [
+        app.append("/users", &rename).await,
+        app.read(&format!("/users/{user}")).await,
+        app.read("/users").await,
+    ];
+    for answer in answers {
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+    assert_eq!(app.stored().await, 1);
 }

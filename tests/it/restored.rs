@@ -13,8 +13,10 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::TestDb;
+use crate::support::app::App;
 use crate::support::db::{DOMAINS, run};
 use crate::support::events::{append, assert_equals_fold, deposited, opened};
+use crate::support::json;
 use crate::support::locks::{Held, wait_until_blocked};
 use crate::support::workers::{account, assert_all_applied};
 
@@ -432,4 +434,16 @@ async fn an_impossible_transaction_id_does_not_stop_hosts() {
     let foldlog = host(&db.options);
     append(&foldlog, &[deposited(account, 1)]).await;
     assert_eq!(catch_up(&foldlog, "ledger").await.applied, 3);
+}
+
+/// Fails when an append is said to meet a bug after a person has deleted the row of `log`.
+#[tokio::test]
+async fn an_append_without_the_row_of_the_log_is_the_fault_of_the_installation() {
+    let db = TestDb::new().await;
+    db.run("delete from log").await;
+    let app = App::with_db(db).await;
+    let answer = app
+        .append("/users", &json::created(Uuid::now_v7(), "ada"))
+        .await;
+    assert_eq!(answer.status, 503, "{answer:?}");
 }

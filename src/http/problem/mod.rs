@@ -310,6 +310,12 @@ impl From<DbError> for Problem {
             | DbError::Limit(_) => Self::new(Kind::Unavailable, away)
                 .retry_after(15)
                 .because(error),
+            DbError::Unreadable(_) => Self::new(
+                Kind::Unavailable,
+                "a row of the view cannot be read; retry the request when the view is repaired",
+            )
+            .retry_after(UNFOLDABLE_RETRY_SECONDS)
+            .because(error),
             DbError::Contended(_) | DbError::TimedOut(_) => Self::new(
                 Kind::Unavailable,
                 "the request conflicts with concurrent requests for the same rows; retry it",

@@ -194,6 +194,8 @@ async fn fold_backlog(
     }
     let mut applied = fold::apply(connection, view, events, OnRejectedWrite::Return).await?;
     match applied.failures.pop() {
+        // Whatever the event: it is not at fault.
+        Some(failure) if failure.is_row => Err(view::mismatch().into()),
         Some(failure) => Err(ProjectionError::FoldFailed {
             projection: view.name(),
             aggregate_id: failure.aggregate_id,

@@ -60,6 +60,8 @@ pub(super) struct Failure {
     pub class: FailureClass,
     /// The cause, for the operator who fixes it; stored in `parked.error`.
     pub reason: String,
+    /// Whether the stored row is at fault, so that no event could be folded onto it.
+    pub is_row: bool,
 }
 
 impl Failure {
@@ -106,6 +108,7 @@ impl Failure {
             version,
             class,
             reason,
+            is_row: false,
         }
     }
 }
@@ -243,7 +246,11 @@ fn decide<'a>(
     };
     let row = match &batch.before.row {
         Ok(row) => row.as_ref(),
-        Err(error) => return parked(Failure::from_fold(&events[0], error)),
+        Err(error) => {
+            let is_row = true;
+            let failure = Failure::from_fold(&events[0], error);
+            return parked(Failure { is_row, ..failure });
+        }
     };
     let foldable = &events[..count_foldable(row, batch.before.predecessor_claimed, events)];
     let before_undecodable = undecodable.map_or(foldable.len(), |failure| {
@@ -264,7 +271,11 @@ fn decide<'a>(
     };
     let (folded, unfolded) = events.split_at(result.folded);
     let failure = match (result.failure, foldable.get(result.folded)) {
-        (Some(error), Some(event)) => Some(Failure::from_fold(event, &error)),
+        (Some(error), Some(event)) => {
+            let failure = Failure::from_fold(event, &error);
+            let is_row = failure.class == FailureClass::Row && is_unreadable(projection, row);
+            Some(Failure { is_row, ..failure })
+        }
         _ => undecodable.cloned(),
     };
     Verdict {
@@ -274,6 +285,11 @@ fn decide<'a>(
         had_row: row.is_some(),
         failure,
     }
+}
+
+/// Whether the row does not match its row type. Otherwise an event has led to a row that does not serialize.
+fn is_unreadable(projection: &dyn AnyProjection, row: Option<&StoredRow>) -> bool {
+    row.is_some_and(|(_, json)| projection.fold(Some(json), &[]).failure.is_some())
 }
 
 /// How many of `events` may be folded now. Version n + 1 may be folded only if version n is claimed: the row's version
