@@ -148,7 +148,7 @@ async fn batch(
         .await?
         .rows_affected();
     park(&mut transaction, generation, &failures).await?;
-    let counts = (page.count_aggregates(), claimed);
+    let counts = (page.count_aggregates(slice.done), claimed);
     slices::advance(
         &mut transaction,
         generation,

@@ -54,10 +54,13 @@ impl SlicePage {
         false
     }
 
-    pub(super) fn count_aggregates(&self) -> usize {
+    /// How many aggregates begin in the page, which begins after `done`. One that a batch has ended within has been counted.
+    pub(super) fn count_aggregates(&self, done: SliceMark) -> usize {
         let events = self.events.events.iter().map(|e| e.aggregate_id);
         let undecodable = self.events.undecodable.iter().map(|e| e.aggregate_id);
-        events.chain(undecodable).collect::<HashSet<_>>().len()
+        let begins = |id: &AggregateId| done.version == 0 || id.0 != done.aggregate_id;
+        let begun = events.chain(undecodable).filter(begins);
+        begun.collect::<HashSet<_>>().len()
     }
 }
 

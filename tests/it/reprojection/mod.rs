@@ -9,6 +9,8 @@ mod restored;
 mod swap;
 mod verify;
 
+use std::time::{Duration, Instant};
+
 use foldlog::Foldlog;
 use foldlog::projection::Budget;
 use foldlog::projection::ProjectionError;
@@ -102,6 +104,33 @@ async fn a_reprojected_view_is_the_fold_of_all_events() {
     let gone = "select count(*) from pg_class where relname in ('ledger', 'ledger#2')";
     assert_eq!(db.count(gone).await, 0);
     assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when an aggregate counts once for each batch that has some of its events: with a deadline, the first batch is one event.
+#[tokio::test]
+async fn an_aggregate_that_is_filled_by_two_batches_counts_once() {
+    let db = TestDb::new().await;
+    let account = Uuid::now_v7();
+    append(
+        &db.foldlog,
+        &[
+            opened(account),
+            deposited(account, 1),
+            deposited(account, 2),
+        ],
+    )
+    .await;
+    db.catch_up("accounts").await;
+    let view = db.foldlog.view("accounts").unwrap();
+    let budget = Budget {
+        until: Some(Instant::now() + Duration::from_secs(60)),
+        ..Budget::default()
+    };
+    let options = ReprojectOptions::default();
+    let reached = reproject(&db.foldlog.pool, view, 100, options, &budget).await;
+    let reached = reached.unwrap();
+    assert_eq!(reached.state, ReprojectionState::Live);
+    assert_eq!((reached.aggregates, reached.events), (1, 3));
 }
 
 /// Fails when an event that cannot be folded stops a reprojection, or when its aggregate is not parked with the versions before it claimed.
