@@ -97,6 +97,13 @@ pub fn router(command: AppState, query: AppState) -> Router {
     with_layers(commands.merge(queries), &origins)
 }
 
+/// A router that refuses every request, because it cannot be parsed. Its responses have the headers and the log line of others.
+#[cfg(feature = "lambda")]
+pub(crate) fn refusing(detail: &'static str) -> Router {
+    let refuse = move || async move { Problem::new(problem::Kind::Malformed, detail) };
+    trace::with_layers(Router::new().fallback(refuse), &[])
+}
+
 /// The routes of one side, each behind the check of its caller's access.
 fn routes_of(side: Side, state: AppState) -> Router {
     let served = ROUTES.iter().filter(|route| route.side == side);

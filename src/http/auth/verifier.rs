@@ -55,8 +55,12 @@ impl Verifier {
         if let Some(audience) = &self.audience {
             // API Gateway compares `client_id` where a token has no `aud` (Cognito's access tokens).
             let aud = claims.get("aud").or_else(|| claims.get("client_id"));
-            let contains_audience =
-                |aud| text("aud") == Some(audience) || split_list(aud).contains(audience);
+            // A text is one audience, which may contain spaces, or an array that API Gateway has flattened.
+            let is_array = |aud: &Value| aud.as_str().is_none_or(|text| text.starts_with('['));
+            let contains_audience = |aud: &Value| {
+                aud.as_str() == Some(audience)
+                    || (is_array(aud) && split_list(aud).contains(audience))
+            };
             if !aud.is_some_and(contains_audience) {
                 return Err(TokenError::Audience);
             }

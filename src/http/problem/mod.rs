@@ -121,12 +121,6 @@ impl Problem {
         .retry_after(1)
     }
 
-    /// The request cannot be parsed.
-    #[cfg(feature = "lambda")]
-    pub(crate) fn malformed(detail: &'static str) -> Self {
-        Self::new(Kind::Malformed, detail)
-    }
-
     /// The gateway in front of this program does not pass on a response of this size.
     #[cfg(feature = "lambda")]
     pub(crate) fn response_too_large(max_bytes: usize) -> Self {

@@ -15,7 +15,6 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
-use axum::response::IntoResponse as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Diagnostic, LambdaEvent};
@@ -27,7 +26,7 @@ use self::answer::{Shape, Size};
 use self::event::MalformedEventError;
 use super::served_lag::{SCHEDULE_API_ID, Scheduled};
 use crate::http::auth::GatewayClaims;
-use crate::http::{BasePath, MaxPageBytes, MaxWait, Problem};
+use crate::http::{self, BasePath, MaxPageBytes, MaxWait};
 use crate::operate::Deadline;
 
 /// The router as the Lambda runtime calls it.
@@ -69,7 +68,10 @@ impl Service<LambdaEvent<Box<RawValue>>> for GatewayService {
                         .await
                         .unwrap_or_else(|never| match never {})
                 }
-                Err(MalformedEventError(reason)) => Problem::malformed(reason).into_response(),
+                Err(MalformedEventError(reason)) => http::refusing(reason)
+                    .call(Request::<Body>::default())
+                    .await
+                    .unwrap_or_else(|never| match never {}),
             };
             let (parts, body) = response.into_parts();
             // The router's bodies are fully buffered, so collecting one cannot fail.

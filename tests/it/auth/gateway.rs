@@ -71,6 +71,7 @@ async fn claims_verified_by_the_gateway_are_accepted() {
     for (name, value) in [
         ("iss", json!("https://other.example.org/")),
         ("aud", json!("[other]")),
+        ("aud", json!(format!("other {AUDIENCE}"))),
         ("aud", json!(format!("x{AUDIENCE}"))),
         ("sub", json!("")),
     ] {

@@ -133,6 +133,7 @@ async fn no_event_of_a_gateway_fails_an_invocation() {
             let answer = function.invoke(&event).await;
             let status = answer["statusCode"].as_u64().unwrap();
             assert!((200..500).contains(&status), "{event} → {answer}");
+            assert!(answer.to_string().contains("x-request-id"), "{answer}");
         }
     }
     query.end().await;
