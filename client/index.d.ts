@@ -269,6 +269,8 @@ export type Verb = { [key: string]: never } | {
   /** The name of a projection */
   verify: string;
   repair?: boolean;
+  /** Begin with the first aggregate, even if an earlier verification is not complete */
+  restart?: boolean;
 };
 /** What a verb has done, for each projection. */
 export type VerbDone = {
@@ -308,6 +310,7 @@ export type Problem =
   | (ProblemIdReused & { name: "id-reused" })
   | (ProblemNotSkippable & { name: "not-skippable" })
   | (ProblemWrongReprojection & { name: "wrong-reprojection" })
+  | (ProblemVerificationReplaced & { name: "verification-replaced" })
   | (ProblemDeleted & { name: "deleted" })
   | (ProblemVersionMismatch & { name: "version-mismatch" })
   | (ProblemTooLarge & { name: "too-large" })
@@ -533,17 +536,25 @@ export interface ProjectionReport {
   } | null;
   /** The result of the last verification. */
   last_verify: {
-    /** When it ended. */
+    /** When it ended, or when it has last counted something. */
     verified_at: string;
+    /** When it began. */
+    started_at: string;
     /** Aggregates that were checked. */
     aggregates: number;
+    /** About how many aggregates there are, by the statistics of Postgres; null if it has none. */
+    estimated_aggregates: number | null;
     /** Aggregates that differed. */
     differ: number;
     /** Claims of events that are not in the log. */
     orphan_claims: number;
+    /** Those of these claims that were removed. */
+    removed_claims: number;
     /** Aggregates that were repaired. */
     repaired: number;
-    /** Whether everything was checked. */
+    /** Whether it repairs. */
+    repair: boolean;
+    /** Whether everything was checked. If not, the next verification that asks the same goes on. */
     complete: boolean;
   } | null;
   /** What the verbs have last answered; only if one projection is asked for. */
@@ -687,6 +698,12 @@ export interface ProblemNotSkippable {
 export interface ProblemWrongReprojection {
   type: "urn:foldlog:problem:wrong-reprojection";
   title: "No reprojection is in the state that this needs";
+  status: 409;
+  detail: string;
+}
+export interface ProblemVerificationReplaced {
+  type: "urn:foldlog:problem:verification-replaced";
+  title: "Another verification was started in place of this one";
   status: 409;
   detail: string;
 }

@@ -3,7 +3,7 @@ import * as $ from "./runtime.js";
 
 export { ProblemError, is, newId, queries } from "./runtime.js";
 
-export const documentHash = "110267d79f5500b85a6fcace65002065";
+export const documentHash = "26d7dbf92de839b1eeaede2c82fc6480";
 
 export const users = {
   created: /* @__PURE__ */ $.event(1000),

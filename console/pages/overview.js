@@ -178,7 +178,7 @@ function projections(ctx, all, pace) {
 const foldedCell = (rates) => (rates ? html`${rate(rates.at(-1) ?? null)} ${line(rates)}` : html`<span class="dim">–</span>`);
 
 /** @param {any} at */
-const verified = (at) => (at ? html`${when(at.verified_at, "ago")} ${at.differ > 0 ? html`<span class="warnText">${plural(at.differ, "row differs", "rows differ")}</span>` : "no differences"}` : "never");
+const verified = (at) => (at ? html`${when(at.verified_at, "ago")} ${at.differ > at.repaired ? html`<span class="warnText">${plural(at.differ, "row differs", "rows differ")}</span>` : at.differ > 0 ? "differences repaired" : "no differences"}${at.complete ? nothing : ", not complete"}` : "never");
 
 /** @param {Ctx} ctx @param {import("../types.js").Panel<any>} events @param {any} parked */
 function lastEvents(ctx, events, parked) {

@@ -15,8 +15,8 @@ import { number, plural } from "../parts/text.js";
 import { ago, duration, when } from "../parts/time.js";
 import { parkedSheet, skippedSheet } from "./parked.js";
 import { reprojectDialog, reprojectionSheet } from "./reproject.js";
-import { verifySheet } from "./verify.js";
-import { jobs, run } from "./verbs.js";
+import { left, verify, verifySheet } from "./verify.js";
+import { jobs } from "./verbs.js";
 
 /**
  * @typedef {{state: string, lag_events: number | null, lag_seconds: number | null, newest_event_at: string | null,
@@ -47,7 +47,7 @@ export const page = {
 function needsAttention(ctx, name, all) {
   const report = all[name];
   if (!report) return false;
-  const differs = report.last_verify && report.last_verify.differ + report.last_verify.orphan_claims > report.last_verify.repaired;
+  const differs = report.last_verify && (left(report.last_verify) > 0 || !report.last_verify.complete);
   return Object.keys(all).length === 1 || Boolean(report.reprojection || report.parked || differs || report.fold_changed || jobs(ctx)[name]);
 }
 
@@ -112,7 +112,7 @@ function columns(ctx, all) {
     { head: "last event", cell: (name) => html`<span class="dim nowrap">${of(name).newest_event_at ? when(of(name).newest_event_at, "ago") : "none yet"}</span>` },
     { head: "verified", cell: (name) => verified(of(name).last_verify) },
     { head: "actions", hidden: true, cell: (name) => ctx.can("operate") ? html`<span class="acts2">
-      <button type="button" class="btn small" ?disabled=${busy(name)} aria-label=${`Verify ${name}`} @click=${() => run(ctx, name, { verb: "verify", label: "Verifying", body: { verify: name } })}>Verify</button>
+      <button type="button" class="btn small" ?disabled=${busy(name)} aria-label=${`Verify ${name}`} @click=${() => verify(ctx, name)}>Verify</button>
       <button type="button" class="btn small" ?disabled=${busy(name) || Boolean(of(name).reprojection)} aria-label=${`Reproject ${name}`} @click=${() => ctx.open(reprojectDialog(name, of(name)))}>Reproject…</button></span>` : nothing },
   ];
 }
@@ -140,8 +140,8 @@ export function status(report) {
 function verified(last) {
   if (!last) return html`<span class="dim">never</span>`;
   const found = last.differ + last.orphan_claims;
-  const text = found === 0 ? "no differences" : last.repaired >= found ? `${plural(last.repaired, "difference")} repaired` : plural(found, "difference");
-  return html`<span class=${found > last.repaired ? "warnText" : "dim"}>${when(last.verified_at, "ago")}, ${text}${last.complete ? nothing : ", not complete"}</span>`;
+  const text = found === 0 ? "no differences" : left(last) === 0 ? `${plural(found, "difference")} repaired` : plural(found, "difference");
+  return html`<span class=${left(last) > 0 ? "warnText" : "dim"}>${when(last.verified_at, "ago")}, ${text}${last.complete ? nothing : ", not complete"}</span>`;
 }
 
 /** @param {Ctx} ctx */

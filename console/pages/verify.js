@@ -16,16 +16,15 @@ import { jobs, run } from "./verbs.js";
 export function verifySheet(ctx, name, { report, differences }) {
   const last = report.last_verify;
   if (!last) return nothing;
-  const found = last.differ + last.orphan_claims;
-  const open = found > last.repaired;
-  if (!open) {
-    const outcome = found === 0 ? "Every row is what the events give." : `${plural(last.repaired, "aggregate")} differed and ${last.repaired === 1 ? "was" : "were"} folded anew.`;
-    return sheet({ title: `${name}: verified`, note: html`${when(last.verified_at)}` }, html`<div class="empty"><p><b>${outcome}</b>
-      ${number(last.aggregates)} ${last.aggregates === 1 ? "aggregate was" : "aggregates were"} compared${last.complete ? "." : "; the time did not suffice for all."}</p></div>`);
-  }
   const busy = Boolean(jobs(ctx)[name]?.running);
-  const actions = ctx.can("operate") ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(repairDialog(name, last))}>Repair ${found === 1 ? "this one" : `these ${number(found)}`}…</button>` : nothing;
-  const note = html`${when(last.verified_at)} · ${plural(last.aggregates, "aggregate")} compared${last.complete ? nothing : ", not all"}${last.differ > 0 && last.orphan_claims > 0 ? html` · ${orphans(last)}` : nothing}`;
+  const goOn = last.complete || !ctx.can("operate") ? nothing : html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => (last.repair ? repair(ctx, name) : verify(ctx, name))}>Continue</button>`;
+  if (left(last) === 0) {
+    const title = last.complete ? "verified" : busy ? "verification in progress" : "verification not complete";
+    return sheet({ title: `${name}: ${title}`, note: html`${when(last.verified_at)}`, actions: goOn }, html`<div class="empty"><p><b>${outcome(last)}</b> ${compared(last)}.</p></div>`);
+  }
+  const found = last.differ + last.orphan_claims;
+  const actions = ctx.can("operate") ? html`${goOn}<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(repairDialog(name, last))}>Repair ${found === 1 ? "this one" : `these ${number(found)}`}…</button>` : nothing;
+  const note = html`${when(last.verified_at)} · ${compared(last)}${last.differ > 0 && last.orphan_claims > 0 ? html` · ${orphans(last)}` : nothing}`;
   const rows = differences?.result ?? [];
   const link = (/** @type {string} */ id) => ctx.schema.domains.some((at) => at.name === name) ? html`<a href=${to(name, id)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
   const title = `${name}: ${last.differ > 0 ? `${plural(last.differ, "aggregate")} ${last.differ === 1 ? "differs" : "differ"} from the events` : orphans(last)}`;
@@ -40,6 +39,33 @@ export function verifySheet(ctx, name, { report, differences }) {
   })}${differences?.next ? html`<p class="under dim">The first ${number(rows.length)} are shown.</p>` : nothing}`);
 }
 
+/**
+ * The result of a verification.
+ * @typedef {{differ: number, repaired: number, orphan_claims: number, removed_claims: number, aggregates: number,
+ *   estimated_aggregates: number | null, complete: boolean, repair: boolean}} LastVerify
+ */
+
+/** How many differences are not repaired. @param {LastVerify} last */
+export const left = (last) => last.differ - last.repaired + last.orphan_claims - last.removed_claims;
+
+/** What a verification that leaves no difference has found. @param {LastVerify} last */
+function outcome(last) {
+  const folded = last.repaired > 0 && `${plural(last.repaired, "aggregate")} differed and ${last.repaired === 1 ? "was" : "were"} folded anew`;
+  const removed = last.removed_claims > 0 && `${orphans(last)} ${last.removed_claims === 1 ? "was" : "were"} removed`;
+  const done = [folded, removed].filter(Boolean).join("; ");
+  if (done) return `${done}.`;
+  return last.complete ? "Every row is what the events give." : "No differences so far.";
+}
+
+/** How far a verification is. @param {LastVerify} last */
+function compared({ aggregates, estimated_aggregates: estimate, complete }) {
+  if (complete) return `${plural(aggregates, "aggregate")} compared`;
+  return estimate !== null && estimate > aggregates ? `${number(aggregates)} of about ${plural(estimate, "aggregate")} compared so far` : `${plural(aggregates, "aggregate")} compared so far`;
+}
+
+/** Verifies until all aggregates are compared. @param {Ctx} ctx @param {string} name */
+export const verify = (ctx, name) => run(ctx, name, { verb: "verify", label: "Verifying", body: { verify: name }, repeats: true });
+
 /** @param {{orphan_claims: number}} last */
 const orphans = ({ orphan_claims: count }) => `${plural(count, "claim")} of events that are not in the log`;
 
@@ -51,16 +77,14 @@ function repairDialog(name, last) {
     title: `Repair ${name}`,
     view: (ctx) => html`<section><p>Compares all rows again, folds anew what differs, and removes claims of events that are not in the log: ${found} at the last look. The events stay as they are.</p></section>
       <section>${requestShown(ctx, { path: "/projections", body, open: true })}</section>
-      ${footer(ctx, { label: "Repair", run: () => { ctx.close(); void repair(ctx, name, body); } })}`,
+      ${footer(ctx, { label: "Repair", run: () => { ctx.close(); void repair(ctx, name); } })}`,
   };
 }
 
-/** @param {Ctx} ctx @param {string} name @param {Record<string, unknown>} body */
-async function repair(ctx, name, body) {
-  const result = await run(ctx, name, { verb: "verify", label: "Repairing", body });
+/** Verifies and repairs until all aggregates are compared. @param {Ctx} ctx @param {string} name */
+async function repair(ctx, name) {
+  const result = await run(ctx, name, { verb: "verify", label: "Repairing", body: { verify: name, repair: true }, repeats: true });
   if (!result) return;
-  const { repaired, orphan_claims: removed } = result.verification;
-  // The record of a repair does not say that the claims are gone.
-  if (removed > 0 && !(await run(ctx, name, { verb: "verify", label: "Verifying", body: { verify: name } }))) return;
+  const { repaired, removed_claims: removed } = result.verification;
   ctx.say(`${plural(repaired, "aggregate")} of ${name} repaired${removed > 0 ? `, ${plural(removed, "claim")} removed` : ""}`);
 }

@@ -182,7 +182,7 @@ test("a verification that finds only claims without events names them, and remov
   await page.getByRole("dialog").getByText("2 claims of events that are not in the log at the last look").waitFor();
   await page.getByRole("button", { name: "Repair", exact: true }).click();
   await page.getByText("0 aggregates of users repaired, 2 claims removed").waitFor();
-  await page.getByText("Every row is what the events give.").waitFor();
+  await page.getByText("2 claims of events that are not in the log were removed.").waitFor();
   assert.equal((await server.sql("select count(*)::int as left from locker l where not exists (select from events e where e.id = l.event_id)"))[0].left, 0);
   await close();
 });

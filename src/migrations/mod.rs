@@ -37,8 +37,8 @@ const SETTINGS_VERSION: i64 = 20_261_124_000_006;
 
 /// The tables that the migrations create.
 #[rustfmt::skip]
-const TABLES: [&str; 11] = [
-    "log", "events", "locker", "settled", "parked", "views", "slices", "skipped", "verifications", "differences", "verb_results",
+const TABLES: [&str; 12] = [
+    "log", "events", "locker", "settled", "parked", "views", "slices", "skipped", "verifications", "differences", "verify_ranges", "verb_results",
 ];
 
 /// Applies the pending migrations, then creates the views that do not exist yet, and the schema before both. A session lock

@@ -5,6 +5,7 @@ pub mod database;
 mod deadline;
 mod record;
 mod report;
+mod skip;
 mod verb;
 
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use tokio::time::sleep;
 pub use self::deadline::Deadline;
 pub use self::report::Report;
 use self::report::VerifiedCounts;
-pub use self::verb::{Skip, Verb, VerbError};
+pub use self::skip::Skip;
+pub use self::verb::{Verb, VerbError};
 use crate::app::Foldlog;
 use crate::db::{DbError, Pool};
 use crate::event::AggregateId;
@@ -89,6 +91,7 @@ impl OperateError {
                     ProjectionError::OtherFold(_)
                         | ProjectionError::Cancelled(_)
                         | ProjectionError::SnapshotLost(_)
+                        | ProjectionError::VerifyReplaced(_)
                         | ProjectionError::BreaksRule(_)
                 )
         )
@@ -301,8 +304,8 @@ impl Operator {
                 report.answer("cancelled", removed.is_some());
                 finished = Some(removed.unwrap_or(true));
             }
-            Verb::Verify { repair, .. } => {
-                let verified = Box::pin(verify::verify(pool, view, *repair, &budget)).await?;
+            Verb::Verify { options, .. } => {
+                let verified = Box::pin(verify::verify(pool, view, *options, &budget)).await?;
                 finished = Some(verified.complete);
                 report.answer("differences", &verified.differences);
                 report.answer("verification", VerifiedCounts::from(&verified));
@@ -327,8 +330,7 @@ impl Operator {
         // An aborted pass leaves no time for that, but has counted for a moment.
         report.status.lag_events = report.status.lag_events.or(counted.remaining);
         report.status.parked = report.status.parked.or(counted.parked);
-        let is_current = report.status.state == ProjectionState::Current;
-        report.done = finished.unwrap_or(is_current);
+        report.done = finished.unwrap_or(report.status.state == ProjectionState::Current);
         Ok(report)
     }
 }

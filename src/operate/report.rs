@@ -31,6 +31,7 @@ pub(super) struct VerifiedCounts {
     aggregates: u64,
     differ: u64,
     orphan_claims: u64,
+    removed_claims: u64,
     repaired: u64,
     complete: bool,
 }
@@ -41,6 +42,7 @@ impl From<&Verification> for VerifiedCounts {
             aggregates: verified.aggregates,
             differ: verified.differ,
             orphan_claims: verified.orphan_claims,
+            removed_claims: verified.removed_claims,
             repaired: verified.repaired,
             complete: verified.complete,
         }

@@ -1,9 +1,10 @@
 //! The verbs of operators: what the catch-up function and `POST /projections` accept. The name of a verb is a field of the payload.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::event::{AggregateId, EventId};
+use super::Skip;
+use crate::event::AggregateId;
+use crate::projection::verify::VerifyOptions;
 
 /// The verbs, each with the fields that may stand beside it, and an example. To add one, add it here, to [`Verb`], to
 /// [`Verb::read`] and to `Operator::run_verb`.
@@ -22,11 +23,12 @@ const VERBS: &[(&str, &[&str], &str)] = &[
     ),
     ("preview", &[], r#"{"preview":"<projection>"}"#),
     ("cancel", &[], r#"{"cancel":"<projection>"}"#),
-    ("verify", &["repair"], r#"{"verify":"<projection>"}"#),
+    (
+        "verify",
+        &["repair", "restart"],
+        r#"{"verify":"<projection>"}"#,
+    ),
 ];
-
-/// The longest reason or name of an actor that is stored, in bytes.
-const MAX_TEXT_BYTES: usize = 1024;
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,31 +57,14 @@ pub enum Verb {
     Preview(String),
     /// `{"cancel":"users"}`: give up the reprojection.
     Cancel(String),
-    /// `{"verify":"users"}`: compare the view and the claims with the events; with `repair`, fold what differs anew.
+    /// `{"verify":"users"}`: compare the view and the claims with the events; with `repair`, fold what differs anew. An
+    /// earlier one that is not complete goes on, unless `restart` is true.
     Verify {
         /// The projection.
         projection: String,
-        /// Whether aggregates that differ are folded anew.
-        repair: bool,
+        /// Whether it repairs, and whether it begins anew.
+        options: VerifyOptions,
     },
-}
-
-/// An event to skip.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Skip {
-    /// The projection.
-    pub domain: String,
-    /// The event that cannot be folded.
-    pub event_id: EventId,
-    /// Its aggregate; necessary only where two aggregates have an event with this id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aggregate_id: Option<AggregateId>,
-    /// Why it is skipped.
-    pub reason: String,
-    /// Who skips it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
 }
 
 /// The payload is not exactly one verb. The text lists all verbs.
@@ -132,6 +117,12 @@ impl Verb {
                 "`{name}` must be the name of a projection"
             ))),
         };
+        let flag = |name| match fields.get(name) {
+            None => Ok(false),
+            Some(flag) => flag
+                .as_bool()
+                .ok_or_else(|| VerbError::new(format!("`{name}` must be true or false"))),
+        };
         match name {
             "status" if *value == Value::Bool(true) => Ok(Self::Status),
             "status" => Err(VerbError::new("`status` must be true")),
@@ -159,11 +150,9 @@ impl Verb {
             "cancel" => Ok(Self::Cancel(projection()?)),
             "verify" => Ok(Self::Verify {
                 projection: projection()?,
-                repair: match fields.get("repair") {
-                    None => false,
-                    Some(repair) => repair
-                        .as_bool()
-                        .ok_or_else(|| VerbError::new("`repair` must be true or false"))?,
+                options: VerifyOptions {
+                    repair: flag("repair")?,
+                    restart: flag("restart")?,
                 },
             }),
             "skip" => Skip::read(value).map(Self::Skip),
@@ -196,7 +185,16 @@ impl Verb {
             } => json!({"reproject": projection, "max_changes": max}),
             Self::Preview(projection) => json!({"preview": projection}),
             Self::Cancel(projection) => json!({"cancel": projection}),
-            Self::Verify { projection, repair } => json!({"verify": projection, "repair": repair}),
+            Self::Verify {
+                projection,
+                options,
+            } => {
+                let mut payload = json!({"verify": projection, "repair": options.repair});
+                if options.restart {
+                    payload["restart"] = Value::Bool(true);
+                }
+                payload
+            }
         }
     }
 
@@ -229,27 +227,8 @@ impl Verb {
     }
 }
 
-impl Skip {
-    fn read(value: &Value) -> Result<Self, VerbError> {
-        let skip: Self = serde_json::from_value(value.clone())
-            .map_err(|error| VerbError::new(format!("`skip` does not fit: {error}")))?;
-        let texts = [Some(&skip.reason), skip.actor.as_ref()];
-        let is_valid = |text: &String| {
-            !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES && !text.contains('\0')
-        };
-        if texts.into_iter().flatten().all(is_valid) {
-            Ok(skip)
-        } else {
-            let problem = format!(
-                "`reason` and `actor` must be texts of 1 to {MAX_TEXT_BYTES} bytes without U+0000"
-            );
-            Err(VerbError::new(problem))
-        }
-    }
-}
-
 impl VerbError {
-    fn new(problem: impl Into<String>) -> Self {
+    pub(super) fn new(problem: impl Into<String>) -> Self {
         let problem = problem.into();
         Self { problem }
     }
@@ -292,6 +271,7 @@ mod tests {
             json!({"verify": "users", "aggregate_id": Uuid::nil()}),
             json!({"reproject": "users", "max_changes": -1}),
             json!({"verify": "users", "repair": 1}),
+            json!({"verify": "users", "restart": "yes"}),
             json!({"verify": "users", "max_changes": 1}),
             json!({"catch_up": null}),
             json!({"reproject": "users", "source": "x", "detail-type": "x"}),
@@ -327,6 +307,7 @@ mod tests {
             json!({"cancel": "users"}),
             json!({"verify": "users", "repair": true}),
             json!({"verify": "users", "repair": false}),
+            json!({"verify": "users", "repair": false, "restart": true}),
         ] {
             let verb = Verb::parse(&payload).unwrap();
             assert_eq!(verb.to_payload(), payload);

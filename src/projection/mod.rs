@@ -170,6 +170,11 @@ pub enum ProjectionError {
         "rows of the new generation of {0} break a set rule that is newer than the generation; cancel the reprojection, and reproject again"
     )]
     BreaksRule(&'static str),
+    /// Another invocation has started a verification in place of this one.
+    #[error(
+        "another verification of {0} was started in place of this one; send the verb again when it has ended"
+    )]
+    VerifyReplaced(&'static str),
     /// The view has set rules and is folded inline, and its live generation was created from another definition than this build
     /// has. Nothing was appended, because the rules could not be checked.
     #[error(

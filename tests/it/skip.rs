@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldlog::event::{AggregateId, EventId, Version};
 use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, reproject};
-use foldlog::projection::verify::verify;
+use foldlog::projection::verify::{VerifyOptions, verify};
 use foldlog::projection::{self, Budget, SkipError, SkipReport};
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinSet;
@@ -243,7 +243,13 @@ async fn a_skip_holds_for_later_generations_and_repairs() {
             assert_eq!(version, Some(Version(expected.1)));
         }
         let view = db.foldlog.view("ledger").unwrap();
-        let verified = verify(db.pool(), view, false, &Budget::default()).await;
+        let verified = verify(
+            db.pool(),
+            view,
+            VerifyOptions::default(),
+            &Budget::default(),
+        )
+        .await;
         assert_eq!(verified.unwrap().differ, 0);
     };
     assert_skipped("ledger").await;
@@ -256,7 +262,7 @@ async fn a_skip_holds_for_later_generations_and_repairs() {
     }
     db.run("update \"ledger#3\" set deposits = 99").await;
     let view = db.foldlog.view("ledger").unwrap();
-    let repaired = verify(db.pool(), view, true, &Budget::default()).await;
+    let repaired = verify(db.pool(), view, VerifyOptions::repair(), &Budget::default()).await;
     assert_eq!(repaired.unwrap().repaired, 2);
     assert_skipped("ledger#3").await;
 }

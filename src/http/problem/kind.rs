@@ -50,6 +50,7 @@ kinds! {
     IdReused => CONFLICT "id-reused" "The event id is already in use" [index: false],
     NotSkippable => CONFLICT "not-skippable" "The event cannot be skipped now" [],
     WrongReprojection => CONFLICT "wrong-reprojection" "No reprojection is in the state that this needs" [],
+    VerificationReplaced => CONFLICT "verification-replaced" "Another verification was started in place of this one" [],
     Deleted => GONE "deleted" "The aggregate is deleted" [index: false],
     VersionMismatch => PRECONDITION_FAILED "version-mismatch" "The aggregate is at another version" [aggregate_id: false, version: true],
     TooLarge => PAYLOAD_TOO_LARGE "too-large" "The request is too large" [],

@@ -270,6 +270,9 @@ impl From<ProjectionError> for Problem {
             | ProjectionError::BreaksRule(_) => {
                 Self::new(Kind::WrongReprojection, error.to_string())
             }
+            ProjectionError::VerifyReplaced(_) => {
+                Self::new(Kind::VerificationReplaced, error.to_string())
+            }
             ProjectionError::NotDefined(_) | ProjectionError::NotReprojected(_) => {
                 not_reprojected(&error)
             }

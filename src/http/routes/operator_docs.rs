@@ -70,6 +70,7 @@ pub(super) fn describe_operate() -> Operation {
             Kind::NotParked,
             Kind::NotSkippable,
             Kind::WrongReprojection,
+            Kind::VerificationReplaced,
             Kind::TooLarge,
             Kind::WrongMediaType,
             Kind::Unavailable,
@@ -79,14 +80,18 @@ pub(super) fn describe_operate() -> Operation {
 /// The payloads of all verbs.
 fn verbs() -> Value {
     let projection = json!({"type": "string", "description": "The name of a projection"});
-    let verb = |name: &str, value: Value, option: Option<(&str, Value)>| {
+    let verb = |name: &str, value: Value, options: Vec<(&str, Value)>| {
         let mut properties = Map::from_iter([(name.to_owned(), value)]);
-        properties.extend(option.map(|(name, schema)| (name.to_owned(), schema)));
+        properties.extend(
+            options
+                .into_iter()
+                .map(|(name, schema)| (name.to_owned(), schema)),
+        );
         json!({
             "title": name, "type": "object", "properties": properties, "required": [name], "additionalProperties": false,
         })
     };
-    let of_projection = |name: &str| verb(name, projection.clone(), None);
+    let of_projection = |name: &str| verb(name, projection.clone(), vec![]);
     let text = json!({"type": "string", "minLength": 1, "maxLength": 1024});
     let skip = json!({
         "type": "object",
@@ -102,16 +107,21 @@ fn verbs() -> Value {
     });
     let max_changes = json!({"type": "integer", "minimum": 0, "description": "Go live only if no more rows change"});
     let repair = json!({"type": "boolean", "default": false});
+    let restart = json!({
+        "type": "boolean",
+        "default": false,
+        "description": "Begin with the first aggregate, even if an earlier verification is not complete",
+    });
     let one = json!({"description": "Retry only this aggregate", "$ref": reference("AggregateId")["$ref"]});
     json!({"oneOf": [
         {"title": "catch up", "type": "object", "maxProperties": 0},
-        verb("status", json!({"type": "boolean", "enum": [true]}), None),
-        verb("retry", projection.clone(), Some(("aggregate_id", one))),
-        verb("skip", skip, None),
-        verb("reproject", projection.clone(), Some(("max_changes", max_changes))),
+        verb("status", json!({"type": "boolean", "enum": [true]}), vec![]),
+        verb("retry", projection.clone(), vec![("aggregate_id", one)]),
+        verb("skip", skip, vec![]),
+        verb("reproject", projection.clone(), vec![("max_changes", max_changes)]),
         of_projection("preview"),
         of_projection("cancel"),
-        verb("verify", projection.clone(), Some(("repair", repair))),
+        verb("verify", projection.clone(), vec![("repair", repair), ("restart", restart)]),
     ]})
 }
 

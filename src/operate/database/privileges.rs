@@ -63,6 +63,7 @@ pub(super) const NEEDED: &[Needed] = &[
             "slices",
             "verifications",
             "differences",
+            "verify_ranges",
             "verb_results",
         ],
     },
@@ -96,6 +97,7 @@ pub(super) const NEEDED: &[Needed] = &[
             "slices",
             "verifications",
             "differences",
+            "verify_ranges",
         ],
     },
     Needed {

@@ -4,7 +4,9 @@
 //! are 1 … k, and its row is the fold of them: the row's version is k, or the fold of 1 … k gives none and the row is absent. So a page can be
 //! checked while workers go on, however far behind they are. Claims of events that are not in the log are searched for afterwards.
 //!
-//! The aggregates are cut into ranges of ids, of which two sessions take one after the other; with repairs, one session.
+//! The aggregates are cut into ranges of ids, of which two sessions take one after the other; with repairs, one session. What a page has
+//! found is counted as soon as the page is checked, so a verification that runs out of time, or is killed, goes on in the next invocation,
+//! and several invocations share it (see the module `run`).
 //!
 //! Verify changes nothing but the record of its result. The module `repair` folds an aggregate anew.
 
@@ -14,11 +16,15 @@ mod page;
 mod ranges;
 mod record;
 mod repair;
+mod run;
 
 use std::time::Instant;
 
-use self::ranges::{IdRange, Ranges};
 pub use self::record::{DifferencesPage, LastVerify, ListedDifference, last, list};
+use self::repair::Repaired;
+use self::run::{PageFindings, TakenRange, VerifyRun};
+use uuid::Uuid;
+
 use super::ProjectionError;
 use super::budget::{BatchSizer, Budget};
 use crate::db::{DbError, Pool};
@@ -34,7 +40,27 @@ const MIN_PAGE_EVENTS: u32 = 100;
 /// How many differences are reported and recorded. All of them are counted, and all of them are repaired.
 pub const MAX_LISTED: usize = 1000;
 
-/// What a verification has found.
+/// What to verify.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// Whether aggregates that differ are folded anew, and claims of events that are not in the log are removed.
+    pub repair: bool,
+    /// Whether to begin with the first aggregate, even if an earlier verification is not complete.
+    pub restart: bool,
+}
+
+impl VerifyOptions {
+    /// Verify and repair.
+    #[must_use]
+    pub const fn repair() -> Self {
+        Self {
+            repair: true,
+            restart: false,
+        }
+    }
+}
+
+/// What a verification has found, in all its invocations.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Verification {
     /// Aggregates that were checked.
@@ -43,26 +69,14 @@ pub struct Verification {
     pub differ: u64,
     /// Claims of events that are not in the log.
     pub orphan_claims: u64,
+    /// Those of these claims that were removed.
+    pub removed_claims: u64,
     /// Aggregates that were repaired.
     pub repaired: u64,
     /// The first differences, without secrets.
     pub differences: Vec<Difference>,
-    /// Whether everything was checked. The time may not suffice for that.
+    /// Whether everything was checked. If the time did not suffice, the next invocation goes on.
     pub complete: bool,
-}
-
-impl Verification {
-    /// What two verifications of different aggregates have found together.
-    fn and(mut self, other: Self) -> Self {
-        self.aggregates += other.aggregates;
-        self.differ += other.differ;
-        self.repaired += other.repaired;
-        self.complete &= other.complete;
-        self.differences.extend(other.differences);
-        self.differences.sort_by_key(|difference| difference.id);
-        self.differences.truncate(MAX_LISTED);
-        self
-    }
 }
 
 /// What differs about one aggregate.
@@ -79,15 +93,19 @@ pub struct Difference {
     pub problem: Option<String>,
 }
 
-/// Verifies the view of a projection. With `repairs`, the aggregates that differ are folded anew.
+/// Verifies the view of a projection, or goes on with it: a verification with the same `repair` that is not complete, has counted something
+/// within the last hour, and is about the same generation and the same fold. Otherwise a new one takes its place.
+///
+/// Each invocation checks a page at least, unless it is stopped or aborted, so that repeated ones reach the end. It begins again with an
+/// aggregate whose events are not all checked.
 ///
 /// # Errors
 ///
-/// Any [`ProjectionError`].
+/// [`ProjectionError::VerifyReplaced`] if another invocation has started a new verification; otherwise any [`ProjectionError`].
 pub async fn verify(
     pool: &Pool,
     view: &View,
-    repairs: bool,
+    options: VerifyOptions,
     budget: &Budget,
 ) -> Result<Verification, ProjectionError> {
     let resolved = view::resolve(&mut *pool.acquire().await?, view).await?;
@@ -95,127 +113,158 @@ pub async fn verify(
         return Err(ProjectionError::NotReprojected(view.name()));
     }
     let generation = resolved.view;
-    let ranges = Ranges::cut(pool).await?;
-    let verified = || Box::pin(verify_ranges(pool, &generation, &ranges, repairs, budget));
-    let mut verification = if repairs {
+    let run = VerifyRun::begin(pool, &generation, options).await?;
+    // What was counted is counted, even if the page in progress is aborted.
+    let verified = budget.run_until_abort(Box::pin(verify_run(&run, budget)));
+    verified.await.transpose()?;
+    let verification = record::read(pool, &generation, run.id).await?;
+    verification.ok_or(ProjectionError::VerifyReplaced(view.name()))
+}
+
+/// Verifies until everything is checked or the time is up.
+async fn verify_run(run: &VerifyRun<'_>, budget: &Budget) -> Result<(), ProjectionError> {
+    let (mut one, mut other) = (
+        RangeChecker::new(run, budget),
+        RangeChecker::new(run, budget),
+    );
+    let is_checked = if run.repairs {
         // A repair excludes every other one.
-        verified().await?
+        Box::pin(one.verify_ranges()).await?
     } else {
-        let (one, other) = tokio::try_join!(verified(), verified())?;
-        one.and(other)
-    };
-    if verification.complete {
-        let orphans = repair::orphans(pool, &generation, repairs, budget);
-        match Box::pin(orphans).await? {
-            Some(count) => verification.orphan_claims = count,
-            None => verification.complete = false,
-        }
-    }
-    record::store(pool, &generation, &verification).await?;
-    Ok(verification)
-}
-
-/// Verifies ranges until none is left.
-async fn verify_ranges(
-    pool: &Pool,
-    generation: &View,
-    ranges: &Ranges,
-    repairs: bool,
-    budget: &Budget,
-) -> Result<Verification, ProjectionError> {
-    let mut verification = Verification::default();
-    let mut sizer = BatchSizer::new(MAX_PAGE_EVENTS);
-    while let Some(range) = ranges.take() {
-        let verified = verify_range(
-            pool,
-            generation,
-            (range, &mut sizer),
-            (repairs, budget),
-            &mut verification,
+        let ranges = (
+            Box::pin(one.verify_ranges()),
+            Box::pin(other.verify_ranges()),
         );
-        if !Box::pin(verified).await? {
-            return Ok(verification);
-        }
+        let (one, other) = tokio::try_join!(ranges.0, ranges.1)?;
+        one && other
+    };
+    if !is_checked {
+        return Ok(());
     }
-    verification.complete = true;
-    Ok(verification)
+    while !is_over(run, budget) && repair::count_orphans(run).await? {}
+    Ok(())
 }
 
-/// Verifies the aggregates of a range; false if the time did not suffice.
-async fn verify_range(
-    pool: &Pool,
-    generation: &View,
-    (range, sizer): (IdRange, &mut BatchSizer),
-    (repairs, budget): (bool, &Budget),
-    verification: &mut Verification,
-) -> Result<bool, ProjectionError> {
-    let mut place = (range.first, 0);
-    let mut begun = None;
-    while !budget.is_spent() {
-        let size = sizer.next_size(budget);
-        if size == 0 {
-            break;
+/// Whether to begin nothing more. An invocation counts something first, unless it is stopped: otherwise a deadline that is too short for the
+/// start would be too short for ever.
+fn is_over(run: &VerifyRun<'_>, budget: &Budget) -> bool {
+    budget.stop.is_cancelled() || run.has_counted() && budget.is_spent()
+}
+
+/// Verifies one range after the other.
+struct RangeChecker<'a> {
+    run: &'a VerifyRun<'a>,
+    budget: &'a Budget,
+    sizer: BatchSizer,
+}
+
+/// How the work on a range has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RangeEnd {
+    Finished,
+    /// Another invocation works on the range.
+    Lost,
+    OutOfTime,
+}
+
+impl<'a> RangeChecker<'a> {
+    const fn new(run: &'a VerifyRun<'a>, budget: &'a Budget) -> Self {
+        Self {
+            run,
+            budget,
+            sizer: BatchSizer::new(MAX_PAGE_EVENTS),
         }
-        let size = size.max(MIN_PAGE_EVENTS);
-        let started = Instant::now();
-        let rows = match page::read_page(pool, generation, (range, place), size).await {
-            // A page of the same size would take as long again.
-            Err(ProjectionError::Db(DbError::TimedOut(_))) if size > MIN_PAGE_EVENTS => {
-                sizer.record(size, started.elapsed());
-                continue;
+    }
+
+    fn is_over(&self) -> bool {
+        is_over(self.run, self.budget)
+    }
+
+    /// Verifies ranges until all are finished or another session works on them; false if the time did not suffice.
+    async fn verify_ranges(&mut self) -> Result<bool, ProjectionError> {
+        while let Some(mut taken) = self.run.take().await? {
+            let ended = Box::pin(self.verify_range(&mut taken)).await?;
+            self.run.release(taken).await;
+            if ended == RangeEnd::OutOfTime {
+                return Ok(false);
             }
-            rows => rows?,
-        };
-        let (read, is_too_large) = (rows.read, rows.is_too_large);
-        let page = Box::pin(page::check_page(pool, generation, rows, begun.take())).await?;
-        sizer.record(read, started.elapsed());
-        if is_too_large {
-            sizer.limit(read);
         }
-        let is_checked = Box::pin(record_page(
-            pool,
-            generation,
-            page.found,
-            (repairs, budget),
-            verification,
-        ));
-        if !is_checked.await? {
-            break;
-        }
-        begun = page.begun;
-        match page.next {
-            Some(next) => place = next,
-            None => return Ok(true),
-        }
+        Ok(true)
     }
-    Ok(false)
-}
 
-/// Counts what a page has found, and repairs it on request; false if the time did not suffice for that.
-async fn record_page(
-    pool: &Pool,
-    generation: &View,
-    found: Vec<Option<Difference>>,
-    (repairs, budget): (bool, &Budget),
-    verification: &mut Verification,
-) -> Result<bool, ProjectionError> {
-    for found in found {
-        verification.aggregates += 1;
-        let Some(difference) = found else { continue };
-        verification.differ += 1;
-        let id = difference.id;
-        if verification.differences.len() < MAX_LISTED {
-            verification.differences.push(difference);
+    /// Verifies the aggregates of a range.
+    async fn verify_range(&mut self, taken: &mut TakenRange) -> Result<RangeEnd, ProjectionError> {
+        let (pool, generation) = (self.run.pool, self.run.generation);
+        let mut place = (taken.next, 0);
+        let mut begun = None;
+        while !self.is_over() {
+            let size = self.sizer.next_size(self.budget);
+            if size == 0 && self.run.has_counted() {
+                break;
+            }
+            let size = size.max(MIN_PAGE_EVENTS);
+            let started = Instant::now();
+            let rows = match page::read_page(pool, generation, (taken.range, place), size).await {
+                // A page of the same size would take as long again.
+                Err(ProjectionError::Db(DbError::TimedOut(_))) if size > MIN_PAGE_EVENTS => {
+                    self.sizer.record(size, started.elapsed());
+                    continue;
+                }
+                rows => rows?,
+            };
+            let (read, is_too_large) = (rows.read, rows.is_too_large);
+            let page = Box::pin(page::check_page(pool, generation, rows, begun.take())).await?;
+            self.sizer.record(read, started.elapsed());
+            if is_too_large {
+                self.sizer.limit(read);
+            }
+            let next = page.next.map(|(id, _)| id);
+            let counted = Box::pin(self.count_page(taken, next, page.found)).await?;
+            if counted != RangeEnd::Finished {
+                return Ok(counted);
+            }
+            begun = page.begun;
+            match page.next {
+                Some(next) => place = next,
+                None => return Ok(RangeEnd::Finished),
+            }
         }
-        if !repairs {
-            continue;
-        }
-        if budget.is_spent() {
-            return Ok(false);
-        }
-        if Box::pin(repair::repair(pool, generation, id)).await? {
-            verification.repaired += 1;
-        }
+        Ok(RangeEnd::OutOfTime)
     }
-    Ok(true)
+
+    /// Repairs what a page has found, on request, and counts it.
+    async fn count_page(
+        &mut self,
+        taken: &mut TakenRange,
+        next: Option<Uuid>,
+        differences: Vec<Option<Difference>>,
+    ) -> Result<RangeEnd, ProjectionError> {
+        let mut found = PageFindings::default();
+        for difference in differences {
+            let id = difference.as_ref().map(|difference| difference.id);
+            let Some(id) = id.filter(|_| self.run.repairs) else {
+                found.add(difference);
+                continue;
+            };
+            if self.is_over() {
+                self.run.count(taken, Some(id.0), &mut found).await?;
+                return Ok(RangeEnd::OutOfTime);
+            }
+            found.add(difference);
+            match Box::pin(repair::repair(self.run, taken, id, &mut found)).await? {
+                Repaired::Counted | Repaired::Contended => {}
+                Repaired::Lost => return Ok(RangeEnd::Lost),
+            }
+        }
+        if next == Some(taken.next) {
+            // An aggregate with more events than the page.
+            return Ok(RangeEnd::Finished);
+        }
+        let is_counted = self.run.count(taken, next, &mut found).await?;
+        Ok(if is_counted {
+            RangeEnd::Finished
+        } else {
+            RangeEnd::Lost
+        })
+    }
 }

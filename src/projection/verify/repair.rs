@@ -14,10 +14,11 @@
 //! `repair_folds_exactly_the_aggregates_that_differ`)
 
 use sqlx::Row;
+use uuid::Uuid;
 
-use crate::db::{DbError, Pool, Transaction};
+use super::run::{PageFindings, TakenRange, VerifyRun};
+use crate::db::{DbError, Transaction};
 use crate::event::{AggregateId, Version};
-use crate::projection::budget::Budget;
 use crate::projection::plan::Failure;
 use crate::projection::read_events::ReadEvents;
 use crate::projection::retry::{self, MAX_CHUNK_EVENTS};
@@ -31,25 +32,64 @@ const MAX_ATTEMPTS: u32 = 5;
 /// How many pages of `locker` one statement searches for claims without an event.
 const MAX_CLAIM_PAGES: i64 = 1000;
 
-/// Folds an aggregate anew. Returns false if other transactions were in the way, or if one of its events cannot be folded; then it is
-/// parked.
+/// How a repair has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repaired {
+    /// The aggregate was folded anew, or was parked because one of its events cannot be folded. It is counted.
+    Counted,
+    /// Other transactions were in the way. It is not counted.
+    Contended,
+    /// Another invocation has counted the aggregate, or another verification has begun, so nothing has changed.
+    Lost,
+}
+
+/// Folds the aggregate `id` of a range anew, and counts it with what was found before it, in one transaction. So a repair is counted once,
+/// whatever ends the invocation.
 pub(super) async fn repair(
-    pool: &Pool,
-    generation: &View,
+    run: &VerifyRun<'_>,
+    taken: &mut TakenRange,
     id: AggregateId,
-) -> Result<bool, ProjectionError> {
+    found: &mut PageFindings,
+) -> Result<Repaired, ProjectionError> {
+    let next = Uuid::from_u128(id.0.as_u128().saturating_add(1));
     for _ in 0..MAX_ATTEMPTS {
-        let mut transaction = pool.begin().await?;
-        match Box::pin(refold(&mut transaction, generation, id)).await {
-            Ok(is_whole) => {
+        let mut transaction = run.pool.begin().await?;
+        let counted = Box::pin(refold_and_count(
+            &mut transaction,
+            run,
+            (taken, next, id),
+            found,
+        ));
+        match counted.await {
+            Ok(true) => {
                 transaction.commit().await?;
-                return Ok(is_whole);
+                taken.next = next;
+                *found = PageFindings::default();
+                run.note_count();
+                return Ok(Repaired::Counted);
+            }
+            Ok(false) => {
+                transaction.rollback().await?;
+                return Ok(Repaired::Lost);
             }
             Err(ProjectionError::Db(DbError::Contended(_) | DbError::TimedOut(_))) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(false)
+    found.repaired = 0;
+    Ok(Repaired::Contended)
+}
+
+async fn refold_and_count(
+    transaction: &mut Transaction,
+    run: &VerifyRun<'_>,
+    (taken, next, id): (&TakenRange, Uuid, AggregateId),
+    found: &mut PageFindings,
+) -> Result<bool, ProjectionError> {
+    let is_whole = Box::pin(refold(transaction, run.generation, id)).await?;
+    found.repaired = u64::from(is_whole);
+    run.count_within(transaction, taken, Some(next), found)
+        .await
 }
 
 async fn refold(
@@ -123,29 +163,29 @@ async fn park(
     Ok(())
 }
 
-/// Counts the claims of events that are not in the log, and with `removes` removes them; `None` if the time did not suffice.
-pub(super) async fn orphans(
-    pool: &Pool,
-    generation: &View,
-    removes: bool,
-    budget: &Budget,
-) -> Result<Option<u64>, ProjectionError> {
-    let (mut first_page, mut count) = (0_i64, 0);
-    loop {
-        if budget.is_spent() {
-            return Ok(None);
-        }
-        let row = sqlx::query(include_str!("sql/count_orphans.sql"))
-            .bind(generation.lock_domain())
-            .bind(first_page)
-            .bind(MAX_CLAIM_PAGES)
-            .bind(removes)
-            .fetch_one(&mut *pool.acquire().await?)
-            .await?;
-        count += row.try_get::<i64, _>("orphans")?.unsigned_abs();
-        if row.try_get("is_last")? {
-            return Ok(Some(count));
-        }
-        first_page += MAX_CLAIM_PAGES;
+/// Counts the claims of events that are not in the log in the next pages, and removes them if the verification repairs. Returns whether
+/// more pages follow.
+pub(super) async fn count_orphans(run: &VerifyRun<'_>) -> Result<bool, ProjectionError> {
+    let name = run.generation.name();
+    let mut connection = run.pool.acquire().await?;
+    let row = sqlx::query(include_str!("sql/find_claims.sql"))
+        .bind(name)
+        .bind(run.id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(row) = row else { return Ok(false) };
+    if row.try_get("complete")? {
+        return Ok(false);
     }
+    sqlx::query(include_str!("sql/count_orphans.sql"))
+        .bind(run.generation.lock_domain())
+        .bind(row.try_get::<i64, _>("claims_page")?)
+        .bind(MAX_CLAIM_PAGES)
+        .bind(run.repairs)
+        .bind(name)
+        .bind(run.id)
+        .execute(&mut *connection)
+        .await?;
+    run.note_count();
+    Ok(true)
 }

@@ -65,7 +65,7 @@ const PARSED: &[(&str, &[&str])] = &[
     ("projection/verify/sql/store_rows.sql", &["'[]'"]),
     (
         "projection/verify/sql/store_differences.sql",
-        &["'users', pg_temp.ids(1), '{a}', '{1}', '{2}'"],
+        &["'users', pg_temp.ids(1), '{1}', '{a}', '{1}', '{2}'"],
     ),
 ];
 

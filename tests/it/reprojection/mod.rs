@@ -6,6 +6,7 @@ mod folds;
 mod indexes;
 pub mod removal;
 mod restored;
+mod resumed;
 mod swap;
 mod verify;
 

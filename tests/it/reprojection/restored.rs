@@ -6,7 +6,7 @@ use foldlog::db::Pool;
 use foldlog::event::Version;
 use foldlog::projection::Budget;
 use foldlog::projection::reproject::{ReprojectOptions, reproject};
-use foldlog::projection::verify::verify;
+use foldlog::projection::verify::{VerifyOptions, verify};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
@@ -47,7 +47,7 @@ async fn a_reprojection_continues_after_a_restore() {
         let version = version_in_view(&db, "ledger", accounts[1]).await;
         assert_eq!(version, Some(Version(5)), "after {requests} requests");
         assert_all_applied(&db, "ledger").await;
-        let clean = verify(&restored.pool, ledger, false, &budget)
+        let clean = verify(&restored.pool, ledger, VerifyOptions::default(), &budget)
             .await
             .unwrap();
         assert_eq!((clean.differ, clean.orphan_claims), (0, 0));
@@ -195,7 +195,7 @@ async fn a_reprojection_continues_on_a_restored_dump() {
         2
     );
     let ledger = restored.view("ledger").unwrap();
-    let verified = verify(&restored.pool, ledger, false, &budget).await;
+    let verified = verify(&restored.pool, ledger, VerifyOptions::default(), &budget).await;
     let verified = verified.unwrap();
     assert_eq!((verified.differ, verified.orphan_claims), (0, 0));
     assert_eq!((verified.aggregates, verified.complete), (512, true));

@@ -1,7 +1,7 @@
 //! Verify and repair.
 
 use foldlog::projection::Budget;
-use foldlog::projection::verify::{last, list, verify};
+use foldlog::projection::verify::{VerifyOptions, last, list, verify};
 
 use super::{reproject_to_the_end, some_accounts};
 use crate::support::TestDb;
@@ -29,7 +29,9 @@ async fn repair_folds_exactly_the_aggregates_that_differ() {
         append(&db.foldlog, &[deposited(accounts[1], 1)]).await;
         let (pool, view) = (db.pool(), db.foldlog.view("ledger").unwrap());
         let budget = Budget::default();
-        let clean = verify(pool, view, false, &budget).await.unwrap();
+        let clean = verify(pool, view, VerifyOptions::default(), &budget)
+            .await
+            .unwrap();
         assert_eq!(
             (clean.aggregates, clean.differ, clean.complete),
             (31, 0, true),
@@ -86,7 +88,9 @@ async fn repair_folds_exactly_the_aggregates_that_differ() {
                 .unwrap()
         };
         let before = state().await;
-        let found = verify(pool, view, false, &budget).await.unwrap();
+        let found = verify(pool, view, VerifyOptions::default(), &budget)
+            .await
+            .unwrap();
         assert_eq!(
             (found.differ, found.orphan_claims, found.complete),
             (6, 1, true),
@@ -110,13 +114,17 @@ async fn repair_folds_exactly_the_aggregates_that_differ() {
             id(10)
         );
         let xmin = db.count(&untouched).await;
-        let repaired = verify(pool, view, true, &budget).await.unwrap();
+        let repaired = verify(pool, view, VerifyOptions::repair(), &budget)
+            .await
+            .unwrap();
         assert_eq!(
             (repaired.differ, repaired.repaired),
             (6, 6),
             "{repaired:#?}"
         );
-        let again = verify(pool, view, false, &budget).await.unwrap();
+        let again = verify(pool, view, VerifyOptions::default(), &budget)
+            .await
+            .unwrap();
         assert_eq!((again.differ, again.orphan_claims), (0, 0), "{again:#?}");
         assert_eq!(db.count(&untouched).await, xmin);
         make_foldable(parked);
@@ -142,14 +150,18 @@ async fn an_aggregate_larger_than_a_page_is_verified() {
     reproject_to_the_end(&db.foldlog, "ledger").await;
     assert_all_applied(&db, "ledger").await;
     let (pool, view) = (db.pool(), db.foldlog.view("ledger").unwrap());
-    let clean = verify(pool, view, false, &Budget::default()).await.unwrap();
+    let clean = verify(pool, view, VerifyOptions::default(), &Budget::default())
+        .await
+        .unwrap();
     assert_eq!(
         (clean.aggregates, clean.differ, clean.complete),
         (4, 0, true)
     );
     db.run("update \"ledger#2\" set deposits = deposits + 1 where version = 25000")
         .await;
-    let found = verify(pool, view, true, &Budget::default()).await.unwrap();
+    let found = verify(pool, view, VerifyOptions::repair(), &Budget::default())
+        .await
+        .unwrap();
     assert_eq!((found.differ, found.repaired), (1, 1));
     assert_all_applied(&db, "ledger").await;
 }
@@ -165,7 +177,9 @@ async fn a_repair_that_parks_an_aggregate_records_the_class_of_the_failure() {
     db.run("update parked set class = 'fold'; update accounts set balance_cents = 7")
         .await;
     let (pool, view) = (db.pool(), db.foldlog.view("accounts").unwrap());
-    let found = verify(pool, view, true, &Budget::default()).await.unwrap();
+    let found = verify(pool, view, VerifyOptions::repair(), &Budget::default())
+        .await
+        .unwrap();
     assert_eq!((found.differ, found.repaired), (1, 0));
     let parked = "select count(*) from parked where lock_domain = 'accounts' and class = 'write'";
     assert_eq!(db.count(parked).await, 1);
@@ -182,7 +196,9 @@ async fn a_row_that_the_table_rejects_is_a_difference() {
     db.run("update accounts set balance_cents = 7; alter table accounts alter balance_cents type smallint")
         .await;
     let (pool, view) = (db.pool(), db.foldlog.view("accounts").unwrap());
-    let found = verify(pool, view, false, &Budget::default()).await.unwrap();
+    let found = verify(pool, view, VerifyOptions::default(), &Budget::default())
+        .await
+        .unwrap();
     assert_eq!((found.differ, found.complete), (2, true));
     let of_rich = found.differences.iter().find(|d| d.id.0 == rich).unwrap();
     let problem = of_rich.problem.as_deref();
@@ -208,7 +224,7 @@ async fn a_repair_locks_in_the_order_of_a_reprojection_that_goes_live() {
         let db = db.clone();
         tokio::spawn(async move {
             let view = db.foldlog.view("ledger").unwrap();
-            verify(db.pool(), view, true, &Budget::default()).await
+            verify(db.pool(), view, VerifyOptions::repair(), &Budget::default()).await
         })
     };
     wait_until_blocked(&mut db.connect().await, "Waits for the inline folds").await;
@@ -235,7 +251,7 @@ async fn a_verification_that_is_stopped_ends_after_the_repair_in_progress() {
         let (db, budget) = (db.clone(), budget.clone());
         tokio::spawn(async move {
             let view = db.foldlog.view("ledger").unwrap();
-            verify(db.pool(), view, true, &budget).await
+            verify(db.pool(), view, VerifyOptions::repair(), &budget).await
         })
     };
     wait_until_blocked(&mut db.connect().await, "Waits for the inline folds").await;
@@ -275,7 +291,7 @@ async fn a_verification_with_repairs_uses_one_session() {
         let db = db.clone();
         tokio::spawn(async move {
             let view = db.foldlog.view("ledger").unwrap();
-            verify(db.pool(), view, true, &Budget::default()).await
+            verify(db.pool(), view, VerifyOptions::repair(), &Budget::default()).await
         })
     };
     wait_until_blocked(&mut db.connect().await, "Waits for the inline folds").await;
@@ -301,7 +317,13 @@ async fn a_verification_needs_no_sample_of_the_log() {
         let db = db.clone();
         tokio::spawn(async move {
             let view = db.foldlog.view("ledger").unwrap();
-            verify(db.pool(), view, false, &Budget::default()).await
+            verify(
+                db.pool(),
+                view,
+                VerifyOptions::default(),
+                &Budget::default(),
+            )
+            .await
         })
     };
     let mut watch = db.connect().await;

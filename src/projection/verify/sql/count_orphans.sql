@@ -1,11 +1,13 @@
--- Counts the claims of events that are not in the log, in a range of pages, and removes them on request.
+-- Counts the claims of events that are not in the log, in a range of pages, and removes them on request, unless another invocation has
+-- counted them. After the last page the verification is complete.
 -- $1 text lock domain
 -- $2 bigint the first page
 -- $3 bigint how many pages
 -- $4 bool whether to remove them
--- returns a row (orphans bigint, is_last bool)
+-- $5 text the projection
+-- $6 uuid the name of the verification
 -- role: foldlog_projection
--- uses: events_pkey
+-- uses: events_pkey verifications_pkey
 with orphan as materialized (
     select l.ctid as place
     from foldlog.locker l
@@ -21,12 +23,27 @@ with orphan as materialized (
         and l.lock_domain = $1
         and event.exists is null
 ),
-removed as (
-    delete from foldlog.locker
-    where $4
-        and ctid = any (array(select place from orphan))
+found as materialized (
+    select count(*) as claims, pg_relation_filenode('foldlog.locker') as file
+    from orphan
+),
+counted as (
+    update foldlog.verifications v
+    set verified_at = clock_timestamp(),
+        -- A search that begins again finds the claims again, apart from those that it has removed.
+        orphan_claims = found.claims + case when v.claims_file = found.file then v.orphan_claims else v.removed_claims end,
+        removed_claims = v.removed_claims + case when $4 then found.claims else 0 end,
+        claims_page = $2 + $3,
+        claims_file = found.file,
+        complete = pg_relation_size('foldlog.locker') <= ($2 + $3) * current_setting('block_size')::bigint
+    from found
+    where v.projection = $5
+        and v.run = $6
+        and not v.complete
+        and $2 = case when v.claims_file = found.file then v.claims_page else 0 end
+    returning true
 )
-select
-    count(*) as orphans,
-    pg_relation_size('foldlog.locker') <= ($2 + $3) * current_setting('block_size')::bigint as is_last
-from orphan
+delete from foldlog.locker
+where $4
+    and exists (select from counted)
+    and ctid = any (array(select place from orphan))
