@@ -15,7 +15,7 @@ use super::own_view::OwnView;
 use super::prepare::{prepare, prepare_untyped};
 use super::rules::shown_name;
 use super::{Domain, FoldError, Projection, RejectedError, Rules as _, SetRule};
-use crate::event::redact::{Hide, Redacted};
+use crate::event::redact::{Hide, Redacted, RefuseNonFinite};
 use crate::event::{
     AggregateId, DecodeError, EventType, NewEvent, OldEventType, Payload, Prepared, RecordedEvent,
     TypeId, TypeSchema, UntypedEvent, Version, show_payload,
@@ -318,7 +318,9 @@ impl<P: Projection> AnyProjection for ErasedProjection<P> {
 
     fn fold(&self, row: Option<&RawValue>, events: &[RecordedEvent]) -> Folded {
         let (state, folded, failure) = fold::<P>(row, events);
-        match state.map(|state| to_raw(&state)).transpose() {
+        // A column that allows nulls would take an infinity for a null, and nothing would say so.
+        let encode = |state| to_raw(&Redacted(&state, &RefuseNonFinite));
+        match state.map(encode).transpose() {
             Ok(row) => Folded {
                 row,
                 folded,

@@ -122,6 +122,22 @@ impl Policy for CollectPasswords {
     }
 }
 
+/// Changes nothing, and refuses what JSON can only write as null.
+pub(crate) struct RefuseNonFinite;
+
+impl Policy for RefuseNonFinite {
+    const REFUSES_NON_FINITE: bool = true;
+
+    fn serialize<T: Serialize + ?Sized, S: Serializer>(
+        &self,
+        _: Marker,
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Redacted(value, self).serialize(serializer)
+    }
+}
+
 /// Replaces the passwords by these texts, in the order in which [`CollectPasswords`] collects them.
 pub(crate) struct ReplacePasswords(pub RefCell<std::vec::IntoIter<String>>);
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::Difference;
+use super::equal::have_same_fields;
 use crate::domain::FoldError;
 use crate::event::{AggregateId, RecordedEvent, Version};
 use crate::view::{self, Changes, StoredRow, View};
@@ -220,7 +221,7 @@ impl Checked {
         let is_same = self
             .live
             .as_deref()
-            .is_some_and(|live| is_same(live, expected));
+            .is_some_and(|live| have_same_fields(live, expected));
         (!is_same).then_some((self.id, self.folded_to, expected))
     }
 
@@ -239,7 +240,7 @@ impl Checked {
         let (live, expected) = (self.live.as_deref(), self.expected.as_deref());
         let rows_differ = match (live, expected) {
             (None, None) => false,
-            (Some(live), Some(expected)) => !is_same(live, expected),
+            (Some(live), Some(expected)) => !have_same_fields(live, expected),
             _ => true,
         };
         if !rows_differ && self.problem.is_none() {
@@ -265,17 +266,4 @@ impl Checked {
             problem,
         })
     }
-}
-
-/// Whether two rows have the same fields, apart from `id` and `version`, whatever the order and the spelling of their JSON.
-fn is_same(one: &RawValue, other: &RawValue) -> bool {
-    let fields = |row: &RawValue| {
-        let row: Option<BTreeMap<String, serde_json::Value>> = serde_json::from_str(row.get()).ok();
-        row.map(|mut row| {
-            row.remove("id");
-            row.remove("version");
-            row
-        })
-    };
-    one.get() == other.get() || fields(one).is_some_and(|one| Some(one) == fields(other))
 }

@@ -12,6 +12,7 @@
 
 mod check;
 mod columns;
+mod equal;
 mod page;
 mod ranges;
 mod record;

@@ -3,6 +3,7 @@
 mod bodies;
 mod columns;
 mod connections;
+mod exact;
 mod fuzz;
 mod numbers;
 mod panics;
