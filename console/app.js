@@ -55,9 +55,9 @@ const base = new URL("..", import.meta.url);
 const served = JSON.parse(document.getElementById("served")?.textContent ?? "{}");
 /** @type {State} */
 const state = {
-  config: {}, schema: { domains: [], secured: false, hash: undefined, version: undefined, document: { paths: {} } },
+  config: {}, schema: { domains: [], secured: false, hash: undefined, version: undefined },
   route: parse(location.hash), data: undefined, error: null, loading: true, loadedAt: undefined,
-  ui: {}, dialog: null, said: "", paused: false, parked: undefined, status: undefined,
+  ui: {}, dialog: null, said: "", parked: undefined, status: undefined,
 };
 /** @type {Page | null} */
 let page = null;
@@ -108,6 +108,8 @@ const ctx = {
   close() { element("dialog")?.close(); },
   get resting() { return document.hidden || refresh.mode === "idle"; },
   can: (...scopes) => ctx.has(...scopes) && !(state.config.read_only && scopes.some((scope) => !scope.endsWith(":read"))),
+  get readable() { return state.schema.domains.map(({ name }) => name).filter((name) => ctx.has(`${name}:read`)); },
+  get readsAll() { return ctx.readable.length === state.schema.domains.length; },
   has: (...scopes) => !state.schema.secured || scopes.every((scope) => session.claims()?.scopes.has(scope)),
   signedIn(token, keep) {
     declined = false;
@@ -128,7 +130,10 @@ let silence;
 const refresh = refresher({
   run: () => (state.dialog ? refresh.done(false) : void load()),
   changed: draw,
-  wanted: () => !state.paused && !declined && Boolean(page) && (typeof page?.live === "function" ? page.live(ctx) : page?.live !== false),
+  // A display on a wall gets no input.
+  rests: () => !("wall" in state.route.query),
+  // A page that shows only why it was refused is read again when the user asks for it.
+  wanted: () => !declined && Boolean(page) && (state.data !== undefined || !state.error || transient(state.error)) && (typeof page?.live === "function" ? page.live(ctx) : page?.live !== false),
   every: () => page?.every ?? 5000,
 });
 
@@ -156,7 +161,7 @@ async function navigate() {
     reading.abort();
     declined = false;
     page?.leave?.(ctx);
-    Object.assign(state, { data: undefined, error: null, ui: {}, loadedAt: undefined, paused: false });
+    Object.assign(state, { data: undefined, error: null, ui: {}, loadedAt: undefined });
     moved = page !== null;
     // A user who begins to type while the page loads keeps the focus.
     if (moved && document.activeElement instanceof HTMLElement) document.activeElement.blur();
@@ -194,7 +199,7 @@ async function load() {
   }
   state.loading = false;
   draw();
-  refresh.done(state.error !== null && transient(state.error), 0);
+  refresh.done(state.error !== null && transient(state.error));
 }
 
 /** @param {string} id @returns {HTMLDialogElement | null} */
@@ -237,7 +242,7 @@ function failed() {
   const problem = problemOf(state.error);
   const again = html`<button type="button" class="btn" @click=${() => (page ? load() : started ? navigate() : start())}>Try again</button>`;
   return html`${pageHead({ title: heading(state.error), sub: problem ? html`<span>${problem.status}</span>` : nothing })}
-    ${notice(ctx, state.error, again)}`;
+    ${notice(ctx, state.error, again, nothing)}`;
 }
 
 function closed() {

@@ -27,7 +27,7 @@ export interface Domain {
   /** The column that names a row to people. */
   title: string | undefined;
 }
-export interface Schema { domains: Domain[]; secured: boolean; hash: string | undefined; version: string | undefined; document: any }
+export interface Schema { domains: Domain[]; secured: boolean; hash: string | undefined; version: string | undefined }
 
 export interface Claims { sub: string | undefined; iss: string | undefined; expires: number | undefined; scopes: Set<string> }
 
@@ -63,7 +63,6 @@ export interface State {
   ui: Record<string, any>;
   dialog: Dialog | null;
   said: string;
-  paused: boolean;
   /** Parked aggregates over all projections, for the navigation; undefined if it is not known. */
   parked: number | undefined;
   /** What was last read of the projections, whichever page has read it; see parts/status.js. */
@@ -91,6 +90,8 @@ export interface Ctx {
   resting: boolean;
   /** Whether a control that needs these scopes is shown: the token has them, and a console that only reads needs no other than `…:read`. */
   can(...scopes: string[]): boolean;
+  /** The domains that the token may read, and whether these are all. */
+  readable: string[]; readsAll: boolean;
   /** Whether the token has all these scopes; true if the server requires none. */
   has(...scopes: string[]): boolean;
   /** After a sign-in; `keep`: until the tab is closed. */
@@ -98,7 +99,8 @@ export interface Ctx {
   signOut(): void;
 }
 
-export interface Key { key: string; label: string; run(ctx: Ctx): void }
+/** `run` returns false if it does nothing here: then the browser handles the key. */
+export interface Key { key: string; label: string; run(ctx: Ctx): unknown }
 
 export interface Page {
   title(ctx: Ctx): string;

@@ -5,9 +5,10 @@
  * @import {Ctx, Page} from "../types.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
+import { sentence } from "../parts/problem.js";
 import { to, withQuery } from "../parts/routes.js";
 import { pageHead, pill, sheet } from "../parts/table.js";
-import { actor, copy, number, plural, shown, short } from "../parts/text.js";
+import { actor, copy, json, number, plural, shown, short, words } from "../parts/text.js";
 import { duration, stamp, zone } from "../parts/time.js";
 
 /**
@@ -59,13 +60,7 @@ function select(ctx) {
 }
 
 /** The domain whose events are shown; undefined: those of all. The feed of all domains needs the scope of each. @param {Ctx} ctx */
-const chosenDomain = (ctx) => ctx.route.query["domain"] ?? (readsAll(ctx) ? undefined : readableDomains(ctx)[0]);
-
-/** @param {Ctx} ctx */
-const readsAll = (ctx) => readableDomains(ctx).length === ctx.schema.domains.length;
-
-/** @param {Ctx} ctx */
-const readableDomains = (ctx) => ctx.schema.domains.map((at) => at.name).filter((name) => ctx.can(`${name}:read`));
+const chosenDomain = (ctx) => ctx.route.query["domain"] ?? (ctx.readsAll ? undefined : ctx.readable[0]);
 
 /** Whether an event is of the actor and the aggregate asked for, which the server does not select. @param {Ctx} ctx @param {FeedEvent} event */
 function matches({ route: { query } }, event) {
@@ -123,6 +118,7 @@ function restart(ctx) {
 /** @param {Ctx} ctx */
 async function readOlder(ctx) {
   const { older, selection } = /** @type {Feed} */ (ctx.data);
+  const { ui } = ctx;
   ctx.set({ reading: true });
   try {
     const limit = selectsHere(ctx) ? LOOK_BACK : 100;
@@ -133,9 +129,10 @@ async function readOlder(ctx) {
     const found = read.result.filter((/** @type {FeedEvent} */ event) => matches(ctx, event));
     Object.assign(now, { events: [...now.events, ...found], older: read.next, looked: now.looked + read.result.length });
   } catch (error) {
-    ctx.say(`Older events could not be read: ${/** @type {Error} */ (error).message}`);
+    if (ctx.ui === ui) ctx.say(`Older events could not be read: ${sentence(error)}`);
   } finally {
-    ctx.set({ reading: false });
+    ui["reading"] = false;
+    ctx.draw();
   }
 }
 
@@ -146,7 +143,7 @@ function view(ctx, feed) {
   const sub = html`<span>${paused ? pill("warn", "paused") : pill("ok", "live")}</span><span>${domain ? html`events of <bdi>${domain}</bdi>` : "every event of the log"}, the newest first</span><span>times are ${zone()}</span>`;
   const actions = html`<button type="button" class="btn" aria-pressed=${paused} @click=${() => toggle(ctx)}>${paused ? "Go on" : "Pause"} <kbd aria-hidden="true">p</kbd></button>`;
   return html`${pageHead({ title: "Feed", sub, actions })}
-    ${readsAll(ctx) ? nothing : html`<p class="hint calm"><span aria-hidden="true">■</span><span>The token does not read every domain, so the feed shows those that it reads one at a time.</span></p>`}
+    ${ctx.readsAll ? nothing : html`<p class="hint calm"><span aria-hidden="true">■</span><span>The token does not read every domain, so the feed shows those that it reads one at a time.</span></p>`}
     ${chips(ctx)}
     <div class="news" role="status">${feed.overflow || feed.held.length > 0 ? html`<button type="button" class="btn go" @click=${() => showNew(ctx)}>↑ ${feed.overflow ? `more than ${number(MAX_NEW)}` : number(feed.held.length)} new</button>` : nothing}</div>
     ${sheet({ label: "Events" }, html`${waits(feed)}${rows(ctx, feed)}`)}`;
@@ -157,11 +154,11 @@ function chips(ctx) {
   const { query, hash } = ctx.route;
   const set = (/** @type {string} */ name, /** @type {string | null} */ value) => ctx.go(withQuery(hash || "#/events", { [name]: value }), { replace: true });
   const domain = chosenDomain(ctx);
-  const domains = readableDomains(ctx).filter((name) => name !== domain);
+  const domains = ctx.readable.filter((name) => name !== domain);
   const types = ctx.schema.domains.filter((at) => !domain || at.name === domain).flatMap((at) => at.events.map((type) => type.name));
   const chosen = (query["type"] ?? "").split(",").filter(Boolean);
   const chip = (/** @type {string} */ name, /** @type {string} */ text, /** @type {string | null} */ value = null) =>
-    html`<button type="button" class="chip" @click=${() => set(name, value)} aria-label=${`Show not only ${name} ${text}`}><span class="dim">${name}</span> <bdi>${text}</bdi> <span aria-hidden="true">×</span></button>`;
+    html`<button type="button" class="chip" @click=${() => set(name, value)} aria-label=${`Show not only ${name} ${text}`}><span class="dim">${name}</span> ${words(text)} <span aria-hidden="true">×</span></button>`;
   const choice = (/** @type {string} */ name, /** @type {string[]} */ values, /** @type {(value: string) => void} */ run) => values.length === 0 ? nothing
     : html`<select class="in" aria-label=${`Only events of a ${name}`} .value=${""} @change=${(/** @type {Event} */ event) => { const at = /** @type {HTMLSelectElement} */ (event.target); const { value } = at; at.value = ""; if (value) run(value); }}>
       <option value="">+ ${name}</option>${values.map((value) => html`<option value=${value}>${value}</option>`)}</select>`;
@@ -169,8 +166,8 @@ function chips(ctx) {
     : html`<form class="inline" @submit=${(/** @type {Event} */ event) => { event.preventDefault(); const input = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target).elements.namedItem("value")); const value = input.value.trim(); input.value = ""; if (value) set(name, name === "id" ? value.toLowerCase() : value); }}>
       <input class="in" name="value" size=${name === "id" ? 12 : 9} autocomplete="off" spellcheck="false" placeholder=${`+ ${name}`} aria-label=${label}></form>`;
   return html`<div class="chips" role="group" aria-label="Which events">
-    ${domain ? (readsAll(ctx) ? chip("domain", domain) : html`<span class="chip"><span class="dim">domain</span> <bdi>${domain}</bdi></span>`) : nothing}
-    ${(domain ? !readsAll(ctx) : domains.length > 1) ? choice("domain", domains, (value) => ctx.go(withQuery(hash || "#/events", { domain: value, type: null }), { replace: true })) : nothing}
+    ${domain ? (ctx.readsAll ? chip("domain", domain) : html`<span class="chip"><span class="dim">domain</span> <bdi>${domain}</bdi></span>`) : nothing}
+    ${(domain ? !ctx.readsAll : domains.length > 1) ? choice("domain", domains, (value) => ctx.go(withQuery(hash || "#/events", { domain: value, type: null }), { replace: true })) : nothing}
     ${chosen.map((type) => chip("type", type, chosen.filter((at) => at !== type).join(",") || null))}
     ${choice("type", types.filter((type) => !chosen.includes(type)), (value) => set("type", [...chosen, value].join(",")))}
     ${typed("actor", "Only events of this actor")}${typed("id", "Only events of the aggregate with this id")}
@@ -181,7 +178,7 @@ function chips(ctx) {
 function waits({ waiting }) {
   if (!waiting) return nothing;
   const seconds = Math.max(0, (Date.now() - new Date(waiting.since).getTime()) / 1000);
-  return html`<div class="hint warn in-sheet" role="status"><span aria-hidden="true">▲</span><span class="grow"><b>A transaction has been open for ${duration(seconds)}; ${plural(waiting.events, "newer event")} ${waiting.events === 1 ? "waits" : "wait"} for it.</b>
+  return html`<div class="hint warn"><span aria-hidden="true">▲</span><span class="grow"><b>A transaction has been open for ${duration(seconds)}; ${plural(waiting.events, "newer event")} ${waiting.events === 1 ? "waits" : "wait"} for it.</b>
     It may still commit an earlier event, and the feed shows no event before those that precede it.</span></div>`;
 }
 
@@ -206,9 +203,9 @@ function row(ctx, event, above) {
     <a class="type" href=${to(event.domain, event.aggregate_id, event.version)}>${event.type ?? `type ${event.type_id}`}</a>
     <span class="of"><a class="m" href=${to(event.domain, event.aggregate_id)} title=${event.aggregate_id}><span class="dim">${event.domain}</span> ${short(event.aggregate_id)}</a> <span class="dim m">v${event.version}</span></span>
     <span class="by">${actor(event.metadata?.["actor"])}</span>
-    <span class="what">${event.payload === null ? html`<span class="null">this build does not know the event</span>` : fields.slice(0, 4).map(([name, value]) => html`<span class="pair"><span class="dim">${name}</span> ${shown(value)}</span>`)}</span>
+    <span class="what">${event.payload === null ? html`<span class="null">${event.type === null ? "this build does not know the event" : "the payload is not what its type says"}</span>` : fields.slice(0, 4).map(([name, value]) => html`<span class="pair"><span class="dim">${name}</span> ${shown(value)}</span>`)}</span>
     <button type="button" class="btn small raw" aria-expanded=${open} aria-label=${`The whole event, ${event.type ?? event.type_id}, version ${event.version}`} @click=${() => ctx.set({ open: open ? null : key })}>{…}</button>
-    ${open ? html`<div class="whole"><pre tabindex="0" role="region" aria-label="The event as JSON">${JSON.stringify(event, null, 2)}</pre>${copy(ctx, JSON.stringify(event, null, 2), "the event")}</div>` : nothing}</li>`;
+    ${open ? html`<div class="whole"><pre tabindex="0" role="region" aria-label="The event as JSON">${json(event)}</pre>${copy(ctx, json(event), "the event")}</div>` : nothing}</li>`;
 }
 
 /** @param {Ctx} ctx @param {Feed} feed */

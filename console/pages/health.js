@@ -6,12 +6,12 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { panels } from "../parts/api.js";
 import { panel } from "../parts/problem.js";
-import { note } from "../parts/status.js";
-import { pageHead, pill, sheet, table } from "../parts/table.js";
-import { copy, number, plural, short } from "../parts/text.js";
-import { ago, duration, when } from "../parts/time.js";
+import { openAccess } from "../parts/shell.js";
+import { note, projectionColumns, workerColumn } from "../parts/status.js";
+import { pageHead, pill, readAt, sheet, table } from "../parts/table.js";
+import { copy, json, plural, short } from "../parts/text.js";
+import { duration, when } from "../parts/time.js";
 import { databaseSheets, findings } from "../parts/database.js";
-import { status } from "./projections.js";
 
 /** @typedef {{health: Panel<any>, projections: Panel<any>, feed: Panel<any>}} Data */
 
@@ -23,7 +23,7 @@ export const page = {
       health: ctx.api.get("/health", {}, { signal }),
       projections: ctx.has("operate") ? ctx.api.get("/projections", {}, { signal }) : Promise.resolve(null),
       // It says whether a transaction holds the feed up.
-      feed: readsAll(ctx) ? ctx.api.get("/events", { order: "desc", limit: 1 }, { signal }) : Promise.resolve(null),
+      feed: ctx.readsAll ? ctx.api.get("/events", { order: "desc", limit: 1 }, { signal }) : Promise.resolve(null),
     }, ctx.data);
     note(ctx, data.health.value?.projections);
     return data;
@@ -31,16 +31,13 @@ export const page = {
   view: (ctx) => view(ctx, /** @type {Data} */ (ctx.data)),
 };
 
-/** @param {Ctx} ctx */
-const readsAll = (ctx) => ctx.schema.domains.every((at) => ctx.can(`${at.name}:read`));
-
 /** @param {Ctx} ctx @param {Data} data */
 function view(ctx, data) {
   const health = data.health.value;
   const database = data.projections.value?.database;
   const found = database ? findings(database) : 0;
   const sub = html`${health ? pill(health.status === "up" ? "ok" : "warn", health.status === "up" ? "up" : "degraded") : pill("bad", "not known")}
-    ${found > 0 ? pill("warn", `${plural(found, "thing")} to look at in the database`) : nothing}<span>read ${ctx.state.loadedAt ? ago(ctx.state.loadedAt) : "now"}, again every 5 s</span>`;
+    ${found > 0 ? pill("warn", `${plural(found, "thing")} to look at in the database`) : nothing}${readAt(ctx)}`;
   return html`${pageHead({ title: "Health", sub })}
     <div class="halves"><div>${panel(ctx, data.health, (value) => sheet({ title: "The server" }, facts(ctx, value, data.feed.value)))}
       ${panel(ctx, data.health, (value) => sheet({ title: "Projections" }, projections(value)))}
@@ -59,7 +56,7 @@ function facts(ctx, health, feed) {
     ["Database", health.database === "up" ? pill("ok", "up") : pill("bad", health.database)],
     ["The feed", feed === null || feed === undefined ? html`<span class="dim">needs the scopes to read all domains</span>`
       : feed.waiting ? html`<span class="warnText">▲ a transaction has been open for ${duration(Math.max(0, (Date.now() - new Date(feed.waiting.since).getTime()) / 1000))}; ${plural(feed.waiting.events, "event")} of the feed ${feed.waiting.events === 1 ? "waits" : "wait"} for it</span>` : "waits for no open transaction"],
-    ["Sign-in", schema.secured ? "with a token" : html`<span class="warnText">▲ none: anyone who reaches this server may read and write</span>`],
+    ["Sign-in", schema.secured ? "with a token" : html`none: ${openAccess(ctx)}`],
     ["Domains", html`<bdi>${schema.domains.map((at) => at.name).join(", ")}</bdi>`],
     ["Version", schema.version ?? "not known"],
     ["API document", schema.hash ? html`<code title=${schema.hash}>${short(schema.hash)}</code> ${copy(ctx, schema.hash, "the hash")}` : html`<a href=${`${ctx.api.baseUrl}openapi.json`}>openapi.json</a>`],
@@ -69,21 +66,11 @@ function facts(ctx, health, feed) {
 }
 
 /** @param {any} health */
-function projections(health) {
-  const rows = Object.entries(health.projections);
-  return table({
-    label: "Projections", rows, columns: [
-      { head: "projection", class: "name", cell: ([name]) => html`<a href=${`#/projections/${encodeURIComponent(name)}`}><bdi>${name}</bdi></a>` },
-      { head: "status", cell: ([, at]) => status(/** @type {any} */ (at)) },
-      { head: "events behind", right: true, mono: true, cell: ([, at]) => number(/** @type {any} */ (at).lag_events) },
-      { head: "worker seen", cell: ([, at]) => html`<span class="dim nowrap">${/** @type {any} */ (at).worker_seen_at ? when(/** @type {any} */ (at).worker_seen_at, "ago") : "never"}</span>` },
-    ],
-  });
-}
+const projections = (health) => table({ label: "Projections", rows: Object.entries(health.projections), columns: [...projectionColumns, workerColumn] });
 
 /** @param {Ctx} ctx @param {string} title @param {unknown} value */
 function raw(ctx, title, value) {
-  const text = JSON.stringify(value, null, 2);
+  const text = json(value);
   return sheet({ title: html`<code>${title}</code>`, label: title, actions: copy(ctx, text, `the answer of ${title}`) },
     html`<pre class="bare" tabindex="0" role="region" aria-label=${`The answer of ${title}`}>${text}</pre>`);
 }

@@ -5,16 +5,16 @@
  * @import {Ctx, Domain, Page} from "../types.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
-import { panels, problemOf } from "../parts/api.js";
-import { openAppend } from "../parts/append.js";
+import { panels } from "../parts/api.js";
+import { mayAppend, openAppend } from "../parts/append.js";
 import { same } from "../parts/diff.js";
 import { asOfSlider, readActivity } from "../parts/as_of.js";
 import { menu } from "../parts/menu.js";
 import { panel } from "../parts/problem.js";
 import { to, withQuery } from "../parts/routes.js";
-import { pageHead, table } from "../parts/table.js";
-import { download, number, plural, short, shown } from "../parts/text.js";
-import { stamp, when, zone } from "../parts/time.js";
+import { pageHead, readAt, table, unknownDomain } from "../parts/table.js";
+import { download, number, plural, short, shown, visible, words } from "../parts/text.js";
+import { when } from "../parts/time.js";
 
 const LIMIT = 100;
 
@@ -42,13 +42,13 @@ export const page = {
   },
   view(ctx) {
     const { domain, data } = ctx;
-    if (!domain || data.missing) return unknown(ctx);
+    if (!domain || data.missing) return unknownDomain(ctx);
     const { as_of } = ctx.route.query;
     const isAnswered = data.asked === asked(ctx, domain);
     return html`${pageHead({
       title: domain.name,
-      sub: html`${domain.description ? html`<span>${domain.description}</span>` : nothing}${ctx.state.loadedAt && !as_of ? html`<span>read at ${stamp(ctx.state.loadedAt, "clock")} ${zone()}</span>` : nothing}`,
-      actions: ctx.can(`${domain.name}:read`, `${domain.name}:write`) ? html`<button type="button" class="btn" @click=${() => append(ctx, domain)}>Append an event…</button>` : nothing,
+      sub: html`${domain.description ? html`<span>${domain.description}</span>` : nothing}${as_of ? nothing : readAt(ctx)}`,
+      actions: mayAppend(ctx, domain) ? html`<button type="button" class="btn" @click=${() => append(ctx, domain)}>Append an event…</button>` : nothing,
     })}
     ${data.first.value ? asOfSlider(ctx, { from: data.first.value, at: as_of, go: (time) => ctx.go(withQuery(ctx.route.hash, { as_of: time, after: null })) }) : nothing}
     ${as_of ? past(ctx, domain, isAnswered) : nothing}
@@ -57,14 +57,8 @@ export const page = {
   },
 };
 
-/** @param {Ctx} ctx */
-function unknown(ctx) {
-  return html`${pageHead({ title: "There is no such domain", sub: html`<span><bdi>${ctx.route.domain}</bdi> is not served here</span>` })}
-    <p>This server has ${ctx.schema.domains.map(({ name }, index) => html`${index > 0 ? ", " : ""}<a href=${to(name)}>${name}</a>`)}.</p>`;
-}
-
 /** @param {Domain} domain @param {Record<string, string>} query */
-const filters = (domain, query) => Object.fromEntries(domain.filters.filter((name) => name in query).map((name) => [name, query[name]]));
+const filters = (domain, query) => Object.fromEntries(domain.filters.filter((name) => name in query).map((name) => [name, query[name] ?? ""]));
 
 /** What the address asks the server for. Until the answer arrives, `ctx.data` answers another question. @param {Ctx} ctx @param {Domain} domain */
 const asked = ({ route: { query } }, domain) => JSON.stringify([filters(domain, query), query["as_of"], query["after"]]);
@@ -123,7 +117,7 @@ function chips(ctx, domain, isAnswered) {
   };
   const choice = chosen(ctx, domain);
   return html`<div class="chips">
-    ${active.map(([name, value]) => html`<span class="chip"><code>${name}</code> = <bdi>${value}</bdi><button type="button" aria-label=${`Remove the filter ${name}`} @click=${() => ctx.go(withQuery(ctx.route.hash, { [name]: null, after: null }))}>×</button></span>`)}
+    ${active.map(([name, value]) => html`<span class="chip"><code>${name}</code> = ${words(value)}<button type="button" aria-label=${`Remove the filter ${name}`} @click=${() => ctx.go(withQuery(ctx.route.hash, { [name]: null, after: null }))}>×</button></span>`)}
     ${domain.filters.length === 0 ? nothing : menu("+ filter by a column", html`<form class="pop" @submit=${add}>
       <label class="field">column<select name="column" aria-label="column">${domain.filters.map((name) => html`<option>${name}</option>`)}</select></label>
       <label class="field">is exactly<input name="value" required autocomplete="off" spellcheck="false"></label><button class="btn go">Filter</button></form>`)}
@@ -199,9 +193,9 @@ function empty(ctx, domain, answer) {
   const active = Object.entries(filters(domain, ctx.route.query));
   if (active.length > 0) {
     const none = Object.fromEntries(active.map(([name]) => [name, null]));
-    return html`<b>No row has ${active.map(([name, value]) => `${name} = ${value}`).join(" and ")}.</b><a class="btn small" href=${withQuery(ctx.route.hash, { ...none, after: null })}>Clear the filters</a>`;
+    return html`<b>No row has ${active.map(([name, value]) => `${name} = ${visible(value)}`).join(" and ")}.</b><a class="btn small" href=${withQuery(ctx.route.hash, { ...none, after: null })}>Clear the filters</a>`;
   }
   if (ctx.route.query["after"]) return html`<b>This page has no rows any more.</b><a class="btn small" href=${withQuery(ctx.route.hash, { after: null })}>First page</a>`;
   if (ctx.route.query["as_of"]) return html`<b>${domain.name} had no rows then.</b>${ctx.data.first.value ? html`<span>Its first event is of ${when(ctx.data.first.value)}.</span>` : nothing}`;
-  return html`<b>${domain.name} has no rows yet.</b>${ctx.can(`${domain.name}:write`, `${domain.name}:read`) ? html`<button type="button" class="btn small" @click=${() => append(ctx, domain)}>Append the first event…</button>` : nothing}`;
+  return html`<b>${domain.name} has no rows yet.</b>${mayAppend(ctx, domain) ? html`<button type="button" class="btn small" @click=${() => append(ctx, domain)}>Append the first event…</button>` : nothing}`;
 }

@@ -3,16 +3,18 @@
  *
  * @import {Ctx, Page} from "../types.js"
  * @import {Pace} from "../parts/pace.js"
+ * @import {Kind} from "../parts/table.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
 import { panels } from "../parts/api.js";
 import { panel } from "../parts/problem.js";
 import { to } from "../parts/routes.js";
-import { newestSeen, note, seen } from "../parts/status.js";
-import { pageHead, pill, sheet, spark, table, tile } from "../parts/table.js";
+import { conditions, newestSeen, note, projectionColumns, workerColumn } from "../parts/status.js";
+import { pageHead, pill, readAt, sheet, spark, table, tile } from "../parts/table.js";
 import { actor, copy, number, plural, short } from "../parts/text.js";
-import { duration, when, stamp, zone } from "../parts/time.js";
+import { duration, when } from "../parts/time.js";
 import { FOLDED, NEWEST, pace, rate } from "../parts/pace.js";
+import { verified } from "./verify.js";
 
 const SHOWN = 12;
 
@@ -55,49 +57,26 @@ async function parkedAggregates(get, all) {
 
 /** The feed is of every domain or of one; null if the token may read some domains only. @param {Ctx} ctx @returns {{domain?: string | undefined} | null} */
 function readable(ctx) {
-  const names = ctx.schema.domains.map(({ name }) => name).filter((name) => ctx.can(`${name}:read`));
-  if (names.length === ctx.schema.domains.length) return {};
-  return names.length === 1 ? { domain: names[0] } : null;
+  if (ctx.readsAll) return {};
+  return ctx.readable.length === 1 ? { domain: ctx.readable[0] } : null;
 }
 
 /** @param {any} value @returns {[string, any][]} */
 const entries = (value) => Object.entries(value?.projections ?? {});
 
-/**
- * What to say about a projection: the colour, the words.
- * @param {any} at @returns {["ok" | "warn" | "run" | "bad" | "", string]}
- */
-export function condition(at) {
-  if (at.error) return ["bad", "cannot be measured"];
-  if (at.parked > 0) return ["warn", `${plural(at.parked, "aggregate")} parked`];
-  if (at.state === "stuck") return ["bad", "stuck"];
-  if (at.state === "unprocessed") return ["warn", "no worker yet"];
-  if (at.fold_changed) return ["warn", "rows of another fold"];
-  if (at.reprojection) return ["run", reprojecting(at.reprojection)];
-  if (at.state === "behind") return ["run", "catching up"];
-  if (at.state === "current") return ["ok", "caught up"];
-  return ["", "unknown"];
-}
-
-/** @param {any} at */
-function reprojecting(at) {
-  if (at.state === "filled") return `generation ${at.generation} waits for you`;
-  if (at.state === "refused") return `generation ${at.generation} was refused`;
-  return `generation ${at.generation} is filled${at.slices ? `, ${Math.floor((100 * (at.slices_done ?? 0)) / at.slices)} %` : ""}`;
-}
-
 /** @param {Ctx} ctx @param {any} status */
 function verdict(ctx, status) {
   const all = entries(status);
   const postgres = status.database?.connection?.postgres;
-  const wrong = all.filter(([, at]) => ["warn", "bad", ""].includes(condition(at)[0]));
+  const worst = all.map(([name, at]) => ({ name, worst: /** @type {[Kind, string]} */ (conditions(at)[0]) }));
+  const wrong = worst.filter(({ worst: [kind] }) => kind === "warn" || kind === "bad");
   const worker = newestSeen(all);
-  return html`${wrong.length === 0 ? pill("ok", all.length === 1 ? "The view is caught up" : all.every(([, at]) => condition(at)[0] === "ok") ? "All views are caught up" : "Everything works")
-    : pill("warn", wrong.length === 1 ? `${wrong[0]?.[0]}: ${condition(wrong[0]?.[1])[1]}` : `${wrong.length} of ${all.length} views need attention`)}
+  return html`${wrong.length === 0 ? pill("ok", worst.some(({ worst: [kind] }) => kind !== "ok") ? "Everything works" : all.length === 1 ? "The view is caught up" : "All views are caught up")
+    : pill("warn", wrong[0] && wrong.length === 1 ? `${wrong[0].name}: ${wrong[0].worst[1]}` : `${wrong.length} of ${all.length} views need attention`)}
     <span>${worker ? html`a worker was seen ${when(worker, "ago")}` : "no worker has been seen"}</span>
     ${postgres ? html`<span>Postgres ${postgres}</span>` : nothing}
     ${ctx.schema.version ? html`<span>foldlog ${ctx.schema.version}</span>` : nothing}
-    ${ctx.state.loadedAt ? html`<span>read at ${stamp(ctx.state.loadedAt, "clock")} ${zone()}</span>` : nothing}`;
+    ${readAt(ctx)}`;
 }
 
 /** @param {[string, any][]} all @param {any} feed @param {Pace | null} pace */
@@ -162,23 +141,17 @@ function projections(ctx, all, pace) {
   return sheet({ title: "Projections", actions: html`<a class="btn small" href="#/projections">Open</a>` }, table({
     label: "Projections", rows: all,
     columns: [
-      { head: "projection", class: "name", cell: ([name, at]) => html`<a data-row href=${`#/projections/${name}`}><bdi>${name}</bdi></a>${at.generation ? html`<small>generation ${at.generation}</small>` : nothing}` },
-      { head: "status", cell: ([, at]) => pill(...condition(at)) },
-      { head: "events behind", right: true, mono: true, cell: ([, at]) => number(at.lag_events) },
-      { head: "oldest waits", right: true, mono: true, nowrap: true, cell: ([, at]) => (at.lag_seconds > 0 ? duration(at.lag_seconds) : "–") },
+      ...projectionColumns,
       { head: html`<span title=${FOLDED}>folded a second</span>`, right: true, mono: true, nowrap: true, cell: ([name]) => foldedCell(pace?.folded[name]) },
       { head: "parked", right: true, mono: true, cell: ([, at]) => number(at.parked) },
-      { head: "worker seen", nowrap: true, class: "dim", cell: ([, at]) => (seen(at) ? when(seen(at), "ago") : "never") },
-      ...(ctx.has("operate") ? [{ head: "verified", nowrap: true, class: "dim", cell: (/** @type {[string, any]} */ [, at]) => verified(at.last_verify) }] : []),
+      workerColumn,
+      ...(ctx.has("operate") ? [{ head: "verified", nowrap: true, cell: (/** @type {[string, any]} */ [, at]) => verified(at.last_verify) }] : []),
     ],
   }));
 }
 
 /** @param {(number | null)[] | undefined} rates */
 const foldedCell = (rates) => (rates ? html`${rate(rates.at(-1) ?? null)} ${line(rates)}` : html`<span class="dim">–</span>`);
-
-/** @param {any} at */
-const verified = (at) => (at ? html`${when(at.verified_at, "ago")} ${at.differ > at.repaired ? html`<span class="warnText">${plural(at.differ, "row differs", "rows differ")}</span>` : at.differ > 0 ? "differences repaired" : "no differences"}${at.complete ? nothing : ", not complete"}` : "never");
 
 /** @param {Ctx} ctx @param {import("../types.js").Panel<any>} events @param {any} parked */
 function lastEvents(ctx, events, parked) {

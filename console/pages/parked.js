@@ -5,11 +5,10 @@
  * @import {Details} from "./projections.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
-import { footer, requestShown } from "../parts/dialog.js";
+import { footer, requestShown, sender, verbDialog } from "../parts/dialog.js";
 import { notice } from "../parts/problem.js";
-import { to } from "../parts/routes.js";
-import { sheet, table } from "../parts/table.js";
-import { actor, number, plural, short } from "../parts/text.js";
+import { rowLink, sheet, table } from "../parts/table.js";
+import { actor, number, onValue, plural, short, words } from "../parts/text.js";
 import { isDue, when } from "../parts/time.js";
 import { jobs, run } from "./verbs.js";
 
@@ -19,10 +18,6 @@ const CLASSES = {
   row: "the stored row is not what its type says", write: "the database rejects the row", gap: "an earlier event is missing",
   claims: "claims were deleted", unknown: "an unknown failure",
 };
-
-/** @param {Ctx} ctx @param {string} name @param {string} id @param {number} [version] */
-const link = (ctx, name, id, version) => ctx.schema.domains.some((at) => at.name === name)
-  ? html`<a href=${to(name, id, version)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
 
 /** @param {Ctx} ctx @param {string} name @param {Details} details */
 export function parkedSheet(ctx, name, { report, parked }) {
@@ -36,7 +31,7 @@ export function parkedSheet(ctx, name, { report, parked }) {
   const actions = may && total > 1 ? html`<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(retryAllDialog(name, total))}>Retry all ${number(total)}…</button>` : nothing;
   return sheet({ title: `${name}: ${plural(total, "parked aggregate")}`, id: `parked-${name}`, note: html`all others go on; ${plural(waiting, "event")} ${waiting === 1 ? "waits" : "wait"} in ${total === 1 ? "it" : "these"}`, actions }, html`${table({
     label: "Parked aggregates", rows, columns: [
-      { head: "aggregate", mono: true, top: true, cell: (row) => html`${link(ctx, name, row.aggregate_id)} <span class="dim">v${row.version}</span>` },
+      { head: "aggregate", mono: true, top: true, cell: (row) => html`${rowLink(ctx, name, row.aggregate_id)} <span class="dim">v${row.version}</span>` },
       { head: "why", class: "reason", top: true, cell: (row) => html`<b>${row.class}</b> ${row.error ?? CLASSES[row.class] ?? ""}` },
       { head: "parked", top: true, cell: (row) => html`<span class="dim nowrap">${when(row.parked_at, "ago")}</span>` },
       { head: "tries", right: true, mono: true, top: true, cell: (row) => number(row.attempts) },
@@ -64,12 +59,10 @@ function retryAllDialog(name, total) {
     const result = await run(ctx, name, { verb: "retry", label: "Retrying the parked aggregates of", body });
     if (result) ctx.say(`${plural(result.unparked ?? 0, "aggregate")} folded again, ${number(result.parked ?? 0)} still parked`);
   };
-  return {
-    title: `Retry ${plural(total, "parked aggregate")} of ${name}`,
-    view: (ctx) => html`<section><p>Folds their events again now, instead of at the next try of each. It helps if the fold or the database has been corrected; otherwise they stay parked.</p></section>
-      <section>${requestShown(ctx, { path: "/projections", body })}</section>
-      ${footer(ctx, { label: `Retry all ${number(total)}`, run: () => { ctx.close(); void send(ctx); } })}`,
-  };
+  return verbDialog({
+    title: `Retry ${plural(total, "parked aggregate")} of ${name}`, label: `Retry all ${number(total)}`, body, send,
+    text: "Folds their events again now, instead of at the next try of each. It helps if the fold or the database has been corrected; otherwise they stay parked.",
+  });
 }
 
 /** Retries one parked aggregate. @param {string} name @param {string} id @param {number} version @returns {Dialog} */
@@ -81,49 +74,36 @@ export function retryDialog(name, id, version) {
     if (result.unparked > 0) ctx.say(`Folded again: ${plural(result.applied ?? 0, "event")} applied, and it is no longer parked`);
     else ctx.say(result.failed > 0 ? "It has failed again, and stays parked" : "It is still parked; its other events are folded by the next try");
   };
-  return {
-    title: `Retry ${short(id)} in ${name}`,
-    view: (ctx) => html`<section><p>Folds its events from version ${number(version)} on again now, instead of at its next try. It helps if the fold or the database has been corrected; otherwise it stays parked. Other parked aggregates keep their own times.</p></section>
-      <section>${requestShown(ctx, { path: "/projections", body })}</section>
-      ${footer(ctx, { label: "Retry", run: () => { ctx.close(); void send(ctx); } })}`,
-  };
+  return verbDialog({
+    title: `Retry ${short(id)} in ${name}`, label: "Retry", body, send,
+    text: `Folds its events from version ${number(version)} on again now, instead of at its next try. It helps if the fold or the database has been corrected; otherwise it stays parked. Other parked aggregates keep their own times.`,
+  });
 }
 
 /** @param {Ctx} ctx @param {string} name @param {any} row @returns {Dialog} */
 function skipDialog(ctx, name, row) {
   let reason = "";
   let by = "";
-  let busy = false;
-  /** @type {unknown} */
-  let error = null;
   const body = () => ({ skip: { domain: name, event_id: row.event_id, aggregate_id: row.aggregate_id, reason: reason.trim() || "…", ...(by.trim() && { actor: by.trim() }) } });
-  const send = async () => {
-    busy = true;
-    ctx.draw();
-    try {
-      // A skip that is sent again is refused, as if the first had failed.
-      const answer = await ctx.api.post("/projections", body(), { tries: 1 });
-      const failure = answer.projections?.[name]?.error;
-      if (failure) throw new Error(failure);
-      ctx.close();
-      await ctx.reload();
-      ctx.say(answer.projections ? `Skipped; ${plural(answer.projections[name].applied ?? 0, "event")} folded` : "Handed over to the catch-up function");
-    } catch (caught) {
-      [error, busy] = [caught, false];
-      ctx.draw();
-    }
-  };
-  const input = (/** @type {(text: string) => void} */ set) => (/** @type {Event} */ event) => { set(/** @type {HTMLInputElement} */ (event.target).value); ctx.draw(); };
+  const sending = sender(ctx, async () => {
+    // A skip that is sent again is refused, as if the first had failed.
+    const answer = await ctx.api.post("/projections", body(), { tries: 1 });
+    const failure = answer.projections?.[name]?.error;
+    if (failure) throw new Error(failure);
+    ctx.close();
+    await ctx.reload();
+    ctx.say(answer.projections ? `Skipped; ${plural(answer.projections[name].applied ?? 0, "event")} folded` : "Handed over to the catch-up function");
+  });
   return {
     title: `Skip version ${row.version} in ${name}`,
-    busy: () => busy,
+    busy: () => sending.busy,
     view: () => html`<section><p>The event counts as applied, without any effect on this view. It stays in the log, and other projections fold it.</p></section>
       <section><div class="hint warn"><span aria-hidden="true">▲</span><span>This cannot be undone, and holds for later generations too. If a corrected fold could accept the event, retry instead.</span></div></section>
-      <section class="fields"><label class="field">Why? It is recorded.<input required maxlength="1024" .value=${reason} @input=${input((text) => { reason = text; })} placeholder="The shipment was booked twice; see ticket 4411"></label>
-        ${ctx.schema.secured ? nothing : html`<label class="field">Who skips it (optional)<input maxlength="200" autocomplete="off" .value=${by} @input=${input((text) => { by = text; })}></label>`}</section>
-      ${error ? html`<section>${notice(ctx, error)}</section>` : nothing}
+      <section class="fields"><label class="field">Why? It is recorded.<input required maxlength="1024" .value=${reason} @input=${onValue((text) => { reason = text; ctx.draw(); })} placeholder="The shipment was booked twice; see ticket 4411"></label>
+        ${ctx.schema.secured ? nothing : html`<label class="field">Who skips it (optional)<input maxlength="200" autocomplete="off" .value=${by} @input=${onValue((text) => { by = text; ctx.draw(); })}></label>`}</section>
+      ${sending.error ? html`<section>${notice(ctx, sending.error)}</section>` : nothing}
       <section>${requestShown(ctx, { path: "/projections", body: body() })}</section>
-      ${footer(ctx, { note: row.waiting > 1 ? `${plural(row.waiting - 1, "event")} behind it ${row.waiting === 2 ? "is" : "are"} folded next` : nothing, label: "Skip this event", danger: true, disabled: !reason.trim(), busy, run: send })}`,
+      ${footer(ctx, { note: row.waiting > 1 ? `${plural(row.waiting - 1, "event")} behind it ${row.waiting === 2 ? "is" : "are"} folded next` : nothing, label: "Skip this event", danger: true, disabled: !reason.trim(), busy: sending.busy, run: sending.run })}`,
   };
 }
 
@@ -133,8 +113,8 @@ export function skippedSheet(ctx, name, { skipped }) {
   if (rows.length === 0) return nothing;
   return sheet({ title: `${name}: skipped events`, id: `skipped-${name}`, note: "without effect on this view, for ever" }, html`${table({
     label: "Skipped events", rows, columns: [
-      { head: "event", mono: true, top: true, cell: (row) => html`${link(ctx, name, row.aggregate_id, row.version)} <span class="dim">v${row.version}</span>` },
-      { head: "reason", top: true, cell: (row) => html`<bdi dir="auto">${row.reason}</bdi>` },
+      { head: "event", mono: true, top: true, cell: (row) => html`${rowLink(ctx, name, row.aggregate_id, row.version)} <span class="dim">v${row.version}</span>` },
+      { head: "reason", top: true, cell: (row) => words(row.reason, 1024) },
       { head: "by", top: true, cell: (row) => actor(row.actor) },
       { head: "skipped", top: true, cell: (row) => html`<span class="nowrap">${when(row.skipped_at)}</span>` },
     ],

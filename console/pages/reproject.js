@@ -5,9 +5,8 @@
  * @import {Details, Report} from "./projections.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
-import { footer, requestShown } from "../parts/dialog.js";
-import { to } from "../parts/routes.js";
-import { sheet, table } from "../parts/table.js";
+import { footer, requestShown, verbDialog } from "../parts/dialog.js";
+import { rowLink, sheet, table } from "../parts/table.js";
 import { number, plural, shown, short } from "../parts/text.js";
 import { when } from "../parts/time.js";
 import { jobs, run } from "./verbs.js";
@@ -75,11 +74,10 @@ function changes(ctx, name, preview, busy) {
     return html`<div class="empty"><p>The rows of the new generation have not been compared with the live ones yet.</p>${ctx.can("operate") ? html`<button type="button" class="btn" ?disabled=${busy} @click=${() => compare(ctx, name)}>Compare them</button>` : nothing}</div>`;
   }
   const rows = preview.differences.flatMap((/** @type {any} */ row) => Object.entries(row.changes).map(([field, [live, fresh]]) => ({ id: row.id, version: row.version, field, live, fresh })));
-  const link = (/** @type {string} */ id) => ctx.schema.domains.some((at) => at.name === name) ? html`<a href=${to(name, id)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
   return html`<div>${table({
     label: "Rows that change", rows, empty: html`<p><b>No row changes.</b> All ${number(preview.rows)} were compared.</p>`,
     columns: [
-      { head: "row", mono: true, cell: (row) => link(row.id) },
+      { head: "row", mono: true, cell: (row) => rowLink(ctx, name, row.id) },
       { head: "field", mono: true, cell: (row) => row.field },
       { head: "live", mono: true, cell: (row) => row.live === null ? shown(null) : html`<del>${shown(row.live)}</del>` },
       { head: "new", mono: true, cell: (row) => row.fresh === null ? shown(null) : html`<ins>${shown(row.fresh)}</ins>` },
@@ -115,12 +113,10 @@ function decide(ctx, name, generation, preview, behind, busy) {
 /** @param {string} name @param {number} generation @param {number} max @returns {Dialog} */
 function goLiveDialog(name, generation, max) {
   const body = { reproject: name, max_changes: max };
-  return {
-    title: `Go live with generation ${generation} of ${name}`,
-    view: (ctx) => html`<section><p>Readers get the rows of generation ${generation} from then on. If more than <b>${plural(max, "row")}</b> would change by then, nothing happens and the page says how many.</p></section>
-      <section>${requestShown(ctx, { path: "/projections", body, open: true })}</section>
-      ${footer(ctx, { label: "Go live", run: () => { ctx.close(); void goLive(ctx, name, body); } })}`,
-  };
+  return verbDialog({
+    title: `Go live with generation ${generation} of ${name}`, label: "Go live", body, open: true, send: (ctx) => goLive(ctx, name, body),
+    text: html`Readers get the rows of generation ${generation} from then on. If more than <b>${plural(max, "row")}</b> would change by then, nothing happens and the page says how many.`,
+  });
 }
 
 /** @param {Ctx} ctx @param {string} name @param {Record<string, unknown>} body */
@@ -137,12 +133,10 @@ async function goLive(ctx, name, body) {
 /** @param {string} name @param {number} generation @returns {Dialog} */
 function cancelDialog(name, generation) {
   const body = { cancel: name };
-  return {
-    title: `Cancel generation ${generation} of ${name}`,
-    view: (ctx) => html`<section><p>Removes the new table. The live generation stays, and nothing that a reader sees changes.</p></section>
-      <section>${requestShown(ctx, { path: "/projections", body })}</section>
-      ${footer(ctx, { label: "Cancel the reprojection", danger: true, cancel: "Keep it", run: () => { ctx.close(); void stop(ctx, name, body); } })}`,
-  };
+  return verbDialog({
+    title: `Cancel generation ${generation} of ${name}`, label: "Cancel the reprojection", danger: true, cancel: "Keep it", body, send: (ctx) => stop(ctx, name, body),
+    text: "Removes the new table. The live generation stays, and nothing that a reader sees changes.",
+  });
 }
 
 /** @param {Ctx} ctx @param {string} name @param {Record<string, unknown>} body */

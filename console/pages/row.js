@@ -6,15 +6,15 @@
  */
 import { html, nothing } from "../vendor/lit-html.js";
 import { panels, problemOf } from "../parts/api.js";
-import { openAppend } from "../parts/append.js";
+import { mayAppend, openAppend } from "../parts/append.js";
 import { explanation, rowPill } from "../parts/explain.js";
 import { filtersOf, historyList } from "../parts/history.js";
 import { notice } from "../parts/problem.js";
 import { openRevert } from "../parts/revert.js";
 import { to, withQuery } from "../parts/routes.js";
 import { statePanel } from "../parts/state.js";
-import { pageHead } from "../parts/table.js";
-import { actor, copy, short } from "../parts/text.js";
+import { pageHead, unknownDomain } from "../parts/table.js";
+import { actor, copy, json, short, visible } from "../parts/text.js";
 import { when } from "../parts/time.js";
 import { timeline } from "../parts/timeline.js";
 
@@ -55,7 +55,7 @@ export const page = {
   },
   view(ctx) {
     const { domain, data, route } = ctx;
-    if (!domain) return pageHead({ title: "There is no such domain", sub: html`<span><bdi>${route.domain}</bdi> is not served here</span>` });
+    if (!domain) return unknownDomain(ctx);
     if (data.missing) return notFound(ctx, domain);
     return html`${head(ctx, domain)}${route.part === "explain" ? explanation(ctx, data.explain.value) : body(ctx, domain)}`;
   },
@@ -87,7 +87,7 @@ function name(ctx) {
   if (!field) return undefined;
   const now = ctx.data.diff?.value?.changes[column]?.[1];
   const text = now ?? field.value;
-  return typeof text === "string" && text.trim() ? text.slice(0, 120) : undefined;
+  return typeof text === "string" && text.trim() ? visible(text.slice(0, 120)) : undefined;
 }
 
 /** @param {Ctx} ctx @param {Domain} domain */
@@ -103,7 +103,7 @@ function head(ctx, domain) {
       ${explain.revision ? html`<span>revision <code title=${explain.revision}>${explain.revision.slice(0, 8)}</code></span>` : nothing}
       ${explaining ? html`<a href=${to(domain.name, id)}>Back to its history</a>` : html`<a href=${`${to(domain.name, id)}/explain`}>Explain this row</a>`}`,
     actions: html`${explaining ? nothing : copy(ctx, link, `the link to v${data.at}`, `Copy link to v${data.at}`, "btn")}
-      ${ctx.can(`${domain.name}:read`, `${domain.name}:write`) ? html`<button type="button" class="btn" @click=${() => openAppend(ctx, domain, { id, version: data.newest, title: name(ctx) ?? short(id) }, () => now(ctx, domain))}>Append an event…</button>` : nothing}`,
+      ${mayAppend(ctx, domain) ? html`<button type="button" class="btn" @click=${() => openAppend(ctx, domain, { id, version: data.newest, title: name(ctx) ?? short(id) }, () => now(ctx, domain))}>Append an event…</button>` : nothing}`,
   });
 }
 
@@ -163,13 +163,13 @@ function noVersion(ctx, domain, problem) {
 function foot(ctx, domain) {
   const fields = Object.fromEntries(Object.entries(ctx.data.blame.value.fields).map(([field, at]) => [field, /** @type {any} */ (at).value]));
   const version = revertTo(ctx, domain);
-  return html`<div class="foot">${version ? html`<button type="button" class="btn go" @click=${() => revert(ctx, domain)}>Revert to v${version}…</button><span class="fine dim grow opt">You will see what changes before anything is stored.</span>` : html`<span class="grow"></span>`}${copy(ctx, JSON.stringify(fields, null, 2), "the state as JSON", "Copy as JSON")}</div>`;
+  return html`<div class="foot">${version ? html`<button type="button" class="btn go" @click=${() => revert(ctx, domain)}>Revert to v${version}…</button><span class="fine dim grow opt">You will see what changes before anything is stored.</span>` : html`<span class="grow"></span>`}${copy(ctx, json(fields), "the state as JSON", "Copy as JSON")}</div>`;
 }
 
 /** The version that a revert from here goes to; undefined if it could change nothing. @param {Ctx} ctx @param {Domain} domain @returns {number | undefined} */
 function revertTo(ctx, domain) {
   const { data } = ctx;
-  if (!data?.blame?.value || !ctx.can(`${domain.name}:read`, `${domain.name}:write`)) return undefined;
+  if (!data?.blame?.value || !mayAppend(ctx, domain)) return undefined;
   if (data.deleted) return data.at - 1;
   return data.diff.value && Object.keys(data.diff.value.changes).length > 0 ? data.at : undefined;
 }
@@ -206,5 +206,5 @@ function notFound(ctx, domain) {
   const id = ctx.route.id ?? "";
   return html`${pageHead({ title: "There is no such aggregate", sub: html`<code class="anywhere">${id}</code>${copy(ctx, id)}` })}
     <p>${domain.name} has no event of this id.</p><p class="acts3"><a class="btn" href=${to(domain.name)}>All ${domain.name}</a>
-    ${ctx.can(`${domain.name}:read`, `${domain.name}:write`) ? html` <button type="button" class="btn" @click=${() => openAppend(ctx, domain, { id, version: 0 }, () => now(ctx, domain))}>Append its first event…</button>` : nothing}</p>`;
+    ${mayAppend(ctx, domain) ? html` <button type="button" class="btn" @click=${() => openAppend(ctx, domain, { id, version: 0 }, () => now(ctx, domain))}>Append its first event…</button>` : nothing}</p>`;
 }

@@ -7,6 +7,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { sentence } from "../parts/problem.js";
 import { claims } from "../parts/session.js";
 import { pageHead, sheet } from "../parts/table.js";
+import { onValue } from "../parts/text.js";
 import { duration, when } from "../parts/time.js";
 
 /** What was typed; it is forgotten when the form is closed or sent. */
@@ -56,8 +57,8 @@ function submit(ctx, event, then) {
 function form(ctx, place) {
   const found = typed.token ? claims(clean()) : null;
   return html`<div class="fields"><label class="field">Token<textarea id=${`token-${place}`} name="token" rows="6" autocomplete="off" spellcheck="false" placeholder="eyJ…" .value=${typed.token}
-      @input=${(/** @type {Event} */ event) => { typed.token = /** @type {HTMLTextAreaElement} */ (event.target).value; ctx.draw(); }}></textarea></label>
-    ${typed.token && !found ? html`<p class="warnText" role="status">▲ This is no JSON web token.</p>` : nothing}
+      @input=${onValue((token) => { typed.token = token; ctx.draw(); })}></textarea></label>
+    ${typed.token && !found ? html`<p class="warnText" role="status">▲ This is not a JSON web token.</p>` : nothing}
     ${found ? rights(ctx, found) : nothing}
     <label class="check"><input type="checkbox" .checked=${typed.keep} @change=${(/** @type {Event} */ event) => { typed.keep = /** @type {HTMLInputElement} */ (event.target).checked; }}> <span>Keep it until this tab is closed, also when the page is loaded again. Otherwise it is only in the memory of the page.</span></label></div>`;
 }
@@ -73,7 +74,7 @@ function issuer(ctx) {
       ctx.say(`The issuer cannot be reached: ${sentence(error)}`);
     }
   };
-  return html`<section class="issuer"><button type="button" class="btn go" @click=${go}>Sign in at ${new URL(config.issuer).host}</button> <span class="dim">or paste a token:</span></section>`;
+  return html`<section class="issuer"><button type="button" class="btn go" @click=${go}>Sign in at ${URL.canParse(config.issuer) ? new URL(config.issuer).host : config.issuer}</button> <span class="dim">or paste a token:</span></section>`;
 }
 
 /** Who is signed in now. @param {Ctx} ctx */

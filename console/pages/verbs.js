@@ -4,8 +4,6 @@
  *
  * @import {Ctx} from "../types.js"
  */
-import { problemOf } from "../parts/api.js";
-
 /**
  * A verb under way, or how it ended.
  * @typedef {{verb: string, label: string, running: boolean, error: unknown, rounds: number}} Job
@@ -70,6 +68,3 @@ async function send(ctx, name, verb, body, isHere) {
 
 /** @param {Ctx} ctx @param {string} name */
 export const details = (ctx, name) => ctx.api.get(`/projections/${encodeURIComponent(name)}`);
-
-/** Whether an error says that nothing waits to go live, so that there is nothing to compare. @param {unknown} error */
-export const isNothingWaiting = (error) => problemOf(error)?.name === "wrong-reprojection";

@@ -5,10 +5,9 @@
  * @import {Details} from "./projections.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
-import { footer, requestShown } from "../parts/dialog.js";
-import { to } from "../parts/routes.js";
-import { sheet, table } from "../parts/table.js";
-import { number, plural, shown, short } from "../parts/text.js";
+import { verbDialog } from "../parts/dialog.js";
+import { rowLink, sheet, table } from "../parts/table.js";
+import { number, plural, shown } from "../parts/text.js";
 import { when } from "../parts/time.js";
 import { jobs, run } from "./verbs.js";
 
@@ -26,12 +25,11 @@ export function verifySheet(ctx, name, { report, differences }) {
   const actions = ctx.can("operate") ? html`${goOn}<button type="button" class="btn small" ?disabled=${busy} @click=${() => ctx.open(repairDialog(name, last))}>Repair ${found === 1 ? "this one" : `these ${number(found)}`}…</button>` : nothing;
   const note = html`${when(last.verified_at)} · ${compared(last)}${last.differ > 0 && last.orphan_claims > 0 ? html` · ${orphans(last)}` : nothing}`;
   const rows = differences?.result ?? [];
-  const link = (/** @type {string} */ id) => ctx.schema.domains.some((at) => at.name === name) ? html`<a href=${to(name, id)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
   const title = `${name}: ${last.differ > 0 ? `${plural(last.differ, "aggregate")} ${last.differ === 1 ? "differs" : "differ"} from the events` : orphans(last)}`;
   if (last.differ === 0) return sheet({ title, id: `differences-${name}`, note, actions }, html`<div class="empty"><p>Every row is what the events give. A claim says that an event is folded; without the event it has no effect, and a repair removes it.</p></div>`);
   return sheet({ title, id: `differences-${name}`, note, actions }, html`${table({
     label: "Differences", rows, columns: [
-      { head: "row", mono: true, cell: (row) => link(row.id) },
+      { head: "row", mono: true, cell: (row) => rowLink(ctx, name, row.id) },
       { head: "field", mono: true, cell: (row) => row.field || html`<span class="null">the row itself</span>` },
       { head: "in the view", mono: true, cell: (row) => row.live === null ? shown(null) : html`<del>${shown(row.live)}</del>` },
       { head: "from the events", mono: true, cell: (row) => row.field === "" ? html`${row.new}` : row.new === null ? shown(null) : html`<ins>${shown(row.new)}</ins>` },
@@ -47,6 +45,14 @@ export function verifySheet(ctx, name, { report, differences }) {
 
 /** How many differences are not repaired. @param {LastVerify} last */
 export const left = (last) => last.differ - last.repaired + last.orphan_claims - last.removed_claims;
+
+/** When a projection was verified, and what was found, for a table. @param {(LastVerify & {verified_at: string}) | null} last */
+export function verified(last) {
+  if (!last) return html`<span class="dim">never</span>`;
+  const found = last.differ + last.orphan_claims;
+  const text = found === 0 ? "no differences" : left(last) === 0 ? `${plural(found, "difference")} repaired` : plural(found, "difference");
+  return html`<span class=${left(last) > 0 ? "warnText" : "dim"}>${when(last.verified_at, "ago")}, ${text}${last.complete ? nothing : ", not complete"}</span>`;
+}
 
 /** What a verification that leaves no difference has found. @param {LastVerify} last */
 function outcome(last) {
@@ -73,12 +79,10 @@ const orphans = ({ orphan_claims: count }) => `${plural(count, "claim")} of even
 function repairDialog(name, last) {
   const found = [last.differ > 0 && plural(last.differ, "aggregate"), last.orphan_claims > 0 && orphans(last)].filter(Boolean).join(" and ");
   const body = { verify: name, repair: true };
-  return {
-    title: `Repair ${name}`,
-    view: (ctx) => html`<section><p>Compares all rows again, folds anew what differs, and removes claims of events that are not in the log: ${found} at the last look. The events stay as they are.</p></section>
-      <section>${requestShown(ctx, { path: "/projections", body, open: true })}</section>
-      ${footer(ctx, { label: "Repair", run: () => { ctx.close(); void repair(ctx, name); } })}`,
-  };
+  return verbDialog({
+    title: `Repair ${name}`, label: "Repair", body, open: true, send: (ctx) => repair(ctx, name),
+    text: `Compares all rows again, folds anew what differs, and removes claims of events that are not in the log: ${found} at the last look. The events stay as they are.`,
+  });
 }
 
 /** Verifies and repairs until all aggregates are compared. @param {Ctx} ctx @param {string} name */

@@ -11,7 +11,10 @@ import { changeList } from "./diff.js";
 import { footer, requestShown } from "./dialog.js";
 import { collect, form, initial, masked, pointedField } from "./form.js";
 import { notice } from "./problem.js";
-import { number, short } from "./text.js";
+import { number, onValue, short } from "./text.js";
+
+/** Whether an event can be appended: its dry run reads the row. @param {Ctx} ctx @param {Domain} domain */
+export const mayAppend = (ctx, { name }) => ctx.can(`${name}:read`, `${name}:write`);
 
 /**
  * @param {Ctx} ctx @param {Domain} domain
@@ -86,12 +89,12 @@ export function openAppend(ctx, domain, aggregate, done) {
     title,
     busy: () => dialog.busy,
     view: () => html`<form @submit=${(/** @type {Event} */ at) => { at.preventDefault(); void send(true); }}><section class="fields">
-        <label class="field" for="event-type"><span>event</span><select id="event-type" aria-label="event" aria-describedby=${dialog.type.description ? "event-type-why" : nothing} @change=${(/** @type {Event} */ at) => pick(Number(/** @type {HTMLSelectElement} */ (at.target).value))}>
+        <label class="field" for="event-type"><span>event</span><select id="event-type" aria-label="event" aria-describedby=${dialog.type.description ? "event-type-why" : nothing} @change=${onValue((id) => pick(Number(id)))}>
           ${domain.events.map((type) => html`<option value=${type.type_id} .selected=${type === dialog.type}>${type.name}</option>`)}</select>
           ${dialog.type.description ? html`<span class="why" id="event-type-why">${dialog.type.description}</span>` : nothing}</label>
-        ${fresh ? html`<label class="field" for="event-aggregate"><span>aggregate <span class="why" id="event-aggregate-why">a new id; replace it to append to another aggregate</span></span><input id="event-aggregate" aria-label="aggregate" aria-describedby="event-aggregate-why" class="m" spellcheck="false" .value=${dialog.aggregateId} @input=${(/** @type {Event} */ at) => another(/** @type {HTMLInputElement} */ (at.target).value.trim())}></label>` : nothing}
+        ${fresh ? html`<label class="field" for="event-aggregate"><span>aggregate <span class="why" id="event-aggregate-why">a new id; replace it to append to another aggregate</span></span><input id="event-aggregate" aria-label="aggregate" aria-describedby="event-aggregate-why" class="m" spellcheck="false" .value=${dialog.aggregateId} @input=${onValue((id) => another(id.trim()))}></label>` : nothing}
         ${form(dialog.type, dialog.values, dialog.wrong, (name, value) => change({ values: { ...dialog.values, [name]: value } }))}
-        ${ctx.schema.secured ? nothing : html`<label class="field" for="event-actor"><span>by <span class="why" id="event-actor-why">your name, stored as <code>metadata.actor</code>; with a sign-in it is the token's</span></span><input id="event-actor" aria-label="by" aria-describedby="event-actor-why" autocomplete="username" .value=${dialog.actor} @input=${(/** @type {Event} */ at) => change({ actor: /** @type {HTMLInputElement} */ (at.target).value })}></label>`}
+        ${ctx.schema.secured ? nothing : html`<label class="field" for="event-actor"><span>by <span class="why" id="event-actor-why">your name, stored as <code>metadata.actor</code>; with a sign-in it is the token's</span></span><input id="event-actor" aria-label="by" aria-describedby="event-actor-why" autocomplete="username" .value=${dialog.actor} @input=${onValue((actor) => change({ actor }))}></label>`}
       </section></form>
       ${dialog.error ? html`<section>${notice(ctx, dialog.error)}</section>` : nothing}
       ${dialog.dry ? result() : nothing}

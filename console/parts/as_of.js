@@ -4,7 +4,7 @@
  * @import {Ctx} from "../types.js"
  */
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { plural } from "./text.js";
+import { onValue, plural } from "./text.js";
 import { ago, duration, fromInput, stamp, zone } from "./time.js";
 
 const STEPS = 1000;
@@ -18,7 +18,7 @@ const KEPT = 60_000;
 export async function readActivity(ctx, from) {
   const { ui } = ctx;
   // The count is of the whole log.
-  if (!ctx.schema.domains.every(({ name }) => ctx.can(`${name}:read`)) || Date.now() - (ui["activity"]?.readAt ?? 0) < KEPT) return;
+  if (!ctx.readsAll || Date.now() - (ui["activity"]?.readAt ?? 0) < KEPT) return;
   ui["activity"] = { ...ui["activity"], readAt: Date.now() };
   try {
     const { result } = await ctx.api.get("/events/activity", { from }, { tries: 1 });
@@ -42,6 +42,24 @@ function bars(intervals, start, end, chosen) {
 }
 
 /**
+ * A field for an exact time.
+ * @param {Ctx} ctx @param {string | undefined} at @param {(time: string) => void} go
+ */
+export function timeField(ctx, at, go) {
+  const typed = (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    const { value } = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target).elements.namedItem("time"));
+    const time = fromInput(value);
+    ctx.set({ wrongTime: !time && value.trim() !== "" });
+    if (time) go(time);
+  };
+  return html`<form @submit=${typed}><label class="dim">as of <input class="in m" name="time" size="18" autocomplete="off" spellcheck="false" aria-invalid=${ctx.ui["wrongTime"] ? "true" : nothing} aria-describedby="as-of-help" placeholder="2026-11-18 09:00" .value=${at === undefined ? "" : stamp(at)}></label><span id="as-of-help" class="vh">A time in ${zone()}, as 2026-11-18 09:00</span></form>`;
+}
+
+/** What is wrong with the time in the field. @param {Ctx} ctx */
+export const wrongTime = (ctx) => (ctx.ui["wrongTime"] ? html`<p class="fine badText" role="alert">Write a time as 2026-11-18 or 2026-11-18 09:00, in ${zone()}, or with a zone such as +02:00.</p>` : nothing);
+
+/**
  * @param {Ctx} ctx
  * @param {{from: string, at: string | undefined, go(time: string | null): void}} slider `at` undefined: now
  */
@@ -54,20 +72,12 @@ export function asOfSlider(ctx, { from, at, go }) {
   const text = moving >= STEPS ? "every event so far" : at !== undefined && moving === value ? `${stamp(at)} ${zone()}, ${ago(at)}` : `${stamp(time(moving))} ${zone()}, ${ago(time(moving))}`;
   /** @type {{from: string, to: string, events: number}[] | undefined} */
   const counted = ctx.ui["activity"]?.result;
-  const step = (/** @type {Event} */ event) => Number(/** @type {HTMLInputElement} */ (event.target).value);
-  const typed = (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    const input = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target).elements.namedItem("time"));
-    const parsed = fromInput(input.value);
-    ctx.set({ wrongTime: !parsed && input.value.trim() !== "" });
-    if (parsed) go(parsed);
-  };
   return html`<section class="scrub list" aria-label="Time"><div class="top"><strong>${at === undefined ? "Now" : "As of"}</strong><span class="dim">${text}</span><span class="grow"></span>
-      <form @submit=${typed}><label class="dim">as of <input class="in m" name="time" size="18" autocomplete="off" spellcheck="false" aria-invalid=${ctx.ui["wrongTime"] ? "true" : nothing} aria-describedby="as-of-help" placeholder="2026-11-18 09:00" .value=${at === undefined ? "" : stamp(at)}></label><span id="as-of-help" class="vh">A time in ${zone()}, as 2026-11-18 09:00</span></form>
+      ${timeField(ctx, at, go)}
       <button type="button" class="btn small" ?disabled=${at === undefined} @click=${() => go(null)}>Now</button></div>
-    ${ctx.ui["wrongTime"] ? html`<p class="fine badText" role="alert">Write a time as 2026-11-18 or 2026-11-18 09:00, in ${zone()}, or with a zone such as +02:00.</p>` : nothing}
+    ${wrongTime(ctx)}
     <div class="wide">${counted ? bars(counted, start, end, moving) : nothing}<input type="range" min="0" max=${STEPS} .value=${String(moving)} aria-label="As of" aria-valuetext=${text}
-      @input=${(/** @type {Event} */ event) => ctx.set({ asOf: step(event) })}
-      @change=${(/** @type {Event} */ event) => { const to = step(event); delete ctx.ui["asOf"]; go(to >= STEPS ? null : time(to).toISOString()); }}>
+      @input=${onValue((step) => ctx.set({ asOf: Number(step) }))}
+      @change=${onValue((step) => { delete ctx.ui["asOf"]; go(Number(step) >= STEPS ? null : time(Number(step)).toISOString()); })}>
       <div class="ends fine dim" aria-hidden="true"><span>first event, ${stamp(from, "day")}</span><span>${duration((end - start) / 1000)}${counted ? html`<span class="legend">; the bars are events of the whole log</span>` : nothing}</span><span>now</span></div></div></section>`;
 }

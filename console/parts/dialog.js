@@ -6,12 +6,35 @@
  */
 import { html, nothing } from "../vendor/lit-html.js";
 import { claims } from "./session.js";
-import { copy } from "./text.js";
+import { copy, json } from "./text.js";
 
 /** @param {Ctx} ctx @param {Dialog | null} dialog @param {string} id @param {() => void} closed */
 export function dialogElement(ctx, dialog, id, closed) {
   return html`<dialog id=${id} aria-labelledby=${`${id}-title`} @close=${closed} @cancel=${(/** @type {Event} */ event) => { if (dialog?.busy?.()) event.preventDefault(); }}>
     ${dialog ? html`<header><h2 id=${`${id}-title`}>${dialog.title}</h2></header>${dialog.view(ctx)}` : nothing}</dialog>`;
+}
+
+/**
+ * Sends what a dialog shows; while it is under way the dialog cannot be closed, and if it fails the dialog shows why.
+ * @param {Ctx} ctx @param {() => Promise<void>} send
+ */
+export function sender(ctx, send) {
+  const self = {
+    busy: false,
+    /** @type {unknown} */
+    error: null,
+    async run() {
+      Object.assign(self, { busy: true, error: null });
+      ctx.draw();
+      try {
+        await send();
+      } catch (error) {
+        Object.assign(self, { busy: false, error });
+        ctx.draw();
+      }
+    },
+  };
+  return self;
 }
 
 /**
@@ -24,6 +47,17 @@ export const footer = (ctx, { note = nothing, label, danger = false, disabled = 
     <button type="button" class=${danger ? "btn danger" : "btn go"} ?disabled=${disabled || busy} @click=${run}>${busy ? "Sending…" : label}</button></footer>`;
 
 /**
+ * A dialog that sends a verb when it is closed; the page shows how far it is.
+ * @param {{title: string, text: unknown, body: Record<string, unknown>, label: string, danger?: boolean, cancel?: string, open?: boolean, send(ctx: Ctx): Promise<void>}} verb
+ * @returns {Dialog}
+ */
+export const verbDialog = ({ title, text, body, open = false, send, ...action }) => ({
+  title,
+  view: (ctx) => html`<section><p>${text}</p></section><section>${requestShown(ctx, { path: "/projections", body, open })}</section>
+    ${footer(ctx, { ...action, run: () => { ctx.close(); void send(ctx); } })}`,
+});
+
+/**
  * The request that a dialog will send.
  * @param {Ctx} ctx
  * @param {{method?: string, path: string, headers?: Record<string, string>, body?: unknown, open?: boolean}} request
@@ -31,6 +65,6 @@ export const footer = (ctx, { note = nothing, label, danger = false, disabled = 
 export function requestShown(ctx, { method = "POST", path, headers = {}, body, open = false }) {
   const lines = [`${method} ${path}`, ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`)];
   if (claims()) lines.push("Authorization: Bearer …");
-  const text = `${lines.join("\n")}${body === undefined ? "" : `\n\n${JSON.stringify(body, null, 2)}`}`;
+  const text = `${lines.join("\n")}${body === undefined ? "" : `\n\n${json(body)}`}`;
   return html`<details class="request" ?open=${open}><summary>The request</summary><pre tabindex="0" role="region" aria-label="The request">${text}</pre>${copy(ctx, text, "the request")}</details>`;
 }

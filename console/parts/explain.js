@@ -12,20 +12,13 @@ import { notice } from "./problem.js";
 import { retryDialog } from "../pages/parked.js";
 import { jobs } from "../pages/verbs.js";
 
-/** @type {Record<string, [import("./table.js").Kind, string]>} */
+/** What is not the normal course. @type {Record<string, [import("./table.js").Kind, string]>} */
 const STATES = {
-  current: ["ok", "the row is current"], behind: ["run", "events wait for a worker"], parked: ["warn", "parked: an event cannot be folded"],
-  deleted: ["", "deleted, so there is no row"], inconsistent: ["bad", "row and claims contradict each other"],
+  parked: ["warn", "parked: an event cannot be folded"], inconsistent: ["bad", "row and claims contradict each other"],
 };
 
 /** @type {Record<string, string>} */
 const REASONS = { not_projected: "no worker has folded them yet", parked: "an event before them cannot be folded", claim_lost: "their claims are missing, because rows or claims were changed by hand" };
-
-/** @param {string} state */
-function statePill(state) {
-  const [kind, text] = STATES[state] ?? ["", state];
-  return pill(kind, text);
-}
 
 /** @param {[number, number][]} ranges */
 const ranges = (ranges) => ranges.map(([from, to]) => (from === to ? `v${from}` : `v${from}–v${to}`)).join(", ");
@@ -35,14 +28,15 @@ export function rowPill({ state, version, newest, waiting }) {
   if (state === "current") return pill("ok", `the row is at version ${number(version)}`);
   if (state === "deleted") return pill("", "deleted");
   if (state === "behind") return pill("run", `the row is at version ${number(version ?? 0)}, ${plural(waiting.events, "event waits", "events wait")}`);
-  return statePill(state);
+  const [kind, text] = STATES[state] ?? ["", state];
+  return pill(kind, text);
 }
 
 /** @param {Ctx} ctx @param {any} at what `GET …/explain` answered */
 export function explanation(ctx, at) {
   const { claimed, waiting, parked } = at;
   const job = jobs(ctx)[at.projection];
-  return html`${sheet({ title: "Why this row is what it is", actions: statePill(at.state) }, html`<dl class="pairs">
+  return html`${sheet({ title: "Why this row is what it is" }, html`<dl class="pairs">
       <dt>row</dt><dd>${at.version === null ? "there is none" : html`at version ${number(at.version)} of ${number(at.newest)}`}, in the view <code>${at.projection}</code></dd>
       <dt>applied</dt><dd>${plural(claimed.events, "event")}${claimed.ranges.length > 0 ? html`: <code>${ranges(claimed.ranges)}</code>` : nothing}</dd>
       <dt>waiting</dt><dd>${waiting.events === 0 ? "no event" : html`${plural(waiting.events, "event")}: <code>${ranges(waiting.ranges)}</code>, because ${waiting.reason === "parked" && parked ? `v${parked.version} cannot be folded` : REASONS[waiting.reason] ?? waiting.reason}${waiting.since ? html`, since ${when(waiting.since)}` : nothing}`}</dd>

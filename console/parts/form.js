@@ -4,9 +4,10 @@
  * @import {EventType, Field} from "../types.js"
  */
 import { html, nothing } from "../vendor/lit-html.js";
+import { onValue } from "./text.js";
 
 /** What a secret looks like in a shown request. */
-export const MASK = "••••••";
+const MASK = "••••••";
 
 /**
  * What a new form has in it: a field called `id` repeats the aggregate's id.
@@ -33,7 +34,7 @@ export function form(type, values, wrong, changed) {
 
 /** @param {Field} field @param {string} id @param {string} value @param {boolean} wrong @param {(value: string) => void} changed */
 function control(field, id, value, wrong, changed) {
-  const input = (/** @type {Event} */ event) => changed(/** @type {HTMLInputElement} */ (event.target).value);
+  const input = onValue(changed);
   const described = [wrong && `${id}-wrong`, field.description && `${id}-why`].filter(Boolean).join(" ") || nothing;
   const invalid = wrong ? "true" : nothing;
   const choices = field.choices ?? (field.type === "boolean" ? [true, false] : null);

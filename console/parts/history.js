@@ -6,7 +6,7 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { changeList } from "./diff.js";
 import { to, withQuery } from "./routes.js";
-import { actor, copy, number, secret } from "./text.js";
+import { actor, copy, json, number, onValue, secret, visible, words } from "./text.js";
 import { when } from "./time.js";
 
 /**
@@ -31,10 +31,9 @@ function filters(ctx, domain, events) {
   for (const name of ctx.ui["actors"] ?? []) known.add(name);
   if (by) known.add(by);
   ctx.ui["actors"] = known;
-  const choose = (/** @type {string} */ name) => (/** @type {Event} */ event) =>
-    ctx.go(withQuery(ctx.route.hash, { [name]: /** @type {HTMLSelectElement} */ (event.target).value }), { replace: true });
+  const choose = (/** @type {string} */ name) => onValue((value) => ctx.go(withQuery(ctx.route.hash, { [name]: value }), { replace: true }));
   return html`<label class="dim">field <select class="in" aria-label="field" @change=${choose("-field")}><option value="" .selected=${!field}>any</option>${domain.columns.filter(({ name }) => name !== "id" && name !== "version").map(({ name }) => html`<option value=${name} .selected=${field === name}>${name}</option>`)}</select></label>
-    <label class="dim">by <select class="in" aria-label="by" @change=${choose("-by")}><option value="" .selected=${!by}>anyone</option>${[...known].map((name) => html`<option value=${name} .selected=${by === name}>${name}</option>`)}</select></label>`;
+    <label class="dim">by <select class="in" aria-label="by" @change=${choose("-by")}><option value="" .selected=${!by}>anyone</option>${[...known].map((name) => html`<option value=${name} .selected=${by === name}>${visible(name)}</option>`)}</select></label>`;
 }
 
 /** @param {Ctx} ctx @param {Domain} domain @param {any} event @param {number} at */
@@ -46,7 +45,7 @@ function entry(ctx, domain, event, at) {
     <a class="v" href=${href} aria-label=${`Show version ${version}`}>${version}</a>
     <div class="ev"><div class="what"><a class="plain" data-row href=${href}>${event.type ?? html`type ${event.type_id}`}</a><span class="by">${actor(event.metadata?.actor)}${tag(event)}</span>${when(event.created_at)}${rawButton(ctx, event)}</div>
       ${changeList(event.changes, domain.columns.map((one) => one.name))}${secrets(domain, event)}${trouble(event)}
-      ${typeof event.metadata?.reason === "string" ? html`<p class="fine dim">“<bdi dir="auto">${event.metadata.reason}</bdi>”</p>` : nothing}
+      ${typeof event.metadata?.reason === "string" ? html`<p class="fine dim">“${words(event.metadata.reason, 1024)}”</p>` : nothing}
       ${raw(ctx, event)}</div></li>`;
 }
 
@@ -70,7 +69,8 @@ function trouble(event) {
 function raw(ctx, event) {
   if (!ctx.ui[`raw-${event.version}`]) return nothing;
   const { id, type_id, position, created_at, payload, metadata } = event;
-  return html`<div class="more"><pre tabindex="0" role="region" aria-label="The event as recorded">${JSON.stringify({ id, type_id, position, created_at, payload, metadata }, null, 2)}</pre>${copy(ctx, JSON.stringify(event, null, 2), "the event")}</div>`;
+  const text = json({ id, type_id, position, created_at, payload, metadata });
+  return html`<div class="more"><pre tabindex="0" role="region" aria-label="The event as recorded">${text}</pre>${copy(ctx, text, "the event")}</div>`;
 }
 
 /** @param {Ctx} ctx @param {any} event */

@@ -5,7 +5,7 @@ import { prefs } from "./prefs.js";
 
 /**
  * @param {() => Key[]} keys the keys of this moment; `g o` is a key after a key
- * @param {(key: Key) => void} run
+ * @param {(key: Key) => unknown} run false: the browser does what it does without the console
  */
 export function listen(keys, run) {
   let prefix = "";
@@ -15,12 +15,12 @@ export function listen(keys, run) {
     if (!prefs.keys || document.querySelector("dialog[open]")) return;
     const name = prefix && Date.now() - since < 1500 ? `${prefix} ${event.key}` : event.key;
     prefix = "";
-    if (event.key.startsWith("Arrow") && event.target instanceof HTMLInputElement) return;
+    // A slider moves, and a box that scrolls does.
+    if (event.target instanceof HTMLElement && event.target.matches("input[type=range], pre, .scroll") && /^(Arrow|Home|End)/.test(event.key)) return;
     const all = keys();
     const found = all.find((at) => at.key.split(", ").includes(name));
     if (found) {
-      event.preventDefault();
-      run(found);
+      if (run(found) !== false) event.preventDefault();
     } else if (all.some((at) => at.key.startsWith(`${event.key} `))) {
       prefix = event.key;
       since = Date.now();
@@ -33,9 +33,10 @@ function typing(target) {
   return target instanceof HTMLElement && target.matches("input:not([type=checkbox],[type=radio],[type=range]), select, textarea, [contenteditable]");
 }
 
-/** Moves the focus among the rows of a page. @param {number} step */
+/** Moves the focus among the rows of a page; false if it has none, so that the arrow keys scroll it. @param {number} step */
 export function moveRow(step) {
   const rows = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("main [data-row]")]);
   const at = rows.findIndex((row) => row === document.activeElement || row.contains(document.activeElement));
   rows[at < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + step))]?.focus();
+  return rows.length > 0;
 }

@@ -21,7 +21,8 @@ function readOnly({ state }) {
 function waiting({ state, reload }, refresh) {
   if (state.error && transient(state.error) && state.data !== undefined) {
     const next = refresh.next === undefined ? "" : `, trying again in ${duration(Math.max(1, (refresh.next - Date.now()) / 1000))}`;
-    return html`<div class="hint warn" role="status"><span aria-hidden="true">▲</span><span class="grow"><b>${heading(state.error)}</b> ${sentence(state.error)} <span class="nowrap">Read ${ago(state.loadedAt ?? Date.now())}${next}.</span></span>
+    // The count of the seconds is not announced.
+    return html`<div class="hint warn"><span aria-hidden="true">▲</span><span class="grow"><span role="status"><b>${heading(state.error)}</b> ${sentence(state.error)}</span> <span class="nowrap">Read ${ago(state.loadedAt ?? Date.now())}${next}.</span></span>
       <button type="button" class="btn small" @click=${() => reload()}>Now</button></div>`;
   }
   if (refresh.mode === "idle") {

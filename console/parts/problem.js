@@ -19,13 +19,13 @@ export const heading = (error) => problemOf(error)?.title ?? (error instanceof T
 
 /**
  * A notice in a page, a panel or a dialog.
- * @param {Ctx} ctx @param {unknown} error @param {unknown} [action] such as a button
+ * @param {Ctx} ctx @param {unknown} error @param {unknown} [action] such as a button @param {unknown} [title]
  */
-export function notice(ctx, error, action = nothing) {
+export function notice(ctx, error, action = nothing, title = html`<b>${heading(error)}</b> `) {
   const problem = problemOf(error);
   return html`<div class="hint bad" role="alert">
     <span aria-hidden="true">▲</span>
-    <div class="grow"><b>${heading(error)}</b> <span class="say">${sentence(error)}</span>
+    <div class="grow">${title}<span class="say">${sentence(error)}</span>
       ${problem?.requestId ? html`<div class="fine">request <code>${problem.requestId}</code> ${copy(ctx, problem.requestId, "the request's id")}</div>` : nothing}
     </div>${action}</div>`;
 }

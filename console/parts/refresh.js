@@ -1,6 +1,6 @@
 /**
  * When a page is read again: every 5 s while the user is active, less often while the page is only open, not at all while it is
- * hidden or after 15 min without input, so that a console left open does not keep a database awake.
+ * hidden or after 15 min without input, so that a console left open does not keep a database awake. A display on a wall goes on.
  */
 
 const ACTIVE_FOR = 60_000;
@@ -8,10 +8,11 @@ const SLOWEST = 60_000;
 const IDLE_AFTER = 15 * 60_000;
 
 /**
- * @param {{run(): void, changed(): void, wanted(): boolean, every(): number}} page
- *   `run` reads again; `changed` is called when the mode is another one; `wanted` says whether the page refreshes at all
+ * @param {{run(): void, changed(): void, wanted(): boolean, rests(): boolean, every(): number}} page
+ *   `run` reads again; `changed` is called when the mode is another one; `wanted` says whether the page refreshes at all, `rests` whether
+ *   it stops without input
  */
-export function refresher({ run, changed, wanted, every }) {
+export function refresher({ run, changed, wanted, rests, every }) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let input = Date.now();
@@ -21,10 +22,10 @@ export function refresher({ run, changed, wanted, every }) {
     mode: "live",
     /** When the next reading begins; undefined if none is planned. @type {number | undefined} */
     next: undefined,
-    /** After a reading. @param {boolean} failed @param {number} [after] seconds that the server asks for */
-    done(failed, after) {
+    /** After a reading. @param {boolean} failed */
+    done(failed) {
       failures = failed ? failures + 1 : 0;
-      plan(failed ? Math.max(Math.min(SLOWEST, 1000 * 2 ** failures), (after ?? 0) * 1000) : pace());
+      plan(failed ? Math.min(SLOWEST, 1000 * 2 ** failures) : pace());
     },
     /** Input of the user. */
     active() {
@@ -38,6 +39,8 @@ export function refresher({ run, changed, wanted, every }) {
     },
   };
 
+  const isIdle = () => rests() && Date.now() - input >= IDLE_AFTER;
+
   function pace() {
     const idle = Date.now() - input;
     const base = every();
@@ -47,10 +50,10 @@ export function refresher({ run, changed, wanted, every }) {
   /** @param {number} wait */
   function plan(wait) {
     self.stop();
-    const mode = !wanted() ? "off" : document.hidden ? "hidden" : Date.now() - input >= IDLE_AFTER ? "idle" : "live";
+    const mode = !wanted() ? "off" : document.hidden ? "hidden" : isIdle() ? "idle" : "live";
     if (mode === "live") {
       self.next = Date.now() + wait;
-      timer = setTimeout(() => (document.hidden || Date.now() - input >= IDLE_AFTER ? plan(0) : run()), wait);
+      timer = setTimeout(() => (document.hidden || isIdle() ? plan(0) : run()), wait);
     }
     if (mode !== self.mode) {
       self.mode = mode;

@@ -11,7 +11,7 @@ import { problemOf } from "./api.js";
 import { inOrder } from "./diff.js";
 import { footer, requestShown } from "./dialog.js";
 import { notice } from "./problem.js";
-import { actor, number, plural, shown } from "./text.js";
+import { actor, number, onValue, plural, shown } from "./text.js";
 
 /**
  * @param {Ctx} ctx @param {Domain} domain
@@ -104,7 +104,7 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
         ${dialog.error ? html`<section>${notice(ctx, dialog.error)}</section>` : nothing}
         ${result ? html`<section><h3>${changesTitle(result)}</h3>${changed(result)}</section>${others(result)}${kept()}` : nothing}
         <section><label class="field" for="revert-reason"><span>Why? <span class="why">stored with the events, as <code>metadata.reason</code></span></span>
-          <input id="revert-reason" autocomplete="off" aria-invalid=${dialog.wrong ? "true" : nothing} aria-describedby=${dialog.wrong ? "revert-reason-wrong" : nothing} .value=${dialog.reason} @input=${(/** @type {Event} */ event) => { dialog.reason = /** @type {HTMLInputElement} */ (event.target).value; dialog.wrong = false; ctx.draw(); }}>
+          <input id="revert-reason" autocomplete="off" aria-invalid=${dialog.wrong ? "true" : nothing} aria-describedby=${dialog.wrong ? "revert-reason-wrong" : nothing} .value=${dialog.reason} @input=${onValue((reason) => { Object.assign(dialog, { reason, wrong: false }); ctx.draw(); })}>
           ${dialog.wrong ? html`<span class="wrong badText" id="revert-reason-wrong">Say why: others will read it in the history.</span>` : nothing}</label></section>
         <section>${requestShown(ctx, { path: `${path}/revert`, headers: headers(), body: body() })}</section>
         ${footer(ctx, { note: `Only if it still is at version ${dialog.base}`, label: count > 0 ? `Append ${plural(count, "event")}` : "Append", disabled: count === 0, busy: dialog.busy, run: () => void send() })}`;
@@ -130,7 +130,7 @@ export function openRevert(ctx, domain, { id, to, newest, title, state }, done) 
         const setter = dialog.setters?.[name];
         return html`<tr><td><input type="checkbox" aria-label=${`Change ${name}`} .checked=${Boolean(change)} ?disabled=${dialog.busy} @change=${(/** @type {Event} */ event) => leave(name, !(/** @type {HTMLInputElement} */ (event.target).checked))}></td><td class="m">${name}</td>
         ${change ? html`<td class="m">${change[0] === null ? shown(null) : html`<del>${shown(change[0])}</del>`}</td><td class="m">${change[1] === null ? shown(null) : html`<ins>${shown(change[1])}</ins>`}</td>` : html`<td class="m">${shown(setter?.value)}</td><td class="dim">stays; it was ${shown(state[name])}</td>`}
-        <td class="dim nowrap">${setter ? html`${actor(setter.actor)}, v${setter.version}` : "–"}</td></tr>`;
+        <td class="dim">${setter ? html`${actor(setter.actor)}, v${setter.version}` : "–"}</td></tr>`;
       })}</tbody></table></div>`;
   }
 

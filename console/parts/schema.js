@@ -17,7 +17,6 @@ export function read(document) {
     secured: Boolean(document.components?.securitySchemes),
     hash: document["x-foldlog"]?.hash,
     version: document.info?.version,
-    document,
   };
 }
 

@@ -1,7 +1,9 @@
 /** What is around every page: navigation, the bar at the top, the notices, the dialogs and the status line. */
 import { html, nothing } from "../vendor/lit-html.js";
+import { problemOf } from "./api.js";
 import { moveRow } from "./keys.js";
 import { choose, dark, prefs } from "./prefs.js";
+import { sentence } from "./problem.js";
 import { to } from "./routes.js";
 import { claims } from "./session.js";
 import { duration, zone } from "./time.js";
@@ -19,7 +21,7 @@ export function side(ctx) {
   return html`<div class="side">
     <a class="brand" href="#/" aria-label="foldlog, overview">${logo}<span>foldlog</span></a>
     <nav aria-label="Console"><ul>${PAGES.map(([href, page, name]) => html`<li><a href=${href} aria-current=${route.page === page ? "page" : nothing}>${name}${page === "projections" && state.parked
-      ? html`<span class="n bad">${number(state.parked)} parked</span>` : nothing}</a></li>`)}</ul></nav>
+      ? html`<span class="bad">${number(state.parked)} parked</span>` : nothing}</a></li>`)}</ul></nav>
     <nav aria-label="Domains"><h2>Domains</h2><ul>${schema.domains.map(({ name }) => html`<li><a href=${to(name)} aria-current=${route.domain === name ? "page" : nothing}><bdi>${name}</bdi></a></li>`)}</ul></nav>
     ${who(ctx)}</div>`;
 }
@@ -27,15 +29,19 @@ export function side(ctx) {
 /** @param {Ctx} ctx */
 function who(ctx) {
   if (!ctx.schema.secured) {
-    const { hostname } = new URL(ctx.api.baseUrl);
-    const loopback = /^(localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
-    return html`<div class="who"><b>No sign-in</b><span class=${loopback ? "dim" : "warnText"}>${loopback ? nothing : "◆ "}anyone who reaches this server may read and write</span></div>`;
+    return html`<div class="who"><b>No sign-in</b>${openAccess(ctx)}</div>`;
   }
   const known = claims();
   if (!known) return html`<div class="who"><b>Not signed in</b><a href="#/sign-in">Sign in</a></div>`;
   const left = known.expires === undefined ? null : (known.expires - Date.now()) / 1000;
   return html`<div class="who"><b>${known.sub ?? "signed in"}</b><span class="dim">${may(ctx)}</span>
     <span class=${left !== null && left < 300 ? "warnText" : "dim"}>${left === null ? nothing : left > 0 ? `token ends in ${duration(left)}` : "the token has expired"} · <a href="#/sign-in">change</a></span></div>`;
+}
+
+/** Who may use a server without a sign-in: a warning, unless only this machine can reach it. @param {Ctx} ctx */
+export function openAccess(ctx) {
+  const loopback = /^(localhost|127\.[\d.]+|\[::1\])$/.test(new URL(ctx.api.baseUrl).hostname);
+  return html`<span class=${loopback ? "dim" : "warnText"}>${loopback ? nothing : "▲ "}anyone who reaches this server may read and write</span>`;
 }
 
 /** What the token may do, in words. @param {Ctx} ctx */
@@ -67,7 +73,15 @@ async function find(ctx, event) {
   const text = input.value.trim();
   if (!text) return;
   const page = PAGES.find((at) => (at[2] ?? "").toLowerCase() === text.toLowerCase());
-  const href = page?.[0] ?? (ctx.schema.domains.some((at) => at.name === text) ? to(text) : await ofId(ctx, text));
+  const { hash } = location;
+  let href;
+  try {
+    href = page?.[0] ?? (ctx.schema.domains.some((at) => at.name === text) ? to(text) : await ofId(ctx, text));
+  } catch (error) {
+    return ctx.say(`The id could not be looked up: ${sentence(error)}`);
+  }
+  // The user may have gone to another page meanwhile.
+  if (location.hash !== hash) return;
   if (!href) {
     ctx.say(/^[0-9a-f-]{32,36}(@\d+)?$/i.test(text) ? "No domain has an aggregate with this id" : `Nothing is called “${text.slice(0, 40)}”`);
     return;
@@ -80,15 +94,16 @@ async function find(ctx, event) {
 async function ofId(ctx, text) {
   const [, id, version] = /^([0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12})(?:@(\d+))?$/i.exec(text) ?? [];
   if (!id) return null;
-  const readable = ctx.schema.domains.filter(({ name }) => ctx.can(`${name}:read`));
-  const found = await Promise.all(readable.map(({ name }) =>
-    ctx.api.get(`/${name}/${id}/events`, { limit: 1 }).then(() => name, () => null)));
+  const found = await Promise.all(ctx.readable.map((name) => ctx.api.get(`/${name}/${id}/events`, { limit: 1 }).then(() => name, (error) => {
+    if (problemOf(error)?.name === "not-found") return null;
+    throw error;
+  })));
   const domain = found.find(Boolean);
   return domain ? to(domain, id, version ? Number(version) : undefined) : null;
 }
 
 /** The keys of this page. @param {import("../types.js").Key[]} keys @returns {import("../types.js").Dialog} */
-export const keysDialog = (keys) => ({
+const keysDialog = (keys) => ({
   title: "Keys",
   view: (ctx) => html`<section><dl class="keys">${keys.map((at) => html`<dt>${at.key.split(", ").map((one, index) => html`${index > 0 ? " or " : nothing}${one.split(" ").map((part) => html`<kbd>${NAMES[part] ?? part}</kbd> `)}`)}</dt><dd>${at.label}</dd>`)}</dl></section>
     <section><label class="check"><input type="checkbox" .checked=${prefs.keys} @change=${(/** @type {Event} */ event) => choose({ keys: /** @type {HTMLInputElement} */ (event.target).checked })}> Single keys work on this page</label></section>

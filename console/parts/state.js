@@ -3,7 +3,7 @@
  *
  * @import {Ctx, Domain} from "../types.js"
  */
-import { html, nothing } from "../vendor/lit-html.js";
+import { html } from "../vendor/lit-html.js";
 import { inOrder } from "./diff.js";
 import { to } from "./routes.js";
 import { actor, number, secret, shown } from "./text.js";

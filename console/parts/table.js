@@ -1,5 +1,8 @@
 /** Tables that scroll inside their own box, so that the page never scrolls sideways. */
 import { html, nothing } from "../vendor/lit-html.js";
+import { to } from "./routes.js";
+import { short, words } from "./text.js";
+import { stamp, zone } from "./time.js";
 
 /**
  * @template T
@@ -39,12 +42,26 @@ export function sheet({ title, label, id, actions = nothing, note = nothing }, c
  * @param {{title: unknown, sub?: unknown, actions?: unknown}} head
  */
 export const pageHead = ({ title, sub = nothing, actions = nothing }) =>
-  html`<div class="head"><div><h1 tabindex="-1">${title}</h1><div class="sub">${sub}</div></div><div class="acts">${actions}</div></div>`;
+  html`<div class="head"><h1 tabindex="-1">${title}</h1><div class="sub">${sub}</div><div class="acts">${actions}</div></div>`;
+
+/** When the page was last read. @param {import("../types.js").Ctx} ctx */
+export const readAt = ({ state }) => (state.loadedAt ? html`<span>read at ${stamp(state.loadedAt, "clock")} ${zone()}</span>` : nothing);
 
 /** @typedef {"ok" | "warn" | "run" | "bad" | ""} Kind */
 
 /** A state with a colour, a shape and words. @param {Kind} kind @param {unknown} text */
 export const pill = (kind, text) => html`<span class=${`pill ${kind}`}>${text}</span>`;
+
+/** The page of a domain that does not exist. @param {import("../types.js").Ctx} ctx */
+export const unknownDomain = ({ route, schema }) => html`${pageHead({ title: "There is no such domain", sub: html`<span>${words(route.domain ?? "")} is not served here</span>` })}
+  <p>This server has ${schema.domains.map(({ name }, index) => html`${index > 0 ? ", " : ""}<a href=${to(name)}>${name}</a>`)}.</p>`;
+
+/**
+ * A row of a projection, as a link if a domain has the projection's name.
+ * @param {import("../types.js").Ctx} ctx @param {string} projection @param {string} id @param {number} [version]
+ */
+export const rowLink = (ctx, projection, id, version) => ctx.schema.domains.some((at) => at.name === projection)
+  ? html`<a href=${to(projection, id, version)} title=${id}>${short(id)}</a>` : html`<span title=${id}>${short(id)}</span>`;
 
 /**
  * A line of figures over time. @param {number[]} values

@@ -4,8 +4,9 @@
  * @import {Ctx} from "../types.js"
  */
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { actor, number } from "./text.js";
-import { dayOfYear, fromInput, stamp, zone } from "./time.js";
+import { timeField, wrongTime } from "./as_of.js";
+import { actor, number, onValue } from "./text.js";
+import { dayOfYear, stamp, zone } from "./time.js";
 
 /** More versions than this are a line without a dot for each. */
 const DOTS = 40;
@@ -16,25 +17,17 @@ const DOTS = 40;
  *   `event`: the event at the version, if it is known; `events`: those that were read
  */
 export function timeline(ctx, { newest, at, event, events, asOf, toVersion, toTime }) {
-  const typed = (/** @type {SubmitEvent} */ submit) => {
-    submit.preventDefault();
-    const input = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (submit.target).elements.namedItem("time"));
-    const time = fromInput(input.value);
-    ctx.set({ wrongTime: !time });
-    if (time) toTime(time);
-  };
-  const slid = (/** @type {Event} */ input) => toVersion(Number(/** @type {HTMLInputElement} */ (input.target).value));
   const words = event ? `${stamp(event.created_at, "second")} ${zone()}, ${event.type ?? `type ${event.type_id}`}${typeof event.metadata?.actor === "string" ? ` by ${event.metadata.actor}` : ""}` : "";
   const reverts = [...events.values()].some((one) => one.metadata?.revert);
   return html`<section class="scrub" aria-label="Time"><div class="top"><strong>Version ${number(at)} of ${number(newest)}</strong>
       <span class="dim">${event ? html`${stamp(event.created_at, "second")} ${zone()} · ${event.type ?? `type ${event.type_id}`} by ${actor(event.metadata?.actor)}` : nothing}</span><span class="grow"></span>
       ${reverts ? html`<span class="dim legend"><i></i> a revert</span>` : nothing}
       <span class="dim opt" aria-hidden="true"><kbd>←</kbd> <kbd>→</kbd></span>
-      <form @submit=${typed}><label class="dim">as of <input class="in m" name="time" size="18" autocomplete="off" spellcheck="false" aria-invalid=${ctx.ui["wrongTime"] ? "true" : nothing} aria-describedby="as-of-help" .value=${stamp(asOf ?? event?.created_at ?? Date.now())}></label><span id="as-of-help" class="vh">A time in ${zone()}, as 2026-11-18 09:00</span></form>
+      ${timeField(ctx, asOf ?? event?.created_at, toTime)}
       <button type="button" class="btn small" ?disabled=${at === newest && !asOf} @click=${() => toVersion(newest)}>Now</button></div>
-    ${ctx.ui["wrongTime"] ? html`<p class="fine badText" role="alert">Write a time as 2026-11-18 or 2026-11-18 09:00, in ${zone()}, or with a zone such as +02:00.</p>` : nothing}
+    ${wrongTime(ctx)}
     <div class="track">${drawing(newest, at, events)}
-      <input type="range" min="1" max=${newest} step="1" .value=${String(at)} ?disabled=${newest === 1} aria-label="Version" aria-valuetext=${`version ${at} of ${newest}${words ? `, ${words}` : ""}`} @input=${slid}></div></section>`;
+      <input type="range" min="1" max=${newest} step="1" .value=${String(at)} ?disabled=${newest === 1} aria-label="Version" aria-valuetext=${`version ${at} of ${newest}${words ? `, ${words}` : ""}`} @input=${onValue((version) => toVersion(Number(version)))}></div></section>`;
 }
 
 /** @param {number} newest @param {number} at @param {Map<number, any>} events */

@@ -1,30 +1,17 @@
 /** What is around every page: navigation, keys, focus, refresh, and what happens when the server is away. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { assertAccessible, assertNoSidewaysScroll, go, openConsole, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { assertAccessible, assertNoSidewaysScroll, go, openConsole, started } from "./support/browser.js";
 import { createUsers } from "./support/data.js";
-import { startServer, until } from "./support/server.js";
+import { until } from "./support/server.js";
 
 /** @import {Page} from "playwright-core" */
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-/** @type {string[]} */
-let ids;
-
-before(async () => {
-  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
-  ids = await createUsers(server.url, 12);
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
+const { server, browser } = await started();
+const ids = await createUsers(server.url, 12);
 
 /** @param {string} hash @param {Parameters<typeof openConsole>[2]} [options] */
-const open = (hash, options) => openConsole(chromium.browser, `${server.url}/${hash}`, options);
+const open = (hash, options) => openConsole(browser, `${server.url}/${hash}`, options);
 /** @param {Page} page */
 const focused = (page) => page.evaluate(() => document.activeElement?.textContent?.trim() ?? "");
 
@@ -71,6 +58,35 @@ test("the field at the top goes to ids, versions, domains and pages", async () =
   await find.fill("00000000-0000-4000-8000-000000000000");
   await find.press("Enter");
   await page.getByRole("status").getByText("No domain has an aggregate with this id").waitFor();
+  const broken = { status: 500, contentType: "application/problem+json", body: JSON.stringify({ type: "urn:foldlog:problem:internal", title: "foldlog failed", status: 500, detail: "the error is logged" }) };
+  await page.route("**/users/*/events?*", (route) => route.fulfill(broken));
+  await find.press("Enter");
+  await page.getByRole("status").getByText("The id could not be looked up: the error is logged").waitFor();
+  await close();
+});
+
+// Fails when the console takes the arrow keys from a box that scrolls, or from a page that has no rows.
+test("the arrow keys scroll where no rows are walked", async () => {
+  const { page, close } = await open("#/health", { size: { width: 1280, height: 400 } });
+  await page.keyboard.press("ArrowDown");
+  await page.waitForFunction(() => scrollY > 0);
+  const box = page.getByRole("region", { name: "The answer of GET /projections" });
+  await box.focus();
+  await page.keyboard.press("End");
+  await page.waitForFunction(() => (document.activeElement?.scrollTop ?? 0) > 0);
+  await close();
+});
+
+// Fails when a display on a wall, which gets no input, stops after 15 minutes.
+test("a display on a wall goes on without input", async () => {
+  const { page, requests, quiet, close } = await open("#/?wall", { clock: true });
+  await page.clock.fastForward(16 * 60_000);
+  await quiet();
+  const before = requests.length;
+  await page.clock.runFor(60_000);
+  await quiet();
+  assert.ok(requests.length > before);
+  assert.equal(await page.getByText("No input for 15 minutes").count(), 0);
   await close();
 });
 
@@ -141,6 +157,21 @@ test("one broken panel leaves the others", async () => {
   await page.getByText("foldlog failed").waitFor();
   await page.getByText("request-7").waitFor();
   await page.getByText("caught up").first().waitFor();
+  await close();
+});
+
+// Fails when a page goes on asking what was refused, or cannot be asked for again.
+test("a page that is refused asks again only when told to", async () => {
+  const { page, requests, quiet, close } = await open("#/users/not-an-id", { clock: true });
+  await page.getByRole("heading", { name: "The request is malformed" }).waitFor();
+  await quiet();
+  const before = requests.length;
+  await page.clock.runFor(60_000);
+  await quiet();
+  assert.deepEqual(requests.slice(before), []);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await quiet();
+  assert.ok(requests.length > before);
   await close();
 });
 

@@ -1,29 +1,16 @@
 /** The feed: live, paused, filtered, and honest about what it cannot show yet. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { after, before, test } from "node:test";
-import { go, openConsole, review, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { go, openConsole, review, started } from "./support/browser.js";
 import { createUsers, event, inFeed } from "./support/data.js";
-import { call, startServer, until } from "./support/server.js";
+import { call, until } from "./support/server.js";
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-/** @type {string[]} */
-let ids;
-
-before(async () => {
-  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
-  ids = await createUsers(server.url, 24);
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
+const { server, browser } = await started();
+const ids = await createUsers(server.url, 24);
 
 /** @param {Parameters<typeof openConsole>[2]} [options] */
-const open = (options) => openConsole(chromium.browser, `${server.url}/#/events`, options);
+const open = (options) => openConsole(browser, `${server.url}/#/events`, options);
 /** @param {string} email @param {string} [actor] @returns {Promise<string>} the event's id */
 async function change(email, actor = "ada") {
   const changed = event(/** @type {string} */ (ids[0]), "emailChanged", { email }, { actor });
@@ -91,7 +78,7 @@ test("an open transaction is named as the reason why events are missing", async 
   await change("behind@example.org");
   await page.getByText(/A transaction has been open for .*1 newer event\s+waits for it/).waitFor();
   assert.equal(await page.getByText("behind@example.org").count(), 0);
-  await review(chromium.browser, `${server.url}/#/events`, "feed-waiting");
+  await review(browser, `${server.url}/#/events`, "feed-waiting");
   await holder.query("rollback");
   holder.release();
   await page.getByText("behind@example.org").first().waitFor();
@@ -133,9 +120,9 @@ test("the page keeps a bounded number of rows", async () => {
 
 // Fails when the page, or the JSON of an event in it, cannot be used by everyone or does not fit.
 test("the feed is accessible and fits, light, dark and on a phone", async () => {
-  await review(chromium.browser, `${server.url}/#/events`, "feed");
-  await review(chromium.browser, `${server.url}/#/events?type=Created&actor=grace`, "feed-filtered");
-  await review(chromium.browser, `${server.url}/#/events`, "feed-event", {
+  await review(browser, `${server.url}/#/events`, "feed");
+  await review(browser, `${server.url}/#/events?type=Created&actor=grace`, "feed-filtered");
+  await review(browser, `${server.url}/#/events`, "feed-event", {
     prepare: async (page) => {
       await page.locator(".raw").first().click();
       await page.getByRole("region", { name: "The event as JSON" }).waitFor();

@@ -3,10 +3,10 @@
  * `MINUTES=60 scripts/console-test.sh memory`. Otherwise the events follow each other as fast as the page shows them.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { openConsole, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { openConsole, started } from "./support/browser.js";
 import { createUsers, event } from "./support/data.js";
-import { call, startServer } from "./support/server.js";
+import { call } from "./support/server.js";
 
 const MINUTES = Number(process.env["MINUTES"] ?? 0);
 const PER_SECOND = 50;
@@ -14,23 +14,12 @@ const SAMPLES = 20;
 /** Of each sample without `MINUTES`. */
 const BURST = 75;
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-
-before(async () => {
-  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
+const { server, browser } = await started();
 
 // Fails when the page keeps more and more rows, nodes or listeners the longer it is open.
 test("a tab that stays open on the feed has a bounded number of nodes", async () => {
   const ids = await createUsers(server.url, 600);
-  const { page, close } = await openConsole(chromium.browser, `${server.url}/#/events`);
+  const { page, close } = await openConsole(browser, `${server.url}/#/events`);
   const session = await page.context().newCDPSession(page);
   await session.send("Performance.enable");
   const metrics = async () => {

@@ -1,37 +1,17 @@
 /** Sign-in at an issuer that config.json or the environment of `local` names: authorization code with PKCE. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
-import { openConsole, review, settled, startBrowser } from "./support/browser.js";
+import { after, test } from "node:test";
+import { openConsole, review, settled } from "./support/browser.js";
 import { event } from "./support/data.js";
 import { call, startServer } from "./support/server.js";
-import { serveFolder } from "./support/statics.js";
+import { startedElsewhere } from "./support/statics.js";
 import { makeIssuer } from "./support/tokens.js";
 
 const CLIENT = "console";
 const ID = "0199ef10-0000-7000-8000-000000000001";
-
-/** @type {string} */
-let folder;
-/** @type {Awaited<ReturnType<typeof serveFolder>>} */
-let pages;
-/** @type {Awaited<ReturnType<typeof serveIssuer>>} */
-let issuer;
-/** @type {import("./support/server.js").Server} */
-let server;
-/** It serves its own console. @type {import("./support/server.js").Server} */
-let local;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-/** @type {Awaited<ReturnType<typeof makeIssuer>>} */
-let keys;
 
 /** An issuer that knows one client, gives tokens at another origin than its own, and checks the verifier of each code as RFC 7636 says. @param {() => string} token */
 async function serveIssuer(token) {
@@ -76,34 +56,22 @@ async function serveIssuer(token) {
   return { url, tokens, stop: () => servers.forEach((http) => http.close()) };
 }
 
-before(async () => {
-  keys = await makeIssuer();
-  issuer = await serveIssuer(() => keys.token("users:read users:write operate"));
-  folder = await mkdtemp(join(tmpdir(), "foldlog-oidc-"));
-  let api = "";
-  pages = await serveFolder(pathToFileURL(`${folder}/`), "/console/", () => `default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ${api} ${issuer.url} ${issuer.tokens}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html`);
-  const own = { CONSOLE_ISSUER: issuer.url, CONSOLE_CLIENT_ID: CLIENT, CONSOLE_SCOPE: "openid users:read", CONSOLE_CONNECT: issuer.tokens };
-  [server, local, chromium] = await Promise.all([
-    startServer({ env: { ...keys.env, CORS_ORIGINS: pages.origin } }), startServer({ env: { ...keys.env, ...own } }), startBrowser(),
-  ]);
-  api = server.url;
-  await promisify(execFile)(/** @type {string} */ (process.env["CONSOLE_FILES"]), [folder, server.url]);
-  await writeFile(join(folder, "-", "config.json"), JSON.stringify({ api: `${server.url}/`, issuer: issuer.url, client_id: CLIENT }));
-  for (const { url } of [server, local]) await call(`${url}/users`, event(ID, "created", { username: "ada", email: "ada@example.org" }, {}), { authorization: `Bearer ${keys.token("users:write")}` });
-});
+const keys = await makeIssuer();
+const issuer = await serveIssuer(() => keys.token("users:read users:write operate"));
+const { server, browser, pages, config } = await startedElsewhere({ path: "/console/", env: keys.env, called: [issuer.url, issuer.tokens] });
+await writeFile(config, JSON.stringify({ api: `${server.url}/`, issuer: issuer.url, client_id: CLIENT }));
+/** It serves its own console. */
+const local = await startServer({ env: { ...keys.env, CONSOLE_ISSUER: issuer.url, CONSOLE_CLIENT_ID: CLIENT, CONSOLE_SCOPE: "openid users:read", CONSOLE_CONNECT: issuer.tokens } });
 after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-  await local?.stop();
-  pages?.stop();
-  issuer?.stop();
-  await rm(folder, { recursive: true, force: true });
+  await local.stop();
+  issuer.stop();
 });
+for (const { url } of [server, local]) await call(`${url}/users`, event(ID, "created", { username: "ada", email: "ada@example.org" }, {}), { authorization: `Bearer ${keys.token("users:write")}` });
 
 // Fails when the way to the issuer and back loses the page, leaves the code in the address, or stores the token.
 test("a sign-in at the issuer comes back to the same page, with a token in memory only", async () => {
   for (const [url, scope] of [[pages.url, "openid"], [`${local.url}/`, "openid users:read"]]) {
-    const { page, requests, close } = await openConsole(chromium.browser, `${url}#/users/${ID}`);
+    const { page, requests, close } = await openConsole(browser, `${url}#/users/${ID}`);
     await page.getByRole("dialog").getByRole("button", { name: /^Sign in at 127/ }).click();
     await page.waitForURL(`${url}#/users/${ID}`);
     await page.getByText("grace@example.org").first().waitFor();
@@ -120,12 +88,12 @@ test("a sign-in at the issuer comes back to the same page, with a token in memor
 
 // Fails when an answer that the page has not asked for is exchanged for a token, or when its failure leaves a blank page.
 test("an answer of the issuer that was not asked for is refused", async () => {
-  const { page, requests, close } = await openConsole(chromium.browser, `${pages.url}?code=stolen&state=other#/events`);
+  const { page, requests, close } = await openConsole(browser, `${pages.url}?code=stolen&state=other#/events`);
   await page.getByRole("dialog", { name: "Sign in to go on" }).waitFor();
   assert.ok(requests.every((url) => !url.startsWith(issuer.url)), "the code was sent to the issuer");
   await close();
 
-  const again = await openConsole(chromium.browser, `${pages.url}#/events`);
+  const again = await openConsole(browser, `${pages.url}#/events`);
   await again.page.evaluate(() => sessionStorage.setItem("foldlog.signin", JSON.stringify({ verifier: "x", state: "mine", hash: "#/events" })));
   await again.page.goto(`${pages.url}?code=stolen&state=other#/events`);
   await again.page.getByText("The sign-in has failed").waitFor();
@@ -135,5 +103,5 @@ test("an answer of the issuer that was not asked for is refused", async () => {
 
 // Fails when the sign-in with an issuer cannot be used by everyone or does not fit.
 test("the sign-in at an issuer is accessible and fits", async () => {
-  await review(chromium.browser, `${pages.url}#/sign-in`, "sign-in-issuer");
+  await review(browser, `${pages.url}#/sign-in`, "sign-in-issuer");
 });

@@ -1,25 +1,14 @@
 /** Every page with an empty log, with one event, with 100 000, and with values that were made to break it. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { after, before, test } from "node:test";
-import { assertNoSidewaysScroll, go, openConsole, PHONE, review, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { assertNoSidewaysScroll, go, openConsole, PHONE, review, started } from "./support/browser.js";
 import { createUsers, event, plantUsers } from "./support/data.js";
-import { call, startServer, until } from "./support/server.js";
+import { call, until } from "./support/server.js";
 
 const MANY = 100_000;
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-
-before(async () => {
-  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
+const { server, browser } = await started();
 
 /** The pages, by the name of their screenshots. @param {string} [id] an aggregate @returns {Record<string, string>} */
 const pages = (id) => ({
@@ -30,14 +19,14 @@ const current = () => until("the view is current", async () => (await call(`${se
 
 // Fails when a page of a new installation is blank, complains, or does not say what to do.
 test("every page works before the first event", async () => {
-  for (const [name, hash] of Object.entries(pages())) await review(chromium.browser, `${server.url}/${hash}`, `${name}-empty`);
+  for (const [name, hash] of Object.entries(pages())) await review(browser, `${server.url}/${hash}`, `${name}-empty`);
 });
 
 // Fails when a page cannot show the first event.
 test("every page works with one event", async () => {
   const [id] = await createUsers(server.url, 1);
   await current();
-  const { page, close } = await openConsole(chromium.browser, `${server.url}/#/`);
+  const { page, close } = await openConsole(browser, `${server.url}/#/`);
   for (const hash of Object.values(pages(id))) {
     await go(page, hash);
     assert.equal(await page.getByText("This page could not be drawn").count(), 0, hash);
@@ -58,7 +47,7 @@ test("values are shown as text, whatever they are", async () => {
   await current();
   await assert.rejects(call(`${server.url}/users`, event(id, "usernameChanged", { username: "nul\u0000" })), { status: 422 });
   for (const size of [PHONE, { width: 640, height: 430 }]) {
-    const { page, close } = await openConsole(chromium.browser, `${server.url}/#/`, { size });
+    const { page, close } = await openConsole(browser, `${server.url}/#/`, { size });
     page.on("dialog", () => assert.fail("a script of a value has run"));
     for (const hash of Object.values(pages())) {
       await go(page, hash);
@@ -84,8 +73,8 @@ test("every page works with 100 000 events", async () => {
     ]);
   }
   await current();
-  for (const [name, hash] of Object.entries(pages())) await review(chromium.browser, `${server.url}/${hash}`, name);
-  const { page, close } = await openConsole(chromium.browser, `${server.url}/#/`);
+  for (const [name, hash] of Object.entries(pages())) await review(browser, `${server.url}/${hash}`, name);
+  const { page, close } = await openConsole(browser, `${server.url}/#/`);
   for (const hash of Object.values(pages(id))) {
     await go(page, hash);
     assert.equal(await page.getByText("This page could not be drawn").count(), 0, hash);

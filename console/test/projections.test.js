@@ -1,32 +1,19 @@
 /** What operators do, with clicks only and with the keyboard alone. Each result is read back from the server. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { openConsole, review, screenshot, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { openConsole, review, screenshot, started } from "./support/browser.js";
 import { createUsers, event, plantUnfoldable } from "./support/data.js";
 import { byKeyboard, byMouse } from "./support/input.js";
-import { call, startServer, until } from "./support/server.js";
+import { call, until } from "./support/server.js";
 
 /** @import {Input} from "./support/input.js" */
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-/** @type {string[]} */
-let ids;
-
-before(async () => {
-  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
-  ids = await createUsers(server.url, 60);
-  await until("the view is current", async () => (await report()).lag_events === 0);
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
-
-const open = (hash = "#/projections") => openConsole(chromium.browser, `${server.url}/${hash}`);
+const { server, browser } = await started();
 const report = () => call(`${server.url}/projections/users`);
+const ids = await createUsers(server.url, 60);
+await until("the view is current", async () => (await report()).lag_events === 0);
+
+const open = (hash = "#/projections") => openConsole(browser, `${server.url}/${hash}`);
 /** The table of the generation that serves readers. */
 const table = async () => `"${(await server.sql("select name from views where projection = 'users' and state = 'live'"))[0].name}"`;
 
@@ -189,7 +176,7 @@ test("a verification that finds only claims without events names them, and remov
 
 // Fails when a hidden tab keeps asking for the result of a verb that was handed over, or when the page does not show it afterwards.
 test("the result of a verb that was handed over is read when the tab is visible again", async () => {
-  const { page, requests, quiet, close } = await openConsole(chromium.browser, `${server.url}/#/projections`, { clock: true });
+  const { page, requests, quiet, close } = await openConsole(browser, `${server.url}/#/projections`, { clock: true });
   const hide = (/** @type {boolean} */ hidden) => page.evaluate((value) => {
     Object.defineProperty(document, "hidden", { get: () => value, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -245,9 +232,9 @@ test("projections are accessible and fit, light, dark and on a phone", async () 
   await call(`${server.url}/projections`, { reproject: "users", max_changes: 0 });
   await call(`${server.url}/projections`, { preview: "users" });
   await call(`${server.url}/projections`, { verify: "users" });
-  await review(chromium.browser, `${server.url}/#/projections`, "projections");
+  await review(browser, `${server.url}/#/projections`, "projections");
   for (const [name, button] of Object.entries({ "go-live": /^Go live with generation/, cancel: "Cancel it", retry: /^Retry [0-9a-f-]{36}$/, repair: "Repair these", skip: /^Skip version/ })) {
-    await review(chromium.browser, `${server.url}/#/projections`, `projections-${name}`, {
+    await review(browser, `${server.url}/#/projections`, `projections-${name}`, {
       prepare: async (page) => {
         await page.getByRole("button", { name: button }).first().click();
         await page.getByRole("dialog").waitFor();
@@ -255,8 +242,8 @@ test("projections are accessible and fit, light, dark and on a phone", async () 
     });
   }
   await call(`${server.url}/projections`, { cancel: "users" });
-  await review(chromium.browser, `${server.url}/#/projections`, "projections-reproject", {
+  await review(browser, `${server.url}/#/projections`, "projections-reproject", {
     prepare: (page) => page.getByRole("button", { name: "Reproject users" }).click(),
   });
-  await review(chromium.browser, `${server.url}/#/health`, "health");
+  await review(browser, `${server.url}/#/health`, "health");
 });

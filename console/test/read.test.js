@@ -1,58 +1,30 @@
 /** A console that only reads: `CONSOLE=read` of `local`, and `read_only` in the config.json of another server. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
-import { go, openConsole, review, startBrowser } from "./support/browser.js";
+import { readFile, writeFile } from "node:fs/promises";
+import { test } from "node:test";
+import { go, openConsole, review } from "./support/browser.js";
 import { createUsers, event, plantUnfoldable } from "./support/data.js";
-import { call, startServer, until } from "./support/server.js";
-import { serveFolder } from "./support/statics.js";
+import { call, until } from "./support/server.js";
+import { startedElsewhere } from "./support/statics.js";
 
 /** Every control of the console that sends something else than a GET. */
 const WRITES = /^(Append|Revert|Verify|Repair|Reproject|Retry|Skip|Catch up|Go live|Cancel it|Compare them|Continue to fill)/;
 
-/** @type {string} */
-let folder;
-/** @type {Awaited<ReturnType<typeof serveFolder>>} */
-let pages;
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-/** @type {string[]} */
-let ids;
-
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), "foldlog-read-"));
-  pages = await serveFolder(pathToFileURL(`${folder}/`), "/", () => "");
-  [server, chromium] = await Promise.all([startServer({ env: { CONSOLE: "read", CORS_ORIGINS: pages.origin } }), startBrowser()]);
-  await promisify(execFile)(/** @type {string} */ (process.env["CONSOLE_FILES"]), [folder, server.url]);
-  const config = join(folder, "-", "config.json");
-  await writeFile(config, JSON.stringify({ ...JSON.parse(await readFile(config, "utf8")), read_only: true }));
-  ids = await createUsers(server.url, 3);
-  await call(`${server.url}/users`, event(/** @type {string} */ (ids[0]), "emailChanged", { email: "new@example.org" }));
-  // So that there is something to retry and to skip, something to repair, and a new generation that waits.
-  await plantUnfoldable(server, /** @type {string} */ (ids[1]));
-  await server.sql("update users set email = 'wrong@example.org' where id = $1", [ids[2]]);
-  await call(`${server.url}/projections`, {});
-  await until("the user is parked", async () => (await call(`${server.url}/projections/users`)).parked === 1);
-  await call(`${server.url}/projections`, { verify: "users" });
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-  pages?.stop();
-  await rm(folder, { recursive: true, force: true });
-});
+const { server, browser, pages, config } = await startedElsewhere({ env: { CONSOLE: "read" } });
+await writeFile(config, JSON.stringify({ ...JSON.parse(await readFile(config, "utf8")), read_only: true }));
+const ids = await createUsers(server.url, 3);
+await call(`${server.url}/users`, event(/** @type {string} */ (ids[0]), "emailChanged", { email: "new@example.org" }));
+// So that there is something to retry and to skip, something to repair, and a new generation that waits.
+await plantUnfoldable(server, /** @type {string} */ (ids[1]));
+await server.sql("update users set email = 'wrong@example.org' where id = $1", [ids[2]]);
+await call(`${server.url}/projections`, {});
+await until("the user is parked", async () => (await call(`${server.url}/projections/users`)).parked === 1);
+await call(`${server.url}/projections`, { verify: "users" });
 
 // Fails when a page offers what the server would refuse, or hides what it may show.
 test("no page of a console that reads has a control that writes", async () => {
   for (const [url, setting] of [[`${server.url}/`, "CONSOLE=read"], [pages.url, "read_only in config.json"]]) {
-    const { page, close } = await openConsole(chromium.browser, `${url}#/`);
+    const { page, close } = await openConsole(browser, `${url}#/`);
     for (const [hash, text] of Object.entries({
       "#/": "verified", "#/users": "ada", "#/users?username=unknown": "unknown", [`#/users/${ids[0]}@1`]: "Created",
       [`#/users/${ids[1]}/explain`]: "parked", "#/events": "Created", "#/projections": "parked", "#/projections/users": "wrong@example.org",
@@ -74,7 +46,7 @@ test("no page of a console that reads has a control that writes", async () => {
 
 // Fails when a page of the server can write by a request of its own, or when its programs cannot.
 test("the server refuses what a page of a console that reads sends", async () => {
-  const { page, close } = await openConsole(chromium.browser, `${server.url}/#/`);
+  const { page, close } = await openConsole(browser, `${server.url}/#/`);
   const forged = await page.evaluate(async (body) => {
     const response = await fetch("/users", { method: "POST", headers: { "content-type": "application/json" }, body });
     return { status: response.status, problem: await response.json() };
@@ -87,5 +59,5 @@ test("the server refuses what a page of a console that reads sends", async () =>
 
 // Fails when the line that says so is not accessible, or does not fit.
 test("a console that reads is accessible and fits", async () => {
-  await review(chromium.browser, `${server.url}/#/users/${ids[0]}`, "read-only");
+  await review(browser, `${server.url}/#/users/${ids[0]}`, "read-only");
 });

@@ -1,26 +1,15 @@
 /** One aggregate: its versions, what happened, who set what, and what brings it back. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { after, before, test } from "node:test";
-import { go, openConsole, review, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { go, openConsole, review, started } from "./support/browser.js";
 import { event, plantUnfoldable } from "./support/data.js";
 import { byKeyboard, byMouse } from "./support/input.js";
-import { call, startServer, until } from "./support/server.js";
+import { call, until } from "./support/server.js";
 
 /** @import {Page} from "playwright-core" */
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-
-before(async () => {
-  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
+const { server, browser } = await started();
 
 /** @param {string} id @param {keyof typeof import("./support/data.js").TYPES} type @param {Record<string, unknown>} payload @param {string} [actor] */
 const append = (id, type, payload, actor = "ada.l") => call(`${server.url}/users`, event(id, type, payload, { actor }));
@@ -39,7 +28,7 @@ async function lovelace() {
 }
 
 /** @param {string} hash @param {Parameters<typeof openConsole>[2]} [options] */
-const open = (hash, options) => openConsole(chromium.browser, `${server.url}/${hash}`, options);
+const open = (hash, options) => openConsole(browser, `${server.url}/${hash}`, options);
 /** The value of a field in the panel of the state. @param {Page} page @param {string} field */
 const field = (page, field) => page.locator(".state tbody tr").filter({ has: page.locator("td:first-child", { hasText: new RegExp(`^${field}$`) }) });
 
@@ -286,7 +275,7 @@ test("a parked row is explained and retried", async () => {
   const { page, close } = await open(`#/users/${id}/explain`);
   await page.getByText("parked: an event cannot be folded").first().waitFor();
   await page.getByText("after 1 try").or(page.getByText(/after \d+ tries/)).first().waitFor();
-  await review(chromium.browser, `${server.url}/#/users/${id}/explain`, "explain-parked");
+  await review(browser, `${server.url}/#/users/${id}/explain`, "explain-parked");
   const posted = page.waitForResponse((response) => response.request().method() === "POST");
   await page.getByRole("button", { name: "Retry…" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Retry", exact: true }).click();
@@ -305,18 +294,20 @@ test("an aggregate is accessible and fits, light, dark and on a phone", async ()
   const gone = await lovelace();
   await append(gone, "deleted", {}, "grace");
   const at = (/** @type {string} */ hash) => `${server.url}/${hash}`;
-  await review(chromium.browser, at(`#/users/${id}@5`), "aggregate");
-  await review(chromium.browser, at(`#/users/${id}@5`), "aggregate-compare", { prepare: (page) => page.getByRole("button", { name: "compare with now" }).click() });
-  await review(chromium.browser, at(`#/users/${gone}`), "aggregate-deleted");
-  await review(chromium.browser, at(`#/users/${id}/explain`), "explain");
-  await review(chromium.browser, at(`#/users/${id}@5`), "revert", {
+  await review(browser, at(`#/users/${id}@5`), "aggregate");
+  await review(browser, at(`#/users/${id}@5`), "aggregate-compare", { prepare: (page) => page.getByRole("button", { name: "compare with now" }).click() });
+  await review(browser, at(`#/users/${gone}`), "aggregate-deleted");
+  await review(browser, at(`#/users/${id}/explain`), "explain");
+  await review(browser, at(`#/users/${id}@5`), "revert", {
     async prepare(page) {
       await page.getByRole("button", { name: "Revert to v5…" }).click();
       await page.getByRole("dialog").getByText("2 events are appended").waitFor();
       await page.getByRole("dialog").getByText("The request").click();
+      const cut = await page.locator(".frame").evaluate((box) => box.scrollWidth > box.clientWidth);
+      assert.ok(!cut || (page.viewportSize()?.width ?? 0) < 760, "the fields are cut off");
     },
   });
-  await review(chromium.browser, at(`#/users/${id}`), "append", {
+  await review(browser, at(`#/users/${id}`), "append", {
     async prepare(page) {
       await page.getByRole("button", { name: "Append an event…" }).click();
       await page.getByRole("dialog").getByLabel("event", { exact: true }).selectOption("EmailChanged");

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
-import { go, openConsole, review, settled, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { go, openConsole, review, settled, started } from "./support/browser.js";
 import { event, inFeed } from "./support/data.js";
-import { call, startServer } from "./support/server.js";
+import { call } from "./support/server.js";
 import { makeIssuer } from "./support/tokens.js";
 
 const ALL = "users:read users:write operate";
@@ -13,26 +13,13 @@ const ALL = "users:read users:write operate";
 const PASSWORD = "tortoise under a purple lamp";
 const ID = "0199ef10-0000-7000-8000-000000000001";
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-/** @type {Awaited<ReturnType<typeof makeIssuer>>} */
-let issuer;
-
-before(async () => {
-  issuer = await makeIssuer();
-  [server, chromium] = await Promise.all([startServer({ env: { ...issuer.env, RUST_LOG: "trace,sqlx::query=off" } }), startBrowser()]);
-  await call(`${server.url}/users`, event(ID, "created", { username: "ada", email: "ada@example.org", password: PASSWORD }, {}), bearer(issuer.token(ALL)));
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
-
 /** @param {string} token */
 const bearer = (token) => ({ authorization: `Bearer ${token}` });
-const open = (hash = "#/events") => openConsole(chromium.browser, `${server.url}/${hash}`);
+const issuer = await makeIssuer();
+const { server, browser } = await started({ env: { ...issuer.env, RUST_LOG: "trace,sqlx::query=off" } });
+await call(`${server.url}/users`, event(ID, "created", { username: "ada", email: "ada@example.org", password: PASSWORD }, {}), bearer(issuer.token(ALL)));
+
+const open = (hash = "#/events") => openConsole(browser, `${server.url}/${hash}`);
 
 /** @param {import("playwright-core").Page} page @param {string} token */
 async function signIn(page, token) {
@@ -77,6 +64,7 @@ test("a token that may only read gets no button that cannot work, and a forged r
     await go(page, hash);
     const labels = await page.locator("main button:visible").allInnerTexts();
     assert.deepEqual(labels.filter((label) => forbidden.test(label)), [], hash);
+    assert.equal(await page.locator(".hint.bad").count(), 0, hash);
   }
   for (const [path, body] of /** @type {[string, unknown][]} */ ([
     ["/users", event(ID, "emailChanged", { email: "forged@example.org" }, {})],
@@ -127,7 +115,7 @@ test("a token that reads some domains gets the feed of each", async () => {
 
 // Fails when the overview of a token that reads one domain of several counts the events of all, or sums only its view and says all.
 test("a token that reads one domain gets the rates of that domain", async () => {
-  const { page, close } = await openConsole(chromium.browser, `${server.url}/#/sign-in`, { clock: true });
+  const { page, close } = await openConsole(browser, `${server.url}/#/sign-in`, { clock: true });
   await plantDomains(page);
   await page.route("**/health", async (route) => {
     const response = await route.fetch();
@@ -156,7 +144,7 @@ test("a token that reads one domain gets the rates of that domain", async () => 
 
 // Fails when the sign-in cannot be closed without one, when the page then goes on asking, or does not offer to try again.
 test("the sign-in can be put off with \"Not now\"", async () => {
-  const { page, requests, quiet, close } = await openConsole(chromium.browser, `${server.url}/#/events`, { clock: true });
+  const { page, requests, quiet, close } = await openConsole(browser, `${server.url}/#/events`, { clock: true });
   const dialog = page.getByRole("dialog", { name: "Sign in to go on" });
   await dialog.getByLabel("Token").fill(issuer.token(ALL));
   await dialog.getByRole("button", { name: "Not now" }).click();
@@ -215,8 +203,8 @@ test("no secret, token or payload gets into addresses, storage or logs", async (
 // Fails when the sign-in cannot be used by everyone or does not fit.
 test("the sign-in is accessible and fits, light, dark and on a phone", async () => {
   const url = `${server.url}/#/sign-in`;
-  await review(chromium.browser, url, "sign-in", { prepare: (page) => page.getByLabel("Token").fill(issuer.token("users:read operate")) });
-  await review(chromium.browser, `${server.url}/#/events`, "sign-in-dialog", {
+  await review(browser, url, "sign-in", { prepare: (page) => page.getByLabel("Token").fill(issuer.token("users:read operate")) });
+  await review(browser, `${server.url}/#/events`, "sign-in-dialog", {
     prepare: (page) => page.getByRole("dialog").waitFor(),
   });
 });

@@ -1,36 +1,23 @@
 /** Whether all is well: the overview, the health of the database, and the line on every page when no worker runs. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { go, openConsole, review, screenshot, startBrowser } from "./support/browser.js";
+import { test } from "node:test";
+import { go, openConsole, review, screenshot, started } from "./support/browser.js";
 import { createUsers, plantUnfoldable, plantUsers } from "./support/data.js";
 import { makeIssuer } from "./support/tokens.js";
 import { call, startServer, until } from "./support/server.js";
 
-/** @type {import("./support/server.js").Server} */
-let server;
-/** @type {Awaited<ReturnType<typeof startBrowser>>} */
-let chromium;
-/** @type {string[]} */
-let ids;
-
-before(async () => {
-  [server, chromium] = await Promise.all([startServer(), startBrowser()]);
-  ids = await createUsers(server.url, 20);
-  await until("the view is current", async () => (await report()).lag_events === 0);
-});
-after(async () => {
-  await chromium?.stop();
-  await server?.stop();
-});
-
-const open = (hash = "#/") => openConsole(chromium.browser, `${server.url}/${hash}`);
+const { server, browser } = await started();
 const report = () => call(`${server.url}/projections/users`);
+const ids = await createUsers(server.url, 20);
+await until("the view is current", async () => (await report()).lag_events === 0);
+
+const open = (hash = "#/") => openConsole(browser, `${server.url}/${hash}`);
 /** The server remembers what it reports of the database for a while. */
 const readAnew = () => call(`${server.url}/projections`, undefined, { "cache-control": "no-cache" });
 
 // Fails when the overview does not say how much is folded, what it runs on, or which of the last events are not in their view.
 test("the overview shows what is folded, the versions, and which of the last events are parked", async () => {
-  const { page, quiet, close } = await openConsole(chromium.browser, `${server.url}/#/`, { clock: true });
+  const { page, quiet, close } = await openConsole(browser, `${server.url}/#/`, { clock: true });
   const refreshed = async () => {
     await page.clock.runFor(5000);
     await quiet();
@@ -61,13 +48,17 @@ test("the overview shows what is folded, the versions, and which of the last eve
   });
   assert.equal(await mark.count(), 1, "only the event that waits is marked");
   assert.equal(await mark.getAttribute("href"), `#/users/${parked}/explain`);
-  await review(chromium.browser, `${server.url}/#/`, "overview-parked");
+  for (const hash of ["#/projections", "#/health", "#/"]) {
+    await go(page, hash);
+    await page.locator("main .pill").getByText("1 parked", { exact: true }).waitFor();
+  }
+  await review(browser, `${server.url}/#/`, "overview-parked");
   await close();
 });
 
 // Fails when a burst is counted by the newest 100 events alone, of which there are always 100.
 test("the overview counts a burst that is longer than what it reads", async () => {
-  const { page, quiet, close } = await openConsole(chromium.browser, `${server.url}/#/`, { clock: true });
+  const { page, quiet, close } = await openConsole(browser, `${server.url}/#/`, { clock: true });
   const tile = page.locator(".tile").filter({ hasText: "appended a second" });
   await tile.waitFor();
   await plantUsers(server, 5000);
@@ -120,7 +111,7 @@ test("the health of the database is shown", async () => {
   assert.match(await transaction.innerText(), /4711\s.*idle in transaction\s+12 min ago\s+▲ yes/s);
   await page.getByText("1 session of other logins cannot be looked at").waitFor();
   assert.match(await page.getByRole("region", { name: "The answer of GET /projections" }).innerText(), /"pending"/);
-  await review(chromium.browser, `${server.url}/#/health`, "health-faults");
+  await review(browser, `${server.url}/#/health`, "health-faults");
   await page.setViewportSize({ width: 1280, height: 1900 });
   await screenshot(page, "health-faults-whole");
 
@@ -129,7 +120,7 @@ test("the health of the database is shown", async () => {
   await server.sql("grant select on skipped to foldlog_command");
   await server.sql("insert into foldlog_migrations select * from json_populate_record(null::foldlog_migrations, $1)", [JSON.stringify({ ...newest, checksum: `\\x${newest.checksum.toString("hex")}` })]);
   await readAnew();
-  await review(chromium.browser, `${server.url}/#/health`, "health");
+  await review(browser, `${server.url}/#/health`, "health");
   await close();
 });
 
@@ -148,11 +139,11 @@ test("every page says when no worker runs", async () => {
       await go(page, hash);
       await line.waitFor();
     }
-    await review(chromium.browser, `${server.url}/#/users`, "no-worker");
+    await review(browser, `${server.url}/#/users`, "no-worker");
     const second = await open("#/users");
     await second.page.getByText("No worker.").waitFor();
     await second.close();
-    const third = await openConsole(chromium.browser, `${server.url}/#/projections`);
+    const third = await openConsole(browser, `${server.url}/#/projections`);
     await third.page.getByText("No worker.").waitFor();
     const read = await third.page.evaluate(() => performance.getEntriesByType("resource").map((at) => new URL(at.name).pathname));
     assert.ok(!read.includes("/health") && read.includes("/projections"), read.join(" "));
@@ -206,7 +197,7 @@ test("the time slider shows when the events were appended", async () => {
         from (select gen_random_uuid() as user_id from generate_series(1, $2::int)) users`, [days, count]);
     }
     await until("the view is current", async () => (await call(`${server.url}/projections/users`)).lag_events === 0);
-    const { page, close } = await openConsole(chromium.browser, `${server.url}/#/users`);
+    const { page, close } = await openConsole(browser, `${server.url}/#/users`);
     await page.getByText("the bars are events of the whole log").waitFor();
     const bars = await page.locator(".bars rect").evaluateAll((all) => all.map((at) => ({ x: Number(at.getAttribute("x")), height: Number(at.getAttribute("height")), title: at.textContent ?? "" })));
     const shown = bars.filter((at) => at.height > 0).map((at) => Number(/about (\d+) events of the whole log/.exec(at.title)?.[1]));
@@ -214,7 +205,7 @@ test("the time slider shows when the events were appended", async () => {
     const tallest = bars.reduce((most, at) => (at.height > most.height ? at : most));
     assert.ok(tallest.x > 950 && tallest.x < 1000, "of two days ago, near the end");
     await close();
-    await review(chromium.browser, `${server.url}/#/users`, "list-bars", { prepare: (page) => page.locator(".bars").waitFor() });
+    await review(browser, `${server.url}/#/users`, "list-bars", { prepare: (page) => page.locator(".bars").waitFor() });
   } finally {
     await server.stop();
   }
@@ -225,7 +216,7 @@ test("the database is for operators", async () => {
   const issuer = await makeIssuer();
   const secured = await startServer({ env: issuer.env });
   try {
-    const { page, close } = await openConsole(chromium.browser, `${secured.url}/#/health`);
+    const { page, close } = await openConsole(browser, `${secured.url}/#/health`);
     await page.getByText("are shown to a token with the scope operate").waitFor();
     assert.equal(await page.getByRole("region", { name: "The database", exact: true }).count(), 0);
     await assert.rejects(call(`${secured.url}/projections`, undefined, { authorization: `Bearer ${issuer.token("users:read")}` }), { status: 403 });

@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { after } from "node:test";
 import { chromium } from "playwright-core";
-import { until } from "./server.js";
+import { startServer, until } from "./server.js";
 
 const AXE = readFileSync(/** @type {string} */ (process.env["AXE"]), "utf8");
 const WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"];
@@ -15,10 +16,19 @@ const PATIENCE = 120_000;
 
 /** @typedef {import("playwright-core").Page} Page */
 
-/** Starts the browser. */
-export async function startBrowser() {
-  const browser = await chromium.launch({ executablePath: /** @type {string} */ (process.env["CHROMIUM"]), args: ["--no-sandbox"] });
-  return { browser, stop: () => browser.close() };
+/**
+ * Starts a server and the browser for the tests of a file, which are stopped after the last one.
+ * @param {Parameters<typeof startServer>[0]} [options]
+ */
+export async function started(options) {
+  const [server, browser] = await Promise.all([
+    startServer(options), chromium.launch({ executablePath: /** @type {string} */ (process.env["CHROMIUM"]), args: ["--no-sandbox"] }),
+  ]);
+  after(async () => {
+    await browser.close();
+    await server.stop();
+  });
+  return { server, browser };
 }
 
 /**

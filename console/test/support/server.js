@@ -23,6 +23,9 @@ export async function startServer({ env = {}, data } = {}) {
     env: { ...process.env, DATABASE_URL: "", APP_SERVER_PORT: ":0", LOCAL_DATA_DIR: place, RUST_LOG: "info,sqlx=warn", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  // If a test file cannot be loaded, none of its hooks runs.
+  const end = () => child.kill("SIGTERM");
+  process.once("exit", end);
   const log = join(folder, "log");
   child.stderr.pipe(createWriteStream(log, { flags: "a" }));
   const url = await new Promise((resolve, reject) => {
@@ -49,8 +52,9 @@ export async function startServer({ env = {}, data } = {}) {
       await pool.end();
       child.removeAllListeners("exit");
       const ended = new Promise((resolve) => child.once("exit", resolve));
-      child.kill("SIGTERM");
+      end();
       await ended;
+      process.off("exit", end);
       if (remove) await rm(folder, { recursive: true, force: true });
     },
   };

@@ -107,7 +107,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static File> {
 pub(super) fn script() -> Result<String, JoinError> {
     let modules = all().map(|file| (file.name, file.text)).collect();
     let modules = join(&modules, "app.js", APART)?;
-    let styles = Value::from(without_comments(text("console.css")));
+    let styles = Value::from(compact(text("console.css")));
     Ok(format!(
         "{NOTICE}\nconst $styles = new CSSStyleSheet();\n$styles.replaceSync({styles});\ndocument.adoptedStyleSheets = [$styles];\n{modules}"
     ))
@@ -139,12 +139,26 @@ pub(super) fn page(served: &str) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// Styles without what is between `/*` and `*/`.
-fn without_comments(styles: &str) -> String {
+/// Styles without comments, and without the white space around signs that needs none. No text in them has such a sign.
+fn compact(styles: &str) -> String {
     let mut parts = styles.split("/*");
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |styles, part| {
+    let styles = parts.fold(first, |styles, part| {
         styles + part.split_once("*/").map_or("", |(_, rest)| rest)
+    });
+    let words: Vec<&str> = styles.split_whitespace().collect();
+    let signs = [
+        (" {", "{"),
+        ("{ ", "{"),
+        (": ", ":"),
+        ("; ", ";"),
+        (", ", ","),
+        (" }", "}"),
+        ("} ", "}"),
+        (";}", "}"),
+    ];
+    signs.iter().fold(words.join(" "), |styles, (from, to)| {
+        styles.replace(from, to)
     })
 }
 
@@ -170,6 +184,16 @@ mod tests {
                 file.name
             );
         }
+    }
+
+    // Fails when styles mean something else without their comments and white space.
+    #[test]
+    fn styles_keep_their_meaning() {
+        let styles = "/* A */\na :hover, b {\n  font: 1px/2 c, d; width: calc(1px + 2px);\n}\n@media (e: f) { g:h { i: j } } /* k */ l { }";
+        assert_eq!(
+            compact(styles),
+            "a :hover,b{font:1px/2 c,d;width:calc(1px + 2px)}@media (e:f){g:h{i:j}}l{}"
+        );
     }
 
     // Fails when the served page still loads what the script contains, or when a text of the document ends the element that it is in.
