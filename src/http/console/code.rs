@@ -12,7 +12,7 @@ pub(super) struct Line {
     pub(super) is_code: bool,
 }
 
-/// Words before which a value ends; after them a slash begins a regular expression.
+/// Words that are not the end of a value, so that a slash after one begins a regular expression.
 const OPERATORS: &[&str] = &[
     "await",
     "case",
@@ -30,8 +30,8 @@ const OPERATORS: &[&str] = &[
     "yield",
 ];
 
-/// What the reader is in, from the outside to the inside.
-enum Place {
+/// What the reader is in.
+enum Nesting {
     /// Code, with so many braces open in it.
     Code { braces: usize },
     Template {
@@ -42,7 +42,8 @@ enum Place {
 
 struct Reader<'a> {
     rest: &'a str,
-    places: Vec<Place>,
+    /// From the outside to the inside.
+    nesting: Vec<Nesting>,
     /// What was read without comments: it decides what a slash or a template is.
     before: String,
     line: String,
@@ -54,19 +55,19 @@ struct Reader<'a> {
 pub(super) fn lines(text: &str) -> Result<Vec<Line>, String> {
     let mut reader = Reader {
         rest: text,
-        places: vec![Place::Code { braces: 0 }],
+        nesting: vec![Nesting::Code { braces: 0 }],
         before: String::new(),
         line: String::new(),
         is_code: true,
         lines: Vec::new(),
     };
     while !reader.rest.is_empty() {
-        match reader.places.last() {
-            Some(Place::Template { .. }) => reader.template(),
+        match reader.nesting.last() {
+            Some(Nesting::Template { .. }) => reader.template(),
             _ => reader.code()?,
         }
     }
-    if reader.places.len() > 1 {
+    if reader.nesting.len() > 1 {
         return Err("a template does not end".to_owned());
     }
     reader.end_line();
@@ -112,13 +113,13 @@ impl Reader<'_> {
         }
         if c == '`' {
             let is_markup = ["html", "svg"].contains(&last_word(&self.before));
-            self.places.push(Place::Template { is_markup });
-        } else if let Some(Place::Code { braces }) = self.places.last_mut() {
+            self.nesting.push(Nesting::Template { is_markup });
+        } else if let Some(Nesting::Code { braces }) = self.nesting.last_mut() {
             match c {
                 '{' => *braces += 1,
                 '}' if *braces > 0 => *braces -= 1,
-                '}' if self.places.len() > 1 => {
-                    self.places.pop();
+                '}' if self.nesting.len() > 1 => {
+                    self.nesting.pop();
                 }
                 _ => {}
             }
@@ -129,8 +130,8 @@ impl Reader<'_> {
     /// Reads a character of a template, an escaped one, or the beginning of code in it.
     fn template(&mut self) {
         let is_markup = matches!(
-            self.places.last(),
-            Some(Place::Template { is_markup: true })
+            self.nesting.last(),
+            Some(Nesting::Template { is_markup: true })
         );
         let mut chars = self.rest.chars();
         match chars.next() {
@@ -143,11 +144,11 @@ impl Reader<'_> {
             }
             Some('\\') => self.take(1 + chars.next().map_or(0, char::len_utf8)),
             Some('`') => {
-                self.places.pop();
+                self.nesting.pop();
                 self.take(1);
             }
             Some('$') if self.rest.starts_with("${") => {
-                self.places.push(Place::Code { braces: 0 });
+                self.nesting.push(Nesting::Code { braces: 0 });
                 self.take(2);
             }
             c => self.take(c.map_or(0, char::len_utf8)),
