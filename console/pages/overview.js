@@ -85,11 +85,12 @@ function tiles(all, feed, pace) {
   const oldest = Math.max(0, ...all.map(([, at]) => at.lag_seconds ?? 0));
   const parked = sum("parked");
   const behind = sum("lag_events");
+  const allIn = parked > 0 ? "all but what is parked is folded" : "every event is in its view";
   const parkedIn = all.filter(([, at]) => at.parked > 0).length;
   return html`<div class="tiles">
     ${feed ? appended(feed.result, pace) : nothing}
-    ${feed ? foldedTile(pace) : tile("waiting to be folded", number(behind), behind === 0 ? "every event is in its view" : plural(behind, "event"))}
-    ${tile("oldest waits", behind > 0 || oldest > 0 ? duration(oldest) : "–", oldest > 300 ? "longer than five minutes" : behind > 0 ? html`${plural(behind, "event waits", "events wait")} to be folded` : "every event is in its view", oldest > 300 ? "warn" : "")}
+    ${feed ? foldedTile(pace) : tile("waiting to be folded", number(behind), behind === 0 ? allIn : plural(behind, "event"))}
+    ${tile("oldest waits", behind > 0 || oldest > 0 ? duration(oldest) : "–", oldest > 300 ? "longer than five minutes" : behind > 0 ? html`${plural(behind, "event waits", "events wait")} to be folded` : allIn, oldest > 300 ? "warn" : "")}
     ${tile("parked", number(parked), parked > 0 ? html`<a href="#/projections">in ${plural(parkedIn, "view")}</a>` : "nothing is parked", parked > 0 ? "warn" : "")}</div>`;
 }
 

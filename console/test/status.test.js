@@ -46,6 +46,7 @@ test("the overview shows what is folded, the versions, and which of the last eve
     await refreshed();
     return mark.isVisible();
   });
+  await page.locator(".tile").getByText("all but what is parked is folded").waitFor();
   assert.equal(await mark.count(), 1, "only the event that waits is marked");
   assert.equal(await mark.getAttribute("href"), `#/users/${parked}/explain`);
   for (const hash of ["#/projections", "#/health", "#/"]) {
