@@ -80,6 +80,7 @@ test("the arrow keys scroll where no rows are walked", async () => {
 // Fails when a display on a wall, which gets no input, stops after 15 minutes.
 test("a display on a wall goes on without input", async () => {
   const { page, requests, quiet, close } = await open("#/?wall", { clock: true });
+  await quiet();
   await page.clock.fastForward(16 * 60_000);
   await quiet();
   const before = requests.length;
@@ -130,13 +131,14 @@ test("colours and the zone of times are chosen and kept", async () => {
 
 // Fails when a server that is away blanks the page, when the page does not say how old it is, or when it does not recover.
 test("a server that is away leaves the old page, which says how old it is, and recovers", async () => {
-  const { page, close } = await open("#/users", { clock: true });
+  const { page, quiet, close } = await open("#/users", { clock: true });
   await page.getByText(`${ids.length} rows in all`).waitFor();
   const away = { status: 503, contentType: "application/problem+json", headers: { "Retry-After": "0" }, body: JSON.stringify({ type: "urn:foldlog:problem:unavailable", title: "Postgres is unavailable", status: 503, detail: "try again" }) };
   await page.route("**/users?*", (route) => route.fulfill(away));
   await page.clock.runFor(5000);
   await until("the tries of the page are used up", async () => {
     await page.clock.runFor(500);
+    await quiet();
     return page.getByText("trying again in").isVisible();
   });
   await page.getByText("Postgres is unavailable").waitFor();
