@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The test modules that depend on the version of Postgres. The rest of the suite runs on one version.
-modules=(append:: catch_up:: crash:: deadline:: defects:: doorbell:: inline:: logins:: migrations:: order:: parked:: restored:: schema:: sql::)
+modules=(append:: catch_up:: crash:: deadline:: defects:: doorbell:: inline:: inline_backlog:: logins:: migrations:: order:: parked:: restored:: schema:: sql::)
 
 version_of() {
     case $1 in

@@ -10,7 +10,7 @@ use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
 use crate::projection::FoldedFor;
 use crate::state::{self, State};
 use crate::store::{self, ExpectedHeads, GroupOutcome, Joined, Outcome, StoredEvent};
-use crate::view;
+use crate::view::{self, View};
 
 /// Where an append is stored.
 #[derive(Debug)]
@@ -68,7 +68,11 @@ impl Target<'_> {
         batch: &Batch<'_>,
     ) -> Result<HashMap<AggregateId, State>, AppendError> {
         match self {
-            Self::Pool(pool) => load(&mut *pool.acquire().await?, batch).await,
+            Self::Pool(pool) => {
+                let views = batch.groups.iter().map(|group| group.served.view.name());
+                let _share = pool.share_of_views(views).await?;
+                load(&mut *pool.acquire().await?, batch).await
+            }
             Self::Transaction(session) => {
                 // The load must not fail because a table was dropped, since that would abort the transaction of the caller.
                 for (served, _) in batch.aggregates_by_domain() {
@@ -280,6 +284,9 @@ async fn append_in_pool(
     };
     let mut folded_for = FoldedFor::Append;
     let mut appended = if has_inline_views(foldlog, batch) {
+        let types = batch.events.iter().map(|event| event.type_id);
+        let views = foldlog.inline_views(&types).map(View::name);
+        let _share = pool.share_of_views(views).await?;
         Box::pin(append_in_transaction(false, folded_for)).await
     } else {
         append_in_statement(pool, batch, heads, return_payloads).await

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::health::{Health, Suspicions};
 use super::pooler;
-use super::share::Shares;
+use super::share::{Shares, key_of};
 use super::transaction::{Connection, Transaction};
 use super::{DbError, Login, Pooler, Role, Schema, Session, Share};
 
@@ -38,6 +38,7 @@ pub struct Pool {
     pooler: Pooler,
     suspicions: Arc<Suspicions>,
     shares: Arc<Shares>,
+    view_shares: Arc<Shares>,
 }
 
 /// The settings of a pool.
@@ -125,6 +126,7 @@ impl Pool {
             pooler,
             suspicions,
             shares: Arc::new(Shares::new(size)),
+            view_shares: Arc::new(Shares::leave_quarter(size)),
         }
     }
 
@@ -151,6 +153,20 @@ impl Pool {
     /// [`DbError::TimedOut`] if other requests use one of the keys for too long.
     pub async fn share(&self, keys: impl IntoIterator<Item = u128>) -> Result<Share, DbError> {
         self.shares.take(keys).await
+    }
+
+    /// The right to use the pool for these views while the returned value lives. The requests for one view leave a quarter of the
+    /// connections for the others. A request must not ask again before it has given the value back.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::TimedOut`] if other requests use one of the views for too long.
+    pub async fn share_of_views<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Share, DbError> {
+        let keys: Vec<u128> = names.into_iter().map(key_of).collect();
+        self.view_shares.take(keys).await
     }
 
     /// Like [`Self::begin`], but returns `None` if no connection is free now.

@@ -1,7 +1,9 @@
 //! The share of a pool that the requests for one key may take together. Requests that wait for a lock each hold a connection: without
-//! a limit, the appends to one locked aggregate would take all of them, and every other request would fail.
+//! a limit, the appends to one locked aggregate, or the reads of one locked view, would take all of them, and every other request would
+//! fail.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +31,15 @@ impl Shares {
     pub(super) fn new(connections: usize) -> Self {
         Self {
             size: (connections / MIN_KEYS_PER_POOL).max(1),
+            used: Mutex::default(),
+        }
+    }
+
+    /// The shares of the views that the requests to a pool use: all but a quarter of the connections, because most processes have one view
+    /// and spend most of their time on it.
+    pub(super) fn leave_quarter(connections: usize) -> Self {
+        Self {
+            size: connections - connections / MIN_KEYS_PER_POOL,
             used: Mutex::default(),
         }
     }
@@ -68,6 +79,13 @@ impl Shares {
             .or_insert_with(|| Arc::new(Semaphore::new(self.size)));
         Arc::clone(semaphore)
     }
+}
+
+/// The key of a view.
+pub(super) fn key_of(view: &str) -> u128 {
+    let mut hasher = DefaultHasher::new();
+    view.hash(&mut hasher);
+    hasher.finish().into()
 }
 
 /// A request's share of a pool. Dropping it gives it back.

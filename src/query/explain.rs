@@ -139,6 +139,7 @@ async fn try_explain(
     view: &View,
     id: AggregateId,
 ) -> Result<Explanation, QueryError> {
+    let _share = foldlog.pool.share_of_views([view.name()]).await?;
     let mut connection = foldlog.pool.acquire().await?;
     let claims = state::load_claims(&mut connection, view, id, MAX_RANGES).await?;
     let claims = claims.ok_or(QueryError::Unknown)?;

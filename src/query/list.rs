@@ -68,6 +68,7 @@ async fn try_list(
     view: &View,
     query: &ListQuery<'_>,
 ) -> Result<ViewPage<RawRow>, QueryError> {
+    let _share = foldlog.pool.share_of_views([view.name()]).await?;
     let mut connection = foldlog.pool.acquire().await?;
     match query.moment {
         ListMoment::Projected => {

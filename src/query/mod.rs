@@ -192,6 +192,7 @@ async fn try_get(
     id: AggregateId,
     consistency: Consistency,
 ) -> Result<RawRow, QueryError> {
+    let _share = foldlog.pool.share_of_views([view.name()]).await?;
     let mut connection = foldlog.pool.acquire().await?;
     if consistency != Consistency::Strong
         && let FromServing::Read(Some(row)) = view::get(&mut connection, view, id).await?

@@ -119,3 +119,42 @@ async fn an_append_that_was_given_up_behind_a_pooler_unlocks_its_aggregate() {
         "the append that was given up is stored"
     );
 }
+
+/// Thirty reads and appends wait for one view, as while an operator adds an index to it, and the pool has ten connections. Fails when they
+/// take all of them, so that requests that do not need the view fail.
+#[tokio::test]
+async fn requests_for_a_locked_view_leave_connections_for_other_requests() {
+    let app = App::new().await;
+    let users: Vec<Uuid> = (0..10).map(|_| Uuid::now_v7()).collect();
+    for user in &users {
+        app.append("/users", &created(*user, "ada")).await;
+    }
+    // A host that does not remember the users.
+    let foldlog = app.db.foldlog.clone();
+    let foldlog = foldlog::Foldlog::new(foldlog.pool.clone(), DOMAINS, foldlog.inline().clone());
+    let app = App::with_foldlog(app.db, foldlog.unwrap()).await;
+    let lock = Held::open(&app.db, "lock table users in access exclusive mode").await;
+    let waiting = join_all(users.iter().map(async |user| {
+        let (path, strong) = (format!("/users/{user}"), "/users?consistency=strong");
+        let rename = renamed(*user, "eve");
+        tokio::join!(
+            app.read(&path),
+            app.read(strong),
+            app.append("/users", &rename)
+        )
+    }));
+    let others = async {
+        wait_until_blocked(&mut app.db.connect().await, "-- Reads").await;
+        for path in ["/events", "/health"] {
+            let read = app.read(path).await;
+            assert_eq!(read.status, 200, "{path}: {read:?}");
+        }
+        lock.release().await;
+    };
+    let (answers, ()) = join(waiting, others).await;
+    for (get, list, append) in answers {
+        assert!(matches!(get.status, 200 | 404 | 503), "{get:?}");
+        assert!(matches!(list.status, 200 | 503), "{list:?}");
+        assert!(matches!(append.status, 201 | 503), "{append:?}");
+    }
+}
