@@ -37,7 +37,9 @@ pub(super) async fn create(session: &mut Session<'_>, view: &View) -> Result<Own
         .iter()
         .filter(|known| known.definition_hash == *view.definition_hash && known.state != "dropped")
         .max_by_key(|known| (known.serves, known.state == "live"));
-    if let Some(known) = own {
+    if let Some(known) = own
+        && !drop_missing(session, view, known).await?
+    {
         let generation = view.generation(&known.name);
         widen(session, &generation).await?;
         return Ok(Own {
@@ -74,6 +76,29 @@ pub(super) async fn create(session: &mut Session<'_>, view: &View) -> Result<Own
         is_live: is_first,
         fold_changed: false,
     })
+}
+
+/// Gives the generation up if a person has dropped its table: its claims say that its rows are folded, so an empty table in its place would
+/// look as if all aggregates had ended. Returns whether it did.
+async fn drop_missing(
+    session: &mut Session<'_>,
+    view: &View,
+    known: &Known,
+) -> Result<bool, DefineError> {
+    let missing = sqlx::query(include_str!("sql/drop_missing.sql"))
+        .bind(&known.name)
+        .fetch_optional(session)
+        .await
+        .map_err(DbError::from)?;
+    if missing.is_some() {
+        tracing::warn!(
+            projection = view.name(),
+            "the table {} is missing: reproject {}",
+            known.name,
+            view.name()
+        );
+    }
+    Ok(missing.is_some())
 }
 
 /// Compares the fold that has written the rows of a generation with that of this build. The rows of an earlier build, which recorded no
@@ -168,7 +193,7 @@ async fn create_next(
         .map_err(|error| DefineError::OtherObjects(view.name(), error.into()))?;
     tracing::info!(
         projection = view.name(),
-        "the definition of the view {0} has changed; its new table {1} is empty until {0} is reprojected",
+        "the view {0} has a new table {1}, which is empty until {0} is reprojected",
         view.name(),
         generation.lock_domain()
     );

@@ -1,6 +1,7 @@
 //! Reprojection: a view is built again beside the live one, and goes live without a read or an append noticing.
 
 mod definitions;
+mod dropped_table;
 mod faults;
 mod folds;
 mod indexes;
