@@ -174,6 +174,35 @@ test("a verification that finds only claims without events names them, and remov
   await close();
 });
 
+// Fails when a verification that was left behind is shown like one that has ended, or cannot be continued; or when the page takes the first
+// answer for the result although the verification is not done.
+test("a verification goes on until it is done, and one that is not complete can be continued", async () => {
+  await call(`${server.url}/projections`, { verify: "users" });
+  await server.sql("update verifications set complete = false, aggregates = 12, estimated_aggregates = 5000 where projection = 'users'");
+  const { page, close } = await open();
+  await page.getByRole("heading", { name: "users: verification not complete" }).waitFor();
+  await page.getByText("No differences so far. 12 of about 5,000 aggregates compared so far.").waitFor();
+  /** @type {unknown[]} */
+  const sent = [];
+  /** @type {() => void} */
+  let goOn = () => {};
+  await page.route("**/projections", async (route) => {
+    if (route.request().method() !== "POST") return route.continue();
+    sent.push(route.request().postDataJSON());
+    if (sent.length > 2) return route.continue();
+    if (sent.length === 2) await new Promise((resolve) => { goOn = () => resolve(undefined); });
+    return route.fulfill({ status: 200, json: { projections: { users: { done: false, verification: { complete: false } } } } });
+  });
+  await page.getByRole("button", { name: "Continue" }).click();
+  await page.getByText("Verifying users… round 2").waitFor();
+  await page.getByRole("heading", { name: "users: verification in progress" }).waitFor();
+  goOn();
+  await page.getByRole("heading", { name: "users: verified" }).waitFor();
+  assert.deepEqual(sent, Array(3).fill({ verify: "users" }));
+  assert.equal((await report()).last_verify.complete, true);
+  await close();
+});
+
 // Fails when a hidden tab keeps asking for the result of a verb that was handed over, or when the page does not show it afterwards.
 test("the result of a verb that was handed over is read when the tab is visible again", async () => {
   const { page, requests, quiet, close } = await openConsole(browser, `${server.url}/#/projections`, { clock: true });

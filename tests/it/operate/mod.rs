@@ -5,6 +5,7 @@ mod failures;
 mod handed_over;
 mod retry;
 mod skipped;
+mod verified;
 
 use serde_json::{Value, json};
 use uuid::Uuid;

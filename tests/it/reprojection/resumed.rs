@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foldlog::db::Pool;
+use foldlog::db::{Pool, Role};
 use foldlog::projection::verify::{Verification, VerifyOptions, last, verify};
 use foldlog::projection::{Budget, ProjectionError};
 
 use super::reproject_to_the_end;
 use crate::support::TestDb;
+use crate::support::bouncer::Bouncer;
 use crate::support::events::{append, opened};
 use crate::support::locks::{Held, wait_until_blocked, wait_until_true};
 use crate::support::round_trips::RoundTrips;
@@ -296,6 +297,42 @@ async fn a_verification_killed_at_every_step_counts_every_aggregate_once() {
             kills += 1;
         }
         assert!(kills > 15, "only {kills} steps");
+    }
+    assert_all_applied(&db, "ledger").await;
+}
+
+/// Fails when a verification needs two connections at once, or a session of its own: two invocations share one connection of a pooler that
+/// works per transaction.
+#[tokio::test]
+async fn a_verification_goes_on_behind_a_pooler_with_one_connection() {
+    let db = TestDb::new().await;
+    accounts(&db, 350).await;
+    let bouncer = Bouncer::start_with(&db.options, "default_pool_size = 1").await;
+    let view = db.foldlog.view("ledger").unwrap();
+    let pools = [(); 2].map(|()| bouncer.pool(Some(Role::Projection)));
+    for options in [VerifyOptions::default(), VerifyOptions::repair()] {
+        for place in [0, 120, 340] {
+            spoil(&db, "ledger", place).await;
+        }
+        let mut invocations = 0;
+        let found = loop {
+            invocations += 1;
+            let budgets = [(); 2].map(|()| no_time());
+            let both = tokio::join!(
+                verify(&pools[0], view, options, &budgets[0]),
+                verify(&pools[1], view, options, &budgets[1])
+            );
+            // One that begins after the other has completed the verification starts the next one.
+            let complete = [both.0.unwrap(), both.1.unwrap()]
+                .into_iter()
+                .find(|found| found.complete);
+            if let Some(found) = complete {
+                break found;
+            }
+        };
+        assert!(invocations > 1);
+        assert_eq!((found.aggregates, found.differ), (350, 3), "{options:?}");
+        assert_eq!(found.repaired, if options.repair { 3 } else { 0 });
     }
     assert_all_applied(&db, "ledger").await;
 }
