@@ -289,6 +289,10 @@ async fn a_verification_killed_at_every_step_counts_every_aggregate_once() {
             assert_eq!(found.repaired, if options.repair { 4 } else { 0 });
             db.run("delete from locker l where not exists (select from events e where e.id = l.event_id)")
                 .await;
+            if options.repair {
+                let spoiled = "select count(*) from ledger where deposits = 99";
+                assert_eq!(db.count(spoiled).await, 0, "{requests}");
+            }
             let removed = u64::from(options.repair);
             assert_eq!((found.orphan_claims, found.removed_claims), (1, removed));
             if !is_killed {
