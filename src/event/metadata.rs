@@ -12,6 +12,9 @@ use super::nul::has_nul;
 const MAX_DEPTH: usize = 127;
 /// How many characters a number may have, and how large its exponent may be; Postgres stores more than that.
 const MAX_NUMBER_LENGTH: usize = 1000;
+/// How many zeros the exponents of all numbers may stand for. jsonb writes them out, so that `1e1000` is read as 1001 digits: without a
+/// limit, an event of 1 MiB would be read as one of 150 MiB.
+const MAX_ZEROS: usize = 1024 * 1024;
 
 /// What a client says beside the payload: correlation, causation, a reason. It is a JSON object whose values are stored as
 /// they were sent, so that `18446744073709551616` and `1e400`, which fit into no number type, keep their values. jsonb
@@ -90,7 +93,7 @@ impl PartialEq for Metadata {
 /// nesting and numbers without a bound.
 pub(crate) fn check_json(json: &str) -> Result<(), &'static str> {
     let bytes = json.as_bytes();
-    let mut at = 0;
+    let (mut at, mut zeros) = (0, 0);
     // The keys of the objects around `at`, and for each level of nesting the number of those outside.
     let (mut keys, mut levels) = (Vec::new(), Vec::new());
     while let Some(byte) = bytes.get(at) {
@@ -124,7 +127,12 @@ pub(crate) fn check_json(json: &str) -> Result<(), &'static str> {
                     .iter()
                     .position(|b| !matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
                 let end = end.map_or(bytes.len(), |length| at + length);
-                check_number(&json[at..end])?;
+                zeros += check_number(&json[at..end])?;
+                if zeros > MAX_ZEROS {
+                    return Err(
+                        "must not contain exponents that stand for more than 1048576 zeros",
+                    );
+                }
                 at = end;
                 continue;
             }
@@ -166,15 +174,17 @@ fn check_text(bytes: &[u8], mut at: usize) -> Result<usize, &'static str> {
     }
 }
 
-fn check_number(number: &str) -> Result<(), &'static str> {
+/// Checks a number, and returns how many zeros its exponent may stand for.
+fn check_number(number: &str) -> Result<usize, &'static str> {
     let exponent = number
         .split_once(['e', 'E'])
         .map_or(Ok(0), |(_, exponent)| exponent.parse::<i64>());
-    let fits = exponent.is_ok_and(|e| e.unsigned_abs() <= MAX_NUMBER_LENGTH as u64);
-    if fits && number.len() <= MAX_NUMBER_LENGTH {
-        Ok(())
-    } else {
-        Err("must not contain a number with more than 1000 digits or an exponent above 1000")
+    let zeros = exponent.map(|exponent| usize::try_from(exponent.unsigned_abs()));
+    match zeros {
+        Ok(Ok(zeros)) if zeros <= MAX_NUMBER_LENGTH && number.len() <= MAX_NUMBER_LENGTH => {
+            Ok(zeros)
+        }
+        _ => Err("must not contain a number with more than 1000 digits or an exponent above 1000"),
     }
 }
 
@@ -220,12 +230,14 @@ mod tests {
     fn metadata_that_jsonb_cannot_store_is_rejected() {
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(128), "]".repeat(128));
         let long = format!(r#"{{"a":{}}}"#, "1".repeat(1001));
+        let large = format!(r#"{{"a":[0{}]}}"#, ",1e1000,1e-1000".repeat(525));
         for (json, error) in [
             (r#"{"a":"\ud800"}"#, "surrogate"),
             (r#"{"a":"\udc00\ud800"}"#, "surrogate"),
             (r#"{"a":1e1001}"#, "exponent"),
             (r#"{"a":1e99999999999999999999}"#, "exponent"),
             (&long, "digits"),
+            (&large, "zeros"),
             (&deep, "nested"),
             ("[]", "object"),
         ] {
