@@ -10,6 +10,13 @@ use crate::db::Session;
 use crate::event::{AppendedEvent, EventId, Prepared, RecordedEvent};
 use crate::store;
 
+/// A stored event that has the id and the aggregate of one that was sent.
+struct EarlierEvent {
+    answer: AppendedEvent,
+    /// The passwords that were sent, with the hashes that are stored; `None` if the content is another one.
+    passwords: Option<Vec<(String, String)>>,
+}
+
 /// The answer to the earlier append of these events; `None` when none of them is stored.
 ///
 /// The content of an event is its aggregate, type and payload, compared as the domain reads them. Metadata describes the
@@ -20,10 +27,26 @@ pub(super) async fn find_replayed(
     events: &[Prepared],
 ) -> Result<Option<Vec<AppendedEvent>>, AppendError> {
     let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-    let mut stored: HashMap<EventId, Vec<RecordedEvent>> = HashMap::new();
-    for event in store::find_events(connection, &ids).await? {
-        stored.entry(event.id).or_default().push(event);
-    }
+    let sent: HashMap<EventId, &Prepared> = events.iter().map(|event| (event.id, event)).collect();
+    // For each id that is in use, the answer for the event of the same aggregate, and its passwords if the content is the same.
+    let mut stored: HashMap<EventId, Option<EarlierEvent>> = HashMap::new();
+    let visit = |event: RecordedEvent| {
+        let slot = stored.entry(event.id).or_default();
+        let sent = sent.get(&event.id);
+        if let Some(sent) = sent.filter(|sent| sent.aggregate_id == event.aggregate_id) {
+            *slot = Some(EarlierEvent {
+                passwords: sent.compare(event.type_id, &event.payload),
+                answer: AppendedEvent {
+                    id: event.id,
+                    aggregate_id: event.aggregate_id,
+                    version: event.version,
+                    position: event.position,
+                    created_at: event.created_at,
+                },
+            });
+        }
+    };
+    store::find_events(connection, &ids, visit).await?;
     if stored.is_empty() {
         return Ok(None);
     }
@@ -31,29 +54,17 @@ pub(super) async fn find_replayed(
     let mut unverified = Vec::new();
     let mut first_stored = None;
     for (index, event) in events.iter().enumerate() {
-        let Some(candidates) = stored.remove(&event.id) else {
+        let Some(found) = stored.remove(&event.id) else {
             continue;
         };
         let reused = || AppendError::IdReused {
             index,
             id: event.id,
         };
-        let same = candidates
-            .into_iter()
-            .find(|candidate| candidate.aggregate_id == event.aggregate_id)
-            .ok_or_else(reused)?;
-        let pairs = event
-            .compare(same.type_id, &same.payload)
-            .ok_or_else(reused)?;
-        unverified.push((index, pairs));
+        let same = found.ok_or_else(reused)?;
+        unverified.push((index, same.passwords.ok_or_else(reused)?));
         first_stored.get_or_insert(index);
-        answers.push(AppendedEvent {
-            id: same.id,
-            aggregate_id: same.aggregate_id,
-            version: same.version,
-            position: same.position,
-            created_at: same.created_at,
-        });
+        answers.push(same.answer);
     }
     try_join_all(unverified.into_iter().map(async |(index, pairs)| {
         let id = events[index].id;

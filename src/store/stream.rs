@@ -120,7 +120,8 @@ pub fn byte_len(row: &PgRow, column: &str) -> Result<usize, sqlx::Error> {
     Ok(value.as_bytes().map_or(0, <[u8]>::len))
 }
 
-/// Reads the events with these ids, of any aggregate; at most two per id.
+/// Calls `visit` with the events that have these ids, of any aggregate; at most two per id. It holds one of them in memory: a small
+/// request may name many large events.
 ///
 /// # Errors
 ///
@@ -128,12 +129,15 @@ pub fn byte_len(row: &PgRow, column: &str) -> Result<usize, sqlx::Error> {
 pub async fn find_events(
     connection: &mut Session<'_>,
     ids: &[EventId],
-) -> Result<Vec<RecordedEvent>, DbError> {
-    let rows = sqlx::query(include_str!("sql/find_events.sql"))
+    mut visit: impl FnMut(RecordedEvent) + Send,
+) -> Result<(), DbError> {
+    let mut rows = sqlx::query(include_str!("sql/find_events.sql"))
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
-    Ok(rows.iter().map(decode_event).collect::<Result<_, _>>()?)
+        .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        visit(decode_event(&row)?);
+    }
+    Ok(())
 }
 
 /// Decodes a row that has the columns of an event.

@@ -44,7 +44,10 @@ async fn many_clients_share_a_few_server_connections_of_a_pooler() {
                 let stored = command::execute(&commands, &[event], expected, None).await;
                 assert!(!stored.unwrap().duplicate);
                 let mut connection = queries.pool.acquire().await.unwrap();
-                let found = store::find_events(&mut connection, &[id]).await.unwrap();
+                let mut found = Vec::new();
+                store::find_events(&mut connection, &[id], |event| found.push(event))
+                    .await
+                    .unwrap();
                 assert!(found.len() == 1 && found[0].id == id);
                 let view = projections.view("users").unwrap();
                 let budget = Budget::default();

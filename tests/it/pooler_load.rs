@@ -88,7 +88,10 @@ impl Client {
             4 => {
                 let mut session = self.foldlog.pool.acquire().await.unwrap();
                 let ids = [self.last.id];
-                let found = store::find_events(&mut session, &ids).await.unwrap();
+                let mut found = Vec::new();
+                store::find_events(&mut session, &ids, |event| found.push(event))
+                    .await
+                    .unwrap();
                 found.len() == 1 && found[0].id == self.last.id
             }
             // Statements whose results differ in type.

@@ -15,7 +15,8 @@ pub(super) async fn find_replayed(
     revert: &Revert,
     mark: &Mark,
 ) -> Result<Option<Reverted>, RevertError> {
-    let found = store::find_events(connection, &[revert.id]).await?;
+    let mut found = Vec::new();
+    store::find_events(connection, &[revert.id], |event| found.push(event)).await?;
     if found.is_empty() {
         return Ok(None);
     }

@@ -12,6 +12,8 @@ use crate::view::{self, Changes, StoredRow, View};
 
 /// How many events of an aggregate are folded at once.
 const MAX_CHUNK_EVENTS: usize = 1000;
+/// How many bytes of payloads and metadata wait to be folded.
+const MAX_CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
 /// An aggregate whose events are being read.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ pub(super) struct Aggregate {
     folded_to: Version,
     /// Events that are not folded yet.
     chunk: Vec<RecordedEvent>,
+    chunk_bytes: usize,
     /// The newest version of the log that was read.
     newest: Version,
     /// The newest claimed version.
@@ -42,6 +45,7 @@ impl Aggregate {
             folded: None,
             folded_to: Version(0),
             chunk: Vec::new(),
+            chunk_bytes: 0,
             newest: Version(0),
             claimed_to: Version(0),
             problem: None,
@@ -98,10 +102,13 @@ impl Aggregate {
             ));
         }
         match event {
-            Ok(event) => self.chunk.push(event),
+            Ok(event) => {
+                self.chunk_bytes += event.payload.get().len() + event.metadata.byte_len();
+                self.chunk.push(event);
+            }
             Err(_) => self.report(format!("version {version} is folded, and cannot be")),
         }
-        if self.chunk.len() == MAX_CHUNK_EVENTS {
+        if self.chunk.len() == MAX_CHUNK_EVENTS || self.chunk_bytes > MAX_CHUNK_BYTES {
             self.fold(view);
         }
     }
@@ -119,6 +126,7 @@ impl Aggregate {
             self.report(format!("version {version} is folded, and cannot be"));
         }
         self.chunk.clear();
+        self.chunk_bytes = 0;
     }
 
     fn finish(mut self, view: &View) -> Checked {

@@ -1,6 +1,7 @@
 //! Every binary is started as a program: a binary that no test starts is broken.
 
 mod environment;
+mod memory;
 mod migrate;
 pub mod program;
 

@@ -118,6 +118,15 @@ impl Program {
         self.out.text() + &self.err.text()
     }
 
+    /// The most memory that it has had, in MiB.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.child.id().unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kib.parse::<u64>().unwrap() / 1024
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().unwrap();
