@@ -96,7 +96,13 @@ impl Join<'_> {
         self.path.pop();
         let returned: Vec<String> = exports
             .iter()
-            .map(|(out, of)| format!("{out}: {of}"))
+            .map(|(out, of)| {
+                if out == of {
+                    out.clone()
+                } else {
+                    format!("{out}: {of}")
+                }
+            })
             .collect();
         let (variable, returned) = (variable(name), returned.join(", "));
         for part in [
@@ -254,8 +260,8 @@ mod tests {
             ("parts/late.js", "import { never } from \"elsewhere\";"),
         ]);
         let wanted = "const $parts_y = (() => {\nconst t=1;\nreturn { y: t };\n})();\n\
-             const $parts_x = (() => {\nconst { y } = $parts_y;\nconst a = 1;\nasync function b() {}\nreturn { a: a, b: b };\n})();\n\
-             const $parts_z = (() => {\nclass Z { t = `\nexport x // y`; }\nreturn { Z: Z };\n})();\n\
+             const $parts_x = (() => {\nconst { y } = $parts_y;\nconst a = 1;\nasync function b() {}\nreturn { a, b };\n})();\n\
+             const $parts_z = (() => {\nclass Z { t = `\nexport x // y`; }\nreturn { Z };\n})();\n\
              const $app = (() => {\nconst { a, b: c } = $parts_x;\nconst y = $parts_y;\nconst next = () => Promise.resolve($parts_z);\nconst late = () => import(\"./parts/late.js\");\nc(a, y, next, (late), \"http://x\");\nreturn {  };\n})();\n";
         assert_eq!(script.as_deref(), Ok(wanted));
     }
