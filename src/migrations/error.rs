@@ -40,6 +40,12 @@ pub enum MigrationError {
         /// The configured schema.
         schema: String,
     },
+    /// The database cannot hold every text.
+    #[error(
+        "the database has the encoding {0}, which cannot hold every text of an event: create one with `encoding 'UTF8' template \
+         template0`"
+    )]
+    Encoding(String),
     /// A newer build has removed what this build uses.
     #[error(
         "a newer foldlog has migrated the database: it needs a build that knows the migration {required}, and this build knows \

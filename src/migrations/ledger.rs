@@ -142,11 +142,12 @@ pub(super) async fn accepts_this_build(
 }
 
 /// Fails if an earlier build has migrated another schema, which it found through the login's search path. Otherwise `up`
-/// would create a second, empty log, and the hosts would serve that one.
-pub(super) async fn reject_other_schema(
+/// would create a second, empty log, and the hosts would serve that one. Fails, too, if the database has another encoding than UTF8.
+pub(super) async fn reject_new_log(
     connection: &mut PgConnection,
     schema: &Schema,
 ) -> Result<(), MigrationError> {
+    require_utf8(connection).await?;
     let current: Option<String> = sqlx::query_scalar(include_str!("sql/current_schema.sql"))
         .fetch_one(&mut *connection)
         .await
@@ -222,4 +223,17 @@ async fn table_exists(
         .await
         .map_err(DbError::from)?;
     Ok(exists)
+}
+
+/// Refuses a new database in another encoding: Postgres would refuse some texts of events, and others would be read as bytes.
+async fn require_utf8(connection: &mut PgConnection) -> Result<(), MigrationError> {
+    let encoding: String = sqlx::query_scalar(include_str!("sql/server_encoding.sql"))
+        .fetch_one(connection)
+        .await
+        .map_err(DbError::from)?;
+    if encoding == "UTF8" {
+        Ok(())
+    } else {
+        Err(MigrationError::Encoding(encoding))
+    }
 }

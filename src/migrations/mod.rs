@@ -67,7 +67,7 @@ pub async fn up(
     inline: &Inline,
 ) -> Result<Vec<&'static str>, MigrationError> {
     if !ledger::exists(connection, schema).await? {
-        ledger::reject_other_schema(connection, schema).await?;
+        ledger::reject_new_log(connection, schema).await?;
     }
     ledger::reject_foreign_tables(connection, schema).await?;
     let owns_database = owns_database(connection, schema).await?;

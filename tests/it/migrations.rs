@@ -3,6 +3,7 @@
 use foldlog::command;
 use foldlog::domains::users::UserEvent;
 use foldlog::event::ExpectedVersion;
+use foldlog::migrations::MigrationError;
 use foldlog::query::QueryError;
 use foldlog::view::{FromServing, Inline};
 use foldlog::{Foldlog, migrations};
@@ -439,6 +440,33 @@ async fn a_rule_is_enforced_by_its_own_index_only() {
     db.run(rest.split_once('`').unwrap().0).await;
     up(&db, &["users"]).await.unwrap();
     assert_eq!(db.count(definition).await, 1);
+}
+
+/// Fails when a database that cannot hold every text is migrated, or refused with an error that does not name the cause.
+#[tokio::test]
+async fn a_database_in_another_encoding_is_refused() {
+    let db = TestDb::new().await;
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let name = format!(
+            "{}_{}",
+            db.options.get_database().unwrap(),
+            encoding.to_lowercase()
+        );
+        db.run(&format!(
+            "create database {name} template template0 encoding '{encoding}' locale 'C'"
+        ))
+        .await;
+        let options = db.options.clone().database(&name);
+        let mut connection = PgConnection::connect_with(&options).await.unwrap();
+        let (schema, views) = (db.pool().schema(), &db.foldlog.views);
+        let refused = migrations::up(&mut connection, schema, views, &Inline::new()).await;
+        assert!(
+            matches!(&refused, Err(MigrationError::Encoding(found)) if found == encoding),
+            "{refused:?}"
+        );
+        connection.close().await.unwrap();
+        db.run(&format!("drop database {name}")).await;
+    }
 }
 
 /// Fails when two e-mail addresses are the same or not depending on the database's locale: in Turkish, `I` and `i` are two letters.

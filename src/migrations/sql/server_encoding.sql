@@ -1,0 +1,4 @@
+-- The encoding of the database.
+-- returns text
+-- role: owner
+select current_setting('server_encoding')
