@@ -18,7 +18,7 @@ use foldlog::Foldlog;
 use foldlog::command;
 use foldlog::event::{AggregateId, ExpectedVersion};
 use foldlog::projection::reproject::{ReprojectOptions, ReprojectionState, reproject};
-use foldlog::projection::verify::verify;
+use foldlog::projection::verify::{VerifyOptions, verify};
 use foldlog::projection::{self, Budget};
 use foldlog::query::{self, Consistency};
 use sqlx::Row as _;
@@ -67,9 +67,14 @@ async fn rates(scale: Scale) {
         verified.push(
             seconds(|| async {
                 let view = &foldlog.views[0];
-                let found = verify(&foldlog.pool, view, false, &Budget::default())
-                    .await
-                    .unwrap();
+                let found = verify(
+                    &foldlog.pool,
+                    view,
+                    VerifyOptions::default(),
+                    &Budget::default(),
+                )
+                .await
+                .unwrap();
                 assert_eq!((found.differ, found.complete), (0, true));
             })
             .await,
