@@ -39,11 +39,9 @@ fn a_value_that_is_not_utf_8_is_not_an_unset_one() {
 #[tokio::test]
 async fn a_url_with_an_unknown_parameter_is_refused_without_quoting_it() {
     let db = TestDb::new().await;
-    let parameters = format!("{}&sslpassword=hunter2", url(&db.options));
-    let parameters = match parameters.contains('?') {
-        true => parameters,
-        false => parameters.replacen('&', "?", 1),
-    };
+    let mut parameters = url(&db.options);
+    parameters.push(if parameters.contains('?') { '&' } else { '?' });
+    parameters += "sslpassword=hunter2";
     let env = [
         ("DATABASE_URL", OsStr::new(&parameters)),
         ("RUST_LOG", OsStr::new("trace")),

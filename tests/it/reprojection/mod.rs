@@ -125,7 +125,7 @@ async fn an_aggregate_that_is_filled_by_two_batches_counts_once() {
     db.catch_up("accounts").await;
     let view = db.foldlog.view("accounts").unwrap();
     let budget = Budget {
-        until: Some(Instant::now() + Duration::from_secs(60)),
+        until: Some(Instant::now() + Duration::from_mins(1)),
         ..Budget::default()
     };
     let options = ReprojectOptions::default();
