@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
 
-use super::{AppendError, Batch};
+use super::{AppendError, Batch, Group};
 use crate::app::Foldlog;
-use crate::event::{AggregateId, ExpectedVersion, RecordedEvent, Version};
+use crate::event::{AggregateId, ExpectedVersion, Metadata, Position, RecordedEvent, Version};
 use crate::state::{RememberedState, State};
-use crate::store::{ExpectedHeads, LastEvent, StoredEvent};
+use crate::store::{self, ExpectedHeads, KnownRow, LastEvent, RowOrigin, StoredEvent};
 
 /// An append that the rules accept.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Decision {
     pub heads: ExpectedHeads,
     /// The states that the rules have seen. An aggregate whose rules see none is missing.
     basis: HashMap<AggregateId, Basis>,
+    /// The row after the append of a single event, if an inline view is known to need no other one.
+    pub known_row: Option<KnownRow>,
 }
 
 /// The state that the rules have seen.
@@ -56,6 +59,44 @@ impl Basis {
             Self::New | Self::Remembered(_) => Vec::new(),
             Self::Loaded(state, _) => std::mem::take(&mut state.tail),
         }
+    }
+
+    /// Whether the view's row is the state, or the aggregate is new and has none.
+    fn is_in_view(&self) -> bool {
+        match self {
+            Self::New | Self::Remembered(_) => true,
+            Self::Loaded(state, _) => {
+                state.tail.is_empty() && state.is_projected == (state.version() > Version(0))
+            }
+        }
+    }
+
+    /// Where the row was read that the state was folded from.
+    fn origin(&self) -> Option<RowOrigin> {
+        match self {
+            Self::New => None,
+            Self::Remembered(state) => state.origin,
+            Self::Loaded(state, _) => state.origin.filter(|_| state.is_projected),
+        }
+    }
+
+    /// Remembers the state after this event.
+    fn remember(
+        &self,
+        foldlog: &Foldlog,
+        group: &Group<'_>,
+        (version, last): (Version, LastEvent),
+        row: Box<RawValue>,
+    ) {
+        let state = RememberedState {
+            domain: group.served.domain.name(),
+            version,
+            last,
+            row,
+            origin: self.origin(),
+            loaded_at: self.loaded_at(),
+        };
+        foldlog.states.put(group.aggregate_id, state);
     }
 
     fn loaded_at(&self) -> Instant {
@@ -169,6 +210,44 @@ impl Decision {
         }
     }
 
+    /// Folds a single event before it is appended, if the only view that it is folded into inline is that of its domain: that row is the
+    /// state that the rules have seen.
+    pub(super) fn fold_known_row(&mut self, foldlog: &Foldlog, batch: &Batch<'_>) {
+        self.known_row = self.find_known_row(foldlog, batch);
+    }
+
+    fn find_known_row(&self, foldlog: &Foldlog, batch: &Batch<'_>) -> Option<KnownRow> {
+        let ([event], [group]) = (&batch.events[..], &batch.groups[..]) else {
+            return None;
+        };
+        let types = std::iter::once(event.type_id);
+        let mut views = foldlog.inline_views(&types);
+        let (view, None) = (views.next()?, views.next()) else {
+            return None;
+        };
+        let basis = self.basis.get(&event.aggregate_id)?;
+        if view.name() != group.served.view.name() || !basis.is_in_view() {
+            return None;
+        }
+        let payload = store::spell_as_jsonb(event.stored_payload()?).ok()?;
+        let recorded = RecordedEvent {
+            id: event.id,
+            aggregate_id: event.aggregate_id,
+            type_id: event.type_id,
+            version: Version(0),
+            position: Position(0),
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            payload: payload.clone(),
+            metadata: Metadata::default(),
+        };
+        let folded = view.projection.fold(basis.row(), &[recorded]);
+        Some(KnownRow {
+            payload,
+            row: folded.row.filter(|_| folded.failure.is_none())?,
+            origin: basis.origin(),
+        })
+    }
+
     /// Remembers the states after the append of these events, which are committed.
     pub(super) fn remember(
         mut self,
@@ -176,6 +255,17 @@ impl Decision {
         batch: &Batch<'_>,
         stored: Vec<StoredEvent>,
     ) {
+        // Only a statement that checks the payload returns none.
+        if let (Some(known), [group], [stored]) =
+            (self.known_row.take(), &batch.groups[..], &stored[..])
+            && stored.payload.is_none()
+        {
+            if let Some(basis) = self.basis.get(&group.aggregate_id) {
+                let last = LastEvent::from(&stored.appended);
+                basis.remember(foldlog, group, (stored.appended.version, last), known.row);
+            }
+            return;
+        }
         let mut stored: Vec<Option<StoredEvent>> = stored.into_iter().map(Some).collect();
         for group in &batch.groups {
             let id = group.aggregate_id;
@@ -194,17 +284,11 @@ impl Decision {
             let domain = group.served.domain;
             let folded = domain.projection().fold(basis.row(), &events);
             if let (None, Some(row)) = (folded.failure, folded.row) {
-                let state = RememberedState {
-                    domain: domain.name(),
-                    version: last.version,
-                    last: LastEvent {
-                        id: last.id,
-                        created_at: last.created_at,
-                    },
-                    row,
-                    loaded_at: basis.loaded_at(),
+                let event = LastEvent {
+                    id: last.id,
+                    created_at: last.created_at,
                 };
-                foldlog.states.put(id, state);
+                basis.remember(foldlog, group, (last.version, event), row);
             } else if let Basis::Remembered(state) = basis {
                 // An aggregate that has ended is not remembered: the rules have to see that it existed.
                 foldlog.states.forget(id, state.head());

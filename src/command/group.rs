@@ -1,4 +1,4 @@
-//! Writes the appends of a group, and folds their inline views, in one transaction.
+//! Writes the appends of a group, and folds their inline views, in one statement or one transaction.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -35,10 +35,19 @@ async fn write(foldlog: &Foldlog, group: &[GroupedAppend]) -> Result<StoredGroup
         let mut connection = store::connect_group(foldlog.pool.acquire()).await?;
         return Ok(store::append_group(&mut connection, group, LockWait::Group).await?);
     };
+    let rest = views.next();
+    if rest.is_none() {
+        let mut connection = store::connect_group(foldlog.pool.acquire()).await?;
+        let stored =
+            projection::append_known(&mut connection, first, group, LockWait::Group).await?;
+        if let Some(stored) = stored {
+            return Ok(stored);
+        }
+    }
     let mut transaction = store::connect_group(foldlog.pool.begin()).await?;
     let stored =
         projection::append_and_fold(&mut transaction, first, group, FoldedFor::Group).await?;
-    for view in views {
+    for view in rest.into_iter().chain(views) {
         projection::fold_stored(&mut transaction, view, group, &stored, FoldedFor::Group).await?;
     }
     transaction.commit().await?;

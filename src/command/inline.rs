@@ -1,11 +1,12 @@
-//! Appends that are folded into the inline views in the same transaction.
+//! Appends that are folded into the inline views, in the same transaction or in the same statement.
 
+use super::decide::Decision;
 use super::{AppendError, Batch};
 use crate::app::Foldlog;
 use crate::db::{Pool, Session};
 use crate::event::AggregateId;
 use crate::projection::{self, FoldedFor, ProjectionError};
-use crate::store::{self, ExpectedHeads, GroupedAppend, Outcome};
+use crate::store::{self, ExpectedHeads, GroupedAppend, LockWait, Outcome};
 use crate::view::View;
 
 /// Whether an append is folded inline.
@@ -54,7 +55,7 @@ pub(super) async fn append_and_fold(
     let (stored, views) = match (&batch.events[..], &views[..]) {
         ([event], [first, others @ ..]) => {
             let head = heads.get(&event.aggregate_id).copied();
-            let append = [GroupedAppend::new(event, head, return_payloads)?];
+            let append = [GroupedAppend::new(event, head, return_payloads, None)?];
             let stored = projection::append_and_fold(session, first, &append, folded_for);
             let mut stored = stored.await.map_err(|error| failed(first, error))?;
             let stored = stored.remove(&event.aggregate_id);
@@ -74,4 +75,28 @@ pub(super) async fn append_and_fold(
         }
     }
     Ok(stored)
+}
+
+/// Appends a single event and its row in one statement, if the row is known. `None` if the append has to be folded in a transaction.
+pub(super) async fn append_known(
+    pool: &Pool,
+    foldlog: &Foldlog,
+    batch: &Batch<'_>,
+    decision: &Decision,
+) -> Result<Option<Outcome>, AppendError> {
+    let ([event], Some(known)) = (&batch.events[..], &decision.known_row) else {
+        return Ok(None);
+    };
+    let types = std::iter::once(event.type_id);
+    let Some(view) = foldlog.inline_views(&types).next() else {
+        return Ok(None);
+    };
+    let head = decision.heads.get(&event.aggregate_id).copied();
+    let append = [GroupedAppend::new(event, head, false, Some(known))?];
+    let mut connection = pool.acquire().await?;
+    let stored = projection::append_known(&mut connection, view, &append, LockWait::Session).await;
+    let stored = stored.map_err(|error| AppendError::inline(view, error, &batch.events))?;
+    let outcome =
+        |stored: Option<_>| stored.map_or(Outcome::LostRace, |event| Outcome::Stored(vec![event]));
+    Ok(stored.map(|mut stored| outcome(stored.remove(&event.aggregate_id))))
 }

@@ -6,7 +6,8 @@
 //! the aggregate does exist, the statement stores nothing, and only then the state is loaded.
 //!
 //! Where a process serves several requests at a time, single events of different requests are written, and folded into the inline
-//! views, together; see [`Groups`](crate::store::Groups).
+//! views, together; see [`Groups`](crate::store::Groups). A single event that is folded into the view of its domain inline takes no
+//! further round trip, because the state that the rules have seen gives the new row; see [`append_known`](crate::projection).
 
 mod batch;
 mod decide;
@@ -112,7 +113,9 @@ async fn try_append(
     let mut share = None;
     for attempt in 0..MAX_ATTEMPTS {
         let may_guess = attempt == 0;
-        let (decision, is_guess) = match decide(foldlog, target, batch, expected, may_guess).await {
+        let (mut decision, is_guess) = match decide(foldlog, target, batch, expected, may_guess)
+            .await
+        {
             Ok(decided) => decided,
             // A replay is recognized before an error is returned: the rules would reject a second `Created`, and the
             // version has advanced by the replayed event itself.
@@ -125,14 +128,14 @@ async fn try_append(
         if batch.has_unhashed_passwords() {
             Box::pin(passwords::hash(foldlog, &mut batch.events)).await?;
         }
+        if target.is_pool() {
+            decision.fold_known_row(foldlog, batch);
+        }
         if share.is_none() {
             share = target.share(batch).await?;
         }
         let remembers = target.is_pool() && foldlog.states.is_enabled() && decision.has_states();
-        match target
-            .append(foldlog, batch, &decision.heads, remembers)
-            .await?
-        {
+        match target.append(foldlog, batch, &decision, remembers).await? {
             Attempt::Stored(events) => {
                 let appended = events.iter().map(|event| event.appended.clone()).collect();
                 if remembers {

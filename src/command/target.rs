@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::inline::{append_and_fold, fold_ahead, has_inline_views, is_far_behind};
+use super::decide::Decision;
+use super::inline::{append_and_fold, append_known, fold_ahead, has_inline_views, is_far_behind};
 use super::{AppendError, Batch, idempotency};
 use crate::app::Foldlog;
 use crate::db::{DbError, Pool, Session, Share};
@@ -118,17 +119,24 @@ impl Target<'_> {
         &mut self,
         foldlog: &Foldlog,
         batch: &Batch<'_>,
-        heads: &ExpectedHeads,
+        decision: &Decision,
         return_payloads: bool,
     ) -> Result<Attempt, AppendError> {
         let appended = match self {
             Self::Pool(pool) => {
                 // Boxed, because the futures of callers contain it.
-                Box::pin(append_or_join(pool, foldlog, batch, heads, return_payloads)).await
+                Box::pin(append_or_join(
+                    pool,
+                    foldlog,
+                    batch,
+                    decision,
+                    return_payloads,
+                ))
+                .await
             }
             Self::Transaction(session) => {
                 // Boxed, because the futures of callers contain it.
-                Box::pin(append_in_session(session, foldlog, batch, heads)).await
+                Box::pin(append_in_session(session, foldlog, batch, &decision.heads)).await
             }
         };
         match appended {
@@ -245,15 +253,19 @@ async fn append_or_join(
     pool: &Pool,
     foldlog: &Foldlog,
     batch: &Batch<'_>,
-    heads: &ExpectedHeads,
+    decision: &Decision,
     return_payloads: bool,
 ) -> Result<Attempt, AppendError> {
-    let alone = append_in_pool(pool, foldlog, batch, heads, return_payloads);
+    let alone = append_in_pool(pool, foldlog, batch, decision, return_payloads);
     let ([event], Some(groups)) = (&batch.events[..], &foldlog.groups) else {
         return alone.await;
     };
-    let head = heads.get(&event.aggregate_id).copied();
-    match groups.join(event, head, return_payloads, foldlog).await? {
+    let head = decision.heads.get(&event.aggregate_id).copied();
+    let known_row = decision.known_row.as_ref();
+    match groups
+        .join(event, (head, return_payloads), known_row, foldlog)
+        .await?
+    {
         Joined::Done(outcome) => Ok(outcome.into()),
         Joined::Alone(place) => place.send(alone, Attempt::stored_version).await,
     }
@@ -265,7 +277,7 @@ async fn append_in_pool(
     pool: &Pool,
     foldlog: &Foldlog,
     batch: &Batch<'_>,
-    heads: &ExpectedHeads,
+    decision: &Decision,
     return_payloads: bool,
 ) -> Result<Attempt, AppendError> {
     let append_in_transaction = async |silently: bool, folded_for: FoldedFor| {
@@ -274,7 +286,8 @@ async fn append_in_pool(
             store::silence_doorbell(&mut transaction).await?;
         }
         let how = (return_payloads, folded_for);
-        let appended = append_and_fold(&mut transaction, foldlog, batch, heads, how).await;
+        let appended =
+            append_and_fold(&mut transaction, foldlog, batch, &decision.heads, how).await;
         match &appended {
             Ok(Outcome::Stored(_)) => transaction.commit().await?,
             Err(error) if is_far_behind(error) => transaction.rollback().await?,
@@ -287,9 +300,13 @@ async fn append_in_pool(
         let types = batch.events.iter().map(|event| event.type_id);
         let views = foldlog.inline_views(&types).map(View::name);
         let _share = pool.share_of_views(views).await?;
-        Box::pin(append_in_transaction(false, folded_for)).await
+        match append_known(pool, foldlog, batch, decision).await {
+            Ok(None) => Box::pin(append_in_transaction(false, folded_for)).await,
+            Ok(Some(outcome)) => Ok(outcome.into()),
+            Err(error) => Err(error),
+        }
     } else {
-        append_in_statement(pool, batch, heads, return_payloads).await
+        append_in_statement(pool, batch, &decision.heads, return_payloads).await
     };
     if matches!(&appended, Err(error) if is_far_behind(error)) {
         Box::pin(fold_ahead(pool, foldlog, batch)).await?;

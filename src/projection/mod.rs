@@ -25,8 +25,10 @@
 //!    `after_a_deletion_the_predecessor_claim_is_read_from_the_locker`)
 //! 4. An inline fold reads rows and unclaimed events together, like a batch, and writes only if it gets all claims. Otherwise it
 //!    keeps the claims that it got, and reads the rows after them, as retries do: a claim proves that no other transaction has
-//!    folded the event, and the row is then at the version below. (tests: `inline_appends_and_workers_fold_each_event_once`,
-//!    `an_inline_fold_starts_over_when_a_worker_has_claimed_its_backlog`)
+//!    folded the event, and the row is then at the version below. An append whose row is known inserts and claims its event in one
+//!    statement, if the row is at the version below: then no earlier event is unclaimed. (tests:
+//!    `inline_appends_and_workers_fold_each_event_once`, `an_inline_fold_starts_over_when_a_worker_has_claimed_its_backlog`,
+//!    `a_row_that_is_behind_is_read`)
 //!
 //! # Why no event is forgotten
 //!
@@ -114,7 +116,9 @@ mod write;
 pub use self::budget::Budget;
 pub use self::catch_up::{CatchUp, catch_up};
 pub use self::failure_class::FailureClass;
-pub use self::inline::{FoldedFor, append_and_fold, fold_ahead, fold_inline, fold_stored};
+pub use self::inline::{
+    FoldedFor, append_and_fold, append_known, fold_ahead, fold_inline, fold_stored,
+};
 pub use self::listener::{CHANNEL, Listener};
 pub use self::parked::{RetryReport, retry, retry_one};
 pub use self::parked_page::{ParkedAggregate, ParkedPage, list_parked};

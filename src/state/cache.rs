@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use crate::event::{AggregateId, Version};
-use crate::store::{ExpectedHead, LastEvent};
+use crate::store::{ExpectedHead, LastEvent, RowOrigin};
 
 /// How long a state is used after it was loaded.
 pub const MAX_AGE: Duration = Duration::from_mins(1);
@@ -42,6 +42,8 @@ pub struct RememberedState {
     pub last: LastEvent,
     /// The fold of all events, with secrets.
     pub row: Box<RawValue>,
+    /// Where the row was read from which the fold began; `None` if it began at the first event.
+    pub origin: Option<RowOrigin>,
     /// When the events were last read from the database.
     pub loaded_at: Instant,
 }

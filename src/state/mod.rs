@@ -17,7 +17,7 @@ use sqlx::postgres::PgRow;
 
 use crate::db::{DbError, Session};
 use crate::event::{AggregateId, RecordedEvent, Version};
-use crate::store;
+use crate::store::{self, RowOrigin};
 use crate::view::{self, Serving, StoredRow, View};
 
 pub use self::cache::{MAX_AGE, RememberedState, StateCache};
@@ -45,6 +45,8 @@ pub struct State {
     pub is_projected: bool,
     /// Whether a generation of the view serves this process. Otherwise the state is folded from the events alone.
     pub has_generation: bool,
+    /// Where the row was read.
+    pub origin: Option<RowOrigin>,
     tail_bytes: usize,
     /// The newest event that was dropped, because an earlier one cannot be folded.
     dropped: Option<Version>,
@@ -71,13 +73,18 @@ impl State {
     }
 
     /// Takes the row and the claims from the first row of the answer about this aggregate.
-    fn read_folded(&mut self, row: &PgRow) -> Result<(), DbError> {
+    fn read_folded(&mut self, row: &PgRow, view: &View) -> Result<(), DbError> {
         self.has_generation = row.try_get("serves")?;
         if self.folded > Version(0) {
             return Ok(());
         }
         self.row = view::decode_row(row)?;
         self.is_projected = self.row.is_some();
+        let repairs: Option<i64> = row.try_get("repairs")?;
+        self.origin = repairs.map(|repairs| RowOrigin {
+            generation: view::generation_number(view.lock_domain()),
+            repairs,
+        });
         let viewed = self.row.as_ref().map(|(version, _)| *version);
         let claimed = row.try_get::<Option<i32>, _>("claimed_version")?;
         self.folded = viewed.or(claimed.map(Version)).unwrap_or_default();
@@ -168,7 +175,7 @@ async fn read_states(
         let state = states
             .entry(AggregateId(row.try_get("wanted_id")?))
             .or_default();
-        state.read_folded(&row)?;
+        state.read_folded(&row, view)?;
         if row.try_get::<Option<i32>, _>("version")?.is_some() {
             let bytes = store::byte_len(&row, "payload")? + store::byte_len(&row, "metadata")?;
             state.push(store::decode_event(&row)?, bytes, view);

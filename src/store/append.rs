@@ -37,6 +37,15 @@ pub struct LastEvent {
     pub created_at: OffsetDateTime,
 }
 
+impl From<&AppendedEvent> for LastEvent {
+    fn from(event: &AppendedEvent) -> Self {
+        Self {
+            id: event.id,
+            created_at: event.created_at,
+        }
+    }
+}
+
 impl From<Version> for ExpectedHead {
     fn from(version: Version) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! The store: appends events to the log and reads them. It stores bytes and numbers and decides nothing about them. Only its
-//! statements write the table `events`, and one of `projection::inline` that appends as `group/sql/append_group.sql` does and reads view
-//! rows beside it.
+//! statements write the table `events`, and two of `projection::inline` that append as `group/sql/append_group.sql` does and read or write
+//! view rows beside it.
 //!
 //! # Why an append is correct
 //!
@@ -22,6 +22,7 @@ mod activity;
 mod append;
 mod feed;
 mod group;
+mod jsonb;
 mod stream;
 
 pub use self::activity::read_positions;
@@ -33,9 +34,10 @@ pub use self::feed::{
     FeedWatch, read_feed, read_feed_end,
 };
 pub use self::group::{
-    GroupOutcome, GroupWriter, GroupedAppend, Groups, Joined, LockWait, Place, StoredGroup,
-    append_group, bind_group, connect_group, decode_group,
+    GroupOutcome, GroupWriter, GroupedAppend, Groups, Joined, KnownRow, LockWait, Place, RowOrigin,
+    StoredGroup, append_group, bind_group, connect_group, decode_group,
 };
+pub use self::jsonb::spell_as_jsonb;
 pub use self::stream::{
     Moment, StreamPart, byte_len, decode_event, decode_optional_time, decode_skipped, decode_time,
     find_events, read_stream,

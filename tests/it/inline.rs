@@ -322,6 +322,16 @@ async fn a_deadlock_between_a_worker_and_an_inline_append_is_resolved_by_a_retry
 /// Fails when an append that waits for a repair is stored without its fold, so that its set rule is not checked.
 #[tokio::test]
 async fn an_inline_append_that_waits_for_a_repair_checks_its_set_rule() {
+    let one = with_email(Uuid::now_v7(), "ada@example.org");
+    refused_after_a_repair("that they were folded into before", vec![one]).await;
+    // More than one event is folded in a transaction.
+    let user = Uuid::now_v7();
+    let two = vec![with_email(user, "ada@example.org"), renamed(user, "ada")];
+    refused_after_a_repair("Reads all unclaimed events of aggregates", two).await;
+}
+
+/// `statement` waits for the repair when these events are appended.
+async fn refused_after_a_repair(statement: &str, events: Vec<UntypedEvent>) {
     let db = TestDb::with_inline(&["users"]).await;
     append(
         &db.foldlog,
@@ -330,11 +340,8 @@ async fn an_inline_append_that_waits_for_a_repair_checks_its_set_rule() {
     .await;
     let mut repair = Held::open(&db, "select pg_advisory_xact_lock(generation_key('users'))").await;
     let foldlog = db.foldlog.clone();
-    let appends = tokio::spawn(async move {
-        send(&foldlog, &[with_email(Uuid::now_v7(), "ada@example.org")]).await
-    });
+    let appends = tokio::spawn(async move { send(&foldlog, &events).await });
     // Its snapshot is older than the repair.
-    let statement = "reads what an inline fold of them needs";
     wait_until_blocked(&mut db.connect().await, statement).await;
     run(repair.connection(), "select note_repair('users')").await;
     repair.commit().await;

@@ -124,6 +124,7 @@ const MEANINGS: &[Meaning] = &[
     meaning("FL002", Unavailable, Keep, 0, "a view with a rule over all rows has not caught up since its table was created"),
     meaning("FL003", Installation, Keep, 0, "two indexes of a view have the same name up to the character #; rename or drop one of them"),
     meaning("FL004", Installation, Keep, 0, "an index of a new generation differs from the one that it was copied from"),
+    meaning("FL005", Contended, Keep, 0, "a row that was folded before its append was changed, or its generation replaced"),
     meaning("XX001", Impaired, Close, 0, "data is corrupted"),
     meaning("XX002", Impaired, Close, 0, "an index is corrupted"),
     // Classes. A function or a trigger can raise an error of any class, also those of warnings and of features that foldlog

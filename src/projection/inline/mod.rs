@@ -9,7 +9,8 @@
 //! fold read as unclaimed, so not all claims would succeed. If they do not, or if an event cannot be folded, the fold starts over
 //! with the claims it has, and reads the rows after the claims.
 //!
-//! The statement that appends one event, or those of a group, reads, too; see [`append_and_fold`].
+//! The statement that appends one event, or those of a group, reads, too; see [`append_and_fold`]. If the new rows are known before, one
+//! statement does everything; see [`append_known`].
 //!
 //! # Beside a reprojection
 //!
@@ -21,6 +22,7 @@
 
 mod backlog;
 mod group;
+mod known_rows;
 mod pieces;
 
 use std::collections::{HashMap, HashSet};
@@ -29,6 +31,7 @@ use sqlx::Row;
 
 use self::backlog::{Backlog, Extent, read_backlog};
 pub use self::group::{append_and_fold, fold_stored};
+pub use self::known_rows::append_known;
 pub use self::pieces::fold_ahead;
 use super::plan::{AggregateBatch, Before, Plan, plan};
 use super::read_events::ReadEvents;

@@ -8,11 +8,12 @@
 -- $2 text lock domain
 -- $3 smallint the first event type
 -- $4 smallint the event type before which to end
--- returns rows (serves, wanted_id, viewed, viewed_version, claimed_version, id, aggregate_id, version, position, type_id, created_at, payload, metadata)
+-- returns rows (serves, repairs, wanted_id, viewed, viewed_version, claimed_version, id, aggregate_id, version, position, type_id, created_at, payload, metadata)
 -- role: foldlog_command
 -- uses: events_aggregate_id_version_key locker_pkey {table}_pkey
 select
     generation.serves,
+    (select g.repairs from foldlog.views g where g.name = $2) as repairs,
     wanted.id as wanted_id,
     viewed.json as viewed,
     viewed.version as viewed_version,

@@ -18,6 +18,7 @@
 //!
 //! A group belongs to a task of its own, which goes on when a client disconnects.
 
+mod known_row;
 mod place;
 mod queue;
 mod statement;
@@ -34,6 +35,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub use self::known_row::{KnownRow, RowOrigin};
 pub use self::place::Place;
 use self::queue::{Entered, Queue};
 pub use self::statement::{LockWait, append_group, bind_group, decode_group};
@@ -95,6 +97,7 @@ pub struct GroupedAppend {
     metadata: Box<RawValue>,
     expected: Option<ExpectedHead>,
     return_payload: bool,
+    folded: Option<KnownRow>,
 }
 
 /// An append that waits for a group.
@@ -119,7 +122,8 @@ enum Answer {
 }
 
 impl GroupedAppend {
-    /// Prepares an append. With `return_payload` the answer has the payload as the log holds it.
+    /// Prepares an append. With `return_payload` the answer has the payload as the log holds it. `folded` is the row after it, if it is
+    /// known.
     ///
     /// # Errors
     ///
@@ -128,6 +132,7 @@ impl GroupedAppend {
         event: &Prepared,
         expected: Option<ExpectedHead>,
         return_payload: bool,
+        folded: Option<&KnownRow>,
     ) -> Result<Self, DbError> {
         let payload = append::stored_payload(event)?;
         let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
@@ -139,7 +144,15 @@ impl GroupedAppend {
             metadata: to_raw_value(&event.metadata).map_err(encode)?,
             expected,
             return_payload,
+            folded: folded.cloned(),
         })
+    }
+
+    /// The aggregate, the version that the event gets, and the row at this version, if it is known.
+    #[must_use]
+    pub fn folded(&self) -> Option<(AggregateId, Version, &KnownRow)> {
+        let version = self.expected?.version.0.checked_add(1)?;
+        Some((self.aggregate_id, Version(version), self.folded.as_ref()?))
     }
 }
 
@@ -153,8 +166,8 @@ impl Groups {
     pub async fn join(
         &self,
         event: &Prepared,
-        expected: Option<ExpectedHead>,
-        return_payload: bool,
+        (expected, return_payload): (Option<ExpectedHead>, bool),
+        folded: Option<&KnownRow>,
         writer: &(impl GroupWriter + Clone),
     ) -> Result<Joined, DbError> {
         let payload = append::stored_payload(event)?;
@@ -165,7 +178,7 @@ impl Groups {
         let mut entered = lock(&self.queue).enter(aggregate_id);
         let mut answer = None;
         if matches!(entered, Entered::Wait) {
-            let append = GroupedAppend::new(event, expected, return_payload)?;
+            let append = GroupedAppend::new(event, expected, return_payload, folded)?;
             let (sender, receiver) = oneshot::channel();
             entered = lock(&self.queue).enter_or_wait(WaitingAppend {
                 append,

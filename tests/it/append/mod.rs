@@ -5,6 +5,7 @@ mod explained;
 mod grouped;
 mod grouped_inline;
 mod immutable;
+mod known_rows;
 mod limits;
 mod races;
 mod remembered;

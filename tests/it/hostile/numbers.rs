@@ -141,3 +141,19 @@ async fn a_number_that_is_too_large_for_its_field_is_rejected() {
     assert!(appended.await.is_err());
     assert_eq!(app.stored().await, 0);
 }
+
+/// Fails when a row is folded from a number as the client sent it, and not from the number that the log holds.
+#[tokio::test]
+async fn a_row_is_folded_from_the_number_that_the_log_holds() {
+    let app = app().await;
+    let meter = Uuid::now_v7();
+    // `jsonb` has no negative zero.
+    let (status, answer) = append(&app, meter, r#"{"kwh":1,"volts":-0.0}"#).await;
+    assert_eq!(status, 201, "{answer}");
+    let negative = "select count(*) from meters where volts::text = '-0'";
+    assert_eq!(app.db.count(negative).await, 0);
+    for kwh in ["1e300", "0.1", "1e-300", "1.50"] {
+        let (status, answer) = append(&app, meter, &format!(r#"{{"kwh":{kwh}}}"#)).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+}

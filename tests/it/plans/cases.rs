@@ -49,6 +49,16 @@ const PARSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "projection/inline/sql/append_known.sql",
+        &[
+            "pg_temp.ids(1), pg_temp.ids(1), '{1000}', '{\"{}\"}', '{\"{}\"}', '{3}', pg_temp.ids(1), '{now}', null, '{\"{}\"}', '[]', \
+             'users', 'users', 0",
+            "pg_temp.ids(64), pg_temp.ids(64), array_fill(1000::smallint, array[64]), array_fill('{}'::jsonb, array[64]), \
+             array_fill('{}'::jsonb, array[64]), array_fill(3, array[64]), pg_temp.ids(64), \
+             array_fill(statement_timestamp(), array[64]), null, array_fill('{}'::text, array[64]), '[]', 'users', 'users', null",
+        ],
+    ),
+    (
         "projection/reproject/sql/claim_slice.sql",
         &[
             "'users#2', '1:9000000000000000000:', (pg_temp.ids(1))[1], 0, (pg_temp.ids(1))[1], 1, 1000::smallint, 2000::smallint, \
