@@ -15,6 +15,7 @@ mod dry_run;
 mod error;
 mod group;
 mod idempotency;
+mod in_pool;
 mod inline;
 mod outcome;
 mod passwords;

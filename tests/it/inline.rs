@@ -451,10 +451,10 @@ async fn a_row_that_cannot_be_read_is_not_the_fault_of_an_event() {
     db.run("alter table users alter username drop not null; update users set username = null")
         .await;
     let app = App::with_db(db).await;
-    // The host remembers the user, so the rules need not read the row.
-    let rename = json::renamed(user, "eve");
+    // The host remembers the user, so the rules need not read the row. The fold of two events does.
+    let renames = serde_json::json!([json::renamed(user, "eve"), json::renamed(user, "ada")]);
     let answers = [
-        app.append("/users", &rename).await,
+        app.append("/users", &renames).await,
         app.read(&format!("/users/{user}")).await,
         app.read("/users").await,
     ];

@@ -4,7 +4,7 @@ use foldlog::Foldlog;
 use foldlog::db::Pool;
 use foldlog::domains::users::UserEvent;
 use foldlog::event::{EventId, UntypedEvent, Version};
-use foldlog::projection::verify::verify;
+use foldlog::projection::verify::{VerifyOptions, verify};
 use foldlog::projection::{self, Budget};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -29,7 +29,13 @@ fn email_changed(user: Uuid) -> UntypedEvent {
 /// How many rows of a view differ from the fold of the log.
 async fn differences(db: &TestDb, view: &str) -> u64 {
     let view = db.foldlog.view(view).unwrap();
-    let verified = verify(db.pool(), view, false, &Budget::default()).await;
+    let verified = verify(
+        db.pool(),
+        view,
+        VerifyOptions::default(),
+        &Budget::default(),
+    )
+    .await;
     verified.unwrap().differ
 }
 
@@ -44,7 +50,7 @@ async fn a_row_that_was_repaired_is_read_before_the_next_append() {
     let host = host(&db);
     append(&host, &[email_changed(user)]).await;
     let view = db.foldlog.view("users").unwrap();
-    let repaired = verify(db.pool(), view, true, &Budget::default()).await;
+    let repaired = verify(db.pool(), view, VerifyOptions::repair(), &Budget::default()).await;
     assert_eq!(repaired.unwrap().repaired, 1);
     append(&host, &[email_changed(user)]).await;
     append(&host, &[email_changed(user)]).await;
