@@ -28,11 +28,11 @@ pub async fn append_known(
     let Some(origin) = common_origin(view, group) else {
         return Ok(None);
     };
-    let folded = || group.iter().filter_map(GroupedAppend::folded);
-    let rows: Vec<_> = folded()
+    let known = || group.iter().filter_map(GroupedAppend::known_row);
+    let rows: Vec<_> = known()
         .map(|(id, version, known)| (id, version, &*known.row))
         .collect();
-    let payloads: Vec<_> = folded().map(|(_, _, known)| known.payload.get()).collect();
+    let payloads: Vec<_> = known().map(|(_, _, known)| known.payload.get()).collect();
     let sql = view.sql.fill(include_str!("sql/append_known.sql"));
     let rows = store::bind_group(sqlx::query(sql), group, lock_wait)
         .bind(payloads)
@@ -70,7 +70,7 @@ fn common_origin(view: &View, group: &[GroupedAppend]) -> Option<Option<RowOrigi
     }
     let mut common: Option<RowOrigin> = None;
     for append in group {
-        let (_, _, KnownRow { origin, .. }) = append.folded()?;
+        let (_, _, KnownRow { origin, .. }) = append.known_row()?;
         let Some(origin) = origin else { continue };
         if common.is_some_and(|common| common != *origin) {
             return None;

@@ -1,9 +1,10 @@
 //! Concurrent appends of single events, written together: a statement for 64 events costs Postgres about as much as six
 //! statements for one each.
 //!
-//! An append is sent at once, by itself, while fewer than [`queue::MAX_STATEMENTS`] are in flight. Otherwise it
-//! waits until one of them ends; then the appends that wait go out together. So an idle process answers as fast as without
-//! groups, and no timer delays an append.
+//! While a statement is in flight, appends wait until it ends, and then go out together; if many wait, a second statement is sent beside
+//! the first. While none is in flight, an append is sent as soon as the tasks that are ready have had their turn, together with
+//! what these append. If nothing joins it, it is sent by itself. So an idle process answers as fast as without groups, and no timer delays an
+//! append.
 //!
 //! An append in a group gets the same answer as alone:
 //!
@@ -33,6 +34,7 @@ use futures_util::future::BoxFuture;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 pub use self::known_row::{KnownRow, RowOrigin};
@@ -97,7 +99,7 @@ pub struct GroupedAppend {
     metadata: Box<RawValue>,
     expected: Option<ExpectedHead>,
     return_payload: bool,
-    folded: Option<KnownRow>,
+    known_row: Option<KnownRow>,
 }
 
 /// An append that waits for a group.
@@ -113,6 +115,16 @@ impl fmt::Debug for WaitingAppend {
     }
 }
 
+/// Sends a group when it is dropped, also if its task is dropped with the runtime.
+struct Gathering(Groups);
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        lock(&self.0.queue).end_gathering();
+        self.0.start();
+    }
+}
+
 /// The answer to an append that waits.
 #[derive(Debug)]
 enum Answer {
@@ -122,7 +134,7 @@ enum Answer {
 }
 
 impl GroupedAppend {
-    /// Prepares an append. With `return_payload` the answer has the payload as the log holds it. `folded` is the row after it, if it is
+    /// Prepares an append. With `return_payload` the answer has the payload as the log holds it. `known_row` is the row after it, if it is
     /// known.
     ///
     /// # Errors
@@ -132,7 +144,7 @@ impl GroupedAppend {
         event: &Prepared,
         expected: Option<ExpectedHead>,
         return_payload: bool,
-        folded: Option<&KnownRow>,
+        known_row: Option<&KnownRow>,
     ) -> Result<Self, DbError> {
         let payload = append::stored_payload(event)?;
         let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
@@ -144,15 +156,19 @@ impl GroupedAppend {
             metadata: to_raw_value(&event.metadata).map_err(encode)?,
             expected,
             return_payload,
-            folded: folded.cloned(),
+            known_row: known_row.cloned(),
         })
     }
 
     /// The aggregate, the version that the event gets, and the row at this version, if it is known.
     #[must_use]
-    pub fn folded(&self) -> Option<(AggregateId, Version, &KnownRow)> {
+    pub fn known_row(&self) -> Option<(AggregateId, Version, &KnownRow)> {
         let version = self.expected?.version.0.checked_add(1)?;
-        Some((self.aggregate_id, Version(version), self.folded.as_ref()?))
+        Some((
+            self.aggregate_id,
+            Version(version),
+            self.known_row.as_ref()?,
+        ))
     }
 }
 
@@ -167,7 +183,7 @@ impl Groups {
         &self,
         event: &Prepared,
         (expected, return_payload): (Option<ExpectedHead>, bool),
-        folded: Option<&KnownRow>,
+        known_row: Option<&KnownRow>,
         writer: &(impl GroupWriter + Clone),
     ) -> Result<Joined, DbError> {
         let payload = append::stored_payload(event)?;
@@ -175,29 +191,37 @@ impl Groups {
             return Ok(Joined::Alone(self.place(Vec::new(), false)));
         }
         let aggregate_id = event.aggregate_id;
-        let mut entered = lock(&self.queue).enter(aggregate_id);
-        let mut answer = None;
-        if matches!(entered, Entered::Wait) {
-            let append = GroupedAppend::new(event, expected, return_payload, folded)?;
-            let (sender, receiver) = oneshot::channel();
-            entered = lock(&self.queue).enter_or_wait(WaitingAppend {
-                append,
-                writer: Arc::new(writer.clone()),
-                answer: sender,
-            });
-            answer = Some(receiver);
+        let (sender, answer) = oneshot::channel();
+        let entered = lock(&self.queue).enter(WaitingAppend {
+            append: GroupedAppend::new(event, expected, return_payload, known_row)?,
+            writer: Arc::new(writer.clone()),
+            answer: sender,
+        });
+        match entered {
+            Entered::Uncounted => {
+                let place = self.place(vec![aggregate_id], false);
+                return Ok(Joined::Alone(place));
+            }
+            Entered::First => self.gather(),
+            Entered::Waits => {}
         }
-        Ok(match (entered, answer) {
-            (Entered::Counted, _) => Joined::Alone(self.place(vec![aggregate_id], true)),
-            (Entered::Uncounted, _) => Joined::Alone(self.place(vec![aggregate_id], false)),
-            (Entered::Wait, None) => Joined::Alone(self.place(Vec::new(), false)),
-            (Entered::Wait, Some(answer)) => match answer.await {
-                Ok(Answer::Outcome(outcome)) => Joined::Done(outcome),
-                Ok(Answer::Alone(place)) => Joined::Alone(place),
-                // The runtime of the group's task has ended.
-                Err(_) => Joined::Alone(self.place(Vec::new(), false)),
-            },
+        Ok(match answer.await {
+            Ok(Answer::Outcome(outcome)) => Joined::Done(outcome),
+            Ok(Answer::Alone(place)) => Joined::Alone(place),
+            // The runtime of the group's task has ended.
+            Err(_) => Joined::Alone(self.place(Vec::new(), false)),
         })
+    }
+
+    /// Sends a group after the tasks that are ready now.
+    fn gather(&self) {
+        let gathering = Gathering(self.clone());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                yield_now().await;
+                drop(gathering);
+            });
+        }
     }
 
     fn place(&self, aggregates: Vec<AggregateId>, counted: bool) -> Place {
@@ -218,6 +242,14 @@ impl Groups {
             }
             let aggregates = group.iter().map(|w| w.append.aggregate_id).collect();
             let place = self.place(aggregates, true);
+            let group = match <[WaitingAppend; 1]>::try_from(group) {
+                Ok([single]) => {
+                    // If the client has disconnected, the place is dropped with the answer.
+                    drop(single.answer.send(Answer::Alone(place)));
+                    continue;
+                }
+                Err(group) => group,
+            };
             match Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(self.clone().send(group, place))),
                 // Dropping the group tells its appends that they have to be sent alone.

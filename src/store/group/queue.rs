@@ -6,8 +6,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::WaitingAppend;
 use crate::event::{AggregateId, Version};
 
-/// How many statements may be in flight before appends wait: one that Postgres works on, and one that is on its way.
-pub(super) const MAX_STATEMENTS: usize = 2;
+/// How many statements are in flight at most: one that Postgres works on, and one that is on its way.
+const MAX_STATEMENTS: usize = 2;
+
+/// How many appends wait before a second statement is sent beside the first. Fewer go out together when the first one ends: two small
+/// groups cost Postgres half as much again as a larger one, and are not answered earlier.
+const MIN_SECOND_GROUP: usize = 16;
 
 /// The most events in a group. Twice as many gain little more.
 const MAX_GROUP_EVENTS: usize = 64;
@@ -20,6 +24,8 @@ pub(super) struct Queue {
     /// The aggregates of all statements in flight.
     in_flight: HashMap<AggregateId, AggregateUse>,
     waiting: VecDeque<WaitingAppend>,
+    /// Whether a group is about to be sent.
+    gathering: bool,
 }
 
 /// The statements in flight with an event of one aggregate.
@@ -34,41 +40,41 @@ enum AggregateUse {
 /// How an append goes on.
 #[derive(Debug)]
 pub(super) enum Entered {
-    /// It is sent at once, and other appends wait for it.
-    Counted,
-    /// It is sent at once, and other appends do not wait for it.
+    /// It is sent alone at once, and other appends do not wait for it.
     Uncounted,
+    /// It waits, and the caller has to see to it that a group is sent soon; see [`Queue::end_gathering`].
+    First,
     /// It waits.
-    Wait,
+    Waits,
 }
 
 impl Queue {
-    /// Decides how an append to this aggregate goes on.
-    pub(super) fn enter(&mut self, id: AggregateId) -> Entered {
-        match self.in_flight.entry(id) {
-            Entry::Occupied(mut entry) => match entry.get_mut() {
-                AggregateUse::Counted => Entered::Wait,
-                AggregateUse::Uncounted(count) => {
-                    *count += 1;
-                    Entered::Uncounted
-                }
-            },
-            Entry::Vacant(entry) if self.statements < MAX_STATEMENTS => {
-                entry.insert(AggregateUse::Counted);
-                self.statements += 1;
-                Entered::Counted
-            }
-            Entry::Vacant(_) => Entered::Wait,
+    /// Adds an append to the end of the queue, unless a statement that takes long has an event of its aggregate.
+    pub(super) fn enter(&mut self, waiting: WaitingAppend) -> Entered {
+        let id = waiting.append.aggregate_id;
+        if let Some(AggregateUse::Uncounted(count)) = self.in_flight.get_mut(&id) {
+            *count += 1;
+            return Entered::Uncounted;
         }
+        self.waiting.push_back(waiting);
+        if self.gathering || !self.may_send() {
+            return Entered::Waits;
+        }
+        self.gathering = true;
+        Entered::First
     }
 
-    /// As [`Self::enter`]; an append that has to wait is added to the end of the queue.
-    pub(super) fn enter_or_wait(&mut self, waiting: WaitingAppend) -> Entered {
-        let entered = self.enter(waiting.append.aggregate_id);
-        if matches!(entered, Entered::Wait) {
-            self.waiting.push_back(waiting);
+    /// From now on, the next append that can be sent is the first of a new group.
+    pub(super) const fn end_gathering(&mut self) {
+        self.gathering = false;
+    }
+
+    fn may_send(&self) -> bool {
+        match self.statements {
+            0 => true,
+            1..MAX_STATEMENTS => self.waiting.len() >= MIN_SECOND_GROUP,
+            MAX_STATEMENTS.. => false,
         }
-        entered
     }
 
     /// Adds a statement for the aggregate of one that was given up.
@@ -85,7 +91,7 @@ impl Queue {
     /// The appends to send together now; none if enough statements are in flight.
     pub(super) fn next_group(&mut self) -> Vec<WaitingAppend> {
         let mut group = Vec::new();
-        if self.statements >= MAX_STATEMENTS || self.waiting.is_empty() {
+        if !self.may_send() {
             return group;
         }
         let mut ids = HashSet::new();

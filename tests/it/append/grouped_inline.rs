@@ -8,7 +8,7 @@ use foldlog::event::{ExpectedVersion, UntypedEvent, Version};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use super::grouped::{ALONE_COUNT, Answer, append_all, start, users, version};
+use super::grouped::{Answer, append_all, start, users, version};
 use crate::support::chaos::Chaos;
 use crate::support::db::DOMAINS;
 use crate::support::events::{append, deposited, event, opened};
@@ -61,17 +61,16 @@ async fn concurrent_inline_appends_share_a_transaction() {
         append(&foldlog, &users(1)).await;
         chaos.statements() - before
     };
-    let mut events = users(ALONE_COUNT + 40);
+    let mut events = users(40);
     let accounts: Vec<Uuid> = (0..20).map(|_| Uuid::now_v7()).collect();
     events.extend(accounts.iter().map(|account| opened(*account)));
     let before = chaos.statements();
     let answers = append_all(&foldlog, &events).await;
     assert!(answers.iter().all(|answer| version(answer) == 1));
-    // Two alone, and a transaction for the rest: BEGIN, one that appends and reads, a write for each of three views, two more reads, and
-    // COMMIT.
+    // A transaction: BEGIN, one that appends and reads, a write for each of three views, two more reads, and COMMIT.
     let statements = chaos.statements() - before;
     assert!(
-        statements <= 2 * single + 8,
+        statements <= 8 * single,
         "{statements} statements, {single} for one append"
     );
     for account in accounts {
@@ -85,8 +84,8 @@ async fn concurrent_inline_appends_share_a_transaction() {
     }
 }
 
-/// How many statements the transactions take that append an event of each of these aggregates and of new ones: two alone, and a group.
-async fn count_statements(
+/// Appends an event of each of ten aggregates and of new ones together, in this many statements.
+async fn assert_statements(
     chaos: &Chaos,
     foldlog: &Foldlog,
     new: impl Fn(usize) -> Vec<UntypedEvent>,
@@ -94,7 +93,7 @@ async fn count_statements(
     expected: u64,
 ) {
     let mut statements = 0;
-    // On a busy machine one of the two before the group may take so long that the others are sent alone.
+    // On a busy machine the group may take so long that its appends are sent alone.
     for _ in 0..20 {
         let known = new(10);
         append(foldlog, &known).await;
@@ -107,7 +106,7 @@ async fn count_statements(
                 .collect::<Vec<_>>(),
         )
         .await;
-        let mut events = new(ALONE_COUNT + 10);
+        let mut events = new(10);
         events.extend(known.iter().map(|event| next(event.aggregate_id.0)));
         let before = chaos.statements();
         let answers = append_all(foldlog, &events).await;
@@ -127,7 +126,7 @@ async fn an_append_whose_row_is_known_takes_one_statement_with_its_fold() {
     let db = TestDb::new().await;
     let chaos = Chaos::start(&db.options).await;
     let foldlog = host_with(&chaos, &["users"]).await;
-    count_statements(&chaos, &foldlog, users, |user| renamed(user, "eve"), 3).await;
+    assert_statements(&chaos, &foldlog, users, |user| renamed(user, "eve"), 1).await;
     assert_all_applied(&db, "users").await;
 }
 
@@ -139,7 +138,7 @@ async fn an_append_whose_row_is_read_takes_four_statements_with_its_fold() {
     let chaos = Chaos::start(&db.options).await;
     let foldlog = host_with(&chaos, &["ledger"]).await;
     let accounts = |count| (0..count).map(|_| opened(Uuid::now_v7())).collect();
-    count_statements(&chaos, &foldlog, accounts, |id| deposited(id, 1), 3 * 4).await;
+    assert_statements(&chaos, &foldlog, accounts, |id| deposited(id, 1), 4).await;
     assert_all_applied(&db, "ledger").await;
 }
 
@@ -159,7 +158,7 @@ async fn a_group_folds_the_earlier_events_that_a_row_lacks() {
     append(&db.foldlog, &[deposited(behind, 1), opened(absent)]).await;
     let chaos = Chaos::start(&db.options).await;
     let foldlog = host(&chaos).await;
-    let mut events = users(ALONE_COUNT);
+    let mut events = users(2);
     events.extend([
         deposited(behind, 2),
         deposited(absent, 3),
@@ -167,7 +166,7 @@ async fn a_group_folds_the_earlier_events_that_a_row_lacks() {
     ]);
     events.extend(users(5));
     let answers = append_all(&foldlog, &events).await;
-    let versions: Vec<i32> = answers[ALONE_COUNT..]
+    let versions: Vec<i32> = answers[2..]
         .iter()
         .filter_map(|a| a.as_ref().ok())
         .map(|a| a.events[0].version.0)
@@ -198,7 +197,7 @@ async fn a_refused_inline_append_does_not_affect_the_others_of_its_group() {
         ],
     )
     .await;
-    let plugs = users(ALONE_COUNT);
+    let plugs = users(2);
     let (eve, new) = (Uuid::now_v7(), Uuid::now_v7());
     let events = [
         plugs[0].clone(),
@@ -243,7 +242,7 @@ async fn inline_appends_of_a_group_that_exchange_values_are_refused_or_stored_as
     for (n, user) in people.iter().enumerate() {
         append(&foldlog, &[with_email(*user, &format!("{n}@example.org"))]).await;
     }
-    let plugs = users(ALONE_COUNT);
+    let plugs = users(2);
     let events = [
         plugs[0].clone(),
         plugs[1].clone(),
@@ -281,7 +280,7 @@ async fn a_parked_aggregate_does_not_affect_the_others_of_its_group() {
     assert_eq!(db.catch_up("ledger").await.parked.unwrap(), 1);
     let chaos = Chaos::start(&db.options).await;
     let foldlog = host(&chaos).await;
-    let mut events = users(ALONE_COUNT);
+    let mut events = users(2);
     let others: Vec<Uuid> = (0..6).map(|_| Uuid::now_v7()).collect();
     events.push(deposited(account, 1));
     events.extend(others.iter().map(|account| opened(*account)));
@@ -315,9 +314,8 @@ async fn a_parked_aggregate_with_a_long_backlog_does_not_split_its_group() {
     let foldlog = host(&chaos).await;
     // So that the host remembers the account, and need not load it before the append waits for a group.
     append(&foldlog, &[deposited(account, 1)]).await;
-    let mut events = users(ALONE_COUNT);
+    let mut events = users(5);
     events.push(deposited(account, 1));
-    events.extend(users(5));
     events.push(opened(Uuid::now_v7()));
     let answers = append_all(&foldlog, &events).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
@@ -340,7 +338,7 @@ async fn a_group_does_not_wait_for_the_fold_of_a_long_backlog() {
     append(&db.foldlog, &backlog).await;
     let chaos = Chaos::start(&db.options).await;
     let foldlog = host(&chaos).await;
-    let mut events = users(ALONE_COUNT);
+    let mut events = users(2);
     events.push(deposited(account, 1));
     events.extend(users(5));
     let answers = append_all(&foldlog, &events).await;
@@ -365,14 +363,14 @@ async fn a_claim_that_a_worker_holds_does_not_hold_up_the_others() {
     let chaos = Chaos::start(&db.options).await;
     let foldlog = host(&chaos).await;
     let claim = hold_claim(&db, "ledger", &first).await;
-    let plugs = users(ALONE_COUNT);
+    let plugs = users(2);
     let waits = deposited(account, 1);
     let others = users(5);
     let mut appends = vec![];
     for event in plugs.iter().chain([&waits]).chain(&others) {
         appends.push(start(&foldlog, event, ExpectedVersion::Any));
     }
-    let waiting = appends.remove(ALONE_COUNT);
+    let waiting = appends.remove(2);
     let answers = async {
         let answers = join_all(appends).await;
         claim.release().await;
