@@ -123,3 +123,19 @@ async fn a_claim_that_is_there_already_is_not_counted() {
     assert_eq!(seen, None);
     assert_eq!(differences(&db, "users").await, 1);
 }
+
+/// Fails when the row of an aggregate that a person has parked by hand changes, because it is known and has all events.
+#[tokio::test]
+async fn an_aggregate_parked_by_hand_is_not_folded() {
+    let db = TestDb::new().await;
+    let host = host(&db);
+    let user = Uuid::now_v7();
+    append(&host, &[created(user, "ada")]).await;
+    db.run(
+        "insert into parked (lock_domain, aggregate_id, event_id, version, error, next_try) \
+         select 'users', aggregate_id, id, version + 1, 'held', 'infinity' from events",
+    )
+    .await;
+    append(&host, &[renamed(user, "eve")]).await;
+    assert_eq!(version_in_view(&db, "users", user).await, Some(Version(1)));
+}
