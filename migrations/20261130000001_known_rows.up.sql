@@ -12,7 +12,7 @@ begin
         from views g
         where g.name = generation
             and g.state = 'live'
-            and (expected_repairs is null or g.repairs = expected_repairs)
+            and g.repairs = expected_repairs
     ) then
         raise exception 'the generation % is not live any more, or rows of it were repaired', generation using errcode = 'FL005';
     end if;

@@ -12,6 +12,7 @@ use crate::app::Foldlog;
 use crate::event::{AggregateId, ExpectedVersion, Metadata, Position, RecordedEvent, Version};
 use crate::state::{RememberedState, State};
 use crate::store::{self, ExpectedHeads, KnownRow, LastEvent, RowOrigin, StoredEvent};
+use crate::view::View;
 
 /// An append that the rules accept.
 #[derive(Debug, Default)]
@@ -64,7 +65,8 @@ impl Basis {
     /// Whether the view's row is the state, or the aggregate is new and has none.
     fn is_in_view(&self) -> bool {
         match self {
-            Self::New | Self::Remembered(_) => true,
+            Self::New => true,
+            Self::Remembered(state) => state.origin.is_some(),
             Self::Loaded(state, _) => {
                 state.tail.is_empty() && state.is_projected == (state.version() > Version(0))
             }
@@ -76,7 +78,7 @@ impl Basis {
         match self {
             Self::New => None,
             Self::Remembered(state) => state.origin,
-            Self::Loaded(state, _) => state.origin.filter(|_| state.is_projected),
+            Self::Loaded(state, _) => state.origin.filter(|_| state.folded > Version(0)),
         }
     }
 
@@ -86,14 +88,14 @@ impl Basis {
         foldlog: &Foldlog,
         group: &Group<'_>,
         (version, last): (Version, LastEvent),
-        row: Box<RawValue>,
+        (row, origin): (Box<RawValue>, Option<RowOrigin>),
     ) {
         let state = RememberedState {
             domain: group.served.domain.name(),
             version,
             last,
             row,
-            origin: self.origin(),
+            origin,
             loaded_at: self.loaded_at(),
         };
         foldlog.states.put(group.aggregate_id, state);
@@ -123,6 +125,10 @@ pub(super) fn from_memory(
         let Some(state) = foldlog.states.get(domain.name(), id) else {
             return Remembered::Unknown;
         };
+        // Whether the row may be written that the state gives, is known once the state is read with the row.
+        if state.origin.is_none() && has_only_own_view_inline(foldlog, batch) {
+            return Remembered::Load;
+        }
         // The client gets no error that rests on memory, because the state may be outdated.
         if !expected.matches(state.version)
             || domain
@@ -195,6 +201,17 @@ pub(super) fn over_states(
     Ok(decision)
 }
 
+/// Whether this is a single event that is folded into the view of its domain inline, and into no other one.
+fn has_only_own_view_inline(foldlog: &Foldlog, batch: &Batch<'_>) -> bool {
+    let ([event], [group]) = (&batch.events[..], &batch.groups[..]) else {
+        return false;
+    };
+    let types = std::iter::once(event.type_id);
+    let mut views = foldlog.inline_views(&types);
+    let is_own = |view: &View| view.name() == group.served.view.name();
+    views.next().is_some_and(is_own) && views.next().is_none()
+}
+
 impl Decision {
     /// Whether the states after the append can be remembered, for which it has to return the payloads.
     pub(super) fn has_states(&self) -> bool {
@@ -220,13 +237,8 @@ impl Decision {
         let ([event], [group]) = (&batch.events[..], &batch.groups[..]) else {
             return None;
         };
-        let types = std::iter::once(event.type_id);
-        let mut views = foldlog.inline_views(&types);
-        let (view, None) = (views.next()?, views.next()) else {
-            return None;
-        };
         let basis = self.basis.get(&event.aggregate_id)?;
-        if view.name() != group.served.view.name() || !basis.is_in_view() {
+        if !has_only_own_view_inline(foldlog, batch) || !basis.is_in_view() {
             return None;
         }
         let payload = store::spell_as_jsonb(event.stored_payload()?).ok()?;
@@ -240,7 +252,8 @@ impl Decision {
             payload: payload.clone(),
             metadata: Metadata::default(),
         };
-        let folded = view.projection.fold(basis.row(), &[recorded]);
+        let projection = group.served.view.projection;
+        let folded = projection.fold(basis.row(), &[recorded]);
         Some(KnownRow {
             payload,
             row: folded.row.filter(|_| folded.failure.is_none())?,
@@ -255,14 +268,14 @@ impl Decision {
         batch: &Batch<'_>,
         stored: Vec<StoredEvent>,
     ) {
-        // Only a statement that checks the payload returns none.
         if let (Some(known), [group], [stored]) =
             (self.known_row.take(), &batch.groups[..], &stored[..])
-            && stored.payload.is_none()
+            && stored.origin.is_some()
         {
             if let Some(basis) = self.basis.get(&group.aggregate_id) {
                 let last = LastEvent::from(&stored.appended);
-                basis.remember(foldlog, group, (stored.appended.version, last), known.row);
+                let head = (stored.appended.version, last);
+                basis.remember(foldlog, group, head, (known.row, stored.origin));
             }
             return;
         }
@@ -288,7 +301,7 @@ impl Decision {
                     id: last.id,
                     created_at: last.created_at,
                 };
-                basis.remember(foldlog, group, (last.version, event), row);
+                basis.remember(foldlog, group, (last.version, event), (row, basis.origin()));
             } else if let Basis::Remembered(state) = basis {
                 // An aggregate that has ended is not remembered: the rules have to see that it existed.
                 foldlog.states.forget(id, state.head());

@@ -7,6 +7,7 @@ use crate::app::Foldlog;
 use crate::db::Retryable as _;
 use crate::projection::{self, FoldedFor, ProjectionError};
 use crate::store::{self, GroupWriter, GroupedAppend, LockWait, StoredGroup};
+use crate::view::View;
 
 impl GroupWriter for Foldlog {
     fn write<'a>(&'a self, group: &'a [GroupedAppend]) -> BoxFuture<'a, Option<StoredGroup>> {
@@ -30,6 +31,8 @@ impl GroupWriter for Foldlog {
 
 async fn write(foldlog: &Foldlog, group: &[GroupedAppend]) -> Result<StoredGroup, ProjectionError> {
     let types = group.iter().map(|append| append.type_id);
+    let names: Vec<_> = foldlog.inline_views(&types).map(View::name).collect();
+    let _share = store::connect_group(foldlog.pool.share_of_views(names)).await?;
     let mut views = foldlog.inline_views(&types);
     let Some(first) = views.next() else {
         let mut connection = store::connect_group(foldlog.pool.acquire()).await?;

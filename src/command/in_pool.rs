@@ -58,10 +58,10 @@ async fn append_in_pool(
         appended.map(Attempt::from)
     };
     let mut folded_for = FoldedFor::Append;
+    let types = batch.events.iter().map(|event| event.type_id);
+    let views = foldlog.inline_views(&types).map(View::name);
+    let _share = pool.share_of_views(views).await?;
     let mut appended = if has_inline_views(foldlog, batch) {
-        let types = batch.events.iter().map(|event| event.type_id);
-        let views = foldlog.inline_views(&types).map(View::name);
-        let _share = pool.share_of_views(views).await?;
         match append_known(pool, foldlog, batch, decision).await {
             Ok(None) => Box::pin(append_in_transaction(false, folded_for)).await,
             Ok(Some(outcome)) => Ok(outcome.into()),

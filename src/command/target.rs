@@ -12,7 +12,7 @@ use crate::event::{AggregateId, AppendedEvent, TypeId, Version};
 use crate::projection::FoldedFor;
 use crate::state::{self, State};
 use crate::store::{self, ExpectedHeads, GroupOutcome, Outcome, StoredEvent};
-use crate::view;
+use crate::view::{self, View};
 
 /// Where an append is stored.
 #[derive(Debug)]
@@ -159,6 +159,9 @@ impl Target<'_> {
     ) -> Result<bool, AppendError> {
         let rehearsed = match self {
             Self::Pool(pool) => {
+                let types = batch.events.iter().map(|event| event.type_id);
+                let views = foldlog.inline_views(&types).map(View::name);
+                let _share = pool.share_of_views(views).await?;
                 let mut transaction = pool.begin().await?;
                 store::silence_doorbell(&mut transaction).await?;
                 let how = (false, FoldedFor::Append);

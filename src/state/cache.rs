@@ -1,7 +1,8 @@
 //! The states of recently appended aggregates, in the memory of a long-lived process. An append whose aggregate is here does
 //! not load the state, which saves one of its two round trips.
 //!
-//! Nothing that a client sees is decided by a remembered state alone:
+//! It also gives the row of an inline view; see [`append_known`](crate::projection). Nothing is stored or answered because of a remembered
+//! state alone:
 //!
 //! 1. A remembered state names the last event that it includes, with the time of its append. The statement that appends
 //!    compares both with the newest event of the aggregate, so it stores nothing if another process has appended, or if the
@@ -9,8 +10,8 @@
 //!    `a_state_that_another_process_has_outdated_is_loaded_again`, `a_restored_log_with_the_same_versions_is_noticed`)
 //! 2. Where the rules reject an event over a remembered state, the state is loaded and they decide again. (test:
 //!    `the_rules_never_reject_by_memory`)
-//! 3. A state is folded from the payloads that the append returned, which is what a load would read. Nothing is remembered
-//!    before the commit.
+//! 3. A state is folded from payloads as the log holds them, which is what a load would read: the append returns them, or it compares
+//!    them with those that were folded. Nothing is remembered before the commit.
 //! 4. After [`MAX_AGE`] a state is loaded again, so content that the owner of the database erased from the log leaves the
 //!    memory, too.
 //!
@@ -42,7 +43,7 @@ pub struct RememberedState {
     pub last: LastEvent,
     /// The fold of all events, with secrets.
     pub row: Box<RawValue>,
-    /// Where the row was read from which the fold began; `None` if it began at the first event.
+    /// Where the row was read from which the fold began, or where the state was written as a row; `None` if neither is known.
     pub origin: Option<RowOrigin>,
     /// When the events were last read from the database.
     pub loaded_at: Instant,

@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use super::RowOrigin;
 use super::stream::decode_time;
 use crate::db::{DbError, Session};
 use crate::event::{
@@ -72,6 +73,8 @@ pub struct StoredEvent {
     pub appended: AppendedEvent,
     /// Its payload as the log holds it, if the append asked for it.
     pub payload: Option<Box<RawValue>>,
+    /// Where its row was written, if that row was known before; see [`KnownRow`](super::KnownRow).
+    pub origin: Option<RowOrigin>,
 }
 
 impl StoredEvent {
@@ -282,5 +285,6 @@ pub(super) fn decode_stored(
             created_at: decode_time(row, "created_at")?,
         },
         payload: payload.map(|Json(payload)| payload),
+        origin: None,
     })
 }

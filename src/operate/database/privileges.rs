@@ -122,4 +122,9 @@ pub(super) const NEEDED: &[Needed] = &[
             "note_repair",
         ],
     },
+    Needed {
+        roles: &[Role::CommandInline],
+        privileges: &["execute"],
+        objects: &["share_live_generation", "require_fold"],
+    },
 ];

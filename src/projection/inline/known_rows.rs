@@ -56,7 +56,18 @@ pub async fn append_known(
             appended.push(row);
         }
     }
-    Ok(Some(store::decode_group(&appended, group)?))
+    let mut stored = store::decode_group(&appended, group)?;
+    let generation = view::generation_number(view.lock_domain());
+    if let Some(row) = appended.first() {
+        let repairs = row.try_get("repairs")?;
+        for event in stored.values_mut() {
+            event.origin = Some(RowOrigin {
+                generation,
+                repairs,
+            });
+        }
+    }
+    Ok(Some(stored))
 }
 
 /// Where the rows of the group were read, if that is one place in the live generation: `Some(None)` if none was read.

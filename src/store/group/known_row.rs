@@ -12,11 +12,11 @@ pub struct KnownRow {
     pub payload: Box<RawValue>,
     /// The row with its secrets.
     pub row: Box<RawValue>,
-    /// Where the row before the append was read; `None` if it was folded from the log alone.
+    /// Where the row before the append was read; `None` if the aggregate is new.
     pub origin: Option<RowOrigin>,
 }
 
-/// Where a row was read. Repairs replace rows without an event, so the version of a row does not tell whether it was repaired.
+/// Where a row was read or written. Repairs replace rows without an event, so the version of a row does not tell whether it was repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowOrigin {
     /// The number of the generation.

@@ -3,7 +3,7 @@
 //!
 //! While a statement is in flight, appends wait until it ends, and then go out together; if many wait, a second statement is sent beside
 //! the first. While none is in flight, an append is sent as soon as the tasks that are ready have had their turn, together with
-//! what these append. If nothing joins it, it is sent by itself. So an idle process answers as fast as without groups, and no timer delays an
+//! what these append. So an idle process answers as fast as without groups, and no timer delays an
 //! append.
 //!
 //! An append in a group gets the same answer as alone:
@@ -17,7 +17,7 @@
 //!    alone until it ends. The statements of a group fail when they wait that long for a lock. So a locked aggregate and a
 //!    silent connection delay other appends by that time at most.
 //!
-//! A group belongs to a task of its own, which goes on when a client disconnects.
+//! A group, also one of a single append, belongs to a task of its own, which goes on when its clients disconnect or do not poll.
 
 mod known_row;
 mod place;
@@ -192,11 +192,12 @@ impl Groups {
         }
         let aggregate_id = event.aggregate_id;
         let (sender, answer) = oneshot::channel();
-        let entered = lock(&self.queue).enter(WaitingAppend {
+        let waiting = WaitingAppend {
             append: GroupedAppend::new(event, expected, return_payload, known_row)?,
             writer: Arc::new(writer.clone()),
             answer: sender,
-        });
+        };
+        let entered = lock(&self.queue).enter(waiting);
         match entered {
             Entered::Uncounted => {
                 let place = self.place(vec![aggregate_id], false);
@@ -242,14 +243,6 @@ impl Groups {
             }
             let aggregates = group.iter().map(|w| w.append.aggregate_id).collect();
             let place = self.place(aggregates, true);
-            let group = match <[WaitingAppend; 1]>::try_from(group) {
-                Ok([single]) => {
-                    // If the client has disconnected, the place is dropped with the answer.
-                    drop(single.answer.send(Answer::Alone(place)));
-                    continue;
-                }
-                Err(group) => group,
-            };
             match Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(self.clone().send(group, place))),
                 // Dropping the group tells its appends that they have to be sent alone.

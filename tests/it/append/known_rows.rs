@@ -59,6 +59,28 @@ async fn a_row_that_was_repaired_is_read_before_the_next_append() {
     assert_all_applied(&db, "users").await;
 }
 
+/// Fails when a host that has created an aggregate writes content into its row again that was erased from the log and the view.
+#[tokio::test]
+async fn content_that_was_erased_does_not_return_from_memory() {
+    let db = TestDb::new().await;
+    let user = Uuid::now_v7();
+    let host = host(&db);
+    append(&host, &[created(user, "ada")]).await;
+    for statement in [
+        "alter table events disable trigger events_immutable",
+        "update events set payload = jsonb_set(payload, '{username}', '\"erased\"')",
+        "alter table events enable trigger events_immutable",
+    ] {
+        db.run(statement).await;
+    }
+    let view = db.foldlog.view("users").unwrap();
+    let repaired = verify(db.pool(), view, VerifyOptions::repair(), &Budget::default()).await;
+    assert_eq!(repaired.unwrap().repaired, 1);
+    append(&host, &[email_changed(user)]).await;
+    assert_eq!(differences(&db, "users").await, 0);
+    assert_eq!(version_in_view(&db, "users", user).await, Some(Version(2)));
+}
+
 /// Fails when a host that remembers the effect of an event writes it into the row from which an operator has excluded the event.
 #[tokio::test]
 async fn a_skipped_event_stays_without_effect_in_a_row_that_is_known() {

@@ -37,6 +37,7 @@ pub struct Word {
     select: String,
     user: String,
     position: String,
+    events: String,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Domain for Words {
     const NAME: &'static str = "words";
     const VIEW: &'static str = "create table words (id uuid primary key, version integer not null, v text not null, f text not null, \
         g text not null, r text not null, go text not null, set_config text not null, json text not null, viewed text not null, \
-        excluded text not null, \"select\" text not null, \"user\" text not null, position text not null)";
+        excluded text not null, \"select\" text not null, \"user\" text not null, position text not null, events text not null)";
     type Event = WordEvent;
     type State = Word;
     type Error = Infallible;
@@ -68,6 +69,7 @@ impl Domain for Words {
             viewed: text(),
             excluded: text(),
             select: text(),
+            events: text(),
             user: text(),
             position: text(),
         })
@@ -143,7 +145,7 @@ async fn columns_may_be_called_as_the_names_in_foldlogs_statements() {
         ] {
             let row = send(&app, Method::GET, &path, None).await;
             let fields = row.as_object().unwrap();
-            assert_eq!(fields.len(), 14, "{path}: {row}");
+            assert_eq!(fields.len(), 15, "{path}: {row}");
             let texts = fields
                 .iter()
                 .filter(|(name, _)| *name != "id" && *name != "version");

@@ -16,7 +16,7 @@
 -- $12 text the projection, which must not go live with another generation before this transaction ends
 -- $13 text lock domain
 -- $14 bigint how many repairs there were when the rows were read; null: none was read
--- returns rows (aggregate_id, version, position, created_at, payload, holds); one without an aggregate if no event is appended
+-- returns rows (aggregate_id, version, position, created_at, payload, repairs, holds); one without an aggregate if no event is appended
 -- role: foldlog_command_inline
 -- uses: events_aggregate_id_version_key events_pkey locker_pkey parked_pkey skipped_pkey views_pkey {table}_pkey
 with wanted as materialized (
@@ -66,18 +66,25 @@ with wanted as materialized (
     where (select e.id from foldlog.events e where e.id = wanted.id order by e.aggregate_id limit 1) is null
         and (wanted.expected is null or coalesce(newest.version, 0) = wanted.expected)
         and (wanted.last_id is null or (newest.id = wanted.last_id and newest.created_at = wanted.last_at))
+        -- It exists, so the event is not appended, and its row decides nothing.
+        and (wanted.expected is distinct from 0 or viewed.version is null)
+),
+generation as materialized (
+    select (
+        select g.repairs
+        from foldlog.views g
+        where g.name = $13
+            and g.state = 'live'
+            and {serves}
+    ) as repairs
 ),
 basis as materialized (
     select
-        {serves}
-        and exists (
-            select
-            from foldlog.views g
-            where g.name = $13
-                and g.state = 'live'
-                and ($14::bigint is null or g.repairs = $14)
-        )
+        generation.repairs,
+        generation.repairs is not null
+        and ($14::bigint is null or generation.repairs = $14)
         and coalesce((select bool_and(w.holds) from wanted w), true) as holds
+    from generation
 ),
 appended as (
     insert into foldlog.events (id, aggregate_id, version, type_id, payload, metadata, txid, created_at)
@@ -104,19 +111,19 @@ appended as (
 live as materialized (
     select count(*) as events
     from appended
-    having count(*) > 0 and foldlog.share_live_generation($12, $13, $14)
+    having count(*) > 0 and foldlog.share_live_generation($12, $13, (select b.repairs from basis b))
 ),
 claimed as (
     insert into foldlog.locker (event_id, aggregate_id, lock_domain)
     select a.id, a.aggregate_id, $13
-    from live, appended a
+    from (select from live) as live, appended a
     on conflict do nothing
     returning 1
 ),
 written as (
     insert into foldlog."{table}" (id, version, {columns})
     select r.id, r.version, {columns}
-    from live, json_populate_recordset(null::foldlog."{table}", $11::text::json) r
+    from (select from live) as live, json_populate_recordset(null::foldlog."{table}", $11::text::json) r
     where exists (select from appended a where a.aggregate_id = r.id and a.version = r.version)
     on conflict (id) do update
     set version = excluded.version, {assignments}
@@ -129,6 +136,7 @@ select
     a.position,
     a.created_at,
     null::jsonb as payload,
+    basis.repairs,
     basis.holds
 from basis
 left join (
