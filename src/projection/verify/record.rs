@@ -116,14 +116,15 @@ pub(super) async fn read(
     run: Uuid,
 ) -> Result<Option<Verification>, ProjectionError> {
     let mut transaction = pool.begin().await?;
+    // Before the counts: if another verification begins in between, its row says so.
+    let differences = sqlx::query(include_str!("sql/read_differences.sql"))
+        .bind(generation.name())
+        .fetch_all(&mut *transaction)
+        .await?;
     let row = sqlx::query(include_str!("sql/read_run.sql"))
         .bind(generation.name())
         .bind(run)
         .fetch_optional(&mut *transaction)
-        .await?;
-    let differences = sqlx::query(include_str!("sql/read_differences.sql"))
-        .bind(generation.name())
-        .fetch_all(&mut *transaction)
         .await?;
     transaction.commit().await?;
     let Some(row) = row else { return Ok(None) };
