@@ -24,7 +24,7 @@ use crate::view::{self, View};
 ///
 /// # Errors
 ///
-/// Those of [`store::append_group`] and [`fold_inline`](super::fold_inline).
+/// Those of [`store::append_group`] and [`fold_inline`].
 pub async fn append_and_fold(
     connection: &mut Session<'_>,
     view: &View,
@@ -62,7 +62,7 @@ pub async fn append_and_fold(
 ///
 /// # Errors
 ///
-/// Those of [`fold_inline`](super::fold_inline).
+/// Those of [`fold_inline`].
 pub async fn fold_stored(
     connection: &mut Session<'_>,
     view: &View,

@@ -18,7 +18,7 @@ const MAX_PIECES: u32 = 50;
 ///
 /// # Errors
 ///
-/// [`ProjectionError::TooManyEvents`] if more than [`MAX_PIECES`] wait, and if a row of a version in between breaks a set rule: a catch-up
+/// [`ProjectionError::TooManyEvents`] if more than 50,000 events wait, and if a row of a version in between breaks a set rule: a catch-up
 /// has to fold the events then. The others are those of [`fold_inline`](super::fold_inline).
 pub async fn fold_ahead(
     pool: &Pool,
