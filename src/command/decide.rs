@@ -229,11 +229,7 @@ impl Decision {
 
     /// Folds a single event before it is appended, if the only view that it is folded into inline is that of its domain: that row is the
     /// state that the rules have seen.
-    pub(super) fn fold_known_row(&mut self, foldlog: &Foldlog, batch: &Batch<'_>) {
-        self.known_row = self.find_known_row(foldlog, batch);
-    }
-
-    fn find_known_row(&self, foldlog: &Foldlog, batch: &Batch<'_>) -> Option<KnownRow> {
+    pub(super) fn fold_known_row(&self, foldlog: &Foldlog, batch: &Batch<'_>) -> Option<KnownRow> {
         let ([event], [group]) = (&batch.events[..], &batch.groups[..]) else {
             return None;
         };

@@ -130,7 +130,7 @@ async fn try_append(
             Box::pin(passwords::hash(foldlog, &mut batch.events)).await?;
         }
         if target.is_pool() {
-            decision.fold_known_row(foldlog, batch);
+            decision.known_row = decision.fold_known_row(foldlog, batch);
         }
         if share.is_none() {
             share = target.share(batch).await?;

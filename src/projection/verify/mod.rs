@@ -220,9 +220,8 @@ impl<'a> RangeChecker<'a> {
                 self.sizer.limit(read);
             }
             let next = page.next.map(|(id, _)| id);
-            let counted = Box::pin(self.count_page(taken, next, page.found)).await?;
-            if counted != RangeEnd::Finished {
-                return Ok(counted);
+            if let Some(end) = Box::pin(self.count_page(taken, next, page.found)).await? {
+                return Ok(end);
             }
             begun = page.begun;
             match page.next {
@@ -233,13 +232,13 @@ impl<'a> RangeChecker<'a> {
         Ok(RangeEnd::OutOfTime)
     }
 
-    /// Repairs what a page has found, on request, and counts it.
+    /// Repairs what a page has found, on request, and counts it. Returns how the work on the range has ended, if it has.
     async fn count_page(
         &mut self,
         taken: &mut TakenRange,
         next: Option<Uuid>,
         differences: Vec<Option<Difference>>,
-    ) -> Result<RangeEnd, ProjectionError> {
+    ) -> Result<Option<RangeEnd>, ProjectionError> {
         let mut found = PageFindings::default();
         for difference in differences {
             let id = difference.as_ref().map(|difference| difference.id);
@@ -249,23 +248,19 @@ impl<'a> RangeChecker<'a> {
             };
             if self.is_over() {
                 self.run.count(taken, Some(id.0), &mut found).await?;
-                return Ok(RangeEnd::OutOfTime);
+                return Ok(Some(RangeEnd::OutOfTime));
             }
             found.add(difference);
             match Box::pin(repair::repair(self.run, taken, id, &mut found)).await? {
                 Repaired::Counted | Repaired::Contended => {}
-                Repaired::Lost => return Ok(RangeEnd::Lost),
+                Repaired::Lost => return Ok(Some(RangeEnd::Lost)),
             }
         }
         if next == Some(taken.next) {
             // An aggregate with more events than the page.
-            return Ok(RangeEnd::Finished);
+            return Ok(None);
         }
         let is_counted = self.run.count(taken, next, &mut found).await?;
-        Ok(if is_counted {
-            RangeEnd::Finished
-        } else {
-            RangeEnd::Lost
-        })
+        Ok((!is_counted).then_some(RangeEnd::Lost))
     }
 }

@@ -5,7 +5,8 @@
 //! the invocation has found it. So an aggregate is counted once, although no lock is held while it is checked: of two invocations that
 //! check it, the second one finds the range elsewhere, and counts nothing. One that is killed loses what it has not counted.
 //!
-//! All transactions lock ranges first, the row of the projection after them, and then differences.
+//! All transactions lock ranges first, the row of the projection after them, and then differences. A repair locks the generation and its
+//! lanes before; see `repair`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

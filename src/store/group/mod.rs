@@ -3,8 +3,7 @@
 //!
 //! While a statement is in flight, appends wait until it ends, and then go out together; if many wait, a second statement is sent beside
 //! the first. While none is in flight, an append is sent as soon as the tasks that are ready have had their turn, together with
-//! what these append. So an idle process answers as fast as without groups, and no timer delays an
-//! append.
+//! what these append. So an idle process answers as fast as without groups, and no timer delays an append.
 //!
 //! An append in a group gets the same answer as alone:
 //!
@@ -13,9 +12,9 @@
 //! 2. An event that the statement does not return has lost a race, as an append alone that stores nothing.
 //! 3. If the statement, or what the [`GroupWriter`] does in the same transaction, fails for whatever reason, each append of the
 //!    group is sent again, alone. Only there can two events of a group conflict: if their rows take the same value of a set rule.
-//! 4. An append or group that takes longer than [`QUEUE_TIMEOUT`] is not counted any more, and appends to its aggregates are sent
-//!    alone until it ends. The statements of a group fail when they wait that long for a lock. So a locked aggregate and a
-//!    silent connection delay other appends by that time at most.
+//! 4. A group that takes longer than [`QUEUE_TIMEOUT`] is not counted any more, and appends to its aggregates are sent alone until
+//!    it ends. The statements of a group fail when they wait that long for an aggregate; for a locked table they wait as long as the
+//!    session's settings say. So a locked aggregate and a silent connection delay other appends by that time at most.
 //!
 //! A group, also one of a single append, belongs to a task of its own, which goes on when its clients disconnect or do not poll.
 

@@ -24,18 +24,18 @@ impl Place {
     ///
     /// Those of the append.
     pub async fn send<T, E>(
-        mut self,
+        self,
         append: impl Future<Output = Result<T, E>>,
         stored: impl FnOnce(&T) -> Option<Version>,
     ) -> Result<T, E> {
-        let sent = self.watch(append).await?;
+        let sent = append.await?;
         if let (Some(version), [aggregate_id]) = (stored(&sent), &self.aggregates[..]) {
             self.groups.answer_overtaken(&[(*aggregate_id, version)]);
         }
         Ok(sent)
     }
 
-    /// Waits for what was sent. After [`QUEUE_TIMEOUT`] other appends do not wait for it any more.
+    /// Waits for a group that was sent. After [`QUEUE_TIMEOUT`] other appends do not wait for it any more.
     pub(super) async fn watch<T>(&mut self, sent: impl Future<Output = T>) -> T {
         if !self.counted {
             return sent.await;

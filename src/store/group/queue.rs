@@ -164,3 +164,75 @@ impl Queue {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::{BoxFuture, ready};
+    use serde_json::value::RawValue;
+    use tokio::sync::oneshot;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{EventId, TypeId};
+    use crate::store::group::{Answer, GroupWriter, GroupedAppend, StoredGroup};
+
+    struct NoWriter;
+
+    impl GroupWriter for NoWriter {
+        fn write<'a>(&'a self, _: &'a [GroupedAppend]) -> BoxFuture<'a, Option<StoredGroup>> {
+            ready(None).boxed()
+        }
+    }
+
+    fn append() -> (WaitingAppend, oneshot::Receiver<Answer>) {
+        let (answer, receiver) = oneshot::channel();
+        let empty = || RawValue::from_string("{}".to_owned()).unwrap();
+        let append = GroupedAppend {
+            id: EventId(Uuid::new_v4()),
+            aggregate_id: AggregateId(Uuid::new_v4()),
+            type_id: TypeId(1),
+            payload: empty(),
+            metadata: empty(),
+            expected: None,
+            return_payload: false,
+            known_row: None,
+        };
+        let writer = Arc::new(NoWriter);
+        let waiting = WaitingAppend {
+            append,
+            writer,
+            answer,
+        };
+        (waiting, receiver)
+    }
+
+    // Fails when the first append of an idle process is not sent, or when a second statement is sent for a few appends.
+    #[test]
+    fn a_second_statement_is_sent_when_many_appends_wait() {
+        let mut queue = Queue::default();
+        let mut answers = Vec::new();
+        let mut enter = |queue: &mut Queue| {
+            let (waiting, answer) = append();
+            answers.push(answer);
+            queue.enter(waiting)
+        };
+        assert!(matches!(enter(&mut queue), Entered::First));
+        assert!(matches!(enter(&mut queue), Entered::Waits));
+        queue.end_gathering();
+        assert_eq!(queue.next_group().len(), 2);
+        for _ in 1..MIN_SECOND_GROUP {
+            assert!(matches!(enter(&mut queue), Entered::Waits));
+        }
+        assert!(queue.next_group().is_empty());
+        assert!(matches!(enter(&mut queue), Entered::First));
+        queue.end_gathering();
+        assert_eq!(queue.next_group().len(), MIN_SECOND_GROUP);
+        for _ in 0..2 * MIN_SECOND_GROUP {
+            assert!(matches!(enter(&mut queue), Entered::Waits));
+        }
+        assert!(queue.next_group().is_empty());
+    }
+}

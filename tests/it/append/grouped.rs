@@ -13,12 +13,14 @@ use foldlog::event::{ExpectedVersion, UntypedEvent, Version};
 use foldlog::{Foldlog, FoldlogBuilder};
 use futures_util::future::join_all;
 use futures_util::poll;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::support::chaos::Chaos;
 use crate::support::db::DOMAINS;
 use crate::support::events::{append, deposited, opened};
 use crate::support::locks::{Held, wait_until_blocked};
+use crate::support::poll::{POLL_TIMEOUT, wait_until};
 use crate::support::{TestDb, created, renamed};
 
 pub(super) type Answer = Result<Appended, AppendError>;
@@ -278,6 +280,26 @@ async fn a_client_that_disconnects_does_not_affect_the_others() {
     assert!(answers.iter().all(|answer| version(answer) == 1));
     // Those that waited are not stored.
     assert_eq!(db.count("select count(*) from events").await, 9);
+}
+
+// Fails when the appends of a process wait for one whose caller has started it and does not poll it any more.
+#[tokio::test]
+async fn an_append_that_is_not_polled_does_not_stop_the_others() {
+    let db = TestDb::new().await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host(&chaos, 4).await;
+    let events = users(2);
+    let mut started = start(&foldlog, &events[0], ExpectedVersion::Any);
+    assert!(poll!(&mut started).is_pending());
+    // It is sent meanwhile.
+    wait_until("it is stored", async || {
+        db.count("select count(*) from events").await == 1
+    })
+    .await;
+    let other = start(&foldlog, &events[1], ExpectedVersion::Any);
+    let other = timeout(POLL_TIMEOUT, other).await;
+    assert_eq!(version(&other.unwrap()), 1);
+    assert_eq!(version(&started.await), 1);
 }
 
 // Fails when appends of a group whose connection breaks are lost, stored twice or answered with an error.

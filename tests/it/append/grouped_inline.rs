@@ -5,7 +5,8 @@ use foldlog::command::AppendError;
 use foldlog::db::Pool;
 use foldlog::domains::users::UserEvent;
 use foldlog::event::{ExpectedVersion, UntypedEvent, Version};
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join, join_all};
+use futures_util::poll;
 use uuid::Uuid;
 
 use super::grouped::{Answer, append_all, start, users, version};
@@ -128,6 +129,58 @@ async fn an_append_whose_row_is_known_takes_one_statement_with_its_fold() {
     let foldlog = host_with(&chaos, &["users"]).await;
     assert_statements(&chaos, &foldlog, users, |user| renamed(user, "eve"), 1).await;
     assert_all_applied(&db, "users").await;
+}
+
+/// Fails when an append that has lost its race makes the others of its group read their rows.
+#[tokio::test]
+async fn a_lost_race_does_not_make_its_group_read_rows() {
+    let db = TestDb::new().await;
+    let chaos = Chaos::start(&db.options).await;
+    let foldlog = host_with(&chaos, &["users"]).await;
+    let mut statements = 0;
+    // On a busy machine the group may take so long that its appends are sent alone.
+    for _ in 0..20 {
+        let known = users(1);
+        // By another host, so that this one takes the user for new.
+        append(&db.foldlog, &known).await;
+        db.catch_up("users").await;
+        let again = created(known[0].aggregate_id.0, "again");
+        let others = users(10);
+        let before = chaos.statements();
+        let lost = start(&foldlog, &again, ExpectedVersion::NoStream);
+        let (lost, answers) = join(lost, append_all(&foldlog, &others)).await;
+        assert!(
+            matches!(lost, Err(AppendError::VersionMismatch { .. })),
+            "{lost:?}"
+        );
+        assert!(answers.iter().all(|answer| version(answer) == 1));
+        statements = chaos.statements() - before;
+        if statements == 3 {
+            break;
+        }
+    }
+    // One for the group, one that loads the aggregate of the append that has lost, and one that looks for an earlier append of it.
+    assert_eq!(statements, 3);
+}
+
+/// Fails when a group uses a connection although the requests for its view have their share of the pool.
+#[tokio::test]
+async fn a_group_keeps_to_the_share_of_its_view() {
+    let db = TestDb::with_inline(&["users"]).await;
+    let foldlog = &db.foldlog;
+    let mut shares = Vec::new();
+    while let Some(share) = foldlog.pool.share_of_views(["users"]).now_or_never() {
+        shares.push(share.unwrap());
+    }
+    let mut grouped = start(foldlog, &users(1)[0], ExpectedVersion::Any);
+    // Appends of another domain go on; that of the user does not.
+    for _ in 0..5 {
+        assert!(poll!(&mut grouped).is_pending());
+        append(foldlog, &[opened(Uuid::now_v7())]).await;
+    }
+    assert_eq!(db.count("select count(*) from users").await, 0);
+    drop(shares);
+    assert_eq!(version(&grouped.await), 1);
 }
 
 /// Fails when an append that has to read its rows, alone or in a group, takes another statement beside BEGIN, one that appends and reads,
